@@ -1,0 +1,271 @@
+"""A real OpenAI-compatible HTTP server on loopback with scripted replies: the fake enters by the network's door."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+Message = dict[str, Any]
+Reply = Callable[[list[Message]], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request to /v1/chat/completions as it came; `body` is the parsed JSON, `key` what stood after Bearer."""
+
+    body: dict[str, Any]
+    key: str
+
+    @property
+    def messages(self) -> list[Message]:
+        messages: list[Message] = self.body["messages"]
+        return messages
+
+    @property
+    def text(self) -> str:
+        """All message contents, joined."""
+        return "\n".join(str(message["content"]) for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """What to do instead of answering: an HTTP status, a stream broken after some words, or no answer at all."""
+
+    status: int = 200
+    message: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    break_after_words: int | None = None
+    stall: bool = False
+
+
+class ScriptedEndpoint:
+    """A server that answers each chat request with `reply(messages)`.
+
+    with ScriptedEndpoint(lambda messages: "[1]") as endpoint:
+        ... endpoint.base_url, endpoint.requests, len(endpoint.requests)
+        endpoint.fail(429, retry_after_s=0.1, times=2)     # the next two chat requests
+        endpoint.break_streams(after_words=3)              # from now on, until `recover()`
+
+    `reply` may be replaced at any time. With `api_key` set, any other key gets 401, as from the real one. `delay_s`
+    is slept before each word of a stream, for tests that stop in the middle.
+    """
+
+    def __init__(
+        self,
+        reply: Reply = lambda messages: "A scripted answer [1].",
+        *,
+        models: Sequence[str] = ("scripted",),
+        api_key: str | None = None,
+        delay_s: float = 0.0,
+    ) -> None:
+        self.reply = reply
+        self.models = tuple(models)
+        self.api_key = api_key
+        self.delay_s = delay_s
+        self.requests: list[Request] = []
+        self.paths: list[str] = []
+        self._next: deque[_Failure] = deque()
+        self._always: _Failure | None = None
+        self._released = threading.Event()
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def fail(
+        self, status: int, message: str = "scripted failure", *, retry_after_s: float | None = None, times: int = 0
+    ) -> None:
+        """Answer `status` to the next `times` chat requests, or to every request until `recover()` if 0."""
+        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        self._script(_Failure(status=status, message=message, headers=headers), times)
+
+    def break_streams(self, after_words: int = 2, *, times: int = 0) -> None:
+        """Drop the connection after `after_words` words of a streamed answer (at once when not streaming)."""
+        self._script(_Failure(break_after_words=after_words), times)
+
+    def stall(self, *, times: int = 0) -> None:
+        """Accept requests and never answer them, until the endpoint is closed or recovers."""
+        self._released.clear()
+        self._script(_Failure(stall=True), times)
+
+    def recover(self) -> None:
+        """Answer as scripted again."""
+        self._always = None
+        self._next.clear()
+        self._released.set()
+
+    def __enter__(self) -> ScriptedEndpoint:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _script(self, failure: _Failure, times: int) -> None:
+        if times:
+            self._next.extend([failure] * times)
+        else:
+            self._always = failure
+
+    def failure_for(self, path: str) -> _Failure | None:
+        """What to do instead of answering this request; counted failures are spent on chat requests only."""
+        if path.endswith("/chat/completions") and self._next:
+            return self._next.popleft()
+        return self._always
+
+    def wait_until_released(self) -> None:
+        self._released.wait(60)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, script: ScriptedEndpoint) -> None:
+        self.script = script
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that hangs up in the middle is part of many tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # chunked bodies: only so does a client notice that a stream was cut
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: tests print their own words."""
+
+    def do_GET(self) -> None:
+        if self._refused():
+            return
+        if self.path.endswith("/models"):
+            data = [{"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self._script.models]
+            self._send_json(200, {"object": "list", "data": data})
+        elif self.path.endswith("/health"):
+            self._send_json(200, {"status": "ok"})
+        else:
+            self._send_error(404, f"no such path: {self.path}")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        if self.path.endswith("/chat/completions"):
+            self._script.requests.append(Request(body=body, key=self._key))
+        failure = self._script.failure_for(self.path)
+        if self._refused(failure, counted=True):
+            return
+        if not self.path.endswith("/chat/completions"):
+            self._send_error(404, f"no such path: {self.path}")
+        elif body.get("model") not in self._script.models:
+            self._send_error(404, f"The model `{body.get('model')}` does not exist", code="model_not_found")
+        elif body.get("stream"):
+            self._stream(body, failure)
+        elif failure and failure.break_after_words is not None:
+            self.close_connection = True
+        else:
+            self._send_json(200, _completion(body, self._script.reply(body["messages"])))
+
+    @property
+    def _script(self) -> ScriptedEndpoint:
+        return self.server.script
+
+    @property
+    def _key(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def _refused(self, failure: _Failure | None = None, *, counted: bool = False) -> bool:
+        """Whether this request got its scripted failure instead of an answer."""
+        self._script.paths.append(self.path)
+        if not counted:
+            failure = self._script.failure_for(self.path)
+        if self._script.api_key is not None and self._key != self._script.api_key:
+            self._send_error(401, f"Incorrect API key provided: {self._key}", code="invalid_api_key")
+            return True
+        if failure and failure.stall:
+            self._script.wait_until_released()
+            self.close_connection = True
+            return True
+        if failure and failure.status != 200:
+            self._send_error(failure.status, failure.message, headers=failure.headers)
+            return True
+        return False
+
+    def _stream(self, body: dict[str, Any], failure: _Failure | None) -> None:
+        words = re.findall(r"\s*\S+|\s+$", self._script.reply(body["messages"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for n, event in enumerate(_events(body, words)):
+            if failure and failure.break_after_words is not None and n > failure.break_after_words:
+                self.close_connection = True
+                return
+            time.sleep(self._script.delay_s)
+            self._send_chunk(f"data: {event}\n\n".encode())
+        self._send_chunk(b"")
+
+    def _send_chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+    def _send_error(
+        self, status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        error = {"message": message, "type": "scripted", "param": None, "code": code}
+        self._send_json(status, {"error": error}, headers)
+
+    def _send_json(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        for name, text in (headers or {}).items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def _usage(body: dict[str, Any], text: str) -> dict[str, int]:
+    n_prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
+    n_reply = len(text.split())
+    return {"prompt_tokens": n_prompt, "completion_tokens": n_reply, "total_tokens": n_prompt + n_reply}
+
+
+def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return {
+        "id": "chatcmpl-scripted",
+        "object": "chat.completion",
+        "created": 0,
+        "model": body["model"],
+        "choices": [choice],
+        "usage": _usage(body, text),
+    }
+
+
+def _events(body: dict[str, Any], words: Sequence[str]) -> Iterator[str]:
+    """The JSON of each server-sent event of a streamed answer: role, one per word, finish, usage if asked, [DONE]."""
+    head = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
+    deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
+    deltas += [({"content": word}, None) for word in words]
+    deltas += [({}, "stop")]
+    for delta, finish in deltas:
+        yield json.dumps(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    if (body.get("stream_options") or {}).get("include_usage"):
+        yield json.dumps(head | {"choices": [], "usage": _usage(body, "".join(words))})
+    yield "[DONE]"
