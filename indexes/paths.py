@@ -1,0 +1,71 @@
+"""The name of everything under the data folder, in one place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexes.errors import InputError
+
+_PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
+
+
+def slug(name: str) -> str:
+    """A file-system and Chroma safe name of at most 40 characters for any name that a person gives.
+
+    A plain lower-case ASCII name stays as it is; any other is shortened and gets a hash, so two names never meet.
+    """
+    if not name.strip():
+        raise InputError("A name was expected, but it is empty. Give at least one letter or digit.")
+    if _PLAIN.fullmatch(name) and ".." not in name:
+        return name
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:28].strip("-")
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
+    return f"{stem}-{digest}" if stem else digest
+
+
+@dataclass(frozen=True, slots=True)
+class DataPaths:
+    """Every path under `root` (`DATA_DIR`)."""
+
+    root: Path
+
+    @property
+    def chroma(self) -> Path:
+        return self.root / "chroma"
+
+    @property
+    def corpora(self) -> Path:
+        return self.root / "corpora"
+
+    @property
+    def encoders(self) -> Path:
+        return self.root / "encoders"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def models(self) -> Path:
+        """Weights of the embedded LLM."""
+        return self.root / "models"
+
+    @property
+    def llm_cache(self) -> Path:
+        return self.root / "llm-cache.sqlite"
+
+    @property
+    def votes(self) -> Path:
+        return self.root / "votes.jsonl"
+
+    def corpus(self, name: str) -> Path:
+        return self.corpora / slug(name)
+
+    def encoder(self, name: str) -> Path:
+        return self.encoders / slug(name)
+
+    def run(self, name: str) -> Path:
+        return self.runs / slug(name)

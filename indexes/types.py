@@ -1,0 +1,104 @@
+"""The nouns of the project: frozen dataclasses, and the one Protocol that a model has to fulfil."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One source text. A file is one document; every record of a csv or jsonl file is one too.
+
+    `id` is what a hit counts by; `source` is the file it came from, as shown to people; `page_starts[i]` is the
+    character offset in `text` at which page i + 1 begins (empty where the format has no pages).
+    """
+
+    id: str
+    source: str
+    text: str
+    title: str = ""
+    page_starts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """The unit that is indexed: characters `start` to `end` of the document `document_id`.
+
+    `id` is derived from the content, so that an unchanged passage keeps its id and a changed one gets a new one.
+    """
+
+    id: str
+    document_id: str
+    source: str
+    text: str
+    title: str = ""
+    start: int = 0
+    end: int = 0
+    page: int | None = None
+
+    @property
+    def full_text(self) -> str:
+        """What encoders and rankers read: the title (or heading path) as context, then the text."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked. `positives` are ids of relevant documents; without them it can train but not evaluate."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...] = ()
+    positives: tuple[str, ...] = ()
+    relevance: tuple[tuple[str, int], ...] = ()
+    split: str = ""
+
+    @property
+    def grades(self) -> dict[str, int]:
+        """Relevance grade by document id: graded where known, otherwise 1 for each positive."""
+        return dict(self.relevance) if self.relevance else dict.fromkeys(self.positives, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A retrieved passage with its score (higher is better); its place in a list is its rank."""
+
+    passage: Passage
+    score: float
+
+
+class Tokenizer(Protocol):
+    """Where the tokens of a text lie."""
+
+    def spans(self, text: str) -> Sequence[tuple[int, int]]:
+        """Character span (start, end) of each token of `text`, without special tokens."""
+        ...
+
+
+class Encoder(Protocol):
+    """Texts → unit vectors. `fingerprint` changes whenever the vectors would."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of questions, shape (B, D)."""
+        ...
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        ...
