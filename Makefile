@@ -1,0 +1,114 @@
+# `make` alone prints the targets. Recipes are POSIX sh.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+TABLE ?=
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input
+TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
+# Packages that one pip call installs. What a call installed stays, so an interrupted install goes on after it.
+BATCH := 16
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install app test lint format bench clean browser
+
+help:
+	@echo "make install   virtual environment in $(VENV), every version from requirements.lock"
+	@echo "               TORCH_INDEX=URL takes torch from another index, for instance its CPU builds"
+	@echo "make app       install, then open the page on http://127.0.0.1:7860 (APP_HOST and APP_PORT change that)"
+	@echo "make test      install, lint, then every test; PYTEST_ARGS=... goes to pytest"
+	@echo "make lint      formatting, lint, types, import walls, Dockerfile"
+	@echo "make format    put the formatting right"
+	@echo "make bench     TABLE=name measures one table of benchmarks/"
+	@echo "make clean     remove $(VENV) and every cache; DATA_DIR stays"
+
+install: $(VENV)/.project
+
+# A stamp is touched when its step is complete; a step without its stamp is done again, or gone on with.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Python 3.11 or newer is needed, and $(PYTHON) is not: install it, or name it with make install PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "Making the virtual environment $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.made
+	@echo "Installing $(TORCH) (the largest download)"
+	@$(PIP) install -q --no-deps $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") $(TORCH)
+	@touch $@
+
+# A pip that was killed can leave a package without its RECORD, which the next pip takes for installed: remove its mark.
+$(VENV)/.locked: $(VENV)/.torch requirements.lock
+	@for mark in $(VENV)/lib/python3*/site-packages/*.dist-info; do \
+	    [ ! -d "$$mark" ] || [ -f "$$mark/RECORD" ] || rm -rf "$$mark"; done
+	@total=$$(grep -c '^[A-Za-z]' requirements.lock); \
+	echo "Installing the $$total packages of requirements.lock (a few minutes; interrupted, it goes on where it was)"; \
+	awk -v batch=$(BATCH) '/^[A-Za-z]/ { line = line " " $$1; if (++n % batch == 0) { print n line; line = "" } } \
+	    END { if (line) print n line }' requirements.lock | \
+	while read -r done pins; do \
+	    $(PIP) install -q --no-deps $$pins </dev/null || exit 1; \
+	    echo "  $$done of $$total"; \
+	done
+	@if nvidia-smi -L >/dev/null 2>&1; then \
+	    echo "An NVIDIA GPU is there: installing the CUDA libraries of $(TORCH) (several GB)"; \
+	    $(PIP) install $(TORCH); \
+	    $(PY) -c 'import sys, torch; sys.exit(not torch.version.cuda)' || \
+	        echo "This build of torch knows no CUDA, so the GPU stays unused: TORCH_INDEX=URL names an index of CUDA builds."; \
+	elif ! $(PY) -c 'import torch' 2>/dev/null; then \
+	    echo "This build of torch needs the CUDA libraries even without a GPU: installing them (several GB)."; \
+	    echo "To save them: make clean, then make install TORCH_INDEX=URL with an index of CPU builds."; \
+	    $(PIP) install $(TORCH); \
+	fi
+	@$(PY) -c 'import torch' || { echo "torch does not import: see above; make clean, then make install" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.locked pyproject.toml
+	@$(PIP) install -q --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "Installed: $(VENV)/bin/python -m app, -m indexes and -m distill are ready."
+
+app: install
+	@echo "Starting the page; the first start also indexes the demonstration corpus."
+	@exec $(PY) -m app
+
+test: install browser lint
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+# The page is tested in a real browser, Debian's own: nothing is downloaded from elsewhere.
+browser:
+	@command -v chromium >/dev/null 2>&1 && exit 0; \
+	remedy="The browser test needs Chromium: install it (Debian: apt-get install chromium), then make test again."; \
+	command -v apt-get >/dev/null 2>&1 || { echo "$$remedy" >&2; exit 1; }; \
+	if [ "$$(id -u)" = 0 ]; then root=; elif sudo -n true 2>/dev/null; then root="sudo -n"; else echo "$$remedy" >&2; exit 1; fi; \
+	echo "Installing Debian's chromium for the browser test"; \
+	$$root apt-get update -qq && \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null </dev/null || \
+	    { echo "$$remedy" >&2; exit 1; }
+
+lint: install
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo
+	@if [ -x $(VENV)/bin/hadolint ]; then $(VENV)/bin/hadolint Dockerfile && echo "Dockerfile: no findings"; fi
+
+format: install
+	@$(PY) -m ruff check --fix-only -q .
+	@$(PY) -m ruff format .
+
+bench: install
+	@if [ -z "$(TABLE)" ]; then \
+	    echo "make bench TABLE=name, where name is one of:"; \
+	    for file in benchmarks/[a-z]*.py; do [ ! -f "$$file" ] || echo "  $$(basename "$$file" .py)"; done; exit 2; fi
+	@$(PY) -m benchmarks.$(TABLE)
+
+clean:
+	@rm -rf $(VENV) build ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Removed $(VENV) and the caches; DATA_DIR stays."

@@ -1,0 +1,1 @@
+"""One module per table of measurements; `make bench TABLE=name` runs `python -m benchmarks.NAME`."""

@@ -1,0 +1,166 @@
+"""The walls that import-linter cannot hold: who reads the environment, what an import may cost, what the lock holds."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("indexes", "distill", "app")
+ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv"}
+
+
+def modules() -> list[Path]:
+    """Every source file of the three packages, sorted."""
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def may_read_the_environment(path: Path) -> bool:
+    return path == ROOT / "app" / "settings.py" or path.name == "__main__.py"
+
+
+def environment_reads(source: str) -> list[int]:
+    """The lines of a source that reach the environment: os.environ and kin, or a command-line option's envvar."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        attribute = isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT_NAMES
+        imported = isinstance(node, ast.ImportFrom) and any(alias.name in ENVIRONMENT_NAMES for alias in node.names)
+        option = isinstance(node, ast.keyword) and node.arg == "envvar"
+        if attribute or imported or option:
+            lines.append(node.lineno)
+    return lines
+
+
+def repository_files() -> list[Path]:
+    """The text files that git tracks or would track, or every file of an unpacked archive."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listing.returncode == 0:
+        paths = [ROOT / name for name in listing.stdout.splitlines()]
+    else:
+        paths = [path for path in ROOT.rglob("*") if not any(part.startswith(".venv") for part in path.parts)]
+    return sorted(path for path in paths if path.is_file())
+
+
+def lock_section(name: str) -> dict[str, Requirement]:
+    """The pins under the lock's comment that starts with `name`, by canonical package name."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    section = re.search(rf"^# {name}.*?\n((?:[^#\n].*\n)+)", text, flags=re.MULTILINE)
+    assert section, f"requirements.lock has no section {name!r}"
+    pins = [Requirement(line) for line in section[1].splitlines()]
+    return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+def project_requirements(*extras: str) -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["dependencies"] + [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return [Requirement(line) for line in lines]
+
+
+def needed(roots: list[Requirement]) -> Iterator[Requirement]:
+    """Each requirement that follows from `roots` in this environment, extras included."""
+    todo, seen = list(roots), set[tuple[str, str]]()
+    while todo:
+        requirement = todo.pop()
+        yield requirement
+        for extra in {"", *requirement.extras}:
+            key = (canonicalize_name(requirement.name), extra)
+            if key in seen:
+                continue
+            seen.add(key)
+            try:
+                lines = distribution(requirement.name).requires or []
+            except PackageNotFoundError:
+                lines = []  # the caller finds the missing pin; there is nothing to walk into
+            children = [Requirement(line) for line in lines]
+            todo += [child for child in children if child.marker is None or child.marker.evaluate({"extra": extra})]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_settings_and_the_command_lines_read_the_environment(path: Path) -> None:
+    """A variable read deep in a package is one that neither the page nor a test can set by argument."""
+    reads = environment_reads(path.read_text(encoding="utf-8"))
+    assert may_read_the_environment(path) or not reads, f"{path.relative_to(ROOT)}: environment read on lines {reads}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import os\nos.environ['A']", "import os as o\no.getenv('A')", "from os import environ", "f(x, envvar='A')"],
+)
+def test_every_way_to_the_environment_is_seen(source: str) -> None:
+    assert environment_reads(source)
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in modules()}), ids=lambda path: path.name)
+def test_every_package_says_what_it_is(folder: Path) -> None:
+    source = (folder / "__init__.py").read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(source)), f"{folder.relative_to(ROOT)}/__init__.py has no docstring"
+
+
+def test_importing_the_packages_loads_neither_torch_nor_gradio() -> None:
+    """Torch takes seconds to import: a package that imports it at its top makes every command line slow."""
+    assert loaded_by("import indexes, distill, app") == set()
+
+
+def test_no_module_of_indexes_or_app_loads_torch_on_import() -> None:
+    """The page has to open in seconds, so what needs torch imports it when it is called."""
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in modules()
+        if path.relative_to(ROOT).parts[0] != "distill"
+    ]
+    assert "torch" not in loaded_by("import " + ", ".join(names))
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Which of the heavy libraries a fresh interpreter has loaded after `statement`."""
+    heavy = {"torch", "gradio", "transformers", "sentence_transformers"}
+    program = f"{statement}\nimport sys\nprint(*sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_no_file_names_a_machine_path_or_a_package_registry() -> None:
+    """A path or a registry of one machine breaks every other machine."""
+    hosts = ["files.python" + "hosted.org", "pypi" + ".org", "download.py" + "torch.org", "registry.npm" + "js.org"]
+    folders = ["work", "root", "opt", "home", "tmp/b"]
+    machine = re.compile("|".join([*map(re.escape, hosts), *(rf"(?<![\w.~}}-])/{folder}/" for folder in folders)]))
+    found = []
+    for path in repository_files():
+        text = path.read_bytes().decode("utf-8", errors="replace")
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in machine.finditer(text)]
+    assert found == []
+
+
+def test_the_lock_has_a_fitting_pin_for_everything_that_the_project_needs() -> None:
+    """The lock is installed without a resolver, so nothing else would notice a missing or unfitting pin."""
+    runtime = lock_section("Torch") | lock_section("Runtime")
+    everything = runtime | lock_section("Development")
+    for pins, roots in ((runtime, project_requirements()), (everything, project_requirements("dev"))):
+        for requirement in needed(roots):
+            name = canonicalize_name(requirement.name)
+            if name.startswith(("nvidia-", "cuda-", "triton")):
+                continue  # CUDA builds of torch bring their own, and are not pinned
+            assert name in pins, f"requirements.lock lacks {requirement}"
+            version = next(iter(pins[name].specifier)).version
+            assert requirement.specifier.contains(version, prereleases=True), f"{requirement} against {pins[name]}"
+
+
+def test_every_pin_of_the_lock_is_exact_and_of_any_build() -> None:
+    """A local version (+cpu) exists on one index only, and would make the lock fail on every other."""
+    for section in ("Torch", "Runtime", "Development"):
+        for pin in lock_section(section).values():
+            (specifier,) = pin.specifier
+            assert specifier.operator == "=="
+            assert "+" not in specifier.version
+            assert "*" not in specifier.version
