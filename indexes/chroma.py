@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 _BATCH = 128
+_MAX_RESULTS_AT_ONCE = 10_000  # Chroma looks results up in SQLite, which bounds the variables of one statement
 # Wider than Chroma's defaults (16, 100, 100): on these settings hardly a true neighbour is missed.
-_HNSW = {"space": "ip", "max_neighbors": 32, "ef_construction": 200, "ef_search": 200}
+_HNSW: Any = {"space": "ip", "max_neighbors": 32, "ef_construction": 200, "ef_search": 200}
 
 
 class PassageIndex:
@@ -70,11 +71,19 @@ class PassageIndex:
         n_results = min(k, self.n_passages)
         if n_results == 0 or len(vectors) == 0:
             return [[] for _ in vectors]
+        at_once = max(1, _MAX_RESULTS_AT_ONCE // n_results)
+        return [
+            candidates
+            for first in range(0, len(vectors), at_once)
+            for candidates in self._query(vectors[first : first + at_once], n_results)
+        ]
+
+    def _query(self, vectors: Vectors, n_results: int) -> Iterator[list[Candidate]]:
         found = self._collection.query(
             query_embeddings=vectors, n_results=n_results, include=["documents", "metadatas", "distances"]
         )
-        rows = zip(found["ids"], found["documents"] or [], found["metadatas"] or [], found["distances"] or [], strict=True)
-        return [_candidates(*row) for row in rows]
+        columns = (found["ids"], found["documents"] or [], found["metadatas"] or [], found["distances"] or [])
+        return (_candidates(*row) for row in zip(*columns, strict=True))
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """The stored vectors of these passages, shape (N, D), in this order."""

@@ -104,9 +104,7 @@ class Corpus:
                 f"{FORMAT_VERSION}). Update this program, or use another DATA_DIR."
             )
         self.name = meta["name"]
-        self.settings = PassageSettings(
-            max_tokens=int(meta["max_tokens"]), overlap_tokens=int(meta["overlap_tokens"])
-        )
+        self.settings = PassageSettings(max_tokens=int(meta["max_tokens"]), overlap_tokens=int(meta["overlap_tokens"]))
 
     @classmethod
     def open(cls, paths: DataPaths, name: str) -> Corpus:
@@ -147,7 +145,9 @@ class Corpus:
                 )
                 self._keep_original(source, file, content_hash)
         except (UnreadableFileError, PermissionError, IsADirectoryError) as error:
-            reason = str(error) if isinstance(error, UnreadableFileError) else "The file may not be read; check its rights."
+            reason = (
+                str(error) if isinstance(error, UnreadableFileError) else "The file may not be read; check its rights."
+            )
             return FileOutcome(source=source, status="failed", reason=reason)
         status: Status = "replaced" if known else "read"
         return FileOutcome(source=source, status=status, n_documents=n_documents, n_passages=n_passages)
@@ -294,7 +294,9 @@ def _transaction(manifest: Path) -> Iterator[sqlite3.Connection]:
         finally:
             connection.close()
     except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-        raise StoreError(f"The manifest {manifest} cannot be used: {error}. Check the disk's space and rights.") from error
+        raise StoreError(
+            f"The manifest {manifest} cannot be used: {error}. Check the disk's space and rights."
+        ) from error
     except OSError as error:
         if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError):
             raise

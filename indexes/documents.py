@@ -178,10 +178,10 @@ def _row_text(values: dict[str, str]) -> str:
 
 
 def _read_jsonl(file: Path, source: str) -> Iterator[Document]:
-    opened: Any = gzip.open(file, "rb") if source.lower().endswith(".gz") else file.open("rb")
+    open_lines: Any = gzip.open if source.lower().endswith(".gz") else open
     n_read = 0
     try:
-        with opened as lines:
+        with open_lines(file, "rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip() and (document := _parse_record(line, source, number)):
                     n_read += 1

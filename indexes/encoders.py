@@ -46,7 +46,9 @@ def find_encoder(name: str, paths: DataPaths) -> Path | None:
 
 def _load_model(name: str, folder: Path | None) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # "Loading weights" says nothing to a reader of progress
     if folder is not None and not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
         raise NotFoundError(
             f"A sentence-transformers folder was expected at '{name}', but it has neither modules.json nor "

@@ -1,0 +1,183 @@
+"""The command line of the ground floor: python -m indexes add | search | list | delete | evaluate."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from indexes.corpus import list_corpora
+from indexes.encoders import DEFAULT_ENCODER, load_encoder
+from indexes.errors import InputError, UserError
+from indexes.paths import DataPaths
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console(highlight=False)
+messages = Console(stderr=True, highlight=False)
+
+DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything is kept.", show_default=True)]
+EncoderName = Annotated[
+    str, typer.Option(envvar="ENCODER", help="A name under DATA_DIR/encoders, a folder, or a hub name.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def add(
+    corpus: str,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Files and folders.")] = None,
+    encoder: EncoderName = DEFAULT_ENCODER,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    from indexes.ingest import add_files
+
+    paths = DataPaths(data_dir)
+    n_failed = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=messages) as bars:
+        tasks = {stage: bars.add_task(stage.capitalize(), total=None, visible=False) for stage in _STAGES}
+        for event in add_files(paths, corpus, files or [], load_encoder(encoder, paths)):
+            bars.update(tasks[event.stage], completed=event.done, total=event.total, visible=event.total > 0)
+            if event.outcome:
+                n_failed += event.outcome.status == "failed"
+                outcome = event.outcome
+                counts = f"{outcome.n_documents} documents, {outcome.n_passages} passages"
+                bars.console.print(f"{outcome.source}: {outcome.status}, {outcome.reason or counts}", markup=False)
+    if n_failed:
+        raise InputError(f"{n_failed} file(s) could not be read; the reasons stand above. The others are indexed.")
+
+
+_STAGES = ("reading", "embedding")
+
+
+@app.command()
+def search(
+    corpus: str,
+    question: str,
+    encoder: EncoderName = DEFAULT_ENCODER,
+    k: Annotated[int, typer.Option(min=1, max=1000, help="How many passages.")] = 10,
+    as_json: AsJson = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """The passages of CORPUS nearest to QUESTION."""
+    from indexes.chroma import PassageIndex
+
+    paths = DataPaths(data_dir)
+    found = PassageIndex.open(paths, corpus, load_encoder(encoder, paths)).search(question, k)
+    if as_json:
+        _print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
+        return
+    for rank, candidate in enumerate(found, start=1):
+        passage = candidate.passage
+        console.print(f"{rank:>3}  {candidate.score:.3f}  {passage.source}  {passage.title}", markup=False)
+        console.print(f"     {' '.join(passage.text.split())[:200]}", markup=False)
+
+
+@app.command(name="list")
+def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
+    """The corpora and their indexes."""
+    from indexes.corpus import Corpus
+
+    paths = DataPaths(data_dir)
+    corpora = list_corpora(paths)
+    if as_json:
+        sources = {
+            info.name: [asdict(source) for source in Corpus.open(paths, info.name).sources()] for info in corpora
+        }
+        _print_json([asdict(info) | {"sources": sources[info.name]} for info in corpora])
+        return
+    if not corpora:
+        console.print("There is no corpus yet. Make one with: python -m indexes add NAME PATH...")
+        return
+    table = Table("corpus", "sources", "documents", "passages", "indexed by")
+    for info in corpora:
+        encoders = ", ".join(index.encoder for index in info.indexes) or "nothing yet"
+        table.add_row(info.name, str(info.n_sources), str(info.n_documents), str(info.n_passages), encoders)
+    console.print(table)
+
+
+@app.command()
+def delete(
+    corpus: str,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help="Only these.")] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Delete CORPUS, or only some of its sources."""
+    from indexes.ingest import delete_corpus, remove_sources
+
+    paths = DataPaths(data_dir)
+    if sources:
+        remove_sources(paths, corpus, sources)
+    else:
+        delete_corpus(paths, corpus)
+
+
+@app.command()
+def evaluate(
+    corpus: str,
+    questions: Annotated[Path, typer.Option(help="questions.jsonl[.gz] with positives.")],
+    encoder: Annotated[list[str] | None, typer.Option(help="Once for each encoder to judge.")] = None,
+    k: Annotated[str, typer.Option(help="Cut-offs of hit rate and recall.")] = "1,5,10,20",
+    split: Annotated[str | None, typer.Option(help="Only questions of this split.")] = None,
+    as_json: AsJson = False,
+    run_out: Annotated[Path | None, typer.Option(help="Write TREC run and qrels files here.")] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Judge retrievers on questions whose relevant documents are known."""
+    from indexes.judging import judge_encoders
+    from indexes.queries import read_queries
+
+    queries = read_queries(questions, split)
+    report = judge_encoders(
+        DataPaths(data_dir), corpus, queries, encoder or [DEFAULT_ENCODER], parse_cutoffs(k), run_out
+    )
+    if as_json:
+        _print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
+        return
+    table = Table(f"{report.n_queries} questions", *report.metrics)
+    for metric in next(iter(report.metrics.values())):
+        table.add_row(metric, *(f"{values[metric]:.3f}" for values in report.metrics.values()))
+    console.print(table)
+    for comparison in report.comparisons:
+        console.print(comparison, markup=False)
+
+
+def parse_cutoffs(text: str) -> tuple[int, ...]:
+    """'1,5,10' as numbers; raises a usage error otherwise."""
+    try:
+        cutoffs = tuple(int(part) for part in text.split(","))
+        if min(cutoffs) < 1 or max(cutoffs) > 1000:
+            raise ValueError
+    except ValueError as error:
+        raise typer.BadParameter(f"expected whole numbers from 1 to 1000 like 1,5,10; got '{text}'") from error
+    return cutoffs
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def run(commands: typer.Typer) -> None:
+    """Runs a command line: a `UserError` becomes its sentence on stderr and exit status 1."""
+    try:
+        commands()
+    except UserError as error:
+        messages.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        messages.print("Stopped. Run the same command again to go on.")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    run(app)

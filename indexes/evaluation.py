@@ -1,0 +1,169 @@
+"""How well a retriever finds what is relevant: qrels + run → metrics, and whether a difference is real.
+
+The metrics are trec_eval's (through pytrec_eval). A hit counts by document id, so passages of one document are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexes.errors import InputError
+from indexes.types import Candidate, Query
+
+Qrels = Mapping[str, Mapping[str, int]]  # question id -> document id -> grade
+Run = Mapping[str, Mapping[str, float]]  # question id -> document id -> score, higher is better
+MetricsByQuery = dict[str, dict[str, float]]  # question id -> metric -> value
+
+DEFAULT_CUTOFFS = (1, 5, 10, 20)
+_RANK_METRICS_CUTOFF = 10
+_N_RESAMPLES = 9_999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The mean difference b - a of one metric over the same questions, its 95 % interval and its p-value."""
+
+    metric: str
+    n_queries: int
+    mean_a: float
+    mean_b: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def make_qrels(queries: Sequence[Query]) -> Qrels:
+    """The relevance judgements of those `queries` that have any; raises `InputError` if none has."""
+    qrels = {query.id: query.grades for query in queries if query.grades}
+    if not qrels:
+        raise InputError(
+            'To evaluate, questions need "positives" (ids of relevant documents), but none of the '
+            f"{len(queries)} questions has any. Such questions can only train."
+        )
+    return qrels
+
+
+def run_of_candidates(candidates: Sequence[Candidate], k: int) -> dict[str, float]:
+    """Document id → score for the first `k` documents, each at its best passage, scores strictly falling.
+
+    trec_eval orders by score in single precision and breaks ties by its own rule. Scores that would tie there are
+    lowered by the least step, so that every tool sees the order that was retrieved.
+    """
+    scores: dict[str, float] = {}
+    last = np.float32(np.inf)
+    for candidate in candidates:
+        if candidate.passage.document_id in scores:
+            continue
+        if len(scores) == k:
+            break
+        last = min(np.float32(candidate.score), np.nextafter(last, np.float32(-np.inf)))
+        scores[candidate.passage.document_id] = float(last)
+    return scores
+
+
+def evaluate_run(qrels: Qrels, run: Run, cutoffs: Sequence[int] = DEFAULT_CUTOFFS) -> MetricsByQuery:
+    """Metrics by question: hit_rate@k and recall@k for each cut-off, mrr@10 and ndcg@10.
+
+    A judged question for which the run has nothing counts 0 everywhere.
+    """
+    import pytrec_eval
+
+    ks = sorted(set(cutoffs))
+    joined = ",".join(str(k) for k in ks)
+    measures = {f"success.{joined}", f"recall.{joined},{_RANK_METRICS_CUTOFF}", f"ndcg_cut.{_RANK_METRICS_CUTOFF}"}
+    judged = {query: dict(grades) for query, grades in qrels.items()}
+    # An empty ranking makes pytrec_eval leave the question out; a document that nobody judged makes it count as 0.
+    full = {query: dict(run.get(query) or {"": 0.0}) for query in judged}
+    found = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(full)
+    top = {query: _top(scores, _RANK_METRICS_CUTOFF) for query, scores in full.items()}
+    reciprocal = pytrec_eval.RelevanceEvaluator(judged, {"recip_rank"}).evaluate(top)
+    return {query: _named(found[query], reciprocal[query], ks) for query in judged}
+
+
+def _top(scores: Mapping[str, float], k: int) -> dict[str, float]:
+    return dict(sorted(scores.items(), key=lambda item: item[1], reverse=True)[:k])
+
+
+def _named(found: Mapping[str, float], reciprocal: Mapping[str, float], ks: Sequence[int]) -> dict[str, float]:
+    hit_rates = {f"hit_rate@{k}": found[f"success_{k}"] for k in ks}
+    recalls = {f"recall@{k}": found[f"recall_{k}"] for k in sorted({*ks, _RANK_METRICS_CUTOFF})}
+    ranks = {"mrr@10": reciprocal["recip_rank"], "ndcg@10": found["ndcg_cut_10"]}
+    return hit_rates | recalls | ranks
+
+
+def mean_metrics(by_query: MetricsByQuery) -> dict[str, float]:
+    """The mean of each metric over the questions."""
+    metrics = next(iter(by_query.values()))
+    return {metric: float(np.mean([values[metric] for values in by_query.values()])) for metric in metrics}
+
+
+def compare_runs(a: MetricsByQuery, b: MetricsByQuery, metric: str = "ndcg@10", *, seed: int = 0) -> Comparison:
+    """Whether b differs from a: paired permutation test (two-sided) and percentile bootstrap interval, by question."""
+    from scipy import stats
+
+    queries = sorted(a.keys() & b.keys())
+    values_a = np.array([a[query][metric] for query in queries])
+    values_b = np.array([b[query][metric] for query in queries])
+    differences = values_b - values_a
+    rng = np.random.default_rng(seed)
+    low = high = float(differences.mean())
+    p_value = 1.0
+    if np.any(differences != 0) and len(queries) > 1:
+        test: Any = stats.permutation_test(
+            (differences,), np.mean, permutation_type="samples", n_resamples=_N_RESAMPLES, rng=rng, batch=500
+        )
+        interval: Any = stats.bootstrap(
+            (differences,), np.mean, method="percentile", n_resamples=_N_RESAMPLES, rng=rng, batch=500
+        ).confidence_interval
+        p_value, low, high = float(test.pvalue), float(interval.low), float(interval.high)
+    return Comparison(
+        metric=metric,
+        n_queries=len(queries),
+        mean_a=float(values_a.mean()),
+        mean_b=float(values_b.mean()),
+        difference=float(differences.mean()),
+        low=low,
+        high=high,
+        p_value=p_value,
+    )
+
+
+def write_trec_run(file: Path, run: Run, name: str) -> None:
+    """Writes `run` as trec_eval reads it: `question Q0 document rank score name`."""
+    tag = _word(name)
+    lines = [
+        f"{_word(query)} Q0 {_word(document)} {rank} {score:.9g} {tag}\n"
+        for query, scores in run.items()
+        for rank, (document, score) in enumerate(_top(scores, len(scores)).items(), start=1)
+    ]
+    _write(file, lines)
+
+
+def write_trec_qrels(file: Path, qrels: Qrels) -> None:
+    """Writes `qrels` as trec_eval reads them: `question 0 document grade`."""
+    _write(
+        file,
+        [
+            f"{_word(query)} 0 {_word(document)} {grade}\n"
+            for query, g in qrels.items()
+            for document, grade in g.items()
+        ],
+    )
+
+
+def _word(text: str) -> str:
+    """`text` without white space, which separates the columns of TREC files."""
+    return "_".join(text.split()) or "_"
+
+
+def _write(file: Path, lines: Sequence[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text("".join(lines), encoding="utf-8")
+    partial.replace(file)
