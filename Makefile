@@ -27,6 +27,7 @@ help:
 	@echo "make clean     remove $(VENV) and every cache; DATA_DIR stays"
 
 install: $(VENV)/.project
+	@:
 
 # A stamp is touched when its step is complete; a step without its stamp is done again, or gone on with.
 $(VENV)/.made:
@@ -40,9 +41,10 @@ $(VENV)/.made:
 
 $(VENV)/.torch: $(VENV)/.made
 	@echo "Installing $(TORCH) (the largest download)"
-	@$(PIP) install -q --no-deps $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") $(TORCH)
+	@$(PIP) install -qq --no-deps --no-compile $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") $(TORCH)
 	@touch $@
 
+# Bytecode is written by all cores at once, and not for what nobody imports; pip would take one core and longer.
 # A pip that was killed can leave a package without its RECORD, which the next pip takes for installed: remove its mark.
 $(VENV)/.locked: $(VENV)/.torch requirements.lock
 	@for mark in $(VENV)/lib/python3*/site-packages/*.dist-info; do \
@@ -52,9 +54,11 @@ $(VENV)/.locked: $(VENV)/.torch requirements.lock
 	awk -v batch=$(BATCH) '/^[A-Za-z]/ { line = line " " $$1; if (++n % batch == 0) { print n line; line = "" } } \
 	    END { if (line) print n line }' requirements.lock | \
 	while read -r done pins; do \
-	    $(PIP) install -q --no-deps $$pins </dev/null || exit 1; \
+	    $(PIP) install -qq --no-deps --no-compile $$pins </dev/null || exit 1; \
 	    echo "  $$done of $$total"; \
 	done
+	@echo "Compiling them"
+	@$(PY) -m compileall -qq -j 0 -x '/(kubernetes|tests?|testing)/' $(VENV)/lib || :
 	@if nvidia-smi -L >/dev/null 2>&1; then \
 	    echo "An NVIDIA GPU is there: installing the CUDA libraries of $(TORCH) (several GB)"; \
 	    $(PIP) install $(TORCH); \
@@ -69,7 +73,7 @@ $(VENV)/.locked: $(VENV)/.torch requirements.lock
 	@touch $@
 
 $(VENV)/.project: $(VENV)/.locked pyproject.toml
-	@$(PIP) install -q --no-deps --no-build-isolation --editable .
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "Installed: $(VENV)/bin/python -m app, -m indexes and -m distill are ready."
 
