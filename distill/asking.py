@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
-from distill.llm import as_user_error
+from distill.llm import llm_errors
 
 
 def ask_all(
@@ -18,11 +18,6 @@ def ask_all(
     The first failure ends it with a `UserError`; replies that came before have been yielded, so nothing is lost.
     """
     inputs = [list(prompt) for prompt in prompts]
-    try:
+    with llm_errors():
         for position, message in llm.batch_as_completed(inputs, config={"max_concurrency": concurrency}):
             yield position, str(message.text)
-    except Exception as error:
-        user_error = as_user_error(error)
-        if user_error is None:
-            raise
-        raise user_error from error

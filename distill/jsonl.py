@@ -39,7 +39,9 @@ def appending(file: Path) -> Iterator[Append]:
                 opened.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
                 opened.flush()
             except OSError as error:
-                raise StoreError(f"Writing to {file} failed: {error.strerror}. Free some space and run again.") from error
+                raise StoreError(
+                    f"Writing to {file} failed: {error.strerror}. Free some space and run again."
+                ) from error
 
         yield append
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 UNRANKED = 1_000_000  # target of a candidate that the teacher saw and did not place

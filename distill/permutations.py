@@ -93,7 +93,7 @@ def sliding_windows(n: int, size: int, stride: int) -> list[tuple[int, int]]:
 
 
 def kendall_tau(first: Sequence[str], second: Sequence[str]) -> float:
-    """Agreement of two rankings over what both contain: 1 the same order, -1 reversed, 0 if fewer than two are shared."""
+    """Agreement of two rankings over what both contain: 1 equal, -1 reversed, 0 if fewer than two are shared."""
     place = {identifier: position for position, identifier in enumerate(second)}
     shared = [place[identifier] for identifier in first if identifier in place]
     pairs = [(a, b) for index, a in enumerate(shared) for b in shared[index + 1 :]]

@@ -23,7 +23,8 @@ _QUESTION_WORDS = (5, 80)
 _TRIES_PER_QUESTION = 3  # passages drawn for each question wanted, as many replies are filtered out
 # A question that points at its passage cannot be asked by anyone who has not got it.
 _POINTS_AT_PASSAGE = re.compile(
-    r"\b(?:this|the|above|following|given|provided|mentioned)\s+(?:passage|text|excerpt|paragraph|snippet|document)\b",
+    r"\b(?:this|the|above|following|given|provided|mentioned)\s+(?:passage|text|excerpt|paragraph|snippet|document)\b"
+    r"|\b(?:document|passage|section|paragraph)\s+\d",
     re.IGNORECASE,
 )
 
@@ -86,7 +87,7 @@ def write_questions(
         while waiting and len(kept) < n_questions:
             # Just as many as are missing: an LLM's time is the dear thing here.
             batch, waiting = waiting[: n_questions - len(kept)], waiting[n_questions - len(kept) :]
-            prompts = [question_messages(_first_words(passage.full_text, _MAX_PASSAGE_WORDS)) for passage in batch]
+            prompts = [question_messages(_first_words(passage.text, _MAX_PASSAGE_WORDS)) for passage in batch]
             for position, reply in ask_all(llm, prompts, concurrency=concurrency):
                 record = _judge_reply(reply, batch[position], {_key(r["question"]) for r in kept}, is_found)
                 append(record)
@@ -109,16 +110,15 @@ def sample_passages(passages: Sequence[Passage], n: int, *, seed: int) -> list[P
     usable = [passage for passage in passages if len(passage.text.split()) >= _MIN_PASSAGE_WORDS] or list(passages)
     shuffled = rng.sample(usable, len(usable))
     seen: set[str] = set()
-    first_of_document, others = [], []
+    first_of_document: list[Passage] = []
+    others: list[Passage] = []
     for passage in shuffled:
         (others if passage.document_id in seen else first_of_document).append(passage)
         seen.add(passage.document_id)
     return [*first_of_document, *others][:n]
 
 
-def _judge_reply(
-    reply: str, passage: Passage, known: set[str], is_found: Callable[[str, Passage], bool]
-) -> Record:
+def _judge_reply(reply: str, passage: Passage, known: set[str], is_found: Callable[[str, Passage], bool]) -> Record:
     question = clean_question(reply)
     reason = _why_not(question, known) or ("" if is_found(question, passage) else "does not lead back to its passage")
     return {"passage": passage.id, "document": passage.document_id, "question": question, "dropped": reason}

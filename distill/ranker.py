@@ -82,7 +82,9 @@ class LateInteractionRanker:
             head = Head(**json.loads((folder / _HEAD_FILE).read_text(encoding="utf-8")))
             return cls(MultiVectorEncoder(str(folder)), head)
         except (OSError, ValueError, TypeError) as error:
-            raise WeightsError(f"The ranker in {folder} is incomplete or damaged; delete the folder and run again.") from error
+            raise WeightsError(
+                f"The ranker in {folder} is incomplete or damaged; delete the folder and run again."
+            ) from error
 
     def save(self, folder: Path) -> None:
         """Writes the ranker to `folder`."""
@@ -139,7 +141,7 @@ def uses_bf16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
@@ -167,14 +169,12 @@ def fit_head(features: Sequence[NDArray[np.float64]], targets: Sequence[Sequence
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     late, dense, lexical = (ratio.detach().clamp(min=0.0) * scale).tolist()
     return Head(late_interaction=late, dense=dense, lexical=lexical)
 
 
-def pad_lists(
-    features: Sequence[NDArray[np.float64]], targets: Sequence[Sequence[int]]
-) -> tuple[Tensor, Tensor]:
+def pad_lists(features: Sequence[NDArray[np.float64]], targets: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Lists of different lengths as tensors (B, N, 3) and (B, N), padded at the end."""
     import torch
 
@@ -198,6 +198,4 @@ def rank_targets(record: Record, ranking: Record) -> list[int]:
 
     place = {identifier: rank for rank, identifier in enumerate(ranking["ranking"])}
     shown = set(ranking["shown"])
-    return [
-        place.get(c["passage"], UNRANKED) if c["passage"] in shown else PADDING for c in record["candidates"]
-    ]
+    return [place.get(c["passage"], UNRANKED) if c["passage"] in shown else PADDING for c in record["candidates"]]

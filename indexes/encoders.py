@@ -48,7 +48,7 @@ def _load_model(name: str, folder: Path | None) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # "Loading weights" says nothing to a reader of progress
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
     if folder is not None and not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
         raise NotFoundError(
             f"A sentence-transformers folder was expected at '{name}', but it has neither modules.json nor "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def judge_encoders(
 
 def judge(
     queries: Sequence[Query],
-    searches: dict[str, Search],
+    searches: Mapping[str, Search],
     cutoffs: Sequence[int] = DEFAULT_CUTOFFS,
     run_out: Path | None = None,
 ) -> Judgement:
