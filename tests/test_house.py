@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,6 +155,15 @@ def test_the_lock_has_a_fitting_pin_for_everything_that_the_project_needs() -> N
             assert name in pins, f"requirements.lock lacks {requirement}"
             version = next(iter(pins[name].specifier)).version
             assert requirement.specifier.contains(version, prereleases=True), f"{requirement} against {pins[name]}"
+
+
+def test_every_pin_of_the_lock_installs_on_the_python_of_debian_12() -> None:
+    """A package may ask for a later patch release of 3.11 than a stable distribution has."""
+    for section in ("Torch", "Runtime", "Development"):
+        for name, pin in lock_section(section).items():
+            if pin.marker is None or pin.marker.evaluate():
+                asked = distribution(name).metadata.get("Requires-Python") or ">=3"
+                assert SpecifierSet(asked).contains("3.11.2"), f"{pin} asks for Python {asked}"
 
 
 def test_every_pin_of_the_lock_is_exact_and_of_any_build() -> None:
