@@ -13,6 +13,12 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     APP_HOST=0.0.0.0 \
     APP_PORT=7860
 
+# The embedded LLM needs libgomp; Debian's stable suite keeps its version.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+
 RUN useradd --create-home --uid 1000 app \
     && install -d -o app -g app /data
 

@@ -70,6 +70,8 @@ $(VENV)/.locked: $(VENV)/.torch requirements.lock
 	    $(PIP) install $(TORCH); \
 	fi
 	@$(PY) -c 'import torch' || { echo "torch does not import: see above; make clean, then make install" >&2; exit 1; }
+	@$(PY) -c 'import xllamacpp' 2>/dev/null || \
+	    echo "The embedded LLM does not load here (other LLMs do): it may lack libgomp (Debian: apt-get install libgomp1)."
 	@touch $@
 
 $(VENV)/.project: $(VENV)/.locked pyproject.toml
