@@ -1,0 +1,191 @@
+"""The page as a program: python -m app."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import typer
+
+from app.background import Background, Stage, Work, fetch_weights, prepare_corpus
+from app.settings import Settings, read_settings
+from app.shelf import IndexShelf
+from app.workbench import ConnectLLM, Workbench
+from distill.llm import LLMConfig, connect_llm, embedded_server
+from indexes.encoders import load_encoder
+from indexes.errors import InputError, StoreError, UserError
+from indexes.paths import DataPaths
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+commands = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@commands.command()
+def serve() -> None:
+    """Open the page. Settings come from the environment: DATA_DIR, ENCODER, APP_HOST, APP_PORT, LOCAL_LLM,
+    OPENAI_BASE_URL, OPENAI_API_KEY, LLM_MODEL.
+    """
+    settings = read_settings()
+    check_port(settings.app_host, settings.app_port)
+    paths = DataPaths(settings.data_dir)
+    check_writable(paths)
+    say("Opening the page …")
+    bench = assemble(settings, paths)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: ended.set())
+    page = launch(bench, settings)
+    bench.background.start()
+    say(f"The page is open on {page.local_url} (Ctrl-C ends it)")
+    try:
+        ended.wait()
+    finally:
+        say("Ending …")
+        bench.background.stop(timeout_s=5)
+        if not settings.uses_endpoint:
+            embedded_server(settings.local_llm, paths.models).stop()
+        page.close(verbose=False)
+
+
+def assemble(settings: Settings, paths: DataPaths) -> Workbench:
+    """Everything that the page needs; nothing is loaded or started yet."""
+    shelf = IndexShelf(paths, load_encoder)
+    works: dict[str, Work] = {
+        "Preparing the corpora": prepare_corpus(paths, shelf, settings.encoder, demo=settings.app_demo)
+    }
+    if not settings.uses_endpoint:
+        works["Fetching the embedded LLM"] = fetch_weights(paths, settings.local_llm)
+    return Workbench(
+        paths=paths,
+        encoder=settings.encoder,
+        shelf=shelf,
+        connect=_connect(settings, paths),
+        llm_name=_llm_name(settings),
+        background=Background(works, StageLines()),
+        max_upload_mb=settings.app_max_upload_mb,
+    )
+
+
+def _connect(settings: Settings, paths: DataPaths) -> ConnectLLM:
+    key = settings.openai_api_key
+    config = LLMConfig(
+        base_url=settings.openai_base_url,
+        api_key=key.get_secret_value() if key else None,
+        model=settings.llm_model,
+        local_llm=settings.local_llm,
+    )
+    return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=_MAX_ANSWER_TOKENS)
+
+
+_MAX_ANSWER_TOKENS = 700
+
+
+def _llm_name(settings: Settings) -> str:
+    if not settings.uses_endpoint:
+        return f"{settings.local_llm}, embedded"
+    host = (settings.openai_base_url or "https://api.openai.com").split("://")[-1].rpartition("@")[2].split("/")[0]
+    return f"{settings.llm_model} at {host}" if settings.llm_model else host
+
+
+def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
+    """The page, open on its port."""
+    # gradio asks its own address whether it is up; a proxy would answer for it
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", settings.app_host]))
+
+    from app.ui.page import build_app
+    from app.ui.theme import STYLE_SHEET, build_theme
+
+    page = build_app(bench)
+    page.launch(
+        server_name=settings.app_host,
+        server_port=settings.app_port,
+        prevent_thread_lock=True,
+        max_file_size=settings.app_max_upload_mb * 1024 * 1024,
+        theme=build_theme(),
+        css_paths=[STYLE_SHEET],
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        share=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        quiet=True,
+    )
+    return page
+
+
+def check_port(host: str, port: int) -> None:
+    """Nothing if the page can listen there; otherwise the sentence is raised."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except socket.gaierror:
+            raise InputError(f"APP_HOST is '{host}', but no such address is known. Use 127.0.0.1 or 0.0.0.0.") from None
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InputError(
+                f"The page cannot listen on {host}:{port} ({reason}). End what uses that port, or choose another: "
+                f"APP_PORT={port + 1 if port < 65535 else 7860} python -m app"
+            ) from None
+
+
+def check_writable(paths: DataPaths) -> None:
+    """Nothing if the data folder can be written; otherwise the sentence is raised."""
+    probe = paths.root / ".writable"
+    try:
+        paths.root.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(
+            f"The data folder {paths.root} cannot be written ({reason}). Check its rights and the disk's space, or set "
+            "DATA_DIR to another folder."
+        ) from None
+
+
+class StageLines:
+    """Says the stages of the background work in the terminal: each new message, and every tenth of the way."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, int] = {}
+
+    def __call__(self, stage: Stage) -> None:
+        tenths = 10 * stage.done // stage.total if stage.total else 0
+        if self._said.get(stage.message, -1) >= tenths:
+            return
+        self._said[stage.message] = tenths
+        mark = {"working": "…", "done": "is done.", "failed": ""}[stage.state]
+        count = f" {stage.done:,} of {stage.total:,}" if stage.total else ""
+        say(f"{stage.message}{count} {mark}".rstrip())
+
+
+def say(line: str) -> None:
+    """Writes a line to stderr."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Runs the command: a `UserError` becomes its sentence on stderr and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        commands()
+    except UserError as error:
+        say(str(error))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""The encoders and indexes that the page has open, loaded when first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from indexes.corpus import Corpus, CorpusInfo
+from indexes.errors import NotFoundError
+from indexes.paths import DataPaths
+from indexes.types import Encoder, Tokenizer, Vectors
+
+if TYPE_CHECKING:
+    from indexes.chroma import PassageIndex
+
+LoadEncoder = Callable[[str, DataPaths], Encoder]
+Kind = Literal["baseline", "distilled", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverChoice:
+    """An index of a corpus as people pick it."""
+
+    encoder: str
+    kind: Kind
+
+    @property
+    def label(self) -> str:
+        return {"baseline": "Baseline", "distilled": f"Distilled: {self.encoder}", "other": self.encoder}[self.kind]
+
+    @property
+    def meaning(self) -> str:
+        return {
+            "baseline": f"{self.encoder} as it came: never taught on any corpus of yours.",
+            "distilled": f"{self.encoder} was taught here, from the order in which an LLM ranked passages.",
+            "other": f"{self.encoder} is another encoder that this corpus was indexed with.",
+        }[self.kind]
+
+
+def list_choices(paths: DataPaths, baseline: str, corpus: CorpusInfo) -> list[RetrieverChoice]:
+    """The retrievers of `corpus`: the baseline first, then those taught here, then the rest."""
+    choices = [
+        RetrieverChoice(encoder=index.encoder, kind=_kind(paths, baseline, index.encoder)) for index in corpus.indexes
+    ]
+    order = ("baseline", "distilled", "other")
+    return sorted(choices, key=lambda choice: (order.index(choice.kind), choice.encoder))
+
+
+def _kind(paths: DataPaths, baseline: str, encoder: str) -> Kind:
+    if encoder == baseline:
+        return "baseline"
+    return "distilled" if paths.encoder(encoder).is_dir() else "other"
+
+
+class SerialEncoder:
+    """An `Encoder` that answers one caller at a time: a tokenizer borrowed by two threads fails."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._encoder.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._encoder.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        return self._encoder.dimension
+
+    @property
+    def max_tokens(self) -> int:
+        return self._encoder.max_tokens
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._encoder.tokenizer
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of questions, shape (B, D)."""
+        with self._lock:
+            return self._encoder.encode_queries(texts)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        with self._lock:
+            return self._encoder.encode_passages(texts)
+
+
+class IndexShelf:
+    """The indexes of every corpus, over encoders that are loaded once each."""
+
+    def __init__(self, paths: DataPaths, load_encoder: LoadEncoder) -> None:
+        self._paths = paths
+        self._load = load_encoder
+        self._lock = threading.Lock()
+        self._encoders: dict[str, SerialEncoder] = {}
+
+    def encoder(self, name: str) -> Encoder:
+        """The encoder called `name`, loaded once and shared by everyone who asks questions."""
+        with self._lock:
+            if name not in self._encoders:
+                self._encoders[name] = SerialEncoder(self._load(name, self._paths))
+            return self._encoders[name]
+
+    def new_encoder(self, name: str) -> Encoder:
+        """Another copy of the encoder, so that embedding a corpus does not make questions wait for its batches."""
+        return self._load(name, self._paths)
+
+    def index(self, corpus: str, encoder: str) -> PassageIndex:
+        """The index of `corpus` by `encoder` as it is on disk now: another process may have made or remade it.
+
+        It is opened anew for each question, which takes a few milliseconds and never shows a deleted corpus.
+        """
+        from indexes.chroma import PassageIndex
+
+        info = next((each for each in Corpus.open(self._paths, corpus).indexes() if each.encoder == encoder), None)
+        if info is None:
+            raise NotFoundError(
+                f"Corpus '{corpus}' has no index by '{encoder}' any more. Pick another retriever, or reload the page."
+            )
+        if self.encoder(encoder).fingerprint != info.fingerprint:
+            self._forget(encoder)  # taught again since it was loaded
+        return PassageIndex.open(self._paths, corpus, self.encoder(encoder))
+
+    def _forget(self, encoder: str) -> None:
+        with self._lock:
+            self._encoders.pop(encoder, None)

@@ -1,0 +1,92 @@
+"""The Ask tab: one corpus, one retriever, one question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import gradio as gr
+
+from app import handlers
+from app.demo import EXAMPLE_QUESTIONS
+from app.replies import MAX_QUESTION_CHARACTERS
+from app.ui.panel import build_panel
+from app.ui.refresh import Refresh
+from app.workbench import Workbench
+
+_EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskTab:
+    """What other parts of the page need of this tab."""
+
+    tab: gr.Tab
+    refresh: Refresh
+
+
+def build_ask(bench: Workbench) -> AskTab:
+    """The tab with its events."""
+    with gr.Tab("Ask", id="ask") as tab:
+        flag = gr.State(handlers.StopFlag())
+        with gr.Row(elem_classes="pickers"):
+            corpus = gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="ask-corpus")
+            retriever = gr.Radio(
+                label="Retriever", info=" ", choices=[], scale=3, min_width=280, elem_id="ask-retriever"
+            )
+        with gr.Row(elem_classes="question"):
+            question = gr.Textbox(
+                label="Question",
+                placeholder="Ask the corpus something, then press Enter",
+                lines=1,
+                show_label=False,
+                container=False,
+                max_length=MAX_QUESTION_CHARACTERS,
+                scale=8,
+                min_width=240,
+                elem_id="ask-question",
+            )
+            button = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="ask-button")
+            stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="ask-stop")
+        examples = gr.Dataset(
+            label="Try one of these",
+            components=[question],
+            samples=[[example] for example in EXAMPLE_QUESTIONS],
+            visible=False,
+            elem_id="ask-examples",
+        )
+        panel = build_panel("ask", in_columns=True, empty=_EMPTY)
+
+    ask = partial(handlers.ask, bench)
+    inputs = [question, corpus, retriever, flag]
+    outputs = [panel.answer, panel.passages, button, stop]
+    gr.on(
+        [button.click, question.submit],
+        ask,
+        inputs,
+        outputs,
+        api_name="ask",
+        show_progress="hidden",
+        concurrency_limit=8,
+    )
+    examples.click(lambda sample: sample[0], examples, question, api_visibility="private", queue=False).then(
+        ask, inputs, outputs, api_visibility="private", show_progress="hidden", concurrency_limit=8
+    )
+    stop.click(handlers.press_stop, flag, stop, api_visibility="private", queue=False)
+    choices = partial(handlers.list_ask_choices, bench)
+    corpus.input(
+        choices,
+        [corpus, retriever],
+        [corpus, retriever, examples],
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    retriever.input(
+        partial(handlers.explain_retriever, bench),
+        [corpus, retriever],
+        retriever,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    refresh = Refresh(fn=choices, inputs=[corpus, retriever], outputs=[corpus, retriever, examples])
+    return AskTab(tab=tab, refresh=refresh)

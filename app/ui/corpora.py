@@ -1,0 +1,162 @@
+"""The Corpora tab: files in, corpora and their files, and out again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import gradio as gr
+
+from app import handlers
+from app.rendering import aside_html
+from app.ui.refresh import Refresh
+from app.workbench import Workbench
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorporaTab:
+    """What other parts of the page need of this tab."""
+
+    tab: gr.Tab
+    refresh: Refresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    target: gr.Dropdown
+    files: gr.File
+    add: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
+    outcomes: gr.HTML
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Browser:
+    corpora: gr.HTML
+    corpus: gr.Dropdown
+    sources: gr.HTML
+    picked: gr.Dropdown
+    delete_corpus: gr.Button
+    delete_sources: gr.Button
+    box: gr.Group
+    question: gr.HTML
+    confirm: gr.Button
+    keep: gr.Button
+
+
+def build_corpora(bench: Workbench) -> CorporaTab:
+    """The tab with its events."""
+    with gr.Tab("Corpora", id="corpora") as tab, gr.Row():
+        with gr.Column(scale=5, min_width=320):
+            form = _build_form(bench)
+        with gr.Column(scale=6, min_width=320):
+            browser = _build_browser()
+    refresh = Refresh(
+        fn=partial(handlers.list_corpora_view, bench),
+        inputs=[form.target, browser.corpus],
+        outputs=[
+            browser.corpora,
+            form.target,
+            browser.corpus,
+            browser.sources,
+            browser.picked,
+            browser.delete_corpus,
+            browser.delete_sources,
+        ],
+    )
+    _wire_form(bench, form, refresh)
+    _wire_browser(bench, browser, refresh)
+    return CorporaTab(tab=tab, refresh=refresh)
+
+
+def _build_form(bench: Workbench) -> _Form:
+    gr.HTML("<h2>Add files</h2>", js_on_load=None)
+    target = gr.Dropdown(
+        label="Corpus",
+        info="Pick one, or type the name of a new one.",
+        choices=[],
+        value=None,
+        allow_custom_value=True,
+        elem_id="add-corpus",
+    )
+    files = gr.File(
+        label="Files",
+        file_count="multiple",
+        height=180,
+        elem_id="add-files",
+    )
+    kinds = "txt, md, html, pdf, docx, csv and jsonl files"
+    gr.HTML(aside_html(f"{kinds}, {bench.max_upload_mb} MB each at most."), js_on_load=None)
+    with gr.Row():
+        add = gr.Button("Add and index", variant="primary", scale=3, min_width=140, elem_id="add-button")
+        stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="add-stop")
+    progress = gr.HTML(elem_id="add-progress", js_on_load=None)
+    outcomes = gr.HTML(elem_id="add-outcomes", js_on_load=None)
+    return _Form(target=target, files=files, add=add, stop=stop, progress=progress, outcomes=outcomes)
+
+
+def _build_browser() -> _Browser:
+    gr.HTML("<h2>What is there</h2>", js_on_load=None)
+    corpora = gr.HTML(elem_id="corpora-table", js_on_load=None)
+    corpus = gr.Dropdown(label="Look into", choices=[], elem_id="corpora-corpus")
+    sources = gr.HTML(elem_id="sources-table", js_on_load=None)
+    picked = gr.Dropdown(label="Files to delete", choices=[], multiselect=True, elem_id="sources-picked")
+    with gr.Row():
+        delete_sources = gr.Button("Delete files", interactive=False, elem_id="delete-sources")
+        delete_corpus = gr.Button("Delete corpus", interactive=False, elem_id="delete-corpus")
+    question = gr.HTML(elem_id="delete-question", js_on_load=None)
+    with gr.Group(visible=False) as box, gr.Row():
+        confirm = gr.Button("Yes, delete", variant="stop", elem_id="delete-confirm")
+        keep = gr.Button("No, keep", elem_id="delete-keep")
+    return _Browser(
+        corpora=corpora,
+        corpus=corpus,
+        sources=sources,
+        picked=picked,
+        delete_corpus=delete_corpus,
+        delete_sources=delete_sources,
+        box=box,
+        question=question,
+        confirm=confirm,
+        keep=keep,
+    )
+
+
+def _wire_form(bench: Workbench, form: _Form, refresh: Refresh) -> None:
+    flag = gr.State(handlers.StopFlag())
+    added = form.add.click(
+        partial(handlers.add, bench),
+        [form.files, form.target, flag],
+        [form.progress, form.outcomes, form.files, form.add, form.stop],
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_limit=1,
+    )
+    refresh.after(added)
+    form.stop.click(handlers.press_stop, flag, form.stop, api_visibility="private", queue=False)
+
+
+def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh) -> None:
+    doomed = gr.State(None)
+    outputs = [browser.box, browser.question, doomed]
+    ask_to_delete = partial(handlers.ask_to_delete, bench)
+    browser.delete_corpus.click(
+        lambda corpus: ask_to_delete(corpus, ()), browser.corpus, outputs, api_visibility="private"
+    )
+    browser.delete_sources.click(
+        ask_to_delete, [browser.corpus, browser.picked], outputs, api_visibility="private", show_progress="hidden"
+    )
+    browser.picked.change(
+        lambda sources: gr.update(interactive=bool(sources)),
+        browser.picked,
+        browser.delete_sources,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    browser.keep.click(handlers.keep, None, outputs, api_visibility="private", queue=False)
+    deleted = browser.confirm.click(
+        partial(handlers.delete, bench), doomed, outputs, api_visibility="private", show_progress="hidden"
+    )
+    refresh.after(deleted)
+    refresh.on([browser.corpus.input])

@@ -1,0 +1,52 @@
+"""The whole page: header, tabs, and what makes them look again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import gradio as gr
+
+from app import handlers
+from app.ui.ask import build_ask
+from app.ui.compare import build_compare
+from app.ui.corpora import build_corpora
+from app.workbench import Workbench
+
+TITLE = "Intermediate Distillation"
+_CACHE_CHECK_S, _CACHE_AGE_S = 3600, 24 * 3600  # uploaded copies are deleted after a day; originals are in the corpus
+
+
+def build_app(bench: Workbench) -> gr.Blocks:
+    """The page, not launched yet; everything that it remembers is in `bench` or in the visitor's session."""
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=(_CACHE_CHECK_S, _CACHE_AGE_S)
+    ) as page:
+        gr.HTML(_header(bench.llm_name), elem_id="header", js_on_load=None)
+        banner = gr.HTML(elem_id="banner", js_on_load=None)
+        timer = gr.Timer(1.0, active=True)
+        finished = gr.State(0)
+        with gr.Tabs():
+            ask = build_ask(bench)
+            compare = build_compare(bench)
+            corpora = build_corpora(bench)
+        gr.on(
+            [page.load, timer.tick],
+            partial(handlers.show_background, bench),
+            finished,
+            [banner, timer, finished],
+            api_visibility="private",
+            show_progress="hidden",
+        )
+        for each in (ask, compare, corpora):
+            each.refresh.on([page.load, each.tab.select, finished.change])
+    page.queue(default_concurrency_limit=8)
+    return page  # type: ignore[no-any-return]
+
+
+def _header(llm_name: str) -> str:
+    from html import escape
+
+    return (
+        f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.</p>"
+        f'<p class="llm" title="What writes the answers">LLM: <b>{escape(llm_name)}</b></p>'
+    )

@@ -1,0 +1,28 @@
+"""What every handler of the page needs, assembled once and passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from langchain_core.language_models import BaseChatModel
+
+from app.background import Background
+from app.shelf import IndexShelf
+from indexes.paths import DataPaths
+
+ConnectLLM = Callable[[Callable[[str], None]], BaseChatModel]
+"""The chat model, made ready if need be; what that takes is said to the callback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbench:
+    """The data folder, the open indexes, the way to the LLM and what goes on in the background."""
+
+    paths: DataPaths
+    encoder: str
+    shelf: IndexShelf
+    connect: ConnectLLM
+    llm_name: str
+    background: Background
+    max_upload_mb: int = 200
