@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -164,7 +166,10 @@ def _default_model(base_url: str, key: str, timeout: openai.Timeout) -> str:
         llm_errors(),
         openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=MAX_RETRIES) as client,
     ):
-        names = [model.id for model in client.models.list()]
+        try:
+            names = [model.id for model in client.models.list()]
+        except (AttributeError, ValueError):  # what the client raises when it gets a web page
+            raise _not_understood(f"The LLM endpoint {_shown_url(base_url)}") from None
     if len(names) != 1:
         offered = f"offers {len(names)} models ({', '.join(names[:6])})" if names else "names no model"
         raise LLMRefusedError(f"The LLM endpoint {_shown_url(base_url)} {offered}. Set LLM_MODEL to the one to use.")
@@ -200,14 +205,28 @@ def as_user_error(error: Exception) -> UserError | None:
     if isinstance(error, (openai.APITimeoutError, TimeoutError)) or _is_transport_error(error, "Timeout"):
         return _way_sentence(error, "did not answer in time")
     if isinstance(error, openai.APIConnectionError) or _is_transport_error(error):
-        cut = _is_cut(error)
-        return _way_sentence(error, "broke off in the middle of an answer" if cut else "cannot be reached")
+        return _way_sentence(error, "broke off in the middle of an answer" if _is_cut(error) else _unreachable(error))
+    if isinstance(error, openai.APIResponseValidationError) or _is_unreadable_reply(error):
+        return _not_understood(_place(error))
     if isinstance(error, openai.OpenAIError):
-        return LLMUnavailableError(
-            f"{_place(error)} sent what cannot be understood ({_words(error)}). Try again; if it stays so, check that "
-            "OPENAI_BASE_URL is the address of an OpenAI-compatible endpoint."
-        )
+        return LLMUnavailableError(f"{_place(error)} could not answer ({_words(error)}). Try again in a moment.")
     return None
+
+
+def _is_unreadable_reply(error: Exception) -> bool:
+    """Whether `error` is what the clients raise, each in its own way, when a reply is a web page or empty."""
+    if isinstance(error, json.JSONDecodeError):
+        frames = traceback.walk_tb(error.__traceback__)
+        return any(frame.f_globals.get("__name__", "").startswith("openai.") for frame, _ in frames)
+    replies = ("Unexpected response type from OpenAI-compatible endpoint", "No generation chunks were returned")
+    return isinstance(error, ValueError) and str(error).startswith(replies)
+
+
+def _not_understood(place: str) -> UserError:
+    return LLMRefusedError(
+        f"{place} sent something other than an answer. Check that OPENAI_BASE_URL is the address of an "
+        "OpenAI-compatible endpoint (it usually ends in /v1)."
+    )
 
 
 def _status_sentence(error: openai.APIStatusError) -> UserError:
@@ -268,6 +287,14 @@ def _is_cut(error: BaseException | None) -> bool:
     return False
 
 
+def _unreachable(error: BaseException) -> str:
+    """That it cannot be reached, with the system's word for why where there is one (refused, unknown name, ...)."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be reached ({reason})" if reason else "cannot be reached"
+
+
 def _request(error: Exception) -> Any:
     try:
         return getattr(error, "request", None)
@@ -302,6 +329,8 @@ def _words(error: Exception) -> str:
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
     text = " ".join(str(said or getattr(error, "message", "") or type(error).__name__).split())
+    if text.startswith("<"):
+        return "a web page instead of an answer"
     key = str(_headers(error).get("Authorization", "")).removeprefix("Bearer ").strip()
     if len(key) > 4:
         text = text.replace(key, "***")

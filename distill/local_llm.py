@@ -126,7 +126,7 @@ def download_from_hub(
 
     if huggingface_hub.is_offline_mode():
         raise SourceError("the model hub is switched off (HF_HUB_OFFLINE)")
-    url = huggingface_hub.hf_hub_url(model.hub_repo, model.file_name, revision=model.hub_revision, endpoint=endpoint)
+    url = f"{endpoint or huggingface_hub.constants.ENDPOINT}/api/models/{model.hub_repo}"
     if not _answers(url, within_s=4.0):  # the hub's own client would retry for half a minute
         raise SourceError("the model hub cannot be reached")
 
@@ -157,7 +157,7 @@ def _answers(url: str, *, within_s: float) -> bool:
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=within_s).close()  # noqa: S310 - fixed https
+            urllib.request.urlopen(url, timeout=within_s).close()  # noqa: S310 - fixed https
         except urllib.error.HTTPError:
             pass
         except (OSError, ValueError):
@@ -499,6 +499,11 @@ class LocalServer:
 
     def _failure(self, weights: Path, process: subprocess.Popen[str], words: str) -> Exception:
         said = f"{words} (exit status {process.returncode})"
+        if "shared object" in words:
+            return LLMUnavailableError(
+                f"llama.cpp lacks a library of the system: {said}. Install it (on Debian and Ubuntu: apt-get install "
+                "libgomp1) and start again, or set OPENAI_BASE_URL to use an endpoint."
+            )
         if self._model not in LOCAL_MODELS:
             return WeightsError(
                 f"llama.cpp could not load {weights}: {said}. Check that the file is complete and of a supported "
@@ -547,7 +552,7 @@ def _last_words(log: IO[bytes]) -> str:
     log.seek(0)
     lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.split(" E ", 1)[1] for line in lines if " E " in line]
-    return " | ".join(dict.fromkeys(errors[:3] or lines[-2:]))[:400] or "it ended without a word"
+    return " | ".join(errors[:1] or lines[-2:])[:300] or "it ended without a word"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
