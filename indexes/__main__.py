@@ -65,7 +65,7 @@ def search(
     corpus: str,
     question: str,
     encoder: EncoderName = DEFAULT_ENCODER,
-    k: Annotated[int, typer.Option(min=1, max=1000, help="How many passages.")] = 10,
+    k: Annotated[int, typer.Option(min=1, max=300, help="How many passages.")] = 10,
     as_json: AsJson = False,
     data_dir: DataDir = Path("data"),
 ) -> None:
@@ -156,10 +156,10 @@ def parse_cutoffs(text: str) -> tuple[int, ...]:
     """'1,5,10' as numbers; raises a usage error otherwise."""
     try:
         cutoffs = tuple(int(part) for part in text.split(","))
-        if min(cutoffs) < 1 or max(cutoffs) > 1000:
+        if min(cutoffs) < 1 or max(cutoffs) > 100:
             raise ValueError
     except ValueError as error:
-        raise typer.BadParameter(f"expected whole numbers from 1 to 1000 like 1,5,10; got '{text}'") from error
+        raise typer.BadParameter(f"expected whole numbers from 1 to 100 like 1,5,10; got '{text}'") from error
     return cutoffs
 
 

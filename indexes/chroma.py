@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _BATCH = 128
 _MAX_RESULTS_AT_ONCE = 10_000  # Chroma looks results up in SQLite, which bounds the variables of one statement
+MAX_K = 300  # beyond the width of the search, the graph misses neighbours
 # Wider than Chroma's defaults (16, 100, 100): on these settings hardly a true neighbour is missed.
-_HNSW: Any = {"space": "ip", "max_neighbors": 32, "ef_construction": 200, "ef_search": 200}
+_HNSW: Any = {"space": "ip", "max_neighbors": 32, "ef_construction": 200, "ef_search": MAX_K}
 
 
 class PassageIndex:
@@ -63,12 +64,12 @@ class PassageIndex:
         return self.search_many([question], k)[0]
 
     def search_many(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """The `k` nearest passages of each question, best first."""
+        """The `k` (at most `MAX_K`) nearest passages of each question, best first."""
         return self.search_vectors(self.encoder.encode_queries(questions), k)
 
     def search_vectors(self, vectors: Vectors, k: int) -> list[list[Candidate]]:
         """The `k` nearest passages of each unit vector (B, D), best first; equal scores by passage id."""
-        n_results = min(k, self.n_passages)
+        n_results = min(k, MAX_K, self.n_passages)
         if n_results == 0 or len(vectors) == 0:
             return [[] for _ in vectors]
         at_once = max(1, _MAX_RESULTS_AT_ONCE // n_results)

@@ -96,10 +96,13 @@ def _read_docx(file: Path) -> str:
 
 
 def _to_markdown(content: bytes, suffix: str) -> str:
-    from markitdown import MarkItDown, StreamInfo
+    # The converter itself, because MarkItDown falls back to reading a damaged file as plain text.
+    from markitdown import StreamInfo
+    from markitdown.converters import DocxConverter, HtmlConverter
 
-    info = StreamInfo(extension=suffix, charset="utf-8" if suffix == ".html" else None)
-    markdown: str = MarkItDown(enable_plugins=False).convert_stream(io.BytesIO(content), stream_info=info).markdown
+    converter = DocxConverter() if suffix == ".docx" else HtmlConverter()  # type: ignore[no-untyped-call]
+    info = StreamInfo(extension=suffix, charset="utf-8")
+    markdown: str = converter.convert(io.BytesIO(content), info).markdown
     return markdown
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexes.errors import NotFoundError, UserError
+from indexes.errors import NotFoundError, WeightsError
 from indexes.paths import DataPaths
 from indexes.types import Encoder, Tokenizer, Vectors
 
@@ -26,9 +26,10 @@ _BATCH_SIZE = 32
 def load_encoder(name: str, paths: DataPaths) -> Encoder:
     """The encoder called `name`: under DATA_DIR/encoders, packaged, a folder, or on a model hub, in this order.
 
-    Raises `NotFoundError` if nothing of that name loads, with what was tried.
+    Raises `NotFoundError` if there is none of that name, `WeightsError` if its folder is damaged.
     """
-    return SentenceTransformerEncoder(name, _load_model(name, find_encoder(name, paths)))
+    folder = find_encoder(name, paths)
+    return SentenceTransformerEncoder(name, _load_model(name, folder) if folder else _load_from_hub(name))
 
 
 def find_encoder(name: str, paths: DataPaths) -> Path | None:
@@ -44,26 +45,49 @@ def find_encoder(name: str, paths: DataPaths) -> Path | None:
     return folder.resolve() if folder.is_dir() else None
 
 
-def _load_model(name: str, folder: Path | None) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
-    if folder is not None and not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
+def _load_model(name: str, folder: Path) -> SentenceTransformer:
+    if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
         raise NotFoundError(
             f"A sentence-transformers folder was expected at '{name}', but it has neither modules.json nor "
             "config.json. Give the folder that SentenceTransformer.save_pretrained wrote."
         )
     try:
-        return SentenceTransformer(str(folder or name))
-    except UserError:
-        raise
+        return _open_quietly(str(folder))
     except Exception as error:
-        where = "that folder" if folder else "DATA_DIR/encoders, as a folder, and on the model hub"
-        raise NotFoundError(
-            f"Encoder '{name}' cannot be loaded from {where}: {_first_line(error)} "
-            f"Give a name under DATA_DIR/encoders, a folder, or '{DEFAULT_ENCODER}'."
+        raise WeightsError(
+            f"The encoder in folder '{name}' cannot be loaded, it is damaged or no encoder: {_first_line(error)} "
+            "Copy or train it again."
         ) from error
+
+
+def _load_from_hub(name: str) -> SentenceTransformer:
+    try:
+        return _open_quietly(name, local_files_only=not _hub_answers())
+    except Exception as error:
+        raise NotFoundError(
+            f"There is no encoder '{name}': not under DATA_DIR/encoders, not as a folder, and the model hub does not "
+            f"have it or cannot be reached. Give a name under DATA_DIR/encoders, a folder, or '{DEFAULT_ENCODER}'."
+        ) from error
+
+
+def _open_quietly(name: str, *, local_files_only: bool = False) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
+    return SentenceTransformer(name, local_files_only=local_files_only)
+
+
+def _hub_answers() -> bool:
+    """Whether the model hub can be reached at all; its own client would try for more than a minute."""
+    import httpx
+    from huggingface_hub import constants
+
+    try:
+        httpx.head(constants.ENDPOINT, timeout=3.0)
+    except httpx.HTTPError:
+        return False
+    return not constants.HF_HUB_OFFLINE
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,104 @@
+"""The commands as scripts use them: real processes, real encoder, formats and exit statuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECORDS = {
+    "cats": "Cats are small carnivores that purr and hunt mice at night.",
+    "bread": "Bread is baked from flour, water and yeast in a hot oven.",
+    "mars": "Mars is the fourth planet from the Sun and has two small moons.",
+}
+
+
+def run(data: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "indexes", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"id": k, "title": k, "text": v}) + "\n" for k, v in RECORDS.items()))
+    done = run(folder / "data", "add", "facts", corpus)
+    assert done.returncode == 0, done.stderr
+    assert "3 documents, 3 passages" in done.stderr
+    return folder / "data"
+
+
+def test_search_finds_by_meaning_and_prints_json(data: Path) -> None:
+    done = run(data, "search", "facts", "Which animal catches rodents?", "--k", "1", "--json")
+    (found,) = json.loads(done.stdout)
+    assert found["document_id"] == "cats"
+    assert found["text"] == RECORDS["cats"]
+
+
+def test_list_prints_corpora_with_sources_and_indexes(data: Path) -> None:
+    (corpus,) = json.loads(run(data, "list", "--json").stdout)
+    assert (corpus["name"], corpus["n_documents"]) == ("facts", 3)
+    assert corpus["sources"][0]["source"] == "corpus.jsonl"
+    assert corpus["indexes"][0]["encoder"] == "all-MiniLM-L6-v2"
+
+
+def test_evaluate_prints_the_documented_keys_and_writes_trec_files(data: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    records = [
+        {"id": "1", "question": "Which planet has two moons?", "positives": ["mars"], "split": "dev"},
+        {"id": "2", "question": "What is made of flour?", "positives": ["bread"], "split": "dev"},
+        {"id": "3", "question": "Which planet has two moons?", "positives": ["cats"], "split": "train"},
+    ]
+    questions.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "out"
+    command = ("evaluate", "facts", "--questions", questions, "--encoder", "all-MiniLM-L6-v2", "--split", "dev")
+    done = run(data, *command, "--k", "1,3", "--run-out", out, "--json")
+    report = json.loads(done.stdout)
+    assert (report["corpus"], report["questions"]) == ("facts", 2)
+    assert report["retrievers"]["all-MiniLM-L6-v2"] == {
+        "hit_rate@1": 1.0,
+        "hit_rate@3": 1.0,
+        "recall@1": 1.0,
+        "recall@3": 1.0,
+        "recall@10": 1.0,
+        "mrr@10": 1.0,
+        "ndcg@10": 1.0,
+    }
+    assert sorted(path.suffix for path in out.iterdir()) == [".run", ".txt"]
+    assert (out / "qrels.txt").read_text() == "1 0 mars 1\n2 0 bread 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("search", "nowhere", "why?"), 1, "There is no corpus 'nowhere'"),
+        (("add", "facts", "no-such-file.txt"), 1, "there is none"),
+        (("search", "facts", "why?", "--encoder", "nobody"), 1, "There is no encoder 'nobody'"),
+        (("delete", "facts", "no-such-source"), 1, "no source 'no-such-source'"),
+        (("evaluate", "facts", "--questions", "none.jsonl"), 1, "there is none"),
+        (("evaluate", "facts", "--questions", "none.jsonl", "--k", "0"), 2, "whole numbers from 1"),
+        (("search",), 2, "Missing argument"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    data: Path, arguments: tuple[str, ...], status: int, sentence: str
+) -> None:
+    done = run(data, *arguments)
+    assert done.returncode == status
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_listing_does_not_import_torch(data: Path) -> None:
+    code = "import sys, runpy; sys.argv = ['indexes', 'list']\n"
+    code += "try: runpy.run_module('indexes', run_name='__main__')\n"
+    code += "except SystemExit: pass\n"
+    code += "assert 'torch' not in sys.modules and 'chromadb' not in sys.modules"
+    environment = os.environ | {"DATA_DIR": str(data)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "facts" in done.stdout

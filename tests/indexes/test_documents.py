@@ -1,0 +1,136 @@
+"""Any supported file becomes text, or a sentence that says why not."""
+
+import gzip
+import json
+from pathlib import Path
+
+import docx
+import pytest
+from fpdf import FPDF
+
+from indexes.documents import list_files, read_documents
+from indexes.errors import InputError, UnreadableFileError
+from indexes.types import Document
+
+
+def read(file: Path) -> list[Document]:
+    return list(read_documents(file, file.name))
+
+
+def make_pdf(file: Path, pages: list[str]) -> Path:
+    pdf = FPDF()
+    pdf.set_font("Helvetica", size=12)
+    for page in pages:
+        pdf.add_page()
+        if page:
+            pdf.multi_cell(0, 10, page)
+    pdf.output(str(file))
+    return file
+
+
+def test_a_text_file_is_one_document(tmp_path: Path) -> None:
+    file = tmp_path / "note.txt"
+    file.write_text("Cats purr.", encoding="utf-8")
+    (document,) = read(file)
+    assert (document.id, document.source, document.title, document.text) == (
+        "note.txt",
+        "note.txt",
+        "note",
+        "Cats purr.",
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig"])
+def test_text_in_other_encodings_is_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "note.txt"
+    file.write_bytes("Größere Hunde bellen überall schön laut, kleine Füchse nicht.".encode(encoding))
+    assert "Größere Hunde bellen überall" in read(file)[0].text
+
+
+def test_html_keeps_words_and_drops_scripts(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("<html><body><h1>Cats</h1><p>They purr.</p><script>alert(1)</script></body></html>")
+    (document,) = read(file)
+    assert "# Cats" in document.text
+    assert "They purr." in document.text
+    assert "alert" not in document.text
+
+
+def test_a_word_document_keeps_its_headings(tmp_path: Path) -> None:
+    file = tmp_path / "report.docx"
+    written = docx.Document()
+    written.add_heading("Findings", level=1)
+    written.add_paragraph("Cats purr at 25 hertz.")
+    written.save(str(file))
+    (document,) = read(file)
+    assert "# Findings" in document.text
+    assert "25 hertz" in document.text
+
+
+def test_a_pdf_knows_where_its_pages_begin(tmp_path: Path) -> None:
+    (document,) = read(make_pdf(tmp_path / "two.pdf", ["First page.", "Second page."]))
+    assert len(document.page_starts) == 2
+    assert document.text[document.page_starts[1] :].startswith("Second page.")
+
+
+def test_a_scanned_pdf_is_not_a_success(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match=r"2 page\(s\) and no text"):
+        read(make_pdf(tmp_path / "scan.pdf", ["", ""]))
+
+
+def test_csv_rows_are_documents(tmp_path: Path) -> None:
+    file = tmp_path / "animals.csv"
+    file.write_text("id;text;title\n7;Cats purr;Cats\n8;Dogs bark;Dogs\n", encoding="utf-8")
+    assert [(d.id, d.title, d.text) for d in read(file)] == [("7", "Cats", "Cats purr"), ("8", "Dogs", "Dogs bark")]
+
+
+def test_csv_rows_without_a_text_column_keep_every_column(tmp_path: Path) -> None:
+    file = tmp_path / "animals.csv"
+    file.write_text("animal,sound\ncat,purr\n", encoding="utf-8")
+    (document,) = read(file)
+    assert document.id == "animals.csv:1"
+    assert document.text == "animal: cat\nsound: purr"
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.jsonl.gz"])
+def test_jsonl_records_are_documents_with_their_own_ids(tmp_path: Path, name: str) -> None:
+    lines = b"".join(json.dumps({"id": i, "title": f"T{i}", "text": f"text {i}"}).encode() + b"\n" for i in (1, 2))
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(lines) if name.endswith("gz") else lines)
+    assert [(d.id, d.title, d.text) for d in read(file)] == [("1", "T1", "text 1"), ("2", "T2", "text 2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.txt", b"", "empty"),
+        ("blank.md", b" \n ", "no text"),
+        ("picture.png", b"\x89PNG", "supported"),
+        ("fake.pdf", b"hello", "name says PDF"),
+        ("fake.docx", b"hello", "name says Word"),
+        ("damaged.docx", b"PK\x03\x04rubbish", "damaged"),
+        ("binary.txt", b"\x00\x01\x02\xff", "binary"),
+        ("bad.jsonl", b'{"text": "a"}\nnot json\n', "Line 2 is not JSON"),
+        ("list.jsonl", b"[1, 2]\n", "Line 1 is not a record"),
+        ("fake.jsonl.gz", b'{"text": "a"}\n', "gzip"),
+        ("header.csv", b"id,text\n", "no rows"),
+    ],
+)
+def test_a_bad_file_gives_its_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=sentence):
+        read(file)
+
+
+def test_files_of_a_folder_are_named_from_its_parent_and_hidden_ones_passed_over(tmp_path: Path) -> None:
+    for name in ("b/readme.md", "a/readme.md", ".git/notes.txt", "a/picture.png"):
+        file = tmp_path / "docs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    assert [source for source, _ in list_files([tmp_path / "docs"])] == ["docs/a/readme.md", "docs/b/readme.md"]
+
+
+def test_a_path_that_does_not_exist_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is none"):
+        list_files([tmp_path / "nowhere"])

@@ -1,0 +1,93 @@
+"""Encoders are found by name, known by fingerprint, and give the vectors that anyone else would get."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from indexes.encoders import DEFAULT_ENCODER, SentenceTransformerEncoder, find_encoder, load_encoder
+from indexes.errors import NotFoundError, WeightsError
+from indexes.paths import DataPaths
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformerEncoder:
+    encoder = load_encoder(DEFAULT_ENCODER, DataPaths(tmp_path_factory.mktemp("data")))
+    assert isinstance(encoder, SentenceTransformerEncoder)
+    return encoder
+
+
+def test_the_default_encoder_gives_unit_vectors_by_meaning(default: SentenceTransformerEncoder) -> None:
+    vectors = default.encode_passages(["The cat sat on the mat.", "A kitten rests on a rug.", "Stocks fell sharply."])
+    assert vectors.shape == (3, default.dimension) == (3, 384)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    near, far = vectors[0] @ vectors[1], vectors[0] @ vectors[2]
+    assert near > far + 0.2
+
+
+def test_token_spans_cover_text_beyond_the_models_limit(default: SentenceTransformerEncoder) -> None:
+    text = "word " * 1000
+    spans = default.tokenizer.spans(text)
+    assert len(spans) == 1000
+    assert text[slice(*spans[999])] == "word"
+
+
+def test_a_saved_encoder_is_found_by_name_and_equals_what_anyone_loads(
+    default: SentenceTransformerEncoder, paths: DataPaths
+) -> None:
+    default.model.save_pretrained(str(paths.encoder("mine")))
+    mine = load_encoder("mine", paths)
+    theirs = SentenceTransformer(str(paths.encoder("mine"))).encode(["hello world"], normalize_embeddings=True)
+    assert mine.encode_queries(["hello world"]) == pytest.approx(theirs, abs=1e-6)
+    assert mine.fingerprint == default.fingerprint
+
+
+def test_the_fingerprint_changes_with_a_weight_a_prompt_or_the_length(
+    default: SentenceTransformerEncoder, paths: DataPaths
+) -> None:
+    folder = paths.encoder("changed")
+    default.model.save_pretrained(str(folder))
+
+    def fingerprint_after(change: str) -> str:
+        model = SentenceTransformer(str(folder))
+        if change == "weight":
+            with torch.no_grad():
+                next(model.parameters())[0, 0] += 0.01
+        elif change == "prompt":
+            model.prompts = {"query": "query: ", "document": ""}
+        else:
+            model.max_seq_length = 64
+        return SentenceTransformerEncoder("changed", model).fingerprint
+
+    assert len({default.fingerprint, *(fingerprint_after(c) for c in ("weight", "prompt", "length"))}) == 4
+
+
+def test_an_unknown_encoder_is_said(paths: DataPaths) -> None:
+    with pytest.raises(NotFoundError, match="There is no encoder 'nobody-has-this'"):
+        load_encoder("nobody-has-this", paths)
+
+
+def test_a_folder_that_is_no_encoder_is_said(paths: DataPaths, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(NotFoundError, match=r"neither modules\.json nor"):
+        load_encoder(str(tmp_path / "photos"), paths)
+
+
+def test_a_truncated_encoder_is_said(default: SentenceTransformerEncoder, paths: DataPaths) -> None:
+    folder = paths.encoder("cut")
+    default.model.save_pretrained(str(folder))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="damaged"):
+        load_encoder("cut", paths)
+
+
+def test_a_distilled_encoder_goes_before_a_folder_of_the_same_name(
+    paths: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    paths.encoder("mine").mkdir(parents=True)
+    assert find_encoder("mine", paths) == paths.encoder("mine")

@@ -1,0 +1,187 @@
+"""A corpus can be added to, changed and deleted, again and again, and embeds nothing twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes import KeywordEncoder
+
+from indexes.chroma import PassageIndex
+from indexes.corpus import Corpus, FileOutcome, list_corpora
+from indexes.errors import EncoderMismatchError, InputError, NotFoundError, StoreError
+from indexes.ingest import add_files, delete_corpus, remove_sources
+from indexes.paths import DataPaths
+
+
+def add(paths: DataPaths, encoder: KeywordEncoder, *files: Path, corpus: str = "pets") -> list[FileOutcome]:
+    return [event.outcome for event in add_files(paths, corpus, files, encoder) if event.outcome]
+
+
+@pytest.fixture
+def cats(tmp_path: Path) -> Path:
+    file = tmp_path / "cats.txt"
+    file.write_text("Cats purr when they are content.", encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def dogs(tmp_path: Path) -> Path:
+    file = tmp_path / "dogs.txt"
+    file.write_text("Dogs bark at the postman.", encoding="utf-8")
+    return file
+
+
+def sources_found(paths: DataPaths, encoder: KeywordEncoder, question: str) -> list[str]:
+    return [c.passage.source for c in PassageIndex.open(paths, "pets", encoder).search(question)]
+
+
+def test_what_was_added_is_found(paths: DataPaths, encoder: KeywordEncoder, cats: Path, dogs: Path) -> None:
+    assert [outcome.status for outcome in add(paths, encoder, cats, dogs)] == ["read", "read"]
+    best = PassageIndex.open(paths, "pets", encoder).search("who does bark", k=1)[0]
+    assert (best.passage.source, best.passage.text) == ("dogs.txt", "Dogs bark at the postman.")
+    assert 0 < best.score <= 1
+
+
+def test_adding_the_same_again_embeds_nothing(paths: DataPaths, encoder: KeywordEncoder, cats: Path) -> None:
+    add(paths, encoder, cats)
+    n_before = encoder.n_encoded_passages
+    (outcome,) = add(paths, encoder, cats)
+    assert (outcome.status, outcome.n_passages) == ("unchanged", 1)
+    assert encoder.n_encoded_passages == n_before == 1
+
+
+def test_a_changed_file_replaces_its_own_passages_only(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path, dogs: Path
+) -> None:
+    add(paths, encoder, cats, dogs)
+    cats.write_text("Cats meow.", encoding="utf-8")
+    (outcome,) = add(paths, encoder, cats)
+    assert outcome.status == "replaced"
+    assert encoder.n_encoded_passages == 3
+    found = PassageIndex.open(paths, "pets", encoder).search("purr content meow bark", k=10)
+    assert sorted(c.passage.text for c in found) == ["Cats meow.", "Dogs bark at the postman."]
+
+
+def test_a_changed_file_that_cannot_be_read_leaves_the_old_one(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path
+) -> None:
+    add(paths, encoder, cats)
+    cats.write_bytes(b"\x00\x01")
+    (outcome,) = add(paths, encoder, cats)
+    assert outcome.status == "failed"
+    assert sources_found(paths, encoder, "purr") == ["cats.txt"]
+
+
+def test_a_deleted_source_is_gone(paths: DataPaths, encoder: KeywordEncoder, cats: Path, dogs: Path) -> None:
+    add(paths, encoder, cats, dogs)
+    remove_sources(paths, "pets", ["cats.txt"])
+    assert sources_found(paths, encoder, "purr content") == ["dogs.txt"]
+    assert [info.source for info in Corpus.open(paths, "pets").sources()] == ["dogs.txt"]
+    assert len(list((Corpus.open(paths, "pets").folder / "files").iterdir())) == 1
+
+
+def test_a_deleted_corpus_is_gone(paths: DataPaths, encoder: KeywordEncoder, cats: Path) -> None:
+    add(paths, encoder, cats)
+    delete_corpus(paths, "pets")
+    assert list_corpora(paths) == []
+    with pytest.raises(NotFoundError, match="no corpus 'pets'"):
+        PassageIndex.open(paths, "pets", encoder)
+
+
+def test_an_interrupted_indexing_goes_on_where_it_was(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
+) -> None:
+    file = tmp_path / "many.jsonl"
+    file.write_text("".join(json.dumps({"text": f"fact number {n} about cats"}) + "\n" for n in range(300)))
+    for event in add_files(paths, "pets", [file], encoder):
+        if event.stage == "embedding" and event.done:
+            break
+    assert encoder.n_encoded_passages == 128
+    with pytest.raises(NotFoundError, match="no index by encoder"):
+        PassageIndex.open(paths, "pets", encoder)
+    add(paths, encoder)
+    assert encoder.n_encoded_passages == 300
+    assert PassageIndex.open(paths, "pets", encoder).n_passages == 300
+
+
+def test_another_encoder_of_the_same_name_is_refused_until_rebuilt(paths: DataPaths, cats: Path) -> None:
+    old, new = KeywordEncoder(), KeywordEncoder(fingerprint="fake-2")
+    add(paths, old, cats)
+    with pytest.raises(EncoderMismatchError, match=r"fake-1.*fake-2.*python -m indexes add 'pets'"):
+        PassageIndex.open(paths, "pets", new)
+    add(paths, new)
+    assert sources_found(paths, new, "purr") == ["cats.txt"]
+    with pytest.raises(EncoderMismatchError):
+        PassageIndex.open(paths, "pets", old)
+
+
+def test_two_encoders_index_one_corpus_side_by_side(paths: DataPaths, cats: Path) -> None:
+    one, other = KeywordEncoder("one"), KeywordEncoder("other", dimension=64)
+    add(paths, one, cats)
+    add(paths, other)
+    (info,) = list_corpora(paths)
+    assert [(index.encoder, index.dimension, index.n_passages) for index in info.indexes] == [
+        ("one", 256, 1),
+        ("other", 64, 1),
+    ]
+
+
+def test_a_bad_file_does_not_stop_the_rest(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.pdf"
+    bad.write_text("no pdf")
+    outcomes = add(paths, encoder, bad, cats)
+    assert [outcome.status for outcome in outcomes] == ["failed", "read"]
+    assert "name says PDF" in outcomes[0].reason
+
+
+def test_a_corpus_of_unreadable_files_is_not_made(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pdf"
+    bad.write_text("no pdf")
+    with pytest.raises(InputError, match="None of the 1"):
+        add(paths, encoder, bad)
+    assert list_corpora(paths) == []
+
+
+def test_a_record_id_that_another_source_has_is_refused(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
+) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text('{"id": "x", "text": "Cats purr."}\n')
+    outcomes = add(paths, encoder, tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert [outcome.status for outcome in outcomes] == ["read", "failed"]
+    assert "'x' is in 'a.jsonl' already" in outcomes[1].reason
+
+
+@pytest.mark.parametrize("name", ["Ünïcode 漢字 corpus", "../../escape", "x" * 300, "a/b", "UPPER"])
+def test_any_name_works_and_stays_in_the_data_folder(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path, name: str
+) -> None:
+    add(paths, encoder, cats, corpus=name)
+    (info,) = list_corpora(paths)
+    assert info.name == name
+    assert Corpus.open(paths, name).folder.parent == paths.corpora
+    assert PassageIndex.open(paths, name, encoder).search("purr", 1)
+
+
+def test_a_store_of_a_newer_version_is_refused(paths: DataPaths, encoder: KeywordEncoder, cats: Path) -> None:
+    import sqlite3
+
+    add(paths, encoder, cats)
+    manifest = Corpus.open(paths, "pets").folder / "manifest.sqlite"
+    with sqlite3.connect(manifest) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
+    with pytest.raises(StoreError, match="newer version"):
+        Corpus.open(paths, "pets")
+
+
+def test_many_questions_are_answered_at_once(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
+    """Chroma fails when too many results are asked for in one call."""
+    file = tmp_path / "many.jsonl"
+    file.write_text("".join(json.dumps({"text": f"fact number {n} about cats"}) + "\n" for n in range(400)))
+    add(paths, encoder, file)
+    index = PassageIndex.open(paths, "pets", encoder)
+    found = index.search_many([f"fact number {n}" for n in range(120)], k=200)
+    assert [len(candidates) for candidates in found] == [200] * 120
+    assert found[7] == index.search("fact number 7", k=200)

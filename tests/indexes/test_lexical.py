@@ -1,0 +1,53 @@
+"""BM25 stays in step with the corpus, and fusion counts each passage once."""
+
+from pathlib import Path
+
+from fakes import KeywordEncoder
+
+from indexes.ingest import add_files
+from indexes.lexical import LexicalIndex, fuse
+from indexes.paths import DataPaths
+from indexes.types import Candidate, Passage
+
+
+def add(paths: DataPaths, encoder: KeywordEncoder, file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+    list(add_files(paths, "pets", [file], encoder))
+
+
+def test_rare_words_win_and_passages_without_a_shared_word_are_left_out(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
+) -> None:
+    add(paths, encoder, tmp_path / "cats.txt", "The animal purrs softly.")
+    add(paths, encoder, tmp_path / "dogs.txt", "The animal barks.")
+    found = LexicalIndex.open(paths, "pets").search("which animal purrs", 5)
+    assert [candidate.passage.source for candidate in found] == ["cats.txt", "dogs.txt"]
+    assert LexicalIndex.open(paths, "pets").search("zebra", 5) == []
+    assert LexicalIndex.open(paths, "pets").search("?!", 5) == []
+
+
+def test_the_index_follows_a_change(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
+    add(paths, encoder, tmp_path / "cats.txt", "Cats purr.")
+    assert LexicalIndex.open(paths, "pets").search("purr", 5)
+    add(paths, encoder, tmp_path / "cats.txt", "Cats meow.")
+    lexical = LexicalIndex.open(paths, "pets")
+    assert lexical.search("purr", 5) == []
+    assert [c.passage.text for c in lexical.search("meow", 5)] == ["Cats meow."]
+
+
+def test_scores_are_given_for_passages_by_id(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
+    add(paths, encoder, tmp_path / "cats.txt", "Cats purr.")
+    lexical = LexicalIndex.open(paths, "pets")
+    (best,) = lexical.search("purr", 5)
+    assert lexical.scores("purr", [best.passage.id, "gone"]) == [best.score, 0.0]
+
+
+def candidate(identifier: str) -> Candidate:
+    passage = Passage(id=identifier, document_id=identifier, source="s", text=identifier)
+    return Candidate(passage=passage, score=1.0)
+
+
+def test_fusion_prefers_what_both_rankings_have_and_breaks_ties_by_id() -> None:
+    first = [candidate("a"), candidate("b"), candidate("c")]
+    second = [candidate("d"), candidate("b"), candidate("e")]
+    assert [c.passage.id for c in fuse([first, second], 4)] == ["b", "a", "d", "c"]

@@ -1,0 +1,53 @@
+"""Question files are read as they are documented, and a wrong line is named."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from indexes.errors import InputError
+from indexes.queries import read_queries, write_queries
+from indexes.types import Query
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    queries = [
+        Query(id="1", text="Warum?", answers=("a",), positives=("d1",), split="train"),
+        Query(id="2", text="Why?", relevance=(("d1", 3),), split="dev"),
+    ]
+    write_queries(tmp_path / "q.jsonl", queries)
+    assert read_queries(tmp_path / "q.jsonl") == queries
+    assert read_queries(tmp_path / "q.jsonl", "dev") == queries[1:]
+
+
+def test_gzipped_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl.gz").write_bytes(gzip.compress(b'{"question": "Why?"}\n'))
+    assert read_queries(tmp_path / "q.jsonl.gz")[0].text == "Why?"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "At least one question"),
+        (b"not json\n", "Line 1"),
+        (b'{"question": "a"}\n{"text": "b"}\n', "Line 2"),
+        (b'{"question": " "}\n', "Line 1"),
+        (b'{"question": "a", "positives": "d1"}\n', "Line 1"),
+        (b'{"id": "1", "question": "a"}\n{"id": "1", "question": "b"}\n', "stands twice"),
+    ],
+)
+def test_a_bad_file_gives_its_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "q.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        read_queries(tmp_path / "q.jsonl")
+
+
+def test_a_missing_split_is_said_with_those_there_are(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_bytes(b'{"question": "a", "split": "train"}\n')
+    with pytest.raises(InputError, match="splits found: 'train'"):
+        read_queries(tmp_path / "q.jsonl", "dev")
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is none"):
+        read_queries(tmp_path / "none.jsonl")
