@@ -140,7 +140,7 @@ def _checked_url(url: str) -> str:
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise LLMRefusedError(
-            f"OPENAI_BASE_URL is '{_shown_url(url)}', but a whole address is expected. "
+            f"OPENAI_BASE_URL is '{url.rpartition('@')[2]}', but a whole address is expected. "
             "Write it like http://localhost:8000/v1 or https://api.openai.com/v1."
         )
     return url.strip().rstrip("/")
@@ -318,9 +318,7 @@ def _place(error: Exception) -> str:
 def _shown_url(url: str) -> str:
     """`url` without user, password, query and the path of the method."""
     parts = urlsplit(url)
-    shown = (
-        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else url.rpartition("@")[2]
-    )
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return shown.removesuffix("/chat/completions").removesuffix("/models")
 
 
