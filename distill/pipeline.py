@@ -7,7 +7,8 @@ rooms; this module only hands their files on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from distill.teacher import first_shown_share, rank_candidates, status_shares
 from indexes.chroma import PassageIndex, update_index
 from indexes.corpus import Corpus
 from indexes.encoders import SentenceTransformerEncoder, load_encoder
-from indexes.errors import InputError, NotFoundError, UserError
+from indexes.errors import InputError, UserError
 from indexes.judging import Judgement, judge
 from indexes.lexical import LexicalIndex, fuse
 from indexes.paths import DataPaths
@@ -143,13 +144,29 @@ def run_distillation(
 ) -> dict[str, Any]:
     """The run's metrics (what `metrics.json` holds), after all stages up to `until`; {} if it ends before the verdict.
 
-    Raises `InputError` if a run of this name has other settings, and whatever sentence a stage has.
+    Raises `InputError` if a run of this name has other settings or goes on in another process, and whatever sentence
+    a stage has.
     """
     run = Distillation(paths, config, connect, report, concurrency)
-    for stage in STAGES[: STAGES.index(until) + 1]:
-        _RUN_STAGE[stage](run)
+    with _only_process(run):
+        for stage in STAGES[: STAGES.index(until) + 1]:
+            _RUN_STAGE[stage](run)
     metrics = run.file("metrics.json")
     return json.loads(metrics.read_text(encoding="utf-8")) if until == "verdict" else {}
+
+
+@contextmanager
+def _only_process(run: Distillation) -> Iterator[None]:
+    """Keeps a second process off the run's files; the lock goes with its process, so a killed one blocks nobody."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(run.file("lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(
+            f"Run '{run.config.name}' is going on in another process. Wait for it, or choose another --name."
+        ) from error
 
 
 def _claim_folder(run: Distillation) -> None:
@@ -262,7 +279,7 @@ def _ranker(run: Distillation) -> None:
             "Use a stronger LLM: set LLM_MODEL."
         )
     ranker, report = train_ranker(
-        _base_model(run).model,
+        _base_model(run.config, run.paths).model,
         usable,
         rankings,
         run.texts,
@@ -276,10 +293,12 @@ def _ranker(run: Distillation) -> None:
     partial.rename(folder)
 
 
-def _base_model(run: Distillation) -> SentenceTransformerEncoder:
-    if not isinstance(run.encoder, SentenceTransformerEncoder):
-        raise InputError(f"Only sentence-transformers encoders can be taught; '{run.config.base}' is none.")
-    return run.encoder
+def _base_model(config: RunConfig, paths: DataPaths) -> SentenceTransformerEncoder:
+    """The base encoder, loaded anew: training changes it in place, and the baseline's index goes on with the other."""
+    encoder = load_encoder(config.base, paths)
+    if not isinstance(encoder, SentenceTransformerEncoder):
+        raise InputError(f"Only sentence-transformers encoders can be taught; '{config.base}' is none.")
+    return encoder
 
 
 def _scores(run: Distillation) -> None:
@@ -311,7 +330,7 @@ def _retriever(run: Distillation) -> None:
     if folder.is_dir():
         return
     train_retriever(
-        _base_model(run).model,
+        _base_model(run.config, run.paths).model,
         read_records(run.file("scores.jsonl")),
         run.texts,
         folder,
@@ -320,8 +339,6 @@ def _retriever(run: Distillation) -> None:
         seed=run.config.seed,
         on_progress=lambda done, total: run.say("retriever", done, total),
     )
-    # The base model was trained in place, so it is not the base model any more.
-    run.encoder = load_encoder(run.config.base, run.paths)
 
 
 def _card_facts(run: Distillation) -> dict[str, str]:
@@ -335,15 +352,8 @@ def _card_facts(run: Distillation) -> dict[str, str]:
     }
 
 
-def _distilled(run: Distillation) -> SentenceTransformerEncoder:
-    encoder = load_encoder(run.config.name, run.paths)
-    if not isinstance(encoder, SentenceTransformerEncoder):
-        raise NotFoundError(f"Encoder '{run.config.name}' is gone; delete {run.folder} and run again.")
-    return encoder
-
-
 def _index(run: Distillation) -> None:
-    for done, total in update_index(run.paths, run.corpus, _distilled(run)):
+    for done, total in update_index(run.paths, run.corpus, load_encoder(run.config.name, run.paths)):
         run.say("index", done, total)
 
 
@@ -377,7 +387,7 @@ def _held_out(run: Distillation) -> list[Query]:
 
 def _judge(run: Distillation, queries: Sequence[Query]) -> Judgement:
     run.say("verdict", 0, len(queries))
-    distilled = PassageIndex.open(run.paths, run.corpus.name, _distilled(run))
+    distilled = PassageIndex.open(run.paths, run.corpus.name, load_encoder(run.config.name, run.paths))
 
     def fused_distilled(questions: Sequence[str], k: int) -> list[list[Candidate]]:
         depth = max(k, 50)

@@ -1,0 +1,61 @@
+"""What any taught retriever has to beat: the base encoder, BM25 and their fusion, on a data set's dev questions.
+
+    make bench TABLE=baselines        BENCH_DATA is the folder of data sets, BENCH_SET the one to use (obliqa)
+
+Builds the index under DATA_DIR if it is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import provenance
+from indexes.chroma import PassageIndex
+from indexes.encoders import DEFAULT_ENCODER, load_encoder
+from indexes.ingest import add_files
+from indexes.judging import judge
+from indexes.lexical import LexicalIndex, fuse
+from indexes.paths import DataPaths
+from indexes.queries import read_queries
+from indexes.types import Candidate
+
+
+def main() -> None:
+    """Prints the table."""
+    name = os.environ.get("BENCH_SET", "obliqa")
+    folder = Path(os.environ.get("BENCH_DATA", "../shared/data")) / name
+    if not folder.is_dir():
+        sys.exit(f"Skipped: there is no data set in {folder}. Set BENCH_DATA to a folder that has it.")
+    paths = DataPaths(Path(os.environ.get("DATA_DIR", "data")))
+    encoder = load_encoder(os.environ.get("ENCODER", DEFAULT_ENCODER), paths)
+    started = time.perf_counter()
+    *_, last = add_files(paths, name, [folder / "corpus.jsonl.gz"], encoder)
+    index_s = time.perf_counter() - started
+    index, lexical = PassageIndex.open(paths, name, encoder), LexicalIndex.open(paths, name)
+
+    def fused(questions: Sequence[str], k: int) -> list[list[Candidate]]:
+        return [
+            fuse(pair, k)
+            for pair in zip(index.search_many(questions, k), lexical.search_many(questions, k), strict=True)
+        ]
+
+    queries = read_queries(folder / "questions.jsonl.gz", "dev")
+    judgement = judge(queries, {encoder.name: index.search_many, "lexical": lexical.search_many, "fused": fused})
+    table = Table(f"{name}, {judgement.n_queries} dev questions", *judgement.metrics, title=provenance())
+    for metric in next(iter(judgement.metrics.values())):
+        table.add_row(metric, *(f"{values[metric]:.3f}" for values in judgement.metrics.values()))
+    console = Console()
+    console.print(table)
+    console.print(*judgement.comparisons, sep="\n", highlight=False)
+    console.print(f"{index.n_passages} passages in the index; {last.total} embedded now, in {index_s:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

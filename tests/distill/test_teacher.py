@@ -1,0 +1,114 @@
+"""The teacher's order is taken as it was said, resumed where it stopped, and its failures are counted."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from scripted_endpoint import Message, ScriptedEndpoint
+
+from distill.jsonl import Record, read_records
+from distill.teacher import first_shown_share, rank_candidates, status_shares
+from indexes.errors import LLMRefusedError
+
+N = 5
+TEXTS = {f"p{n}": f"passage worth {n}" for n in range(N)}
+
+
+def candidates(n_questions: int) -> list[Record]:
+    shown = [{"passage": identifier} for identifier in TEXTS]
+    return [{"id": f"q{n}", "question": f"question {n}?", "candidates": shown} for n in range(n_questions)]
+
+
+def by_worth(messages: list[Message]) -> str:
+    """An LLM that ranks by the number in each passage, highest first."""
+    found = re.findall(r"\[(\d+)\] passage worth (\d+)", str(messages[1]["content"]))
+    return " > ".join(f"[{number}]" for number, worth in sorted(found, key=lambda pair: -int(pair[1])))
+
+
+def rank(llm: BaseChatModel, file: Path, n_questions: int = 6, seed: int = 1) -> list[Record]:
+    return rank_candidates(candidates(n_questions), TEXTS, llm, file, seed=seed, on_progress=lambda done, total: None)
+
+
+def test_the_order_is_the_llms_whatever_the_order_shown(
+    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = by_worth
+    rankings = rank(llm, tmp_path / "rankings.jsonl")
+    assert len(rankings) == 6
+    assert all(record["ranking"] == ["p4", "p3", "p2", "p1", "p0"] for record in rankings)
+    assert len({tuple(record["shown"]) for record in rankings}) > 1
+    assert status_shares(rankings)["ok"] == 1
+
+
+def test_a_run_that_broke_goes_on_after_what_it_has(
+    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = by_worth
+    file = tmp_path / "rankings.jsonl"
+    rank(llm, file, n_questions=3)
+    first_lines = file.read_bytes()
+    n_before = len(endpoint.requests)
+    rankings = rank(llm, file, n_questions=5)
+    assert len(endpoint.requests) == n_before + 2
+    assert file.read_bytes().startswith(first_lines)
+    assert sorted(record["id"] for record in rankings) == ["q0", "q1", "q2", "q3", "q4"]
+
+
+def test_what_was_ranked_before_a_failure_is_kept(
+    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    calls = 0
+
+    def fail_at_third(messages: list[Message]) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            endpoint.fail(401, times=1)
+        return by_worth(messages)
+
+    endpoint.reply = fail_at_third
+    with pytest.raises(LLMRefusedError, match="API key") as raised:
+        rank(llm, tmp_path / "rankings.jsonl")
+    assert "sk-test" not in str(raised.value)
+    assert len(read_records(tmp_path / "rankings.jsonl")) == 2
+
+
+def test_a_refusal_is_asked_again_twice_and_never_filled_in(
+    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = lambda messages: "I cannot rank these 5 passages."
+    (record,) = rank(llm, tmp_path / "rankings.jsonl", n_questions=1)
+    assert (record["status"], record["ranking"], record["n_asked"]) == ("refused", [], 3)
+    assert len(endpoint.requests) == 3
+
+
+def test_a_reminder_can_bring_an_order(llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    endpoint.reply = lambda messages: by_worth(messages) if len(messages) > 2 else "Sure!"
+    (record,) = rank(llm, tmp_path / "rankings.jsonl", n_questions=1)
+    assert (record["status"], record["n_asked"]) == ("ok", 2)
+
+
+def test_a_partial_order_stays_partial(llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    endpoint.reply = lambda messages: " > ".join(by_worth(messages).split(" > ")[:2])
+    (record,) = rank(llm, tmp_path / "rankings.jsonl", n_questions=1)
+    assert (record["status"], record["ranking"]) == ("partial", ["p4", "p3"])
+
+
+def test_a_teacher_that_looks_only_at_the_place_shows(
+    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = lambda messages: "[2] > [1] > [3] > [4] > [5]"
+    assert first_shown_share(rank(llm, tmp_path / "rankings.jsonl")) == [0, 1, 0, 0, 0]
+
+
+def test_the_seed_decides_what_is_shown(
+    connect: Callable[[], BaseChatModel], endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = by_worth
+    shown = [
+        [record["shown"] for record in rank(connect(), tmp_path / f"{n}.jsonl", seed=seed)]
+        for n, seed in enumerate((1, 1, 2))
+    ]
+    assert shown[0] == shown[1] != shown[2]

@@ -1,0 +1,166 @@
+"""The whole path on real files with a real encoder and a scripted LLM behind HTTP:
+files → index → questions → rankings → ranker → retriever → index → answer."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_endpoint import Message, ScriptedEndpoint
+from sentence_transformers import SentenceTransformer
+
+from distill.jsonl import read_records
+from indexes.chroma import PassageIndex
+from indexes.encoders import load_encoder
+from indexes.paths import DataPaths
+
+TOPICS = {
+    "otter": "a river otter keeps a favourite stone in a pouch of skin under its arm",
+    "basalt": "basalt columns form where thick lava cools slowly and shrinks into hexagons",
+    "sourdough": "a sourdough starter lives on flour and water and must be fed each day",
+    "violin": "the back plate of a violin is carved from maple and the front from spruce",
+    "lighthouse": "a lighthouse lens bends light into a beam that is seen for thirty kilometres",
+    "glacier": "a glacier moves because ice at its base melts under the weight above",
+    "saffron": "saffron threads are the stigmas of a crocus and are picked by hand at dawn",
+    "comet": "the tail of a comet always points away from the Sun whatever way it flies",
+    "falcon": "a peregrine falcon folds its wings and dives at three hundred kilometres an hour",
+    "papyrus": "papyrus sheets were made of strips of reed laid crosswise and pressed flat",
+    "coral": "coral polyps live with algae that feed them and give the reef its colour",
+    "compass": "a compass needle lines up with the field that the iron core of Earth makes",
+}
+
+
+def scripted_llm(messages: list[Message]) -> str:
+    """Writes a question about the topic of a passage, and ranks passages by the words they share with a question."""
+    prompt = str(messages[-1]["content"])
+    if "Rank them" not in prompt:
+        topic = next((topic for topic in TOPICS if topic in prompt), "world")
+        return f"What is worth knowing about the {topic} and its ways?"
+    question = set(re.findall(r"\w+", re.findall(r"\n\nQuestion: (.*?)\n\n", prompt, re.DOTALL)[0].lower()))
+    passages = re.findall(r"\[(\d+)\] (.*?)(?=\n\n)", prompt, re.DOTALL)
+    shared = {number: len(question & set(re.findall(r"\w+", text.lower()))) for number, text in passages}
+    return " > ".join(f"[{number}]" for number in sorted(shared, key=lambda n: (-shared[n], int(n))))
+
+
+def run(module: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"DATA_DIR": str(data), "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-secret-key"}
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+class Taught:
+    """What a whole run left behind."""
+
+    def __init__(self, data: Path, endpoint: ScriptedEndpoint, command: list[str], metrics: dict[str, Any]) -> None:
+        self.paths = DataPaths(data)
+        self.endpoint = endpoint
+        self.command = command
+        self.metrics = metrics
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
+    folder = tmp_path_factory.mktemp("whole")
+    for topic, fact in TOPICS.items():
+        sentence = f"{fact[0].upper()}{fact[1:]}. "
+        (folder / f"{topic}.md").write_text(f"# The {topic}\n\n{sentence * 3}", encoding="utf-8")
+    with ScriptedEndpoint(scripted_llm) as endpoint:
+        added = run("indexes", folder / "data", "add", "facts", *sorted(folder.glob("*.md")))
+        assert added.returncode == 0, added.stderr
+        command = ["run", "facts", "--write-questions", "12", "--n-candidates", "4", "--name", "taught", "--json"]
+        done = run("distill", folder / "data", *command, base_url=endpoint.base_url)
+        assert done.returncode == 0, done.stderr
+        assert "sk-secret-key" not in done.stderr + done.stdout
+        yield Taught(folder / "data", endpoint, command, json.loads(done.stdout))
+
+
+def test_every_stage_leaves_its_file(taught: Taught) -> None:
+    folder = taught.paths.run("taught")
+    questions = read_records(folder / "questions.jsonl")
+    assert sorted(record["split"] for record in questions) == ["dev"] * 2 + ["train"] * 10
+    n_train = sum(record["split"] == "train" for record in questions)
+    for name in ("candidates.jsonl", "rankings.jsonl", "scores.jsonl"):
+        assert len(read_records(folder / name)) == n_train
+    assert (folder / "ranker" / "head.json").is_file()
+    assert {record["status"] for record in read_records(folder / "rankings.jsonl")} == {"ok"}
+
+
+def test_held_out_questions_never_train(taught: Taught) -> None:
+    folder = taught.paths.run("taught")
+    held_out = {r["question"] for r in read_records(folder / "questions.jsonl") if r["split"] == "dev"}
+    assert held_out
+    ranked = [request.text for request in taught.endpoint.requests if "Rank them" in request.text]
+    assert not any(question in text for question in held_out for text in ranked)
+
+
+def test_the_metrics_name_both_retrievers_on_held_out_questions(taught: Taught) -> None:
+    assert taught.metrics["questions"] == 2
+    retrievers = taught.metrics["retrievers"]
+    assert {"all-MiniLM-L6-v2", "taught", "lexical"} <= set(retrievers)
+    assert set(retrievers["taught"]) == set(retrievers["all-MiniLM-L6-v2"]) >= {"hit_rate@1", "ndcg@10"}
+    assert taught.metrics["teacher"]["malformed"] == 0
+    assert taught.metrics["config"]["seed"] == 13
+
+
+def test_the_distilled_encoder_is_a_plain_folder_with_other_vectors_than_its_base(taught: Taught) -> None:
+    encoder = load_encoder("taught", taught.paths)
+    anyone = SentenceTransformer(str(taught.paths.encoder("taught")))
+    ours, theirs = encoder.encode_queries(["otter"]), anyone.encode(["otter"], normalize_embeddings=True)
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    base = load_encoder("all-MiniLM-L6-v2", taught.paths)
+    assert encoder.fingerprint != base.fingerprint
+    assert float(ours @ base.encode_queries(["otter"]).T) < 0.99999
+    assert "Intermediate Distillation" in (taught.paths.encoder("taught") / "README.md").read_text()
+
+
+def test_the_distilled_index_answers(taught: Taught) -> None:
+    index = PassageIndex.open(taught.paths, "facts", load_encoder("taught", taught.paths))
+    assert index.n_passages == len(TOPICS)
+    assert index.search("What bends light into a beam?", 1)[0].passage.source == "lighthouse.md"
+
+
+def test_a_finished_run_is_not_run_again(taught: Taught) -> None:
+    n_before = len(taught.endpoint.requests)
+    again = run("distill", taught.paths.root, *taught.command, base_url=taught.endpoint.base_url)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == taught.metrics
+    assert len(taught.endpoint.requests) == n_before
+
+
+def test_a_run_with_other_settings_is_refused_with_the_difference(taught: Taught) -> None:
+    command = [*taught.command, "--seed", "99"]
+    other = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
+    assert other.returncode == 1
+    assert "seed: 13 → 99" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def test_an_unreachable_llm_is_said(taught: Taught) -> None:
+    command = ["run", "facts", "--write-questions", "3", "--name", "unreachable"]
+    done = run("distill", taught.paths.root, *command, base_url="http://127.0.0.1:9/v1")
+    assert done.returncode == 1
+    assert "cannot be reached" in " ".join(done.stderr.split())
+    assert "sk-secret-key" not in done.stderr
+    assert not taught.paths.encoder("unreachable").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("run", "facts", "--name", "x"), 2, "either --questions FILE or --write-questions N"),
+        (("run", "nowhere", "--name", "x", "--write-questions", "3"), 1, "There is no corpus 'nowhere'"),
+        (("run", "facts", "--name", "x", "--questions", "none.jsonl"), 1, "there is none"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    taught: Taught, arguments: tuple[str, ...], status: int, sentence: str
+) -> None:
+    done = run("distill", taught.paths.root, *arguments, base_url=taught.endpoint.base_url)
+    assert done.returncode == status
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
