@@ -10,12 +10,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from app.demo import DEMO_CORPUS
 from app.shelf import IndexShelf
+from indexes.corpus import list_corpora
 from indexes.errors import InputError, UserError
 from indexes.paths import DataPaths
 
@@ -97,8 +99,19 @@ def prepare_corpus(paths: DataPaths, shelf: IndexShelf, encoder: str, *, demo: b
         shelf.encoder(encoder)
         if demo and not stopped() and not _marker(paths).exists():
             _index_demo(paths, shelf, encoder, on_stage, stopped)
+        if not stopped():
+            _warm_up(paths, shelf, encoder)
 
     return work
+
+
+def _warm_up(paths: DataPaths, shelf: IndexShelf, encoder: str) -> None:
+    """Searches once, so that the first question of a person does not wait for files to be read."""
+    for info in list_corpora(paths):
+        if any(index.encoder == encoder for index in info.indexes):
+            with suppress(UserError):  # an index that does not open says so when it is asked
+                shelf.index(info.name, encoder).search("warm up", 1)
+            return
 
 
 def _marker(paths: DataPaths) -> Path:

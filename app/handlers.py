@@ -130,7 +130,7 @@ def compare(
         yield CompareView(notice_html(str(error), "error"), "", "", "", "", *_idle())
         return
     shown = [
-        passages_html(side, name, N_READ if with_answers else N_SHOWN, moves)
+        passages_html(side, name, N_READ if with_answers else N_SHOWN, moves, is_reference=name == "left")
         for name, side, moves in zip(_SIDES, comparison.sides, comparison.moves, strict=True)
     ]
     yield CompareView(comparison_html(comparison), "", shown[0], "", shown[1], gr.skip(), gr.skip())
@@ -254,10 +254,9 @@ def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, flag:
     outcomes: list[FileOutcome] = []
     try:
         name = check_name(corpus)
-        if not files:
-            raise InputError("Drop at least one file first.")
+        check_files(files or [])
         yield AddView(notice_html("Loading the encoder …", "busy"), "", gr.skip(), *_busy())
-        for progress in _add_files(bench, name, files, outcomes, flag):
+        for progress in _add_files(bench, name, files or [], outcomes, flag):
             yield AddView(progress, outcomes_html(outcomes), gr.skip(), gr.skip(), gr.skip())
     except UserError as error:
         yield AddView(notice_html(str(error), "error"), outcomes_html(outcomes), gr.skip(), *_idle())
@@ -267,6 +266,19 @@ def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, flag:
         yield AddView(notice_html(sentence), outcomes_html(outcomes), gr.skip(), *_idle())
         return
     yield AddView(_summary(name, outcomes), outcomes_html(outcomes), None, *_idle())
+
+
+def check_files(files: Sequence[str]) -> None:
+    """Nothing if these files can be added; raises `InputError` if there are none, or two of one name."""
+    if not files:
+        raise InputError("Drop at least one file first.")
+    names = [Path(file).name for file in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"Two of the files are called '{twice[0]}', and a corpus knows its files by name. Rename one, or add them "
+            "to different corpora."
+        )
 
 
 def check_name(corpus: str | None) -> str:

@@ -68,15 +68,20 @@ def _answer_times(answer: Answer) -> str:
 # --- passages --------------------------------------------------------------------------------------------------
 
 
-def passages_html(retrieval: Retrieval, prefix: str, n_read: int, moves: Sequence[Move] = ()) -> str:
-    """What was found, best first; the first `n_read` are those that the answer is written from."""
+def passages_html(
+    retrieval: Retrieval, prefix: str, n_read: int, moves: Sequence[Move] = (), *, is_reference: bool = False
+) -> str:
+    """What was found, best first; the first `n_read` are those that the answer is written from.
+
+    With `moves`, each says how it moved against the other side; on the reference side, where it went.
+    """
     if not retrieval.candidates:
         return notice_html("This index has no passages. Add files to the corpus first.")
     items = []
     for number, candidate in enumerate(retrieval.candidates, start=1):
         if number == n_read + 1:
             items.append('<li class="divider">Found too, not read for the answer</li>')
-        move = _move_html(moves[number - 1]) if moves else ""
+        move = _move_html(moves[number - 1], is_reference) if moves else ""
         items.append(f"<li>{_passage_html(candidate, passage_anchor(prefix, number), number, move)}</li>")
     n_found = len(retrieval.candidates)
     head = f"{n_found} passage{'s' * (n_found != 1)} in {format_ms(retrieval.took_ms)}"
@@ -114,15 +119,17 @@ def source_line(passage: Passage) -> str:
 # --- comparisons -----------------------------------------------------------------------------------------------
 
 
-def _move_html(move: Move) -> str:
-    if move.gain is None and move.document_rank is not None:
+def _move_html(move: Move, is_reference: bool) -> str:
+    if move.other_rank is None and move.document_rank is not None:
         hint = f"The other side has another passage of this document, at {move.document_rank}"
         return f'<span class="move other" title="{hint}">other passage at {move.document_rank}</span>'
     if move.gain is None:
         return '<span class="move only" title="Only this side found it">only here</span>'
-    hint = f'title="On the other side: {move.other_rank}"'
+    if is_reference:
+        return f'<span class="move same" title="At {move.other_rank} on the other side">→ {move.other_rank}</span>'
+    hint = f'title="At {move.other_rank} on the other side"'
     if move.gain == 0:
-        return f'<span class="move same" {hint}>= {move.rank}</span>'
+        return f'<span class="move same" {hint} aria-label="unmoved">=</span>'
     arrow, kind, word = ("▲", "up", "higher") if move.gain > 0 else ("▼", "down", "lower")
     steps = abs(move.gain)
     return f'<span class="move {kind}" {hint} aria-label="{steps} {word} than on the other side">{arrow} {steps}</span>'

@@ -29,6 +29,7 @@ def build_ask(bench: Workbench) -> AskTab:
     """The tab with its events."""
     with gr.Tab("Ask", id="ask") as tab:
         flag = gr.State(handlers.StopFlag())
+        n_clicked = gr.State(0)
         with gr.Row(elem_classes="pickers"):
             corpus = gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="ask-corpus")
             retriever = gr.Radio(
@@ -57,20 +58,22 @@ def build_ask(bench: Workbench) -> AskTab:
         )
         panel = build_panel("ask", in_columns=True, empty=_EMPTY)
 
-    ask = partial(handlers.ask, bench)
-    inputs = [question, corpus, retriever, flag]
-    outputs = [panel.answer, panel.passages, button, stop]
+    # One event for all three ways to ask, so that none starts while another is under way.
     gr.on(
-        [button.click, question.submit],
-        ask,
-        inputs,
-        outputs,
+        [button.click, question.submit, n_clicked.change],
+        partial(handlers.ask, bench),
+        [question, corpus, retriever, flag],
+        [panel.answer, panel.passages, button, stop],
         api_name="ask",
         show_progress="hidden",
         concurrency_limit=8,
     )
-    examples.click(lambda sample: sample[0], examples, question, api_visibility="private", queue=False).then(
-        ask, inputs, outputs, api_visibility="private", show_progress="hidden", concurrency_limit=8
+    examples.click(
+        lambda sample, n: (sample[0], n + 1),
+        [examples, n_clicked],
+        [question, n_clicked],
+        api_visibility="private",
+        queue=False,
     )
     stop.click(handlers.press_stop, flag, stop, api_visibility="private", queue=False)
     choices = partial(handlers.list_ask_choices, bench)

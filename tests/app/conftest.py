@@ -1,0 +1,78 @@
+"""A workbench over a fake encoder and a scripted LLM: no model, no network beyond loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fakes import KeywordEncoder
+from scripted_endpoint import ScriptedEndpoint
+
+from app.background import Background
+from app.shelf import IndexShelf
+from app.workbench import Workbench
+from distill.llm import LLMConfig, connect_llm
+from indexes.chroma import update_index
+from indexes.corpus import Corpus
+from indexes.ingest import add_files
+from indexes.paths import DataPaths
+
+TEXTS = {
+    "bees.txt": "Honey bees dance to tell the hive where flowers grow.",
+    "tides.txt": "Tides rise and fall because the moon pulls the sea.",
+    "bread.txt": "Sourdough bread rises slowly with wild yeast.",
+    "glass.txt": "Glass is made by melting sand in a furnace.",
+}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    with ScriptedEndpoint(lambda messages: "Bees dance [1].") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bench(paths: DataPaths, endpoint: ScriptedEndpoint) -> Workbench:
+    """A workbench without a corpus, whose baseline encoder is called 'keywords'."""
+    config = LLMConfig(base_url=endpoint.base_url, api_key="a-key", model="scripted")
+    return Workbench(
+        paths=paths,
+        encoder="keywords",
+        shelf=IndexShelf(paths, lambda name, paths: KeywordEncoder(name, fingerprint=f"of-{name}")),
+        connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
+        llm_name="scripted",
+        background=Background({}),
+    )
+
+
+@pytest.fixture
+def write_files(tmp_path: Path) -> Callable[[dict[str, str]], list[str]]:
+    """Writes texts by file name, as an upload would leave them."""
+
+    def write(texts: dict[str, str]) -> list[str]:
+        folder = tmp_path / "uploads"
+        folder.mkdir(exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        return [str(folder / name) for name in texts]
+
+    return write
+
+
+@pytest.fixture
+def corpus(bench: Workbench, write_files: Callable[[dict[str, str]], list[str]]) -> str:
+    """The name of a corpus of four small files, indexed by the baseline encoder."""
+    files = [Path(file) for file in write_files(TEXTS)]
+    for _ in add_files(bench.paths, "nature", files, bench.shelf.encoder("keywords")):
+        pass
+    return "nature"
+
+
+@pytest.fixture
+def taught(bench: Workbench, corpus: str) -> str:
+    """The name of a second encoder that the corpus is indexed with, as a distillation leaves it."""
+    bench.paths.encoder("taught").mkdir(parents=True)
+    for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("taught")):
+        pass
+    return "taught"

@@ -1,0 +1,108 @@
+"""Answers: streamed, cited by the order shown, and kept when the LLM breaks off."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from scripted_endpoint import ScriptedEndpoint
+
+from app.answering import Answer, answer_question, find_citations
+from app.workbench import Workbench
+from distill.prompts import NO_ANSWER
+from indexes.types import Passage
+
+PASSAGES = [Passage(id=str(n), document_id=str(n), source=f"{n}.txt", text=f"Text number {n}.") for n in (1, 2, 3)]
+
+
+def silent(status: str) -> None:
+    """Nobody listens to the status."""
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("So [1].", [(1,)]),
+        ("So [1][2].", [(1,), (2,)]),
+        ("So [1, 3].", [(1, 3)]),
+        ("So [1-3].", [(1, 2, 3)]),
+        ("So [passages 2 and 3].", [(2, 3)]),
+        ("So [2, 2].", [(2,)]),
+        ("Only what exists [1, 9].", [(1,)]),
+        ("Nothing here [0], [4], [1e3], [a], [2026], (1), 1.", []),
+        ("Half a citation [1", []),
+        ("[3-1] runs backwards and cites nothing", []),
+    ],
+)
+def test_only_numbers_of_passages_are_citations(text: str, numbers: list[tuple[int, ...]]) -> None:
+    assert [citation.numbers for citation in find_citations(text, 3)] == numbers
+
+
+def test_a_citation_knows_its_characters() -> None:
+    (citation,) = find_citations("Bees dance [1, 2].", 2)
+    assert "Bees dance [1, 2]."[citation.start : citation.end] == "[1, 2]"
+
+
+def test_an_absurd_range_is_read_in_no_time() -> None:
+    assert find_citations("[1-999]", 3)[0].numbers == (1, 2, 3)
+
+
+def test_an_answer_grows_and_ends() -> None:
+    llm = GenericFakeChatModel(messages=iter([AIMessage("Bees dance [1].")]))
+    answers = list(answer_question(llm, "Who dances?", PASSAGES))
+    texts = [answer.text for answer in answers]
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
+    assert len(answers) > 2
+    assert (answers[0].state, answers[-1].state, answers[-1].text) == ("writing", "done", "Bees dance [1].")
+    assert answers[-1].first_word_s is not None
+    assert answers[-1].took_s >= answers[-1].first_word_s
+    assert [citation.numbers for citation in answers[-1].citations] == [(1,)]
+
+
+def test_numbers_in_the_prompt_follow_the_order_shown(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
+    """Citations bound before the final order would open the wrong passage."""
+    reversed_passages = PASSAGES[::-1]
+    list(answer_question(bench.connect(silent), "What?", reversed_passages))
+    sent = endpoint.requests[0].text
+    places = [sent.index(f"[{n}] Text number {passage.id}.") for n, passage in enumerate(reversed_passages, start=1)]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("said", [NO_ANSWER, NO_ANSWER.rstrip("."), f"**{NO_ANSWER}** [1]", f' "{NO_ANSWER}" '])
+def test_a_refusal_is_recognised(said: str) -> None:
+    assert Answer(n_passages=3, state="done", text=said).says_nothing
+
+
+def test_an_answer_that_only_mentions_the_refusal_is_none() -> None:
+    assert not Answer(n_passages=3, state="done", text=f"Bees dance [1]. {NO_ANSWER}").says_nothing
+
+
+def test_what_came_before_a_broken_stream_is_kept(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
+    endpoint.reply = lambda messages: "One two three four five six [1]."
+    endpoint.break_streams(after_words=3)
+    last = list(answer_question(bench.connect(silent), "What?", PASSAGES))[-1]
+    assert last.state == "failed"
+    assert last.text.startswith("One two")
+    assert "kept" in last.notice
+
+
+def test_a_wrong_key_gives_a_sentence_without_the_key(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
+    endpoint.api_key = "another-key"
+    (failed,) = answer_question(bench.connect(silent), "What?", PASSAGES)
+    assert failed.state == "failed"
+    assert "OPENAI_API_KEY" in failed.notice
+    assert "a-key" not in failed.notice
+
+
+def test_an_empty_reply_gives_a_sentence(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
+    endpoint.reply = lambda messages: " "
+    last = list(answer_question(bench.connect(silent), "What?", PASSAGES))[-1]
+    assert last.state == "failed"
+    assert "nothing" in last.notice
+
+
+def test_a_defect_of_ours_is_not_hidden() -> None:
+    with pytest.raises(RuntimeError):
+        list(answer_question(GenericFakeChatModel(messages=iter([])), "What?", PASSAGES))

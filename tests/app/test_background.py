@@ -1,0 +1,91 @@
+"""Work that goes on behind the page: seen, interruptible, and gone on with at the next start."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from app import handlers
+from app.background import Background, OnStage, Stage, Work, prepare_corpus
+from app.demo import DEMO_CORPUS
+from app.workbench import Workbench
+from indexes.corpus import list_corpora
+from indexes.errors import StoreError
+from indexes.ingest import delete_corpus
+
+DEADLINE_S = 120
+
+
+def run_to_end(work: Work) -> tuple[Background, list[Stage]]:
+    stages: list[Stage] = []
+    background = Background({"Work": work}, stages.append)
+    background.start()
+    for thread in threading.enumerate():
+        if thread.name == "Work":
+            thread.join(DEADLINE_S)
+    return background, stages
+
+
+def test_the_demonstration_corpus_is_indexed_once(bench: Workbench) -> None:
+    work = prepare_corpus(bench.paths, bench.shelf, "keywords", demo=True)
+    background, stages = run_to_end(work)
+    (corpus,) = list_corpora(bench.paths)
+    assert (corpus.name, background.is_busy) == (DEMO_CORPUS, False)
+    assert corpus.indexes[0].n_passages == corpus.n_passages > 1500
+    assert any(stage.total == corpus.n_passages for stage in stages)
+    delete_corpus(bench.paths, DEMO_CORPUS)
+    run_to_end(work)
+    assert list_corpora(bench.paths) == [], "a deleted demonstration corpus came back"
+
+
+def test_an_interrupted_demonstration_corpus_is_gone_on_with(bench: Workbench) -> None:
+    embedding = threading.Event()
+    work = prepare_corpus(bench.paths, bench.shelf, "keywords", demo=True)
+    background = Background({"Work": work}, lambda stage: embedding.set() if stage.done else None)
+    background.start()
+    assert embedding.wait(DEADLINE_S)
+    background.stop()
+    assert list_corpora(bench.paths)[0].indexes == ()
+    _, stages = run_to_end(work)
+    (corpus,) = list_corpora(bench.paths)
+    assert corpus.indexes[0].n_passages == corpus.n_passages
+    assert max(stage.total for stage in stages) < corpus.n_passages, "passages were embedded twice"
+
+
+def test_without_a_demonstration_nothing_is_indexed(bench: Workbench) -> None:
+    run_to_end(prepare_corpus(bench.paths, bench.shelf, "keywords", demo=False))
+    assert list_corpora(bench.paths) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(StoreError("The disk is full."), "The disk is full."), (KeyError("x"), "the terminal")]
+)
+def test_a_failure_is_shown_on_the_page(bench: Workbench, error: Exception, shown: str) -> None:
+    def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
+        raise error
+
+    background, _ = run_to_end(work)
+    view = handlers.show_background(replace(bench, background=background), finished=0)
+    assert shown in view.banner["value"]
+    assert view.banner["visible"] is True
+    assert view.timer["active"] is False
+
+
+def test_the_page_looks_again_when_something_has_ended(bench: Workbench) -> None:
+    go = threading.Event()
+
+    def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
+        on_stage(Stage(message="Indexing", done=1, total=4))
+        go.wait(DEADLINE_S)
+
+    background = Background({"Work": work}, lambda stage: None)
+    background.start()
+    during = handlers.show_background(replace(bench, background=background), finished=0)
+    go.set()
+    background.stop()
+    after = handlers.show_background(replace(bench, background=background), finished=0)
+    assert (during.timer["active"], isinstance(during.finished, int)) == (True, False)
+    assert (after.timer["active"], after.finished, after.banner["visible"]) == (False, 1, False)

@@ -1,0 +1,69 @@
+"""The page can be built, and every event gets as many values as it has outputs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args, get_type_hints
+
+import gradio as gr
+import pytest
+
+from app.ui.page import build_app
+from app.ui.theme import STYLE_SHEET, build_theme
+from app.workbench import Workbench
+
+
+@pytest.fixture
+def page(bench: Workbench) -> gr.Blocks:
+    return build_app(bench)
+
+
+def test_every_event_returns_as_many_values_as_it_has_outputs(page: gr.Blocks) -> None:
+    checked = [_n_values(event.fn) == len(event.outputs) for event in page.fns.values() if _n_values(event.fn)]
+    assert all(checked)
+    assert len(checked) >= 12
+
+
+def test_every_event_takes_as_many_values_as_it_has_inputs(page: gr.Blocks) -> None:
+    for event in page.fns.values():
+        parameters = inspect.signature(event.fn).parameters
+        assert len(parameters) == len(event.inputs), event.fn
+
+
+def test_nothing_of_the_page_is_counted_or_kept_elsewhere(page: gr.Blocks) -> None:
+    assert page.analytics_enabled is False
+    assert page.delete_cache == (3600, 86400)
+
+
+def test_several_visitors_can_ask_at_once(page: gr.Blocks) -> None:
+    limits = {event.api_name: event.concurrency_limit for event in page.fns.values()}
+    assert limits["ask"] > 1
+    assert limits["compare"] > 1
+
+
+def test_only_asking_and_comparing_are_public(page: gr.Blocks) -> None:
+    public = {event.api_name for event in page.fns.values() if event.api_visibility == "public"}
+    assert public == {"ask", "compare"}
+
+
+def test_two_pages_share_nothing(bench: Workbench) -> None:
+    first, second = build_app(bench), build_app(bench)
+    assert first is not second
+    assert not set(map(id, first.blocks.values())) & set(map(id, second.blocks.values()))
+
+
+def test_the_theme_loads_nothing_from_elsewhere() -> None:
+    css = build_theme()._get_theme_css() + STYLE_SHEET.read_text(encoding="utf-8")
+    assert set(re.findall(r"https?://[^'\")]*", css)) <= {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert "@import" not in css
+
+
+def _n_values(fn: Callable[..., Any]) -> int:
+    """How many values a handler returns by its annotation: the fields of its NamedTuple; 0 where it has none."""
+    plain = fn.func if isinstance(fn, partial) else fn
+    hint = get_type_hints(plain, include_extras=False).get("return") if plain.__name__ != "<lambda>" else None
+    inner = next((each for each in (hint, *get_args(hint)) if hasattr(each, "_fields")), None)
+    return len(inner._fields) if inner else int(hint is not None)

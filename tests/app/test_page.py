@@ -1,0 +1,313 @@
+"""The page as a person uses it, in a headless browser, with the real encoder and a scripted LLM."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from scripted_endpoint import Message, ScriptedEndpoint
+
+from app.__main__ import assemble, launch
+from app.settings import Settings
+from distill.prompts import NO_ANSWER
+from indexes.encoders import DEFAULT_ENCODER, find_encoder, load_encoder
+from indexes.paths import DataPaths
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+PATIENCE_MS = 120_000
+HOSTILE_NAME = "evil <img src=x onerror=alert(1)>.txt"
+HOSTILE_TEXT = (
+    "Ravens <script>alert('ran')</script> remember faces <img src=x onerror=alert('ran')> for years. "
+    "${alert('ran')} {{constructor}} <a href='https://evil.example/'>link</a>"
+)
+FILES = {
+    "tides.md": "# Tides\n\nTides rise and fall because the moon pulls the sea.\n\n# Harbours\n\nHarbours need depth.",
+    "bread.txt": "Sourdough bread rises slowly with wild yeast, which ferments the dough overnight.",
+    "birds.jsonl": "".join(
+        f'{{"id": "bird-{n}", "title": "{name}", "text": "The {name} {habit}."}}\n'
+        for n, (name, habit) in enumerate(
+            [("heron", "waits in shallow water for fish"), ("swift", "sleeps while flying"), ("wren", "sings loudly")]
+        )
+    ),
+    "empty.txt": "",
+    HOSTILE_NAME: HOSTILE_TEXT,
+}
+
+
+def reply(messages: list[Message]) -> str:
+    """Cites the second passage, and answers in Markdown that tries to load and run something."""
+    prompt = str(messages[-1]["content"])
+    if "capital of France" in prompt:
+        return NO_ANSWER
+    return (
+        "The **moon** pulls the sea [2], says [1, 3].\n\n![tracker](https://evil.example/x.png) "
+        "<script>alert('ran')</script> [out](https://evil.example/) [99]"
+    )
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    with ScriptedEndpoint(reply, delay_s=0.01) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    return DataPaths(tmp_path_factory.mktemp("page") / "data")
+
+
+@pytest.fixture(scope="module")
+def address(paths: DataPaths, endpoint: ScriptedEndpoint) -> Iterator[str]:
+    """Where the real page listens."""
+    settings = Settings(
+        data_dir=paths.root,
+        openai_base_url=endpoint.base_url,
+        llm_model="scripted",
+        app_demo=False,
+        app_port=_free_port(),
+        app_max_upload_mb=1,
+    )
+    bench = assemble(settings, paths)
+    opened = launch(bench, settings)
+    bench.background.start()
+    yield f"http://127.0.0.1:{settings.app_port}/"
+    bench.background.stop()
+    opened.close(verbose=False)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Watcher:
+    """What a page must not do: ask another host, open a dialog, complain in the console."""
+
+    def __init__(self, page: Page) -> None:
+        self.wrongs: list[str] = []
+        page.on("request", self._see_request)
+        page.on("dialog", lambda dialog: (self.wrongs.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("console", self._see_console)
+        page.on("pageerror", lambda error: self.wrongs.append(f"error: {error}"))
+
+    def _see_request(self, request: object) -> None:
+        url = urlsplit(request.url)  # type: ignore[attr-defined]
+        if url.scheme not in ("data", "blob") and url.hostname != "127.0.0.1":
+            self.wrongs.append(f"request: {request.url}")  # type: ignore[attr-defined]
+
+    def _see_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.wrongs.append(f"console: {message.text}")
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A visitor's page; at the end, nothing wrong may have been seen on it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    watcher = Watcher(page)
+    page.goto(address)
+    yield page
+    wrongs = watcher.wrongs
+    context.close()
+    assert wrongs == []
+
+
+def field(page: Page, element_id: str) -> Locator:
+    return page.locator(f"#{element_id}").locator("input, textarea").first
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def shoot(page: Page, name: str) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+
+
+def test_the_empty_page_says_what_to_do(page: Page) -> None:
+    expect(page.locator("#ask-retriever")).to_contain_text("There is no corpus yet")
+    open_tab(page, "Compare")
+    expect(page.locator("#compare-teach")).to_contain_text("There is no corpus yet")
+    open_tab(page, "Corpora")
+    expect(page.locator("#corpora-table")).to_contain_text("There is no corpus yet")
+    open_tab(page, "Ask")
+    field(page, "ask-question").fill("Anything?")
+    field(page, "ask-question").press("Enter")
+    expect(page.locator("#ask-answer")).to_contain_text("Add files on the Corpora tab first")
+
+
+def test_files_are_uploaded_and_indexed(page: Page, tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    open_tab(page, "Corpora")
+    field(page, "add-corpus").fill("field notes")
+    field(page, "add-corpus").press("Enter")
+    page.locator("#add-files input[type=file]").set_input_files([tmp_path / name for name in FILES])
+    expect(page.locator("#add-files")).to_contain_text("birds")
+    page.locator("#add-button").click()
+    expect(page.locator("#add-progress")).to_contain_text("4 files of corpus 'field notes' can be asked now")
+    outcomes = page.locator("#add-outcomes")
+    expect(outcomes.locator("tr", has_text="empty.txt")).to_contain_text("The file is empty.")
+    expect(outcomes.locator("tr", has_text="birds.jsonl")).to_contain_text("read33")
+    expect(outcomes.locator("tr", has_text="evil")).to_contain_text("read11")
+    expect(page.locator("#corpora-table")).to_contain_text("field notes")
+    expect(page.locator("#sources-table")).to_contain_text("tides.md")
+    shoot(page, "corpora")
+
+
+def test_a_question_is_answered_with_citations_that_open_their_passage(page: Page) -> None:
+    field(page, "ask-question").fill("Why do the tides rise?")
+    field(page, "ask-question").press("Enter")
+    expect(page.locator("#ask-passages details").first).to_contain_text("Tides")
+    answer = page.locator("#ask-answer .answer.done")
+    expect(answer).to_contain_text("The moon pulls the sea")
+    expect(answer).to_contain_text("[99]")
+    expect(answer.locator("a.citation")).to_have_text(["2", "1", "3"])
+    expect(page.locator("#ask-answer img, #ask-answer script, #ask-answer a:not(.citation)")).to_have_count(0)
+    second = page.locator("#ask-passage-2")
+    expect(second).not_to_have_attribute("open", re.compile(".*"))
+    answer.locator("a.citation", has_text="2").click()
+    expect(second).to_have_attribute("open", "")
+    expect(second.locator(".source")).to_be_in_viewport()
+    expect(page.locator("#ask-button")).to_be_enabled()
+    shoot(page, "ask")
+
+
+def test_hostile_text_and_names_are_shown_and_never_run(page: Page) -> None:
+    field(page, "ask-question").fill("Which birds remember faces? <img src=x onerror=alert('ran')>")
+    page.locator("#ask-button").click()
+    expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+    raven = page.locator("#ask-passages details", has_text="remember faces")
+    raven.locator("summary").click()
+    expect(raven.locator(".text")).to_contain_text("<script>alert('ran')</script>")
+    expect(raven.locator(".text")).to_contain_text("${alert('ran')} {{constructor}}")
+    expect(raven.locator("img, script, a")).to_have_count(0)
+
+
+def test_a_question_that_the_corpus_cannot_answer_is_refused(page: Page) -> None:
+    field(page, "ask-question").fill("What is the capital of France?")
+    field(page, "ask-question").press("Enter")
+    expect(page.locator("#ask-answer")).to_contain_text(NO_ANSWER)
+    expect(page.locator("#ask-answer a.citation")).to_have_count(0)
+
+
+def test_stop_keeps_what_came(page: Page, endpoint: ScriptedEndpoint) -> None:
+    endpoint.reply, endpoint.delay_s = (lambda messages: "word " * 500), 0.05
+    try:
+        field(page, "ask-question").fill("Why do the tides rise?")
+        page.locator("#ask-button").click()
+        expect(page.locator("#ask-answer")).to_contain_text("word word")
+        page.locator("#ask-stop").click()
+        expect(page.locator("#ask-answer")).to_contain_text("Stopped.")
+        expect(page.locator("#ask-answer")).to_contain_text("word word")
+        expect(page.locator("#ask-button")).to_be_enabled()
+    finally:
+        endpoint.reply, endpoint.delay_s = reply, 0.01
+
+
+def test_a_failing_llm_is_told_in_a_sentence_beside_the_passages(page: Page, endpoint: ScriptedEndpoint) -> None:
+    endpoint.fail(401)
+    try:
+        field(page, "ask-question").fill("Why do the tides rise?")
+        field(page, "ask-question").press("Enter")
+        expect(page.locator("#ask-answer [role=alert]")).to_contain_text("OPENAI_API_KEY")
+        expect(page.locator("#ask-passages details").first).to_be_visible()
+    finally:
+        endpoint.recover()
+
+
+def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths: DataPaths) -> None:
+    """The index comes from elsewhere, as from `python -m distill run` while the page is open."""
+    open_tab(page, "Compare")
+    expect(page.locator("#compare-teach")).to_contain_text("python -m distill run 'field notes'")
+    _index_with_another_encoder(paths, "notes-taught")
+
+    open_tab(page, "Ask")
+    page.locator("#ask-retriever label", has_text="Distilled: notes-taught").click()
+    expect(page.locator("#ask-retriever")).to_contain_text("was taught here")
+    field(page, "ask-question").fill("Which bird sleeps in the air?")
+    field(page, "ask-question").press("Enter")
+    expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+    expect(page.locator("#ask-passages")).to_contain_text("swift")
+
+    open_tab(page, "Compare")
+    expect(field(page, "left-retriever")).to_have_value("Baseline")
+    expect(field(page, "right-retriever")).to_have_value("Distilled: notes-taught")
+    field(page, "compare-question").fill("Which bird sleeps in the air?")
+    field(page, "compare-question").press("Enter")
+    expect(page.locator("#compare-summary")).to_contain_text("passages were found by both")
+    for side in ("left", "right"):
+        expect(page.locator(f"#{side}-answer .answer.done")).to_contain_text("The moon pulls the sea")
+        expect(page.locator(f"#{side}-passages details").first).to_be_visible()
+    expect(page.locator("#right-passages .move").first).to_be_visible()
+    page.locator("#right-answer a.citation").first.click()
+    expect(page.locator("#right-passage-2")).to_have_attribute("open", "")
+    expect(page.locator("#left-passage-2")).not_to_have_attribute("open", re.compile(".*"))
+    shoot(page, "compare")
+
+
+def test_a_file_and_then_the_corpus_are_deleted_after_a_question(page: Page) -> None:
+    open_tab(page, "Corpora")
+    field(page, "sources-picked").click()
+    page.get_by_role("option", name="bread.txt").click()
+    page.keyboard.press("Escape")
+    page.locator("#delete-sources").click()
+    expect(page.locator("#delete-question")).to_contain_text("Delete 1 file(s) of corpus 'field notes'")
+    page.locator("#delete-confirm").click()
+    expect(page.locator("#delete-question")).to_contain_text("deleted")
+    expect(page.locator("#sources-table")).not_to_contain_text("bread.txt")
+    page.locator("#delete-corpus").click()
+    page.locator("#delete-keep").click()
+    expect(page.locator("#corpora-table")).to_contain_text("field notes")
+    page.locator("#delete-corpus").click()
+    page.locator("#delete-confirm").click()
+    expect(page.locator("#corpora-table")).to_contain_text("There is no corpus yet")
+
+
+def _index_with_another_encoder(paths: DataPaths, name: str) -> None:
+    """Saves an encoder that differs a little from the default one, and indexes the corpus with it."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from indexes.ingest import add_files
+
+    model = SentenceTransformer(str(find_encoder(DEFAULT_ENCODER, paths)))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in model[0].parameters():
+            weights.add_(0.1 * weights.std() * torch.randn(weights.shape, generator=generator))
+    model.save_pretrained(str(paths.encoder(name)))
+    for _ in add_files(paths, "field notes", [], load_encoder(name, paths)):
+        pass
