@@ -448,11 +448,18 @@ class LocalServer:
         return child is not None and child.process.poll() is None and _is_ready(child.address.base_url)
 
     def stop(self) -> None:
-        """Ends the server; the next `start` brings up a fresh one."""
-        with self._lock:
+        """Ends the server; the next `start` brings up a fresh one.
+
+        One that is being fetched or started just now is not waited for: it ends with this process.
+        """
+        if not self._lock.acquire(timeout=2.0):
+            return
+        try:
             if self._child is not None:
                 _end(self._child.process)
                 self._child = None
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> LocalServer:
         return self

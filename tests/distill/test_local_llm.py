@@ -362,6 +362,25 @@ def test_a_broken_gguf_is_a_sentence_with_the_reason(tmp_path: Path) -> None:
         assert not server.is_healthy()
 
 
+def test_stopping_does_not_wait_for_a_long_fetch(tmp_path: Path) -> None:
+    """Ctrl-C during the first download would otherwise hang until all of it has come."""
+    fetching, release = threading.Event(), threading.Event()
+
+    def fetch(model: str, folder: Path, on_progress: Progress) -> Path:
+        fetching.set()
+        release.wait(60)
+        raise WeightsError("interrupted")
+
+    server = LocalServer("smollm2-135m", tmp_path, fetch=fetch)
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(server.start)
+        assert fetching.wait(10)
+        server.stop()
+        assert not started.done()
+        release.set()
+        assert isinstance(started.exception(), WeightsError)
+
+
 @pytest.fixture(scope="module")
 def models_dir(pytestconfig: pytest.Config) -> Path:
     """The small model, kept between runs; it is the one thing that a first run of the tests downloads."""
