@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.background import Background, Stage, Work, fetch_weights, prepare_corpus
+from app.background import Background, Stage, Work, fetch_weights, prepare_corpus, write_docstrings
 from app.settings import Settings, read_settings
 from app.shelf import IndexShelf
 from app.workbench import ConnectLLM, Workbench
@@ -58,7 +58,9 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
     """Everything that the page needs; nothing is loaded or started yet."""
     shelf = IndexShelf(paths, load_encoder)
     works: dict[str, Work] = {
-        "Preparing the corpora": prepare_corpus(paths, shelf, settings.encoder, demo=settings.app_demo)
+        "Preparing the corpora": prepare_corpus(
+            paths, shelf, settings.encoder, write_docstrings if settings.app_demo else None
+        )
     }
     if not settings.uses_endpoint:
         works["Fetching the embedded LLM"] = fetch_weights(paths, settings.local_llm)
@@ -100,6 +102,9 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", settings.app_host]))
 
+    from starlette.middleware import Middleware
+
+    from app.policy import OwnHostOnly
     from app.ui.page import build_app
     from app.ui.theme import STYLE_SHEET, build_theme
 
@@ -108,6 +113,7 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
         server_name=settings.app_host,
         server_port=settings.app_port,
         prevent_thread_lock=True,
+        app_kwargs={"middleware": [Middleware(OwnHostOnly)]},
         max_file_size=settings.app_max_upload_mb * 1024 * 1024,
         theme=build_theme(),
         css_paths=[STYLE_SHEET],

@@ -20,6 +20,7 @@ from app.shelf import IndexShelf
 from indexes.corpus import list_corpora
 from indexes.errors import InputError, UserError
 from indexes.paths import DataPaths
+from indexes.types import Encoder
 
 _log = logging.getLogger(__name__)
 _SOURCE = f"python-{'.'.join(platform.python_version_tuple()[:2])}-docstrings.jsonl"
@@ -37,6 +38,7 @@ class Stage:
 
 OnStage = Callable[[Stage], None]
 Work = Callable[[OnStage, Callable[[], bool]], None]
+WriteCorpus = Callable[[Path], None]
 
 
 class Background:
@@ -91,14 +93,14 @@ class Background:
             self._on_stage(stage)
 
 
-def prepare_corpus(paths: DataPaths, shelf: IndexShelf, encoder: str, *, demo: bool) -> Work:
-    """Loads the encoder, then indexes the demonstration corpus unless that was done before."""
+def prepare_corpus(paths: DataPaths, shelf: IndexShelf, encoder: str, demo: WriteCorpus | None) -> Work:
+    """Loads the encoder, then indexes the demonstration corpus that `demo` writes, unless that was done before."""
 
     def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
         on_stage(Stage(message=f"Loading the encoder {encoder}"))
         shelf.encoder(encoder)
         if demo and not stopped() and not _marker(paths).exists():
-            _index_demo(paths, shelf, encoder, on_stage, stopped)
+            _index_demo(paths, shelf.new_encoder(encoder), demo, on_stage, stopped)
         if not stopped():
             _warm_up(paths, shelf, encoder)
 
@@ -120,15 +122,15 @@ def _marker(paths: DataPaths) -> Path:
 
 
 def _index_demo(
-    paths: DataPaths, shelf: IndexShelf, encoder: str, on_stage: OnStage, stopped: Callable[[], bool]
+    paths: DataPaths, encoder: Encoder, write: WriteCorpus, on_stage: OnStage, stopped: Callable[[], bool]
 ) -> None:
     from indexes.ingest import add_files
 
     on_stage(Stage(message="Reading the documentation of Python's standard library"))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / _SOURCE
-        _write_docstrings(file)
-        for progress in add_files(paths, DEMO_CORPUS, [file], shelf.new_encoder(encoder)):
+        write(file)
+        for progress in add_files(paths, DEMO_CORPUS, [file], encoder):
             if stopped():
                 return
             if progress.stage == "embedding":
@@ -139,7 +141,8 @@ def _index_demo(
     partial.replace(_marker(paths))
 
 
-def _write_docstrings(file: Path) -> None:
+def write_docstrings(file: Path) -> None:
+    """Writes the documentation of Python's standard library to `file`, read by a child process."""
     command = [sys.executable, "-m", "app.demo", str(file)]
     result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode or not file.is_file():

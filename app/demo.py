@@ -35,6 +35,7 @@ _SKIPPED = {
 }  # fmt: skip
 _SKIPPED_PARTS = {"__main__", "test", "tests"}
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_PLAIN_TYPES = bool | int | float | str | bytes
 _PLATFORM_TWINS = {"posix", "nt"}  # where the functions of `os` say they live
 
 
@@ -124,9 +125,27 @@ def _signature(value: object) -> str:
     if isinstance(value, types.ModuleType):
         return " module"
     try:
-        return _ADDRESS.sub("", str(inspect.signature(value)))  # type: ignore[arg-type]
+        signature = inspect.signature(value)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - some builtins carry a signature text that does not parse, each in its own way
         return "()" if inspect.isroutine(value) else ""
+    parameters = [_plain(parameter) for parameter in signature.parameters.values()]
+    return str(inspect.Signature(parameters))
+
+
+def _plain(parameter: inspect.Parameter) -> inspect.Parameter:
+    """`parameter` without its annotation, and with a default only if that is a plain constant.
+
+    Others are of this run and this machine: addresses, and in one case (`environ=os.environ`) every secret in it.
+    """
+    default = parameter.default
+    if default is not inspect.Parameter.empty and not isinstance(default, _PLAIN_TYPES | None):
+        default = _Elided()
+    return parameter.replace(default=default, annotation=inspect.Parameter.empty)
+
+
+class _Elided:
+    def __repr__(self) -> str:
+        return "..."
 
 
 def write_docstrings(out: Path) -> int:

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_the_page_opens_and_ends_cleanly(environment: dict[str, str]) -> None:
     process = subprocess.Popen(COMMAND, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         page = wait_for_page(process, int(environment["APP_PORT"]))
-        assert "Intermediate Distillation" in page
+        assert "Intermediate Distillation" in page.read().decode("utf-8")
+        assert "default-src 'self'" in page.headers["Content-Security-Policy"]
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     finally:
@@ -100,14 +102,13 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     )
 
 
-def wait_for_page(process: subprocess.Popen[str], port: int) -> str:
+def wait_for_page(process: subprocess.Popen[str], port: int) -> Any:
     deadline = time.monotonic() + 120
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         assert process.poll() is None, "the page ended by itself"
         try:
-            with opener.open(f"http://127.0.0.1:{port}/", timeout=10) as response:
-                return str(response.read(), "utf-8")
+            return opener.open(f"http://127.0.0.1:{port}/", timeout=10)
         except OSError:
             time.sleep(0.2)
     raise AssertionError("the page did not open")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,12 @@ from indexes.errors import StoreError
 from indexes.ingest import delete_corpus
 
 DEADLINE_S = 120
+N_DOCUMENTS = 300  # more than one batch
+
+
+def write_corpus(file: Path) -> None:
+    lines = [json.dumps({"id": f"name{n}", "text": f"What name number {n} is for."}) for n in range(N_DOCUMENTS)]
+    file.write_text("\n".join(lines), encoding="utf-8")
 
 
 def run_to_end(work: Work) -> tuple[Background, list[Stage]]:
@@ -30,11 +38,11 @@ def run_to_end(work: Work) -> tuple[Background, list[Stage]]:
 
 
 def test_the_demonstration_corpus_is_indexed_once(bench: Workbench) -> None:
-    work = prepare_corpus(bench.paths, bench.shelf, "keywords", demo=True)
+    work = prepare_corpus(bench.paths, bench.shelf, "keywords", write_corpus)
     background, stages = run_to_end(work)
     (corpus,) = list_corpora(bench.paths)
     assert (corpus.name, background.is_busy) == (DEMO_CORPUS, False)
-    assert corpus.indexes[0].n_passages == corpus.n_passages > 1500
+    assert corpus.indexes[0].n_passages == corpus.n_passages == N_DOCUMENTS
     assert any(stage.total == corpus.n_passages for stage in stages)
     delete_corpus(bench.paths, DEMO_CORPUS)
     run_to_end(work)
@@ -43,7 +51,7 @@ def test_the_demonstration_corpus_is_indexed_once(bench: Workbench) -> None:
 
 def test_an_interrupted_demonstration_corpus_is_gone_on_with(bench: Workbench) -> None:
     embedding = threading.Event()
-    work = prepare_corpus(bench.paths, bench.shelf, "keywords", demo=True)
+    work = prepare_corpus(bench.paths, bench.shelf, "keywords", write_corpus)
     background = Background({"Work": work}, lambda stage: embedding.set() if stage.done else None)
     background.start()
     assert embedding.wait(DEADLINE_S)
@@ -56,7 +64,7 @@ def test_an_interrupted_demonstration_corpus_is_gone_on_with(bench: Workbench) -
 
 
 def test_without_a_demonstration_nothing_is_indexed(bench: Workbench) -> None:
-    run_to_end(prepare_corpus(bench.paths, bench.shelf, "keywords", demo=False))
+    run_to_end(prepare_corpus(bench.paths, bench.shelf, "keywords", None))
     assert list_corpora(bench.paths) == []
 
 

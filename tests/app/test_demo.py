@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+SECRET = "sk-of-this-machine"
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     out = tmp_path_factory.mktemp("demo") / "docs.jsonl"
-    done = subprocess.run([sys.executable, "-m", "app.demo", str(out)], cwd=ROOT, capture_output=True, text=True)
+    environment = os.environ | {"A_SECRET": SECRET}
+    done = subprocess.run(
+        [sys.executable, "-m", "app.demo", str(out)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
@@ -27,7 +32,7 @@ def test_it_is_large_enough_to_ask_and_small_enough_to_index(records: list[dict[
 def test_a_document_is_called_as_one_writes_it(records: list[dict[str, str]]) -> None:
     titles = {record["id"]: record["title"] for record in records}
     assert titles["json.dumps"].startswith("json.dumps(obj, *, skipkeys=False")
-    assert {"str.split", "collections.deque", "asyncio.run", "pathlib.Path.exists"} <= set(titles)
+    assert {"str.split", "collections.deque", "asyncio.run", "pathlib.Path.rglob"} <= set(titles)
     assert len(titles) == len(records)
 
 
@@ -42,6 +47,7 @@ def test_nothing_private_short_or_of_this_run_is_in_it(records: list[dict[str, s
         assert not any(part.startswith("_") for part in record["id"].split("."))
         assert len(record["text"]) >= 80
         assert " at 0x" not in record["title"] + record["text"]
+        assert SECRET not in record["title"] + record["text"], "the environment leaks through a default value"
 
 
 def test_it_is_the_same_each_time(records: list[dict[str, str]], tmp_path: Path) -> None:
