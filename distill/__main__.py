@@ -50,7 +50,8 @@ def run(
     The LLM is the endpoint of OPENAI_BASE_URL / OPENAI_API_KEY (model: LLM_MODEL), or the embedded one (LOCAL_LLM).
     A run that was stopped goes on when the same command is given again.
     """
-    from distill.pipeline import STAGES, RunConfig, run_distillation
+    from distill.pipeline import run_distillation
+    from distill.run import STAGES, RunConfig
 
     if bool(questions) == bool(write_questions):
         raise typer.BadParameter("give either --questions FILE or --write-questions N")

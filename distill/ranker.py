@@ -71,6 +71,7 @@ class LateInteractionRanker:
         transformer = copy.deepcopy(encoder[0])
         modules = [transformer, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
         model = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", device=str(encoder.device))
+        model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
         return cls(model, Head())
 
     @classmethod
@@ -113,7 +114,6 @@ class LateInteractionRanker:
         ids = sorted({c["passage"] for record in records for c in record["candidates"]})
         options: dict[str, Any] = {
             "batch_size": _BATCH_SIZE,
-            "convert_to_tensor": True,
             "show_progress_bar": False,
         }
         with torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=uses_bf16(self.model.device.type)):

@@ -56,6 +56,7 @@ def train_retriever(
         raise InputError(
             f"Training takes at least two questions with candidates, but there are {len(lists)}. Add more questions."
         )
+    model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
     options = trainer_options(checkpoints, seed=seed, device=model.device.type)
     arguments = SentenceTransformerTrainingArguments(
         num_train_epochs=n_epochs,

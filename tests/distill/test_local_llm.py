@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from distill.llm import LLMConfig, check_llm, connect_llm, embedded_server, llm_errors
-from distill.local_llm import (
+from distill.local_llm import LocalServer
+from distill.weights import (
     LOCAL_MODELS,
     LocalModel,
-    LocalServer,
     Progress,
     SourceError,
     WeightSlice,

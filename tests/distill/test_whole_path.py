@@ -39,7 +39,7 @@ def scripted_llm(messages: list[Message]) -> str:
     """Writes a question about the topic of a passage, and ranks passages by the words they share with a question."""
     prompt = str(messages[-1]["content"])
     if "Rank them" not in prompt:
-        topic = next((topic for topic in TOPICS if topic in prompt), "world")
+        topic = next((topic for topic in TOPICS if topic in prompt.lower()), "world")
         return f"What is worth knowing about the {topic} and its ways?"
     question = set(re.findall(r"\w+", re.findall(r"\n\nQuestion: (.*?)\n\n", prompt, re.DOTALL)[0].lower()))
     passages = re.findall(r"\[(\d+)\] (.*?)(?=\n\n)", prompt, re.DOTALL)
