@@ -80,7 +80,7 @@ $(VENV)/.project: $(VENV)/.locked pyproject.toml
 	@echo "Installed: $(VENV)/bin/python -m app, -m indexes and -m distill are ready."
 
 app: install
-	@echo "Starting the page; the first start also indexes the demonstration corpus."
+	@echo "Starting the page; Ctrl-C ends it."
 	@exec $(PY) -m app
 
 test: install browser lint
