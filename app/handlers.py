@@ -23,10 +23,10 @@ from app.replies import (
     write_answers,
 )
 from app.retriever import retrieve
-from app.shelf import RetrieverChoice, list_choices
+from app.shelf import RetrieverChoice, look_up
 from app.tables import corpora_html, outcomes_html, progress_html, sources_html, stages_html
 from app.workbench import Workbench
-from indexes.corpus import Corpus, CorpusInfo, FileOutcome, list_corpora
+from indexes.corpus import Corpus, CorpusInfo, FileOutcome
 from indexes.errors import InputError, UserError
 
 MAX_NAME_CHARACTERS = 80
@@ -155,18 +155,18 @@ class AskChoices(NamedTuple):
 
 def list_ask_choices(bench: Workbench, corpus: str | None, encoder: str | None) -> AskChoices:
     """The corpora and retrievers as they are on disk now; what was picked stays picked if it is still there."""
-    corpora, shown, choices = _choices_of(bench, corpus)
+    corpora, shown, choices = look_up(bench.paths, bench.encoder, corpus)
     picked = _keep(encoder, choices, place=0)
     return AskChoices(
-        corpus=_corpus_picker(corpora, shown),
-        retriever=_retriever_picker(choices, picked) | {"info": _meaning(shown, choices, picked)},
+        corpus=_corpus_picker(corpora, shown, corpus),
+        retriever=_retriever_picker(choices, picked, encoder) | {"info": _meaning(shown, choices, picked)},
         examples=gr.update(visible=shown is not None and shown.name == DEMO_CORPUS),
     )
 
 
 def explain_retriever(bench: Workbench, corpus: str | None, encoder: str | None) -> Update:
     """The retriever's picker with one line on what the picked one is."""
-    _, shown, choices = _choices_of(bench, corpus)
+    _, shown, choices = look_up(bench.paths, bench.encoder, corpus)
     return gr.update(info=_meaning(shown, choices, encoder))
 
 
@@ -182,25 +182,15 @@ class CompareChoices(NamedTuple):
 
 def list_compare_choices(bench: Workbench, corpus: str | None, left: str | None, right: str | None) -> CompareChoices:
     """The corpora and both sides' retrievers as they are on disk now."""
-    corpora, shown, choices = _choices_of(bench, corpus)
+    corpora, shown, choices = look_up(bench.paths, bench.encoder, corpus)
     enough = len(choices) > 1
     return CompareChoices(
-        corpus=_corpus_picker(corpora, shown),
-        left=_retriever_picker(choices, _keep(left, choices, place=0)) | {"visible": enough},
-        right=_retriever_picker(choices, _keep(right, choices, place=1)) | {"visible": enough},
+        corpus=_corpus_picker(corpora, shown, corpus),
+        left=_retriever_picker(choices, _keep(left, choices, place=0), left) | {"visible": enough},
+        right=_retriever_picker(choices, _keep(right, choices, place=1), right) | {"visible": enough},
         teach=gr.update(value="" if enough else _how_to_teach(shown), visible=not enough),
         body=gr.update(visible=enough),
     )
-
-
-def _choices_of(
-    bench: Workbench, corpus: str | None
-) -> tuple[list[CorpusInfo], CorpusInfo | None, list[RetrieverChoice]]:
-    """All corpora, the one to show (`corpus`, or else the first that is indexed), and its retrievers."""
-    corpora = list_corpora(bench.paths)
-    shown = next((info for info in corpora if info.name == corpus), None)
-    shown = shown or next((info for info in corpora if info.indexes), corpora[0] if corpora else None)
-    return corpora, shown, list_choices(bench.paths, bench.encoder, shown) if shown else []
 
 
 def _keep(encoder: str | None, choices: Sequence[RetrieverChoice], place: int) -> str | None:
@@ -208,13 +198,18 @@ def _keep(encoder: str | None, choices: Sequence[RetrieverChoice], place: int) -
     return encoder if encoder in encoders else next(iter(encoders[place:]), None)
 
 
-def _corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None) -> Update:
+def _corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None, current: str | None) -> Update:
     names = [info.name for info in corpora]
-    return gr.update(choices=names, value=shown.name if shown else None, interactive=bool(names))
+    return gr.update(choices=names, interactive=bool(names), **_changed(shown.name if shown else None, current))
 
 
-def _retriever_picker(choices: Sequence[RetrieverChoice], picked: str | None) -> Update:
-    return gr.update(choices=[(choice.label, choice.encoder) for choice in choices], value=picked)
+def _retriever_picker(choices: Sequence[RetrieverChoice], picked: str | None, current: str | None) -> Update:
+    return gr.update(choices=[(choice.label, choice.encoder) for choice in choices], **_changed(picked, current))
+
+
+def _changed(value: str | None, current: str | None) -> dict[str, Any]:
+    """The value to set, if it is another: setting the same one would undo what was picked in the meantime."""
+    return {} if value == current else {"value": value}
 
 
 def _meaning(shown: CorpusInfo | None, choices: Sequence[RetrieverChoice], picked: str | None) -> str:
@@ -331,15 +326,15 @@ class CorporaView(NamedTuple):
     delete_sources: Update
 
 
-def list_corpora_view(bench: Workbench, target: str | None, corpus: str | None) -> CorporaView:
+def list_corpora_view(bench: Workbench, corpus: str | None) -> CorporaView:
     """Everything there is, as it is on disk now."""
-    corpora, shown, _ = _choices_of(bench, corpus)
+    corpora, shown, _ = look_up(bench.paths, bench.encoder, corpus)
     names = [info.name for info in corpora]
     sources = Corpus.open(bench.paths, shown.name).sources() if shown else []
     return CorporaView(
         corpora=corpora_html(corpora),
-        target=gr.update(choices=names, value=target),
-        corpus=_corpus_picker(corpora, shown),
+        target=gr.update(choices=names),
+        corpus=_corpus_picker(corpora, shown, corpus),
         sources=sources_html(sources) if sources else "",
         picked=gr.update(choices=[each.source for each in sources], value=[], interactive=bool(sources)),
         delete_corpus=gr.update(interactive=shown is not None),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from app.answering import Answer, answer_question, fail
 from app.retriever import IndexRetriever, Retrieval
-from app.shelf import list_choices
+from app.shelf import look_up
 from app.streaming import Publish, Stopped, Worker, follow
 from app.workbench import Workbench
 from indexes.corpus import Corpus
@@ -32,13 +32,16 @@ def check_question(question: str) -> str:
 
 
 def open_retriever(bench: Workbench, corpus: str | None, encoder: str | None) -> tuple[str, IndexRetriever]:
-    """The name to show and the retriever of `corpus` by `encoder`."""
-    if not corpus:
+    """The name to show and the retriever of `corpus` by `encoder`; the first there is where none was picked."""
+    if corpus:
+        Corpus.open(bench.paths, corpus)  # a corpus that is gone is not replaced by another
+    _, shown, choices = look_up(bench.paths, bench.encoder, corpus)
+    if shown is None:
         raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
-    if not encoder:
-        raise InputError(f"Corpus '{corpus}' is not indexed yet. Wait until it is, or add its files again.")
-    index = bench.shelf.index(corpus, encoder)
-    choices = list_choices(bench.paths, bench.encoder, Corpus.open(bench.paths, corpus).info())
+    if not choices:
+        raise InputError(f"Corpus '{shown.name}' is not indexed yet. Wait until it is, or add its files again.")
+    encoder = encoder or choices[0].encoder
+    index = bench.shelf.index(shown.name, encoder)
     label = next((choice.label for choice in choices if choice.encoder == encoder), encoder)
     return label, IndexRetriever(index=index)
 

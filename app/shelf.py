@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from indexes.corpus import Corpus, CorpusInfo
+from indexes.corpus import Corpus, CorpusInfo, list_corpora
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
 from indexes.types import Encoder, Tokenizer, Vectors
@@ -46,6 +46,19 @@ def list_choices(paths: DataPaths, baseline: str, corpus: CorpusInfo) -> list[Re
     ]
     order = ("baseline", "distilled", "other")
     return sorted(choices, key=lambda choice: (order.index(choice.kind), choice.encoder))
+
+
+def look_up(
+    paths: DataPaths, baseline: str, corpus: str | None
+) -> tuple[list[CorpusInfo], CorpusInfo | None, list[RetrieverChoice]]:
+    """All corpora as they are on disk now, the one to show, and its retrievers.
+
+    That is `corpus` if it is still there, or else the first that is indexed.
+    """
+    corpora = list_corpora(paths)
+    shown = next((info for info in corpora if info.name == corpus), None)
+    shown = shown or next((info for info in corpora if info.indexes), corpora[0] if corpora else None)
+    return corpora, shown, list_choices(paths, baseline, shown) if shown else []
 
 
 def _kind(paths: DataPaths, baseline: str, encoder: str) -> Kind:

@@ -54,7 +54,7 @@ def build_corpora(bench: Workbench) -> CorporaTab:
             browser = _build_browser()
     refresh = Refresh(
         fn=partial(handlers.list_corpora_view, bench),
-        inputs=[form.target, browser.corpus],
+        inputs=[browser.corpus],
         outputs=[
             browser.corpora,
             form.target,

@@ -69,7 +69,13 @@ def test_a_corpus_deleted_in_another_window_gives_a_sentence(bench: Workbench, c
 
 def test_without_a_corpus_or_an_index_a_sentence_says_what_to_do(bench: Workbench) -> None:
     assert "Corpora tab" in list(handlers.ask(bench, QUESTION, None, None, StopFlag()))[-1].answer
-    assert "not indexed yet" in list(handlers.ask(bench, QUESTION, "nature", None, StopFlag()))[-1].answer
+    Corpus.open_or_create(bench.paths, "new", bench.shelf.encoder("keywords"))
+    assert "not indexed yet" in list(handlers.ask(bench, QUESTION, "new", None, StopFlag()))[-1].answer
+
+
+def test_who_asks_before_anything_was_picked_asks_the_first(bench: Workbench, corpus: str) -> None:
+    views = list(handlers.ask(bench, QUESTION, None, None, StopFlag()))
+    assert "bees.txt" in shown(views, "passages")[-1]
 
 
 def test_an_unreachable_llm_leaves_the_passages_and_says_why(bench: Workbench, corpus: str) -> None:
@@ -168,7 +174,7 @@ def test_an_index_made_by_another_process_is_offered_without_a_restart(bench: Wo
     after = handlers.list_ask_choices(bench, corpus, "keywords")
     assert len(before.retriever["choices"]) == 1
     assert [value for _, value in after.retriever["choices"]] == ["keywords", "later"]
-    assert after.retriever["value"] == "keywords"
+    assert "value" not in after.retriever, "setting it again would undo what was picked in the meantime"
 
 
 def test_a_pick_that_is_gone_falls_back(bench: Workbench, corpus: str) -> None:
@@ -180,7 +186,7 @@ def test_a_pick_that_is_gone_falls_back(bench: Workbench, corpus: str) -> None:
 def test_without_any_corpus_the_tabs_say_so(bench: Workbench) -> None:
     assert "no corpus yet" in handlers.list_ask_choices(bench, None, None).retriever["info"]
     assert "no corpus yet" in handlers.list_compare_choices(bench, None, None, None).teach["value"]
-    assert "no corpus yet" in handlers.list_corpora_view(bench, None, None).corpora
+    assert "no corpus yet" in handlers.list_corpora_view(bench, None).corpora
 
 
 # --- Corpora ---------------------------------------------------------------------------------------------------

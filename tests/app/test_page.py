@@ -1,4 +1,7 @@
-"""The page as a person uses it, in a headless browser, with the real encoder and a scripted LLM."""
+"""The page as a person uses it, in a headless browser, with the real encoder and a scripted LLM.
+
+The tests are the steps of one visit, in order: each finds what the ones before it left.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-quic",
 ]
-PATIENCE_MS = 120_000
+PATIENCE_MS = 60_000
 HOSTILE_NAME = "evil <img src=x onerror=alert(1)>.txt"
 HOSTILE_TEXT = (
     "Ravens <script>alert('ran')</script> remember faces <img src=x onerror=alert('ran')> for years. "
