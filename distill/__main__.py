@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from distill.llm import LLMConfig
@@ -18,6 +17,7 @@ from indexes.__main__ import messages
 from indexes.__main__ import run as run_command_line
 from indexes.encoders import DEFAULT_ENCODER
 from indexes.paths import DataPaths
+from indexes.progress import ProgressBars
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
@@ -51,7 +51,7 @@ def run(
     A run that was stopped goes on when the same command is given again.
     """
     from distill.pipeline import run_distillation
-    from distill.run import STAGES, RunConfig
+    from distill.run import STAGES, Event, RunConfig
 
     if bool(questions) == bool(write_questions):
         raise typer.BadParameter("give either --questions FILE or --write-questions N")
@@ -70,10 +70,14 @@ def run(
         teacher=llm.local_llm if llm.is_embedded else (llm.model or llm.base_url or "the endpoint's default model"),
     )
     paths = DataPaths(data_dir)
-    with _Bars() as bars:
+    with ProgressBars(messages) as bars:
         connect = _connector(llm, paths, bars)
+
+        def report(event: Event) -> None:
+            bars.show(event.remark or event.stage, event.done, event.total)
+
         metrics = run_distillation(
-            paths, config, connect, bars.report, until=until, concurrency=concurrency or (1 if llm.is_embedded else 8)
+            paths, config, connect, report, until=until, concurrency=concurrency or (1 if llm.is_embedded else 8)
         )
     if as_json:
         sys.stdout.write(json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
@@ -91,7 +95,7 @@ def llm_config() -> LLMConfig:
     )
 
 
-def _connector(config: LLMConfig, paths: DataPaths, bars: _Bars) -> Any:
+def _connector(config: LLMConfig, paths: DataPaths, bars: ProgressBars) -> Any:
     def connect() -> Any:
         from distill.llm import check_llm, connect_llm
 
@@ -100,34 +104,6 @@ def _connector(config: LLMConfig, paths: DataPaths, bars: _Bars) -> Any:
         return llm
 
     return connect
-
-
-class _Bars:
-    """A progress bar for each stage that has begun, on stderr."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=messages)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
-
-    def say(self, text: str) -> None:
-        """Prints a line above the bars."""
-        self._progress.console.print(text, markup=False)
-
-    def report(self, event: Any) -> None:
-        """Moves the bar of a stage."""
-        label = event.remark or event.stage
-        if event.total:
-            if label not in self._tasks:
-                self._tasks[label] = self._progress.add_task(label)
-            self._progress.update(self._tasks[label], completed=event.done, total=event.total)
 
 
 def _print_verdict(metrics: dict[str, Any], name: str, paths: DataPaths) -> None:

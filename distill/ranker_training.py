@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
-N_EPOCHS = 3
+N_EPOCHS = 2
 LEARNING_RATE = 2e-5
 BATCH_SIZE = 4  # questions, each with all its candidates
 

@@ -16,6 +16,7 @@ from indexes.corpus import list_corpora
 from indexes.encoders import DEFAULT_ENCODER, load_encoder
 from indexes.errors import InputError, UserError
 from indexes.paths import DataPaths
+from indexes.progress import ProgressBars
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
@@ -36,28 +37,20 @@ def add(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
     from indexes.ingest import add_files
 
     paths = DataPaths(data_dir)
     n_failed = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=messages) as bars:
-        tasks = {stage: bars.add_task(stage.capitalize(), total=None, visible=False) for stage in _STAGES}
+    with ProgressBars(messages) as bars:
         for event in add_files(paths, corpus, files or [], load_encoder(encoder, paths)):
-            bars.update(tasks[event.stage], completed=event.done, total=event.total, visible=event.total > 0)
             if event.outcome:
-                n_failed += event.outcome.status == "failed"
                 outcome = event.outcome
+                n_failed += outcome.status == "failed"
                 counts = f"{outcome.n_documents} documents, {outcome.n_passages} passages"
-                bars.console.print(f"{outcome.source}: {outcome.status}, {outcome.reason or counts}", markup=False)
+                bars.say(f"{outcome.source}: {outcome.status}, {outcome.reason or counts}")
+            bars.show(event.stage, event.done, event.total)
     if n_failed:
         raise InputError(f"{n_failed} file(s) could not be read; the reasons stand above. The others are indexed.")
-
-
-_STAGES = ("reading", "embedding")
 
 
 @app.command()
