@@ -23,18 +23,19 @@ from pathlib import Path
 DEMO_CORPUS = "python-stdlib"
 EXAMPLE_QUESTIONS = (
     "How do I write JSON with indentation and sorted keys?",
+    "How do I cache the results of a function?",
+    "How do I merge several sorted iterators?",
     "How do I find the differences between two lists of lines?",
-    "What does shutil.which return if a command is missing?",
-    "How do I keep only the newest items of a queue?",
-    "Which function rounds a number down to an integer?",
+    "What is the difference between copy and deepcopy?",
 )
 _MIN_LENGTH = 80  # shorter docstrings ("Return the size.") say nothing that a question could be about
 _SKIPPED = {
     "antigravity", "ensurepip", "idlelib", "lib2to3", "msilib", "pydoc_data", "test", "this", "turtle", "turtledemo",
-    "tkinter", "distutils",
+    "tkinter", "distutils", "genericpath", "ntpath",
 }  # fmt: skip
 _SKIPPED_PARTS = {"__main__", "test", "tests"}
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_WRITTEN_AS = {"posixpath": "os.path"}
 _PLAIN_TYPES = bool | int | float | str | bytes
 _PLATFORM_TWINS = {"posix", "nt"}  # where the functions of `os` say they live
 
@@ -90,8 +91,9 @@ def _import(name: str) -> types.ModuleType | None:
 
 
 def _documented(module: types.ModuleType) -> Iterator[tuple[str, object]]:
-    prefix = "" if module.__name__ == "builtins" else f"{module.__name__}."
-    yield module.__name__, module
+    shown = _WRITTEN_AS.get(module.__name__, module.__name__)
+    prefix = "" if shown == "builtins" else f"{shown}."
+    yield shown, module
     listed = getattr(module, "__all__", None)
     for name in sorted(listed or vars(module)):
         value = getattr(module, name, None)

@@ -32,7 +32,7 @@ def test_it_is_large_enough_to_ask_and_small_enough_to_index(records: list[dict[
 def test_a_document_is_called_as_one_writes_it(records: list[dict[str, str]]) -> None:
     titles = {record["id"]: record["title"] for record in records}
     assert titles["json.dumps"].startswith("json.dumps(obj, *, skipkeys=False")
-    assert {"str.split", "collections.deque", "asyncio.run", "pathlib.Path.rglob"} <= set(titles)
+    assert {"str.split", "collections.deque", "asyncio.run", "os.path.join", "pathlib.Path.rglob"} <= set(titles)
     assert len(titles) == len(records)
 
 
