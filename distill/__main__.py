@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(highlight=False)
 
 _MAX_REPLY_TOKENS = 400
+_SUSPICIOUS_SHARE = 0.5  # passages are shuffled, so each place of the prompt should win about equally often
 
 
 @app.callback()
@@ -109,6 +110,13 @@ def _connector(config: LLMConfig, paths: DataPaths, bars: ProgressBars) -> Any:
 def _print_verdict(metrics: dict[str, Any], name: str, paths: DataPaths) -> None:
     teacher, ranker = metrics["teacher"], metrics["ranker"]
     console.print(f"Teacher: {teacher['malformed']:.1%} of its replies were not in the form asked for.")
+    shares = teacher["best_shown_at"]
+    place = max(range(len(shares)), key=shares.__getitem__, default=0)
+    if shares and shares[place] > _SUSPICIOUS_SHARE:
+        console.print(
+            f"In {shares[place]:.0%} of its orders the passage shown at place {place + 1} of {len(shares)} came first: "
+            "this LLM looks at the place more than at the text. Another one would teach more."
+        )
     console.print(
         f"Ranker: agreement with the teacher (Kendall τ, {ranker['n_held_out']} orders it never saw) "
         f"{ranker['agreement_untrained']:.3f} untrained, {ranker['agreement_trained']:.3f} trained; "
@@ -120,10 +128,10 @@ def _print_verdict(metrics: dict[str, Any], name: str, paths: DataPaths) -> None
             table.add_row(metric, *(f"{values[metric]:.3f}" for values in metrics["retrievers"].values()))
         console.print(table)
         for sentence in metrics["verdict"]:
-            console.print(sentence, markup=False)
+            console.print(sentence, markup=False, soft_wrap=True)
     else:
         console.print("No held-out question has positives, so nothing could be measured.")
-    console.print(f"The encoder is in {paths.encoder(name)}; the page offers it at once.", markup=False)
+    console.print(f"The encoder is in {paths.encoder(name)}; the page offers it at once.", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ class Ranker(Protocol):
 class Head:
     """How much late interaction, the dense and the lexical score count: logit = Σ weight · signal.
 
-    The defaults were fitted (ListMLE) on the known positives of ObliQA's training questions; the fit on the teacher's
-    orders starts from them and is held near them.
+    The defaults are our choice. On 172 training questions of ObliQA with a relevant passage among the fused top 10 they
+    reach MRR 0.867 (late interaction alone 0.856, BM25 0.796, cosine 0.721), near what a fit on the known positives of
+    half of them reaches (0.876). The fit on the teacher's orders starts from them and is held near them.
     """
 
     late_interaction: float = 25.0

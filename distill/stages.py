@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from indexes.paths import DataPaths
 from indexes.queries import read_queries, write_queries
 from indexes.types import Candidate, Passage, Query
 
+_VERSIONED = ("sentence-transformers", "transformers", "torch", "chromadb", "xllamacpp")
 _ROUND_TRIP_DEPTH = 20  # a written question must find its passage among so many fused ones
 
 
@@ -208,7 +210,8 @@ def make_verdict(run: Distillation) -> None:
         file,
         {
             "config": json.loads(run.file("config.json").read_text(encoding="utf-8")),
-            "versions": {package: version(package) for package in ("sentence-transformers", "torch", "chromadb")},
+            "versions": {package: version(package) for package in _VERSIONED},
+            "commit": _commit(),
             "questions": len(held_out),
             "held_out": "given in the question file" if run.config.questions else "written by the LLM",
             "retrievers": judgement.metrics if judgement else {},
@@ -217,6 +220,15 @@ def make_verdict(run: Distillation) -> None:
             "ranker": asdict(ranker_report),
         },
     )
+
+
+def _commit() -> str:
+    """The commit of the code that runs, "" where it is not a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _held_out(run: Distillation) -> list[Query]:

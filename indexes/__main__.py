@@ -142,7 +142,7 @@ def evaluate(
         table.add_row(metric, *(f"{values[metric]:.3f}" for values in report.metrics.values()))
     console.print(table)
     for comparison in report.comparisons:
-        console.print(comparison, markup=False)
+        console.print(comparison, markup=False, soft_wrap=True)
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
