@@ -130,10 +130,9 @@ def evaluate(
     from indexes.judging import judge_encoders
     from indexes.queries import read_queries
 
+    cutoffs = parse_cutoffs(k)
     queries = read_queries(questions, split)
-    report = judge_encoders(
-        DataPaths(data_dir), corpus, queries, encoder or [DEFAULT_ENCODER], parse_cutoffs(k), run_out
-    )
+    report = judge_encoders(DataPaths(data_dir), corpus, queries, encoder or [DEFAULT_ENCODER], cutoffs, run_out)
     if as_json:
         _print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
         return
