@@ -185,7 +185,7 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Runs the command: a `UserError` becomes its sentence on stderr and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     try:
         commands()
     except UserError as error:

@@ -13,6 +13,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableLambda
 
+from app.attribution import cite_by_words
 from distill.prompts import NO_ANSWER, answer_messages
 from indexes.errors import UserError
 from indexes.types import Passage
@@ -54,7 +55,7 @@ State = Literal["waiting", "writing", "done", "stopped", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer as it stands. `notice` says what is being waited for, or why it broke off; what has come stays."""
+    """An answer as it stands. `notice` says what is waited for, why it broke off, or whose the citations are."""
 
     n_passages: int
     state: State = "waiting"
@@ -109,7 +110,18 @@ def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passag
     if not answer.text.strip():
         yield fail(answer, "The LLM answered with nothing. Ask again, or put the question in other words.", took_s)
     else:
-        yield replace(answer, state="done", took_s=took_s)
+        yield _with_citations(replace(answer, state="done", took_s=took_s), passages)
+
+
+def _with_citations(answer: Answer, passages: Sequence[Passage]) -> Answer:
+    """`answer`, its sentences tied to passages by their words if the LLM has cited none, which is then said."""
+    if answer.citations or answer.says_nothing:
+        return answer
+    text = cite_by_words(answer.text, [passage.full_text for passage in passages])
+    return answer if text == answer.text else replace(answer, text=text, notice=_CITED_BY_WORDS)
+
+
+_CITED_BY_WORDS = "The LLM cited nothing. The numbers mark the passage whose words a sentence repeats."
 
 
 def _add(answer: Answer, piece: str, elapsed_s: float) -> Answer:

@@ -50,6 +50,8 @@ def answer_html(answer: Answer, prefix: str) -> str:
     elif answer.text:
         body = to_safe_html(answer.text, answer.n_passages, lambda number: passage_anchor(prefix, number))
         parts.append(f'<div class="text">{body}</div>')
+        if answer.state == "done" and not answer.citations:
+            parts.append(aside_html("The LLM cited no passage: check this against the passages."))
     if answer.notice:
         parts.append(notice_html(answer.notice, {"failed": "error", "waiting": "busy"}.get(answer.state, "info")))
     if times := _answer_times(answer):

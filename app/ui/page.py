@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 
 import gradio as gr
 
@@ -44,8 +45,6 @@ def build_app(bench: Workbench) -> gr.Blocks:
 
 
 def _header(llm_name: str) -> str:
-    from html import escape
-
     return (
         f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.</p>"
         f'<p class="llm" title="What writes the answers">LLM: <b>{escape(llm_name)}</b></p>'

@@ -145,6 +145,13 @@ def test_a_number_in_code_is_no_citation() -> None:
     assert "citation" not in to_safe_html("`x[1]`\n\n```\ny[2]\n```", 2, str)
 
 
+def test_an_answer_without_citations_says_so_when_it_is_complete() -> None:
+    note = "cited no passage"
+    assert note in answer_html(Answer(n_passages=1, state="done", text="Bees dance."), "ask")
+    assert note not in answer_html(Answer(n_passages=1, state="done", text="Bees dance [1]."), "ask")
+    assert note not in answer_html(Answer(n_passages=1, state="writing", text="Bees"), "ask")
+
+
 def test_a_refusal_is_said_in_our_words() -> None:
     html = answer_html(Answer(n_passages=1, state="done", text="The corpus does not say. [1]"), "ask")
     assert "The corpus does not say." in Reader(html).text
