@@ -106,3 +106,13 @@ def test_an_empty_reply_gives_a_sentence(bench: Workbench, endpoint: ScriptedEnd
 def test_a_defect_of_ours_is_not_hidden() -> None:
     with pytest.raises(RuntimeError):
         list(answer_question(GenericFakeChatModel(messages=iter([])), "What?", PASSAGES))
+
+
+def test_citations_that_are_ours_are_said_to_be_ours() -> None:
+    passage = Passage(id="1", document_id="d", source="s", text="Basalt columns form where thick lava cools slowly.")
+    said = "Basalt columns form where thick lava cools."
+    *_, last = answer_question(GenericFakeChatModel(messages=iter([AIMessage(said)])), "How?", [passage])
+    assert last.text == "Basalt columns form where thick lava cools [1]."
+    assert "The LLM cited nothing" in last.notice
+    *_, cited = answer_question(GenericFakeChatModel(messages=iter([AIMessage(f"{said} [1]")])), "How?", [passage])
+    assert (cited.text, cited.notice) == (f"{said} [1]", "")
