@@ -42,8 +42,8 @@ def serve() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: ended.set())
     page = launch(bench, settings)
-    bench.background.start()
     say(f"The page is open on {page.local_url} (Ctrl-C ends it)")
+    bench.background.start()
     try:
         ended.wait()
     finally:
