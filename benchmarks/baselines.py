@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,10 +21,9 @@ from indexes.chroma import PassageIndex
 from indexes.encoders import DEFAULT_ENCODER, load_encoder
 from indexes.ingest import add_files
 from indexes.judging import judge
-from indexes.lexical import LexicalIndex, fuse
+from indexes.lexical import LexicalIndex, search_fused
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
-from indexes.types import Candidate
 
 
 def main() -> None:
@@ -40,12 +39,7 @@ def main() -> None:
     index_s = time.perf_counter() - started
     index, lexical = PassageIndex.open(paths, name, encoder), LexicalIndex.open(paths, name)
 
-    def fused(questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        return [
-            fuse(pair, k)
-            for pair in zip(index.search_many(questions, k), lexical.search_many(questions, k), strict=True)
-        ]
-
+    fused = partial(search_fused, index, lexical)
     queries = read_queries(folder / "questions.jsonl.gz", "dev")
     judgement = judge(queries, {encoder.name: index.search_many, "lexical": lexical.search_many, "fused": fused})
     table = Table(f"{name}, {judgement.n_queries} dev questions", *judgement.metrics, title=provenance())

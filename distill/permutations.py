@@ -77,21 +77,6 @@ def _json_numbers(text: str) -> list[int]:
     return [int(match[0]) for match in found if match] if all(found) else []
 
 
-def sliding_windows(n: int, size: int, stride: int) -> list[tuple[int, int]]:
-    """(start, end) of windows over `n` positions, from the back to the front, so that the best climb up.
-
-    Each window overlaps the one before it by `size - stride` positions; the last one starts at 0.
-    """
-    if not 0 < stride <= size:
-        raise ValueError(f"a stride from 1 to the window's size was expected, got stride {stride}, size {size}")
-    windows = []
-    end = n
-    while end > size:
-        windows.append((end - size, end))
-        end -= stride
-    return [*windows, (0, min(size, n))] if n else []
-
-
 def kendall_tau(first: Sequence[str], second: Sequence[str]) -> float:
     """Agreement of two rankings over what both contain: 1 equal, -1 reversed, 0 if fewer than two are shared."""
     place = {identifier: position for position, identifier in enumerate(second)}

@@ -16,7 +16,7 @@ from indexes.chroma import PassageIndex, update_index
 from indexes.corpus import Corpus
 from indexes.encoders import load_encoder
 from indexes.errors import InputError
-from indexes.lexical import LexicalIndex, fuse
+from indexes.lexical import LexicalIndex, search_fused
 from indexes.paths import DataPaths
 from indexes.types import Candidate
 
@@ -111,9 +111,7 @@ class Distillation:
 
     def fused(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
         """Reciprocal rank fusion of the baseline and BM25."""
-        depth = max(k, 50)
-        pairs = zip(self.index.search_many(questions, depth), self.lexical.search_many(questions, depth), strict=True)
-        return [fuse(pair, k) for pair in pairs]
+        return search_fused(self.index, self.lexical, questions, k)
 
     def file(self, name: str) -> Path:
         """A file of the run."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from distill.teacher import first_shown_share, rank_candidates, status_shares
 from indexes.chroma import PassageIndex, update_index
 from indexes.encoders import SentenceTransformerEncoder, load_encoder
 from indexes.errors import InputError, UserError
-from indexes.judging import Judgement, judge
-from indexes.lexical import fuse
+from indexes.judging import Judgement, Search, judge
+from indexes.lexical import search_fused
 from indexes.paths import DataPaths
 from indexes.queries import read_queries, write_queries
-from indexes.types import Candidate, Passage, Query
+from indexes.types import Passage, Query
 
 _VERSIONED = ("sentence-transformers", "transformers", "torch", "chromadb", "xllamacpp")
 _ROUND_TRIP_DEPTH = 20  # a written question must find its passage among so many fused ones
@@ -240,16 +241,11 @@ def _judge(run: Distillation, queries: Sequence[Query]) -> Judgement:
     run.say("verdict", 0, len(queries))
     distilled = PassageIndex.open(run.paths, run.corpus.name, load_encoder(run.config.name, run.paths))
 
-    def fused_distilled(questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        depth = max(k, 50)
-        pairs = zip(distilled.search_many(questions, depth), run.lexical.search_many(questions, depth), strict=True)
-        return [fuse(pair, k) for pair in pairs]
-
-    searches = {
+    searches: dict[str, Search] = {
         run.config.base: run.index.search_many,
         run.config.name: distilled.search_many,
         "lexical": run.lexical.search_many,
         f"fused({run.config.base})": run.fused,
-        f"fused({run.config.name})": fused_distilled,
+        f"fused({run.config.name})": partial(search_fused, distilled, run.lexical),
     }
     return judge(queries, searches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,7 +15,16 @@ from indexes.types import Candidate, Passage
 if TYPE_CHECKING:
     import bm25s
 
+_MIN_FUSED_DEPTH = 50
 _RRF_CONSTANT = 60  # reciprocal rank fusion, Cormack, Clarke & Büttcher 2009
+
+
+class Searchable(Protocol):
+    """Whatever finds passages for questions."""
+
+    def search_many(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
+        """The `k` best passages of each question, best first."""
+        ...
 
 
 class LexicalIndex:
@@ -84,6 +93,13 @@ def _tokenize(texts: Sequence[str]) -> object:
     import bm25s
 
     return bm25s.tokenize(list(texts), show_progress=False)
+
+
+def search_fused(index: Searchable, lexical: Searchable, questions: Sequence[str], k: int) -> list[list[Candidate]]:
+    """The `k` best passages of each question by fusion of two searches, each looked into at least 50 deep."""
+    depth = max(k, _MIN_FUSED_DEPTH)
+    pairs = zip(index.search_many(questions, depth), lexical.search_many(questions, depth), strict=True)
+    return [fuse(pair, k) for pair in pairs]
 
 
 def fuse(rankings: Sequence[Sequence[Candidate]], k: int) -> list[Candidate]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.permutations import kendall_tau, parse_permutation, sliding_windows
+from distill.permutations import kendall_tau, parse_permutation
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,6 @@ def test_a_well_formed_reply_is_taken_as_it_is(numbers: list[int]) -> None:
     found = parse_permutation(reply, 10)
     assert found.status == "ok"
     assert [position + 1 for position in found.order] == numbers
-
-
-@given(st.integers(0, 120), st.integers(2, 20), st.data())
-def test_windows_run_from_back_to_front_and_cover_everything(n: int, size: int, data: st.DataObject) -> None:
-    windows = sliding_windows(n, size, data.draw(st.integers(1, size)))
-    covered = {position for start, end in windows for position in range(start, end)}
-    assert covered == set(range(n))
-    assert all(end - start <= size for start, end in windows)
-    assert windows == sorted(windows, reverse=True)
 
 
 def test_kendall_tau_counts_pairs() -> None:
