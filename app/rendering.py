@@ -52,7 +52,9 @@ def answer_html(answer: Answer, prefix: str) -> str:
         parts.append(f'<div class="text">{body}</div>')
         if answer.state == "done" and not answer.citations:
             parts.append(aside_html("The LLM cited no passage: check this against the passages."))
-    if answer.notice:
+    if answer.notice and answer.state == "done":
+        parts.append(aside_html(answer.notice))
+    elif answer.notice:
         parts.append(notice_html(answer.notice, {"failed": "error", "waiting": "busy"}.get(answer.state, "info")))
     if times := _answer_times(answer):
         parts.append(f'<p class="times">{times}</p>')
