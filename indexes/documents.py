@@ -34,6 +34,11 @@ def list_files(given: Sequence[Path]) -> list[tuple[str, Path]]:
             root = path.resolve()
             inside = sorted(file for file in root.rglob("*") if _is_wanted(file, root))
             found |= {file.relative_to(root.parent).as_posix(): file for file in inside}
+        elif path.name in found and found[path.name].resolve() != path.resolve():
+            raise InputError(
+                f"Two of the files are called '{path.name}', and a corpus knows its files by name. Rename one, or give "
+                "the folder that holds both."
+            )
         else:
             found[path.name] = path
     return list(found.items())

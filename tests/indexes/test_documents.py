@@ -134,3 +134,12 @@ def test_files_of_a_folder_are_named_from_its_parent_and_hidden_ones_passed_over
 def test_a_path_that_does_not_exist_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is none"):
         list_files([tmp_path / "nowhere"])
+
+
+def test_two_files_of_one_name_are_refused_and_not_merged(tmp_path: Path) -> None:
+    for name in ("a/readme.md", "b/readme.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("x")
+    with pytest.raises(InputError, match=r"Two of the files are called 'readme\.md'"):
+        list_files([tmp_path / "a/readme.md", tmp_path / "b/readme.md"])
+    assert len(list_files([tmp_path / "a/readme.md", tmp_path / "a/readme.md"])) == 1
