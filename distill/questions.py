@@ -80,8 +80,9 @@ def write_questions(
     (`is_found`). Raises `InputError` if nothing is left.
     """
     drawn = sample_passages(passages, _TRIES_PER_QUESTION * n_questions, seed=seed)
-    asked = {record["passage"] for record in read_records(file)}
-    kept = _kept(read_records(file))
+    answered = read_records(file)
+    asked = {record["passage"] for record in answered}
+    kept = _kept(answered)
     waiting = [passage for passage in drawn if passage.id not in asked]
     with appending(file) as append:
         while waiting and len(kept) < n_questions:
