@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.jsonl import Record
+from distill.precision import uses_bf16
 from indexes.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -135,15 +136,6 @@ def scalar_signals(record: Record) -> tuple[list[float], list[float]]:
     best = max((candidate["lexical"] for candidate in candidates), default=0.0)
     lexical = [candidate["lexical"] / best if best > 0 else 0.0 for candidate in candidates]
     return [candidate["dense"] for candidate in candidates], lexical
-
-
-def uses_bf16(device: str) -> bool:
-    """Whether bfloat16 pays on `device`: on GPUs that have it, and on processors with instructions for it."""
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def fit_head(features: Sequence[NDArray[np.float64]], targets: Sequence[Sequence[int]], start: Head) -> Head:

@@ -1,7 +1,8 @@
-"""What the training of ranker and retriever share: arguments, progress, resuming."""
+"""What the training of ranker and retriever share: arguments, progress, resuming, memory, a loss that is no number."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,37 +10,67 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from distill.ranker import uses_bf16
+from distill.precision import uses_bf16
 from indexes.errors import UserError
 
 OnProgress = Callable[[int, int], None]
+MakeTrainer = Callable[[int, int], Any]  # (lists in a batch, batches in a step) → a new trainer of the same model
+
+_STEPS_BETWEEN_LOOKS_AT_THE_LOSS = 10
 
 
-def trainer_options(folder: Path, *, seed: int, device: str) -> dict[str, Any]:
-    """Arguments that both trainers take: one checkpoint an epoch, the best by held-out loss kept, nothing reported."""
+class DivergedError(UserError):
+    """The training loss became NaN or infinite and no checkpoint from before is there."""
+
+
+class MemoryExhaustedError(UserError):
+    """Not even a single list fits into memory."""
+
+
+def trainer_options(
+    folder: Path,
+    *,
+    seed: int,
+    device: str,
+    metric: str = "eval_loss",
+    greater_is_better: bool = False,
+    report_to: str = "none",
+) -> dict[str, Any]:
+    """Arguments that all trainers take: one checkpoint an epoch, the best by `metric` on held-out lists kept.
+
+    `metric` is a key of what evaluation logs. `report_to` is "none" or a tracker that transformers knows, such as
+    "tensorboard" or "trackio".
+    """
+    bf16 = uses_bf16(device)
     return {
         "output_dir": str(folder),
         "seed": seed,
         "data_seed": seed,
         "use_cpu": device == "cpu",
-        "bf16": uses_bf16(device),
+        "bf16": bf16,
+        "fp16": device == "cuda" and not bf16,
         "eval_strategy": "epoch",
         "save_strategy": "epoch",
         "save_total_limit": 2,
         "load_best_model_at_end": True,
-        "metric_for_best_model": "eval_loss",
-        "greater_is_better": False,
-        "logging_strategy": "epoch",
+        "metric_for_best_model": metric,
+        "greater_is_better": greater_is_better,
+        "logging_strategy": "steps",
+        "logging_steps": _STEPS_BETWEEN_LOOKS_AT_THE_LOSS,
+        "logging_nan_inf_filter": False,  # the filter would hide a loss that is no number behind the mean of the others
         "warmup_steps": 0.1,
         "lr_scheduler_type": "linear",
-        "report_to": "none",
+        "report_to": report_to,
         "disable_tqdm": True,
         "dataloader_pin_memory": device != "cpu",
     }
 
 
 class ProgressCallback(TrainerCallback):
-    """Tells the caller after each step, and stops when the loss is no number any more."""
+    """Tells the caller after each step, and stops when the loss, or what evaluation finds, is no number any more.
+
+    What evaluation finds is looked at before the epoch's checkpoint is written, so no checkpoint holds such weights.
+    """
 
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
@@ -49,13 +80,83 @@ class ProgressCallback(TrainerCallback):
         self._on_progress(state.global_step, state.max_steps)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Looks at the loss that was logged."""
-        loss = (kwargs.get("logs") or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise UserError(
-                f"The training loss became {loss} at step {state.global_step}, so training stopped; the last good "
-                f"checkpoint is in {args.output_dir}. Lower the learning rate and run again."
-            )
+        """Looks at the numbers that were logged."""
+        for key, value in (kwargs.get("logs") or {}).items():
+            if (key == "loss" or key.startswith("eval_")) and isinstance(value, float) and not math.isfinite(value):
+                raise _NotANumberError(f"{key} became {value} at step {state.global_step} of {state.max_steps}")
+
+
+class _NotANumberError(Exception):
+    """Raised out of the training loop by `ProgressCallback`, caught by `train_with_smaller_batches`."""
+
+
+def train_with_smaller_batches(make_trainer: MakeTrainer, *, batch_size: int, checkpoints: Path) -> tuple[str, ...]:
+    """Trains to the end, and returns sentences on what had to be done for it (none if nothing); the model is trained
+    in place and ends at its best epoch.
+
+    `make_trainer(lists in a batch, batches in a step)` makes a new trainer, with a `ProgressCallback`, of the *same*
+    model each time; hand the two numbers to `per_device_train_batch_size` and `gradient_accumulation_steps` (and the
+    first one to `per_device_eval_batch_size`). It starts at (`batch_size`, 1).
+
+    - A killed training goes on from the last whole checkpoint in `checkpoints`.
+    - Out of memory: the batch is halved and the batches in a step are doubled, so a step still sees as many lists and
+      the order of the lists stays; the attempt begins at the last checkpoint, or at the weights as they came.
+      `MemoryExhaustedError` when a batch of one does not fit. Only in a single process: several could not agree.
+    - A loss that is no number: the model goes back to the best checkpoint, and that is the end. `DivergedError` if
+      there is none; the model then has the weights as they came.
+    """
+    notes: list[str] = []
+    start: dict[str, Any] | None = None
+    n_batches = 1
+    while True:
+        trainer = make_trainer(batch_size, n_batches)
+        start = start or {name: tensor.detach().cpu().clone() for name, tensor in trainer.model.state_dict().items()}
+        try:
+            trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+            return tuple(notes)
+        except _NotANumberError as error:
+            return (*notes, _back_to_good_weights(trainer, checkpoints, start, str(error)))
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error) or trainer.args.world_size > 1:
+                raise
+            if batch_size == 1:
+                raise MemoryExhaustedError(
+                    "Training ran out of memory with a single question and its candidates in a batch. "
+                    "Take fewer candidates for each question, or a smaller base model."
+                ) from error
+        # Outside of the except block, whose traceback would keep the tensors of the failed step alive.
+        trainer.model.load_state_dict(start)
+        del trainer
+        _free_memory()
+        notes.append(
+            f"Training ran out of memory with {batch_size} questions in a batch and went on with {batch_size // 2}."
+        )
+        batch_size, n_batches = batch_size // 2, n_batches * 2
+
+
+def _back_to_good_weights(trainer: Any, checkpoints: Path, start: dict[str, Any], what: str) -> str:
+    """Puts the weights of the best checkpoint, else the newest one, into the trainer's model, and says so."""
+    best = trainer.state.best_model_checkpoint
+    good = best if best and Path(best).is_dir() else last_checkpoint(checkpoints)
+    if good is None:
+        trainer.model.load_state_dict(start)
+        raise DivergedError(
+            f"Training stopped: {what}, before any epoch was complete. Lower the learning rate and run again."
+        )
+    trainer.model.load_state_dict(type(trainer.model)(good, device="cpu").state_dict())
+    return f"Training stopped early: {what}. The last good checkpoint ({Path(good).name}) was kept."
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError) or bool(should_reduce_batch_size(error))
+
+
+def _free_memory() -> None:
+    from accelerate.utils.memory import clear_device_cache
+
+    clear_device_cache(garbage_collection=True)
 
 
 def quiet_trainer(trainer: Any) -> Any:
@@ -68,9 +169,18 @@ def quiet_trainer(trainer: Any) -> Any:
 
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint in `folder`, None if there is none: where a killed training goes on."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
     return str(newest) if newest else None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the file that is written last is there and can be read."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def split_for_early_stopping(n: int) -> tuple[int, int]:
