@@ -148,7 +148,7 @@ def _back_to_good_weights(trainer: Any, checkpoints: Path, start: dict[str, Any]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    from accelerate.utils.memory import should_reduce_batch_size
+    from accelerate.utils.memory import should_reduce_batch_size  # type: ignore[import-untyped]
 
     return isinstance(error, MemoryError) or bool(should_reduce_batch_size(error))
 

@@ -1,4 +1,4 @@
-"""The listwise loss is the Plackett-Luce likelihood, whatever the padding and the scale."""
+"""Each loss falls as the scores near the teacher's order, whatever the padding, the scale and the order of columns."""
 
 import itertools
 import math
@@ -7,10 +7,28 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from distill.listwise import PADDING, UNRANKED, list_mle
+from distill.listwise import LOSSES, PADDING, UNRANKED, Loss, adr_mse, find_loss, list_mle, list_net, p_list_mle
+from indexes.errors import InputError
 
-SCORES = st.lists(st.floats(-5, 5), min_size=2, max_size=6)
+# Steps of 1/8: a shift of such scores changes none of their differences.
+SCORES = st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=2, max_size=6)
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+few = settings(max_examples=25, deadline=None)
+
+
+@st.composite
+def lists(draw: st.DrawFn) -> tuple[list[float], list[int]]:
+    """Scores and the teacher's ranks, of which a part may be missing at the end."""
+    scores = draw(SCORES)
+    n_placed = draw(st.integers(0, len(scores)))
+    ranks = [*range(n_placed), *[UNRANKED] * (len(scores) - n_placed)]
+    return scores, draw(st.permutations(ranks))
+
+
+def value(loss: Loss, scores: list[float], targets: list[int]) -> float:
+    return float(loss(torch.tensor([scores]), torch.tensor([targets])))
 
 
 def probability(scores: list[float], order: tuple[int, ...]) -> float:
@@ -22,42 +40,115 @@ def probability(scores: list[float], order: tuple[int, ...]) -> float:
     return result
 
 
-def loss(scores: list[float], targets: list[int]) -> float:
-    return float(list_mle(torch.tensor([scores]), torch.tensor([targets])))
+@every_loss
+@few
+@given(lists())
+def test_a_shift_padding_and_the_order_of_columns_change_nothing(
+    loss: Loss, drawn: tuple[list[float], list[int]]
+) -> None:
+    scores, targets = drawn
+    expected = pytest.approx(value(loss, scores, targets), abs=1e-4)
+    assert value(loss, [score + 7 for score in scores], targets) == expected
+    assert value(loss, [99.0, *scores, -99.0], [PADDING, *targets, PADDING]) == expected
+    assert value(loss, scores[::-1], targets[::-1]) == expected
 
 
-@given(SCORES, st.data())
-def test_it_is_the_likelihood_of_the_order(scores: list[float], data: st.DataObject) -> None:
-    order = tuple(data.draw(st.permutations(range(len(scores)))))
-    targets = [order.index(position) for position in range(len(scores))]
-    assert loss(scores, targets) * len(scores) == pytest.approx(-math.log(probability(scores, order)), abs=1e-4)
-
-
-def test_an_unplaced_tail_counts_as_every_order_of_it() -> None:
-    scores = [0.3, -1.0, 2.0, 0.5]
-    total = sum(probability(scores, (2, *tail)) for tail in itertools.permutations((0, 1, 3)))
-    assert loss(scores, [UNRANKED, UNRANKED, 0, UNRANKED]) == pytest.approx(-math.log(total), abs=1e-5)
-
-
-@given(SCORES)
-def test_padding_and_a_shift_change_nothing(scores: list[float]) -> None:
-    targets = list(range(len(scores)))
-    padded = loss([*scores, 99.0, -99.0], [*targets, PADDING, PADDING])
-    shifted = loss([score + 7 for score in scores], targets)
-    assert padded == pytest.approx(loss(scores, targets), abs=1e-4)
-    assert shifted == pytest.approx(loss(scores, targets), abs=1e-4)
-
-
-@settings(max_examples=30)
-@given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=6))
-def test_gradients_are_finite_and_padding_gets_none(scores: list[float]) -> None:
+@every_loss
+@few
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6), st.integers(0, 6))
+def test_extreme_scores_give_finite_gradients_and_padding_gets_none(
+    loss: Loss, scores: list[float], n_placed: int
+) -> None:
     values = torch.tensor([[*scores, 0.0]], requires_grad=True)
-    targets = torch.tensor([[*range(len(scores)), PADDING]])
-    list_mle(values, targets).backward()
+    ranks = [place if place < n_placed else UNRANKED for place in range(len(scores))]
+    result = loss(values, torch.tensor([[*ranks, PADDING]]))
+    result.backward()
+    assert torch.isfinite(result)
+    assert result >= 0
     assert values.grad is not None
     assert torch.isfinite(values.grad).all()
     assert values.grad[0, -1] == 0
 
 
-def test_lists_without_a_placed_candidate_cost_nothing() -> None:
-    assert loss([1.0, 2.0], [UNRANKED, UNRANKED]) == 0
+@every_loss
+def test_a_few_steps_down_the_gradient_give_the_order_and_leave_the_tail_alone(loss: Loss) -> None:
+    scores = torch.zeros(1, 5, requires_grad=True)
+    optimizer = torch.optim.Adam([scores], lr=0.1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(scores, torch.tensor([[UNRANKED, 1, UNRANKED, 0, 2]])).backward()
+        optimizer.step()
+    found = scores.detach()[0].tolist()
+    assert found[3] > found[1] > found[4] > found[0]
+    assert found[0] == pytest.approx(found[2], abs=1e-3)
+
+
+@every_loss
+def test_a_weight_says_how_much_a_list_counts(loss: Loss) -> None:
+    scores = torch.tensor([[0.0, 1.0, 0.5], [2.0, 0.0, 1.0]])
+    targets = torch.tensor([[0, 1, 2], [2, 1, UNRANKED]])
+    first, second = (float(loss(scores[i : i + 1], targets[i : i + 1])) for i in range(2))
+    assert min(first, second) > 0
+    assert float(loss(scores, targets)) == pytest.approx((first + second) / 2)
+    assert float(loss(scores, targets, torch.tensor([0.0, 0.5]))) == pytest.approx(second / 4)
+
+
+@every_loss
+def test_lists_that_say_nothing_cost_nothing(loss: Loss) -> None:
+    assert value(loss, [1.0, 2.0], [UNRANKED, UNRANKED]) == 0
+    assert value(loss, [1.0, 2.0], [0, PADDING]) == pytest.approx(0, abs=1e-6)
+    assert value(loss, [1.0], [PADDING]) == 0
+
+
+@every_loss
+def test_splitting_a_batch_gives_the_mean_of_the_parts(loss: Loss) -> None:
+    """Otherwise a batch that is halved for want of memory would train something else."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, 5, generator=generator)
+    targets = torch.tensor([[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [0, UNRANKED, 1, PADDING, PADDING], [1, 0, 2, 4, 3]])
+    halves: Tensor = (loss(scores[:2], targets[:2]) + loss(scores[2:], targets[2:])) / 2
+    assert float(loss(scores, targets)) == pytest.approx(float(halves))
+
+
+@few
+@given(SCORES, st.data())
+def test_list_mle_is_the_likelihood_of_the_order(scores: list[float], data: st.DataObject) -> None:
+    order = tuple(data.draw(st.permutations(range(len(scores)))))
+    targets = [order.index(position) for position in range(len(scores))]
+    expected = pytest.approx(-math.log(probability(scores, order)), abs=1e-4)
+    assert value(list_mle, scores, targets) * len(scores) == expected
+
+
+def test_an_unplaced_tail_counts_as_every_order_of_it() -> None:
+    scores = [0.3, -1.0, 2.0, 0.5]
+    total = sum(probability(scores, (2, *tail)) for tail in itertools.permutations((0, 1, 3)))
+    targets = [UNRANKED, UNRANKED, 0, UNRANKED]
+    assert value(list_mle, scores, targets) == pytest.approx(-math.log(total), abs=1e-5)
+    assert value(p_list_mle, scores, targets) == pytest.approx(-math.log(total), abs=1e-5)
+
+
+def test_p_list_mle_cares_most_for_the_first_place() -> None:
+    first_wrong, last_wrong = [1.0, 2.0, 0.0, -1.0], [2.0, 1.0, -1.0, 0.0]
+    assert value(p_list_mle, first_wrong, [0, 1, 2, 3]) > 1.5 * value(p_list_mle, last_wrong, [0, 1, 2, 3])
+    weights = [7 / 11, 3 / 11, 1 / 11]  # 2^(4-i) - 1
+    terms = [math.log(sum(math.exp(s) for s in last_wrong[i:])) - last_wrong[i] for i in range(3)]
+    expected = sum(w * t for w, t in zip(weights, terms, strict=True))
+    assert value(p_list_mle, last_wrong, [0, 1, 2, 3]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_list_net_is_least_at_the_teachers_own_distribution() -> None:
+    ranks = [0, 1, 2, 3]
+    at_teacher = value(list_net, [-float(rank) for rank in ranks], ranks)
+    assert at_teacher < value(list_net, [-0.8 * rank for rank in ranks], ranks)
+    assert at_teacher < value(list_net, [-1.2 * rank for rank in ranks], ranks)
+
+
+def test_adr_mse_is_nothing_once_the_ranks_are_met() -> None:
+    assert value(adr_mse, [60.0, 30.0, 0.0, -40.0], [0, 1, UNRANKED, UNRANKED]) == pytest.approx(0, abs=1e-6)
+    assert value(adr_mse, [60.0, 30.0, 0.0], [2, 1, 0]) > 1
+
+
+def test_an_unknown_loss_is_said_with_those_that_there_are() -> None:
+    assert find_loss("ranknet") is LOSSES["ranknet"]
+    with pytest.raises(InputError, match=r"listmle.*'hinge'"):
+        find_loss("hinge")
