@@ -1,143 +1,178 @@
-"""Stage 2: the retriever learns the ranker's scores (KL divergence)."""
+"""Stage 2: the retriever learns a teacher's scores of whole lists (KL divergence)."""
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from distill.jsonl import Record
-from distill.training import (
-    ProgressCallback,
-    last_checkpoint,
-    quiet_trainer,
-    split_for_early_stopping,
-    trainer_options,
-)
+from distill.training_lists import TrainingList, hold_out, training_lists
 from indexes.errors import InputError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from sentence_transformers import SentenceTransformer
 
-# Our choices. Cosines lie in [-1, 1]: at temperature 1 a softmax over 20 of them is nearly flat.
-N_EPOCHS = 2
-N_PASSAGES = 10  # of a question's scored candidates, from the ranker's best to its worst: cost grows with each
-MAX_TOKENS = 192  # while training; nothing is cut when the encoder is used
-LEARNING_RATE = 2e-5
-BATCH_SIZE = 4  # questions, each with all its candidates
-STUDENT_TEMPERATURE = 0.05
-TEACHER_TEMPERATURE = 1.0
+    from distill.list_losses import ListKLDivLoss
+    from distill.list_training import ListCollator
+    from distill.query_side import FrozenCorpus
+
+Train = Literal["full", "query", "lora"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverConfig:
+    """How stage 2 trains. Cosines lie in [-1, 1]: at a student temperature of 1 a softmax over them is nearly flat.
+
+    - `train`: "full" moves the whole encoder; "lora" small matrices beside its weights, merged in at the end; "query" a
+      copy of it for questions only, so that the passages keep their vectors.
+    - `learning_rate`: of transformers; encoders without one (static embeddings) take `static_learning_rate`.
+    - `batch_size`: questions in a step, each with its list, over all processes together.
+    - `n_passages`: of a question's scored candidates, spread from the best to the worst.
+    - `max_tokens`: of a passage, while training; nothing is cut when the encoder is used.
+    - `objective`: "kl" over the list, or "margin-mse" between the first passage and each other one.
+    - `in_batch_negatives`: the passages of the step's other lists join a list's softmax ("full" and "lora").
+    - `passages_at_once`: in one forward pass; with `cached_gradients` no more than these are kept in memory.
+    - `n_corpus`: with "query", at most so many passages beside the candidates stand for the corpus.
+    - `n_held_out`: at most so many lists, and a sixth, decide which evaluation's weights are kept.
+    - `patience`: training ends when so many evaluations in a row brought nothing.
+    """
+
+    train: Train = "full"
+    n_epochs: int = 2
+    learning_rate: float = 5e-5
+    static_learning_rate: float = 1e-2
+    batch_size: int = 16
+    n_passages: int = 10
+    max_tokens: int = 192
+    student_temperature: float = 0.05
+    teacher_temperature: float = 1.0
+    objective: Literal["kl", "margin-mse"] = "kl"
+    in_batch_negatives: bool = False
+    cached_gradients: bool = False
+    passages_at_once: int = 32
+    n_corpus: int = 50_000
+    n_held_out: int = 100
+    evaluations_an_epoch: int = 1
+    patience: int = 2
+    lora_rank: int = 16
+
+
+# Our choices. On the query side an epoch is cheap, and the softmax is over the corpus, so long lists cost nothing.
+DEFAULTS: Mapping[Train, RetrieverConfig] = {
+    "full": RetrieverConfig(train="full", evaluations_an_epoch=2),
+    "query": RetrieverConfig(train="query", n_epochs=5, learning_rate=1e-4, batch_size=32, n_passages=50),
+    "lora": RetrieverConfig(train="lora", n_epochs=3, learning_rate=5e-4, evaluations_an_epoch=2),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One training of stage 2: its settings, its seed, where it may be resumed from, and whom it tells.
+
+    `report_to` is "none" or a tracker such as "tensorboard" or "trackio".
+    """
+
+    config: RetrieverConfig
+    checkpoints: Path
+    seed: int
+    on_progress: Callable[[int, int], None]
+    report_to: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverReport:
+    """What training did: the divergence from the teacher on held-out lists before it and at the step that was kept
+    (0: no step was better than none), and sentences on what had to be done for it.
+    """
+
+    n_train: int
+    n_held_out: int
+    lists_in_a_step: int
+    best_step: int
+    divergence_before: float
+    divergence_after: float
+    notes: tuple[str, ...] = ()
 
 
 def train_retriever(
     model: SentenceTransformer,
     records: Sequence[Record],
     texts: Mapping[str, str],
-    folder: Path,
-    checkpoints: Path,
-    *,
-    card: Mapping[str, str],
-    seed: int,
-    on_progress: Callable[[int, int], None],
-    n_epochs: int = N_EPOCHS,
-) -> None:
-    """Trains `model` in place on the ranker's scores and writes it to `folder`, a plain sentence-transformers folder.
+    training: Training,
+    corpus: FrozenCorpus | None = None,
+) -> tuple[SentenceTransformer, RetrieverReport]:
+    """The trained encoder, for `publishing.save_encoder`, and what training did; the weights of `model` are changed.
 
-    `records` are {"question", "passages": [ids], "scores": [floats]}. A sixth of the lists is held out; the epoch
-    with the least divergence on them is the one that is kept.
+    `records` are score records with an optional "weight"; `corpus` holds the fixed vectors that "query" needs. A
+    killed training goes on from its last checkpoint and ends with the weights that it would have had.
     """
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss
+    lists = training_lists(records, texts, training.config.n_passages)
+    if training.config.train == "query":
+        from distill.query_side import train_query_side
 
-    lists = equally_long([spread(record, N_PASSAGES) for record in records])
-    n_train, n_held_out = split_for_early_stopping(len(lists))
-    if not n_held_out:
-        raise InputError(
-            f"Training takes at least two questions with candidates, but there are {len(lists)}. Add more questions."
+        if corpus is None:
+            raise InputError(
+                "Training the query side takes the vectors of the corpus, but none were given. "
+                "Index the corpus with the base encoder first."
+            )
+        return train_query_side(model, lists, corpus, training)
+    if training.config.train == "lora":
+        from distill.adapters import add_adapter, merge_adapter
+
+        add_adapter(model, rank=training.config.lora_rank, seed=training.seed)
+        report = _train_both_sides(model, lists, texts, training)
+        merge_adapter(model)
+        return model, report
+    return model, _train_both_sides(model, lists, texts, training)
+
+
+def _train_both_sides(
+    model: SentenceTransformer, lists: Sequence[TrainingList], texts: Mapping[str, str], training: Training
+) -> RetrieverReport:
+    from distill.list_losses import ListKLDivLoss
+    from distill.list_training import fit, list_targets
+
+    config = training.config
+    train, held_out = hold_out([each for each in lists if len(each.passages) > 1], config.n_held_out, training.seed)
+    # Equal texts are one passage: none is another's negative, and none is embedded twice.
+    number_of_text: dict[str, int] = {}
+    numbers = {
+        passage: number_of_text.setdefault(texts[passage], len(number_of_text))
+        for each in (*train, *held_out)
+        for passage in each.passages
+    }
+
+    def make_loss(mini_batch_size: int, cached: bool) -> ListKLDivLoss:
+        return ListKLDivLoss(
+            model,
+            list_targets(train, held_out, numbers, config),
+            in_batch_negatives=config.in_batch_negatives,
+            mini_batch_size=mini_batch_size,
+            cached=cached,
         )
-    model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
-    options = trainer_options(checkpoints, seed=seed, device=model.device.type)
-    arguments = SentenceTransformerTrainingArguments(
-        num_train_epochs=n_epochs,
-        learning_rate=LEARNING_RATE,
-        per_device_train_batch_size=BATCH_SIZE,
-        per_device_eval_batch_size=BATCH_SIZE,
-        **options,
+
+    collator = _collator(model, (*train, *held_out), numbers, list(number_of_text), config)
+    return fit(model, train, held_out, make_loss, training, collator=collator)
+
+
+def _collator(
+    model: SentenceTransformer,
+    lists: Sequence[TrainingList],
+    numbers: Mapping[str, int],
+    texts: Sequence[str],
+    config: RetrieverConfig,
+) -> ListCollator:
+    from distill.list_training import ListCollator, prompt_for, question_options
+
+    longest = model.max_seq_length
+    return ListCollator(
+        preprocess_fn=model.preprocess,
+        rows=[[numbers[passage] for passage in each.passages] for each in lists],
+        texts=texts,
+        passage_prompt=prompt_for(model, ("document", "passage", "corpus")),
+        # Static embeddings have no limit, and take none.
+        passage_tokens=min(config.max_tokens, longest) if longest and longest < float("inf") else None,
+        **question_options(model),
     )
-    loss = DistillKLDivLoss(model, student_temperature=STUDENT_TEMPERATURE, teacher_temperature=TEACHER_TEMPERATURE)
-    trainer = quiet_trainer(
-        SentenceTransformerTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=_dataset(lists[:n_train], texts),
-            eval_dataset=_dataset(lists[n_train:], texts),
-            loss=loss,
-            callbacks=[ProgressCallback(on_progress)],
-        )
-    )
-    max_tokens, model.max_seq_length = model.max_seq_length, min(MAX_TOKENS, model.max_seq_length or MAX_TOKENS)
-    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    model.max_seq_length = max_tokens
-    save_encoder(model, folder, card)
-
-
-def spread(record: Record, n: int) -> Record:
-    """`record` with `n` of its candidates at even steps from the best to the worst score, so that the list keeps both
-    the ranker's favourites and what it thinks little of.
-    """
-    order = sorted(range(len(record["scores"])), key=lambda place: -record["scores"][place])
-    last = len(order) - 1
-    chosen = order if last < n else [order[round(step * last / (n - 1))] for step in range(n)]
-    return record | {key: [record[key][place] for place in chosen] for key in ("passages", "scores")}
-
-
-def equally_long(records: Sequence[Record]) -> list[Record]:
-    """The lists that have at least the commonest number of candidates, cut to it: the loss takes a full matrix."""
-    n = Counter(len(record["passages"]) for record in records).most_common(1)[0][0]
-    return [
-        record | {"passages": record["passages"][:n], "scores": record["scores"][:n]}
-        for record in records
-        if len(record["passages"]) >= n
-    ]
-
-
-def _dataset(records: Sequence[Record], texts: Mapping[str, str]) -> Dataset:
-    """Columns question, passage_1 … passage_N and label (N scores)."""
-    from datasets import Dataset
-
-    columns: dict[str, list[object]] = {"question": [record["question"] for record in records]}
-    for place in range(len(records[0]["passages"])):
-        columns[f"passage_{place + 1}"] = [texts[record["passages"][place]] for record in records]
-    return Dataset.from_dict(columns | {"label": [record["scores"] for record in records]})
-
-
-def save_encoder(model: SentenceTransformer, folder: Path, card: Mapping[str, str]) -> None:
-    """Writes `model` with a card of `card`'s facts to `folder`, which appears complete or not at all."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    # The library's own card would quote training questions and passages, which are the user's private texts.
-    model.save_pretrained(str(partial), create_model_card=False)
-    (partial / "README.md").write_text(_card_text(card), encoding="utf-8")
-    partial.rename(folder)
-
-
-def _card_text(card: Mapping[str, str]) -> str:
-    rows = "\n".join(f"| {key} | {_cell(value)} |" for key, value in card.items())
-    return (
-        "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n---\n\n"
-        f"# {card['name']}\n\nA retriever taught by Intermediate Distillation (arXiv 2406.12169): an LLM's order of "
-        "passages trained a ranker (ListMLE), and the ranker's scores trained this encoder (KL divergence).\n\n"
-        f"| | |\n|---|---|\n{rows}\n"
-        f"| epochs, learning rate, batch | {N_EPOCHS}, {LEARNING_RATE}, {BATCH_SIZE} |\n"
-        f"| temperatures (student, teacher) | {STUDENT_TEMPERATURE}, {TEACHER_TEMPERATURE} |\n"
-    )
-
-
-def _cell(value: str) -> str:
-    """`value` on one line and without the mark that ends a table's cell."""
-    return " ".join(value.split()).replace("|", "\\|")

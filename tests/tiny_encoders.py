@@ -1,0 +1,55 @@
+"""Encoders of random weights that are made in milliseconds and saved and loaded like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding, Transformer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+WORDS = (
+    *("cats", "dogs", "purr", "bark", "bread", "baked", "flour", "mars", "planet", "moons"),
+    *("what", "who", "where", "is", "the", "of", "and", "question", "about"),
+)
+
+
+def tiny_transformer(folder: Path, *, seed: int = 0, dropout: float = 0.1) -> SentenceTransformer:
+    """A BERT of one layer and 16 dimensions over `WORDS`, with pooling and normalisation; written to `folder`."""
+    torch.manual_seed(seed)
+    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    fast.model_max_length = 32
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    bert = folder / "bert"
+    BertModel(config).save_pretrained(bert)
+    fast.save_pretrained(bert)
+    modules = [Transformer(str(bert), max_seq_length=32), Pooling(16), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "model"), create_model_card=False)
+    return SentenceTransformer(str(folder / "model"), device="cpu")
+
+
+def tiny_static(seed: int = 0) -> SentenceTransformer:
+    """A bag of static embeddings over `WORDS`, 16 dimensions."""
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["[UNK]", *WORDS])}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=16)], device="cpu")
