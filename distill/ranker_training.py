@@ -1,205 +1,230 @@
-"""Training of stage 1: the ranker learns the teacher's orders by ListMLE."""
+"""Training of stage 1: a ranker learns the teacher's orders, and never ends worse than it began."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from torch import Tensor, nn
+import numpy as np
+import torch
+from sentence_transformers.base.evaluation import BaseEvaluator
 
+from distill.agreement import Calibration, calibrate
+from distill.head import Head, fit_head
 from distill.jsonl import Record
-from distill.listwise import PADDING, list_mle
-from distill.permutations import kendall_tau
-from distill.ranker import Head, LateInteractionRanker, Ranker, fit_head, rank_targets, scalar_signals
+from distill.listwise import find_loss
+from distill.orders import Orders, informative_orders
+from distill.ranker import LateInteractionRanker, Ranker
+from distill.ranker_losses import CrossEncoderLoss, LateInteractionLoss, cross_encoder_lists, late_interaction_lists
 from distill.training import (
+    DivergedError,
     ProgressCallback,
-    last_checkpoint,
     quiet_trainer,
     split_for_early_stopping,
+    train_with_smaller_batches,
     trainer_options,
 )
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+_FIT_LISTS = 200  # plenty for three weights
 
-N_EPOCHS = 2
-LEARNING_RATE = 2e-5
-BATCH_SIZE = 4  # questions, each with all its candidates
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankerSettings:
+    """How stage 1 trains. `loss` is a name in `distill.listwise.LOSSES`; `batch_size` counts questions."""
+
+    loss: str = "listmle"
+    n_epochs: int = 2
+    learning_rate: float = 2e-5
+    batch_size: int = 4
+    seed: int = 42
+    report_to: str = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankerReport:
-    """Kendall τ with the teacher on orders that did not train: untrained, as trained, and of the fused order."""
+    """What training did. Agreement is Kendall τ with the teacher on orders that did not train: of the order that
+    retrieval gave, of the ranker as it began, with its head fitted to the teacher, and with its model trained too.
 
+    `kept` says which of the last three the ranker is now; `calibration` is that ranker's, on the same orders.
+    `compared` has the agreement of every kind that was tried. `n_left_out` orders said nothing or had the weight 0.
+    """
+
+    kind: str
+    loss: str
     n_train: int
     n_held_out: int
+    n_left_out: int
     agreement_fused: float
     agreement_untrained: float
+    agreement_fitted: float
     agreement_trained: float
     kept: str
+    calibration: Calibration | None = None
+    notes: tuple[str, ...] = ()
+    compared: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def agreement_kept(self) -> float:
+        """The agreement of the ranker as it is now."""
+        found = {"untrained": self.agreement_untrained, "fitted": self.agreement_fitted}
+        return found.get(self.kept, self.agreement_trained)
+
+
+def train_best_ranker(
+    rankers: Sequence[Ranker],
+    records: Sequence[Record],
+    rankings: Mapping[str, Record],
+    texts: Mapping[str, str],
+    checkpoints: Path,
+    settings: RankerSettings,
+    on_progress: Callable[[int, int], None],
+) -> tuple[Ranker, RankerReport]:
+    """Trains each of `rankers` and returns the one that then agrees best with the teacher on held-out orders."""
+    reports = [
+        train_ranker(ranker, records, rankings, texts, checkpoints / ranker.kind, settings, on_progress)
+        for ranker in rankers
+    ]
+    best = max(range(len(rankers)), key=lambda place: reports[place].agreement_kept)
+    compared = tuple((report.kind, report.agreement_kept) for report in reports)
+    return rankers[best], replace(reports[best], compared=compared)
 
 
 def train_ranker(
-    base: SentenceTransformer,
+    ranker: Ranker,
     records: Sequence[Record],
     rankings: Mapping[str, Record],
     texts: Mapping[str, str],
     checkpoints: Path,
-    *,
-    seed: int,
+    settings: RankerSettings,
     on_progress: Callable[[int, int], None],
-    n_epochs: int = N_EPOCHS,
-) -> tuple[LateInteractionRanker, RankerReport]:
-    """A ranker begun from `base` and trained on the teacher's `rankings` of the candidates in `records`.
+) -> RankerReport:
+    """Trains `ranker` in place on the teacher's `rankings` of the candidates in `records`, by question id.
 
-    A sixth of the orders is held out to decide when to stop. If on them no training agrees with the teacher better
-    than the start, the start is kept.
+    A sixth of the orders, drawn by the seed, is held out; after each epoch the ranker's agreement with the teacher on
+    them is measured, and the best epoch is kept. If no training agrees better than the start, the start is kept.
     """
-    seen = [_only_shown(record, rankings[record["id"]]) for record in records]
-    n_train, n_held_out = split_for_early_stopping(len(seen))
-    train, held_out = seen[:n_train], seen[n_train:]
-    ranker = LateInteractionRanker.from_encoder(base)
-    untrained = LateInteractionRanker.from_encoder(base)
-    ranker.head = _fitted(ranker, train, rankings, texts)
-    if held_out:
-        _fine_tune(ranker, train, held_out, rankings, texts, checkpoints, seed, on_progress, n_epochs)
-        ranker.head = _fitted(ranker, train, rankings, texts)
-    before = agreement(untrained, held_out, rankings, texts)
-    after = agreement(ranker, held_out, rankings, texts)
-    best = ranker if after >= before else untrained
-    report = RankerReport(
-        n_train=n_train,
+    lists = informative_orders(records, rankings, texts, seed=settings.seed)
+    n_train, n_held_out = split_for_early_stopping(len(lists.records))
+    train, held_out = lists.part(0, n_train), lists.part(n_train, None)
+    start, weights = ranker.head, _copy_of_weights(ranker)
+    untrained = held_out.agreement_of(ranker)
+    fitted = trained = untrained
+    notes: tuple[str, ...] = ()
+    if n_held_out:
+        ranker.head = _fitted(ranker, train)
+        fitted = trained = held_out.agreement_of(ranker)
+        try:
+            notes = _fine_tune(ranker, train, held_out, checkpoints, settings, on_progress)
+            trained = held_out.agreement_of(ranker)
+        except DivergedError as error:
+            notes = (f"{error} The ranker stays as it began.",)
+    else:
+        notes = ("Fewer than two orders say anything, so the ranker stays as it began.",)
+    kept = max(("untrained", untrained), ("fitted", fitted), ("trained", trained), key=lambda found: found[1])[0]
+    if kept != "trained":
+        ranker.model.load_state_dict(weights)
+    if kept == "untrained":
+        ranker.head = start
+    return RankerReport(
+        kind=ranker.kind,
+        loss=settings.loss,
+        n_train=n_train if n_held_out else 0,
         n_held_out=n_held_out,
-        agreement_fused=_mean_tau([[c["passage"] for c in r["candidates"]] for r in held_out], held_out, rankings),
-        agreement_untrained=before,
-        agreement_trained=after,
-        kept="trained" if best is ranker else "untrained",
+        n_left_out=len(records) - len(lists.records),
+        agreement_fused=held_out.agreement_of_retrieval(),
+        agreement_untrained=untrained,
+        agreement_fitted=fitted,
+        agreement_trained=trained,
+        kept=kept,
+        calibration=calibrate(ranker.score(held_out.records, texts), held_out.targets),
+        notes=notes,
     )
-    return best, report
 
 
-def agreement(
-    ranker: Ranker, records: Sequence[Record], rankings: Mapping[str, Record], texts: Mapping[str, str]
-) -> float:
-    """Mean Kendall τ between the ranker's and the teacher's orders; 0 without records."""
-    orders = []
-    for record, scores in zip(records, ranker.score(records, texts), strict=True):
-        by_score = sorted(range(len(scores)), key=lambda place, scores=scores: -scores[place])  # type: ignore[misc]
-        orders.append([record["candidates"][place]["passage"] for place in by_score])
-    return _mean_tau(orders, records, rankings)
+def _copy_of_weights(ranker: Ranker) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in ranker.model.state_dict().items()}
 
 
-def _mean_tau(orders: Sequence[Sequence[str]], records: Sequence[Record], rankings: Mapping[str, Record]) -> float:
-    taus = [kendall_tau(order, rankings[r["id"]]["ranking"]) for order, r in zip(orders, records, strict=True)]
-    return sum(taus) / len(taus) if taus else 0.0
+def _fitted(ranker: Ranker, train: Orders) -> Head:
+    some = train.part(0, _FIT_LISTS)
+    return fit_head(ranker.features(some.records, some.texts), some.targets, ranker.head, some.weights)
 
 
-def _only_shown(record: Record, ranking: Record) -> Record:
-    shown = set(ranking["shown"])
-    return record | {"candidates": [c for c in record["candidates"] if c["passage"] in shown]}
+class _AgreementEvaluator(BaseEvaluator):
+    """Agreement with the teacher on held-out orders."""
 
+    def __init__(self, ranker: Ranker, held_out: Orders) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.primary_metric = "agreement"
+        self._ranker = ranker
+        self._held_out = held_out
 
-def _fitted(
-    ranker: LateInteractionRanker,
-    records: Sequence[Record],
-    rankings: Mapping[str, Record],
-    texts: Mapping[str, str],
-) -> Head:
-    targets = [rank_targets(record, rankings[record["id"]]) for record in records]
-    return fit_head(ranker.features(records, texts), targets, Head())
-
-
-class ListMLELoss(nn.Module):
-    """ListMLE on late interaction plus the fixed dense and lexical parts of the logit.
-
-    Label (B, N, 2): the teacher's rank as in `list_mle`, and the part of the logit that does not train.
-    """
-
-    def __init__(self, model: MultiVectorEncoder, weight: float) -> None:
-        super().__init__()
-        self.model = model
-        self._weight = weight
-
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        """The loss of a batch: features of the question column, then of N candidate columns."""
-        from sentence_transformers.base.losses.merged_forward import embed_columns_padded
-        from sentence_transformers.multi_vector_encoder.scoring import mean_colbert_kd_scores
-        from sentence_transformers.util import stack_padded_token_embeddings
-
-        query_features, *passage_features = [dict(features) for features in sentence_features]
-        queries = self.model(query_features, task="query")
-        columns = embed_columns_padded(self.model, passage_features, None, task_default="document")
-        passages, mask = stack_padded_token_embeddings(*columns)  # (B, N, T, D), (B, N, T)
-        late = mean_colbert_kd_scores(
-            queries["token_embeddings"],
-            passages,
-            queries_mask=queries["attention_mask"].bool(),
-            documents_mask=mask,
-        )  # (B, N)
-        return list_mle(self._weight * late + labels[:, :, 1], labels[:, :, 0].long())
+    def __call__(
+        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
+        return {"agreement": self._held_out.agreement_of(self._ranker)}
 
 
 def _fine_tune(
-    ranker: LateInteractionRanker,
-    train: Sequence[Record],
-    held_out: Sequence[Record],
-    rankings: Mapping[str, Record],
-    texts: Mapping[str, str],
+    ranker: Ranker,
+    train: Orders,
+    held_out: Orders,
     checkpoints: Path,
-    seed: int,
+    settings: RankerSettings,
     on_progress: Callable[[int, int], None],
-    n_epochs: int,
-) -> None:
-    from sentence_transformers.multi_vector_encoder import (
-        MultiVectorEncoderTrainer,
-        MultiVectorEncoderTrainingArguments,
-    )
+) -> tuple[str, ...]:
+    trainer_class, arguments_class, loss_class, make_lists = _parts(ranker)
+    mean = float(np.mean(train.weights))
+    weights = [weight / mean for weight in train.weights]  # so that the learning rate means the same for all teachers
+    dataset = make_lists(train.records, train.rankings, weights, train.texts, ranker.head)
+    evaluator = _AgreementEvaluator(ranker, held_out)
 
-    options = trainer_options(checkpoints, seed=seed, device=ranker.model.device.type)
-    arguments = MultiVectorEncoderTrainingArguments(
-        num_train_epochs=n_epochs,
-        learning_rate=LEARNING_RATE,
-        per_device_train_batch_size=BATCH_SIZE,
-        per_device_eval_batch_size=BATCH_SIZE,
-        **options,
-    )
-    n_columns = max(len(record["candidates"]) for record in [*train, *held_out])
-    trainer = quiet_trainer(
-        MultiVectorEncoderTrainer(
-            model=ranker.model,
-            args=arguments,
-            train_dataset=_dataset(train, rankings, texts, ranker.head, n_columns),
-            eval_dataset=_dataset(held_out, rankings, texts, ranker.head, n_columns),
-            loss=ListMLELoss(ranker.model, ranker.head.late_interaction),
-            callbacks=[ProgressCallback(on_progress)],
+    def make_trainer(batch_size: int, n_batches: int) -> Any:
+        options = trainer_options(
+            checkpoints,
+            seed=settings.seed,
+            device=ranker.model.device.type,
+            metric="eval_agreement",
+            greater_is_better=True,
+            report_to=settings.report_to,
         )
-    )
-    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        arguments = arguments_class(
+            num_train_epochs=settings.n_epochs,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=n_batches,
+            **options,
+        )
+        return quiet_trainer(
+            trainer_class(
+                model=ranker.model,
+                args=arguments,
+                train_dataset=dataset,
+                evaluator=evaluator,
+                loss=loss_class(ranker.model, ranker.head.model, find_loss(settings.loss)),
+                callbacks=[ProgressCallback(on_progress)],
+            )
+        )
+
+    return train_with_smaller_batches(make_trainer, batch_size=settings.batch_size, checkpoints=checkpoints)
 
 
-def _dataset(
-    records: Sequence[Record],
-    rankings: Mapping[str, Record],
-    texts: Mapping[str, str],
-    head: Head,
-    n_columns: int,
-) -> Dataset:
-    """Columns question, passage_1 … passage_N and label; short lists are filled up with empty, unranked places."""
-    from datasets import Dataset
+def _parts(ranker: Ranker) -> tuple[Any, Any, Any, Any]:
+    """The library's trainer and its arguments, our loss and the form of the lists for this kind of ranker."""
+    if ranker.kind == LateInteractionRanker.kind:
+        from sentence_transformers.multi_vector_encoder import (
+            MultiVectorEncoderTrainer,
+            MultiVectorEncoderTrainingArguments,
+        )
 
-    columns: dict[str, list[object]] = {"question": [record["question"] for record in records]}
-    labels = []
-    for record in records:
-        targets = rank_targets(record, rankings[record["id"]])
-        dense, lexical = scalar_signals(record)
-        rest = [head.dense * d + head.lexical * b for d, b in zip(dense, lexical, strict=True)]
-        rows = [[float(target), part] for target, part in zip(targets, rest, strict=True)]
-        labels.append(rows + [[float(PADDING), 0.0]] * (n_columns - len(rows)))
-    for column in range(n_columns):
-        columns[f"passage_{column + 1}"] = [
-            texts[r["candidates"][column]["passage"]] if column < len(r["candidates"]) else "" for r in records
-        ]
-    return Dataset.from_dict(columns | {"label": labels})
+        return (
+            MultiVectorEncoderTrainer,
+            MultiVectorEncoderTrainingArguments,
+            LateInteractionLoss,
+            late_interaction_lists,
+        )
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+
+    return CrossEncoderTrainer, CrossEncoderTrainingArguments, CrossEncoderLoss, cross_encoder_lists

@@ -52,7 +52,7 @@ class PullApart(nn.Module):
 def model(tmp_path: Path) -> SentenceTransformer:
     """The first layer of the packaged encoder, without dropout: batches of other sizes give the same steps."""
     model = SentenceTransformer(str(find_encoder(DEFAULT_ENCODER, DataPaths(tmp_path / "data"))), device="cpu")
-    transformer: Any = model[0].auto_model  # type: ignore[union-attr]
+    transformer: Any = model[0].auto_model
     transformer.encoder.layer = transformer.encoder.layer[:1]
     transformer.config.num_hidden_layers = 1
     transformer.embeddings.word_embeddings.weight.requires_grad_(False)

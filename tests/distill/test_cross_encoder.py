@@ -1,0 +1,114 @@
+"""The cross-encoder ranker scores, trains, is saved and is opened like the other kind."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from distill.cross_encoder import CrossEncoderRanker
+from distill.head import Head
+from distill.jsonl import Record
+from distill.listwise import list_mle
+from distill.orders import Orders
+from distill.ranker import load_ranker
+from distill.ranker_losses import CrossEncoderLoss, cross_encoder_lists
+from distill.ranker_training import RankerSettings, train_ranker
+from indexes.encoders import DEFAULT_ENCODER
+from indexes.paths import DataPaths
+
+TEXTS = {
+    "bread": "Bread is baked from flour, water and yeast.",
+    "cats": "Cats purr when they are content and hunt mice at night, which they do in silence.",
+    "mars": "Mars is a planet.",
+}
+
+
+@pytest.fixture
+def ranker(paths: DataPaths) -> CrossEncoderRanker:
+    """The packaged encoder's first layer under a new head."""
+    begun = CrossEncoderRanker.begin(DEFAULT_ENCODER, paths, seed=1, device="cpu")
+    transformer: Any = begun.model.transformers_model.base_model
+    transformer.encoder.layer = transformer.encoder.layer[:1]
+    transformer.config.num_hidden_layers = 1
+    transformer.embeddings.word_embeddings.weight.requires_grad_(False)
+    return begun
+
+
+def records(n: int) -> list[Record]:
+    candidates = [{"passage": p, "document": p, "dense": 0.5, "lexical": 1.0} for p in TEXTS]
+    return [{"id": f"q{i}", "question": f"What is said in case {i}?", "candidates": candidates} for i in range(n)]
+
+
+def rankings(of: list[Record]) -> dict[str, Record]:
+    order = ["mars", "cats", "bread"]
+    return {record["id"]: {"ranking": order, "shown": order} for record in of}
+
+
+def test_it_begins_the_same_with_the_same_seed_and_knows_that_its_head_is_new(paths: DataPaths) -> None:
+    first, again, other = (
+        CrossEncoderRanker.begin(DEFAULT_ENCODER, paths, seed=seed, device="cpu").score(records(1), TEXTS)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+    assert CrossEncoderRanker.begin(DEFAULT_ENCODER, paths, seed=1).has_new_head
+
+
+def test_a_saved_ranker_gives_the_same_scores_and_its_head_is_not_new(
+    ranker: CrossEncoderRanker, tmp_path: Path
+) -> None:
+    ranker.head = Head(model=3.0, dense=2.0, lexical=1.0)
+    ranker.save(tmp_path / "ranker")
+    loaded = load_ranker(tmp_path / "ranker", device="cpu")
+    assert isinstance(loaded, CrossEncoderRanker)
+    assert loaded.head == ranker.head
+    assert not loaded.has_new_head
+    assert np.array(loaded.score(records(2), TEXTS)) == pytest.approx(
+        np.array(ranker.score(records(2), TEXTS)), abs=1e-3
+    )
+
+
+def test_lists_of_any_length_are_scored(ranker: CrossEncoderRanker) -> None:
+    some = records(3)
+    some[0] = some[0] | {"candidates": []}
+    some[1] = some[1] | {"candidates": some[1]["candidates"][:1]}
+    seen: list[tuple[int, int]] = []
+    scores = ranker.score(some, TEXTS, lambda done, total: seen.append((done, total)))
+    assert [len(row) for row in scores] == [0, 1, 3]
+    assert seen == [(3, 3)]
+    assert ranker.score([], TEXTS) == []
+
+
+def test_near_scores_differ(ranker: CrossEncoderRanker) -> None:
+    """In bfloat16 a logit has 8 bits, and passages that are nearly alike would be tied."""
+    texts = {f"p{n}": f"Bread is baked in {n} hours." for n in range(30)}
+    candidates = [{"passage": p, "document": p, "dense": 0.0, "lexical": 0.0} for p in texts]
+    (scores,) = ranker.score([{"id": "q", "question": "How long?", "candidates": candidates}], texts)
+    assert len(set(scores)) > 20
+
+
+def test_what_trains_is_the_loss_of_the_scores_that_are_used(ranker: CrossEncoderRanker) -> None:
+    lists = records(4)
+    lists[1] = lists[1] | {"candidates": lists[1]["candidates"][:2]}
+    weights = [1.0, 2.0, 0.5, 1.0]
+    data = cross_encoder_lists(lists, rankings(lists), weights, TEXTS, ranker.head)
+    ranker.model.eval()
+    with torch.no_grad():
+        labels = [torch.tensor(label) for label in data["label"]]
+        inputs = [list(data["question"]), list(data["passages"])]
+        found = CrossEncoderLoss(ranker.model, ranker.head.model, list_mle)(inputs, labels)
+    orders = Orders(records=lists, rankings=rankings(lists), texts=TEXTS)
+    rows = zip(weights, ranker.score(lists, TEXTS), orders.targets, strict=True)
+    expected = sum(w * float(list_mle(torch.tensor([row]), torch.tensor([target]))) for w, row, target in rows)
+    assert float(found) == pytest.approx(expected / len(lists), rel=0.02)
+
+
+def test_training_moves_it_towards_the_teacher(ranker: CrossEncoderRanker, tmp_path: Path) -> None:
+    lists = records(18)
+    settings = RankerSettings(loss="ranknet", learning_rate=1e-3, n_epochs=2, batch_size=6, seed=1)
+    report = train_ranker(ranker, lists, rankings(lists), TEXTS, tmp_path, settings, lambda done, total: None)
+    assert report.kind == "cross-encoder"
+    assert report.loss == "ranknet"
+    assert report.agreement_trained == 1
