@@ -8,21 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.jsonl import Record
-from distill.listwise import PADDING, UNRANKED
+from distill.rank_targets import PADDING, UNRANKED
 
 _N_BINS = 10
 _LOG_TEMPERATURES = (-6.0, 8.0)
-
-
-def rank_targets(record: Record, ranking: Record) -> list[int]:
-    """The teacher's rank of each candidate of `record`, `UNRANKED` where it saw the passage and did not place it.
-
-    Candidates that the teacher never saw are `PADDING`: nothing is known of them.
-    """
-    place = {identifier: rank for rank, identifier in enumerate(ranking["ranking"])}
-    shown = set(ranking["shown"])
-    return [place.get(c["passage"], UNRANKED) if c["passage"] in shown else PADDING for c in record["candidates"]]
 
 
 def agreement(

@@ -121,7 +121,7 @@ def pad_lists(features: Sequence[Features], targets: Sequence[Sequence[int]]) ->
     """Lists of different lengths as tensors (B, N, 3) and (B, N), padded at the end."""
     import torch
 
-    from distill.listwise import PADDING
+    from distill.rank_targets import PADDING
 
     n = max(len(target) for target in targets)
     x = torch.zeros(len(features), n, 3, dtype=torch.float32)

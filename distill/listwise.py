@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from distill.rank_targets import PADDING, UNRANKED
 from indexes.errors import InputError
 
-UNRANKED: Final = 1_000_000  # target of a candidate that the teacher saw and did not place
-PADDING: Final = -1  # target of a place in the batch where there is no candidate
 _NEVER = -1e9  # finite stand-in for minus infinity: its exponential is 0, and no gradient turns into NaN
 _NDCG_LOSS_2_SHARE = 10.0  # μ of NDCG-Loss2++, as its authors set it
 

@@ -6,8 +6,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from distill.agreement import agreement, rank_targets
+from distill.agreement import agreement
 from distill.jsonl import Record
+from distill.rank_targets import rank_targets
 from distill.ranker import Ranker
 
 

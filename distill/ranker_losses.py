@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from distill.agreement import rank_targets
 from distill.head import Head, scalar_signals
 from distill.jsonl import Record
-from distill.listwise import PADDING, Loss
+from distill.listwise import Loss
+from distill.rank_targets import PADDING, rank_targets
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from distill.agreement import Calibration, calibrate
+from distill.agreement import calibrate
 from distill.head import Head, fit_head
 from distill.jsonl import Record
 from distill.listwise import find_loss
 from distill.orders import Orders, informative_orders
 from distill.ranker import LateInteractionRanker, Ranker
 from distill.ranker_losses import CrossEncoderLoss, LateInteractionLoss, cross_encoder_lists, late_interaction_lists
+from distill.ranker_report import RankerReport, RankerSettings
 from distill.training import (
     DivergedError,
     ProgressCallback,
@@ -28,48 +29,6 @@ from distill.training import (
 )
 
 _FIT_LISTS = 200  # plenty for three weights
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankerSettings:
-    """How stage 1 trains. `loss` is a name in `distill.listwise.LOSSES`; `batch_size` counts questions."""
-
-    loss: str = "listmle"
-    n_epochs: int = 2
-    learning_rate: float = 2e-5
-    batch_size: int = 4
-    seed: int = 42
-    report_to: str = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankerReport:
-    """What training did. Agreement is Kendall τ with the teacher on orders that did not train: of the order that
-    retrieval gave, of the ranker as it began, with its head fitted to the teacher, and with its model trained too.
-
-    `kept` says which of the last three the ranker is now; `calibration` is that ranker's, on the same orders.
-    `compared` has the agreement of every kind that was tried. `n_left_out` orders said nothing or had the weight 0.
-    """
-
-    kind: str
-    loss: str
-    n_train: int
-    n_held_out: int
-    n_left_out: int
-    agreement_fused: float
-    agreement_untrained: float
-    agreement_fitted: float
-    agreement_trained: float
-    kept: str
-    calibration: Calibration | None = None
-    notes: tuple[str, ...] = ()
-    compared: tuple[tuple[str, float], ...] = ()
-
-    @property
-    def agreement_kept(self) -> float:
-        """The agreement of the ranker as it is now."""
-        found = {"untrained": self.agreement_untrained, "fitted": self.agreement_fitted}
-        return found.get(self.kept, self.agreement_trained)
 
 
 def train_best_ranker(

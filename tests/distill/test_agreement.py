@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.agreement import agreement, calibrate, preference_margins, rank_targets
-from distill.listwise import PADDING, UNRANKED
+from distill.agreement import agreement, calibrate, preference_margins
 from distill.permutations import kendall_tau
+from distill.rank_targets import PADDING, UNRANKED, rank_targets
 
 
 @settings(max_examples=50)

@@ -14,7 +14,8 @@ from distill.listwise import list_mle
 from distill.orders import Orders
 from distill.ranker import load_ranker
 from distill.ranker_losses import CrossEncoderLoss, cross_encoder_lists
-from distill.ranker_training import RankerSettings, train_ranker
+from distill.ranker_report import RankerSettings
+from distill.ranker_training import train_ranker
 from indexes.encoders import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 
