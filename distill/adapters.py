@@ -6,7 +6,7 @@ It takes the package peft, which nothing else needs.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexes.errors import InputError
 
@@ -33,7 +33,7 @@ def merge_adapter(model: SentenceTransformer) -> None:
     """Adds the trained matrices to the weights, so that `model` is a plain encoder again."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    transformer = model.transformers_model
+    transformer: Any = model.transformers_model
     for name, module in list(transformer.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge()

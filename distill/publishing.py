@@ -57,13 +57,13 @@ def save_encoder(model: SentenceTransformer, folder: Path, card: Card) -> None:
 
     Of several processes that trained together the first one writes, and the others wait for it.
     """
-    from accelerate import PartialState
+    from torch import distributed
 
-    processes = PartialState() if PartialState._shared_state else None
-    if processes is None or processes.is_main_process:
+    together = distributed.is_available() and distributed.is_initialized()
+    if not together or distributed.get_rank() == 0:
         _write(model, folder, card)
-    if processes is not None:
-        processes.wait_for_everyone()
+    if together:
+        distributed.barrier()
 
 
 def _write(model: SentenceTransformer, folder: Path, card: Card) -> None:
@@ -151,7 +151,7 @@ def push_encoder(folder: Path, repo_id: str, token: str, *, endpoint: str | None
 
     `endpoint` is the hub's address, the client's default where it is None. Raises `PublishingError` with a sentence.
     """
-    import httpx
+    import httpx2  # the client's own
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -167,7 +167,7 @@ def push_encoder(folder: Path, repo_id: str, token: str, *, endpoint: str | None
         raise InputError(f"A hub's name looks like 'owner/name', but '{repo_id}' was given.") from error
     except HfHubHTTPError as error:
         raise PublishingError(_refusal(error.response.status_code, repo_id, api.endpoint)) from error
-    except (httpx.HTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (httpx2.HTTPError, OfflineModeIsEnabled, OSError) as error:
         raise PublishingError(
             f"The hub at {api.endpoint} cannot be reached ({type(error).__name__}). "
             f"The encoder is in {folder}; push it again when there is a connection."

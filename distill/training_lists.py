@@ -17,7 +17,7 @@ _FEW = 0.03  # of an epoch's lists, other ones each time, may be left out for th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingList:
-    """A question, N passages, the teacher's N logits for them, and how much the list counts."""
+    """A question, N passages, the teacher's N logits for them, best or positive first, and how much the list counts."""
 
     question: str
     passages: tuple[str, ...]
@@ -56,9 +56,10 @@ def _training_list(record: Record) -> TrainingList:
 
 def spread(record: Record, n: int) -> Record:
     """`record` with `n` of its candidates at even steps from the best to the worst score, so that the list keeps both
-    the teacher's favourites and what it thinks little of; best first.
+    the teacher's favourites and what it thinks little of; best first, or first its "positive" where it names one.
     """
-    order = sorted(range(len(record["scores"])), key=lambda place: -record["scores"][place])
+    positive, scores = record.get("positive"), record["scores"]
+    order = sorted(range(len(scores)), key=lambda place: (record["passages"][place] != positive, -scores[place]))
     last = len(order) - 1
     chosen = order if last < n else [order[round(step * last / max(1, n - 1))] for step in range(n)]
     return record | {key: [record[key][place] for place in chosen] for key in ("passages", "scores")}

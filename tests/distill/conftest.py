@@ -41,3 +41,14 @@ def connect(endpoint: ScriptedEndpoint, paths: DataPaths) -> Callable[[], BaseCh
 @pytest.fixture
 def llm(connect: Callable[[], BaseChatModel]) -> BaseChatModel:
     return connect()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: threads that wait for each other in tiny models stall on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -21,6 +21,7 @@ from indexes.ingest import add_files
 from indexes.paths import DataPaths
 from indexes.types import Vectors
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
-from tiny_encoders import tiny_static
+from tiny_encoders import tiny_static, tiny_transformer
 
 from indexes.encoders import DEFAULT_ENCODER, SentenceTransformerEncoder, find_encoder, load_encoder
 from indexes.errors import NotFoundError, WeightsError
@@ -76,6 +76,37 @@ def test_a_folder_that_is_no_encoder_is_said(paths: DataPaths, tmp_path: Path) -
     (tmp_path / "photos").mkdir()
     with pytest.raises(NotFoundError, match=r"neither modules\.json nor"):
         load_encoder(str(tmp_path / "photos"), paths)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [("Qwen2ForCausalLM", "a causal language model"), ("BertForSequenceClassification", "a classifier")],
+)
+def test_a_model_that_is_no_encoder_is_said(paths: DataPaths, tmp_path: Path, architecture: str, said: str) -> None:
+    """The library averages the token vectors of anything, and the index would be full of noise."""
+    tiny_transformer(tmp_path)
+    config = tmp_path / "bert" / "config.json"
+    config.write_text(config.read_text().replace("BertModel", architecture))
+    with pytest.raises(NotFoundError, match=rf"{said}.*{architecture}.*sentence-transformers encoder"):
+        load_encoder(str(tmp_path / "bert"), paths)
+
+
+def test_a_plain_transformer_and_an_encoder_built_on_a_language_model_are_taken(
+    paths: DataPaths, tmp_path: Path
+) -> None:
+    tiny_transformer(tmp_path)
+    assert load_encoder(str(tmp_path / "bert"), paths).dimension == 16
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace("BertModel", "BertForCausalLM"))
+    assert load_encoder(str(tmp_path / "model"), paths).dimension == 16
+
+
+def test_another_kind_of_sentence_transformer_is_said(paths: DataPaths, tmp_path: Path) -> None:
+    tiny_transformer(tmp_path)
+    config = tmp_path / "model" / "config_sentence_transformers.json"
+    config.write_text(config.read_text().replace('"SentenceTransformer"', '"CrossEncoder"'))
+    with pytest.raises(NotFoundError, match="a CrossEncoder"):
+        load_encoder(str(tmp_path / "model"), paths)
 
 
 def test_a_truncated_encoder_is_said(default: SentenceTransformerEncoder, paths: DataPaths) -> None:
