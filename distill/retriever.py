@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -110,6 +111,11 @@ def train_retriever(
     `records` are score records with an optional "weight"; `corpus` holds the fixed vectors that "query" needs. A
     killed training goes on from its last checkpoint and ends with the weights that it would have had.
     """
+    if training.report_to != "none" and find_spec(training.report_to) is None:
+        raise InputError(
+            f"Reporting to '{training.report_to}' takes the package of this name, which is not installed: "
+            f"pip install {training.report_to}"
+        )
     lists = training_lists(records, texts, training.config.n_passages)
     if training.config.train == "query":
         from distill.query_side import train_query_side

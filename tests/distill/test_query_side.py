@@ -105,6 +105,20 @@ def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
     assert PassageIndex.open(paths, "words", base).search(question["question"], 1) != found
 
 
+@pytest.mark.parametrize("train", ["query", "full"])
+def test_an_encoder_with_two_sides_can_be_taught_again(tmp_path: Path, train: str) -> None:
+    """A second run on a promoted encoder must not mistake its passage side for both."""
+    model = taught(tiny_transformer(tmp_path), tmp_path)
+    before = model.encode_document(list(TEXTS.values()))
+    settings = replace(SETTINGS, train=train, n_epochs=2, learning_rate=1e-3)
+    again = replace(job(tmp_path), config=settings, checkpoints=tmp_path / "again")
+    turned = [each | {"scores": [0.0, 0.0, 6.0]} for each in records()]
+    trained, report = train_retriever(model, turned, TEXTS, again, corpus_of(model))
+    assert report.divergence_after < report.divergence_before
+    assert np.array_equal(trained.encode_document(list(TEXTS.values())), before) == (train == "query")
+    assert not np.array_equal(trained.encode_query(["what is cats"]), trained.encode_document(["what is cats"]))
+
+
 def test_a_sample_stands_for_a_large_corpus_without_changing_what_is_expected() -> None:
     """Without the shares, a sampled softmax would push questions too little away from the rest of the corpus."""
     rng = np.random.default_rng(0)

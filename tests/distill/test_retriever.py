@@ -280,6 +280,18 @@ def test_a_tracker_gets_the_losses_when_asked(tmp_path: Path) -> None:
     assert list((tmp_path / "ck").rglob("events.out.tfevents*"))
 
 
+def test_a_tracker_that_is_not_there_is_said_before_training(tmp_path: Path) -> None:
+    job = Training(
+        config=settings("full"),
+        checkpoints=tmp_path / "ck",
+        seed=3,
+        on_progress=lambda done, total: None,
+        report_to="no_such_tracker",
+    )
+    with pytest.raises(InputError, match="pip install no_such_tracker"):
+        train_retriever(tiny_static(), records(), TEXTS, job)
+
+
 def test_each_way_to_train_has_defaults_of_its_own() -> None:
     assert {name: config.train for name, config in DEFAULTS.items()} == {
         name: name for name in ("full", "query", "lora")
