@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,11 @@ CREATE INDEX passages_by_document ON passages (document_id, ordinal);
 CREATE TABLE indexes (
     encoder TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, dimension INTEGER NOT NULL, n_passages INTEGER NOT NULL,
     collection TEXT NOT NULL);
+"""
+_PROMOTIONS = """
+CREATE TABLE IF NOT EXISTS promotions (
+    number INTEGER PRIMARY KEY, encoder TEXT NOT NULL, run TEXT NOT NULL, promoted_at TEXT NOT NULL,
+    withdrawn_at TEXT NOT NULL DEFAULT '')
 """
 
 Status = Literal["read", "unchanged", "replaced", "failed"]
@@ -75,6 +81,17 @@ class IndexInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionInfo:
+    """That a run's encoder was made the one to search this corpus with; times are UTC in ISO 8601, "" for never."""
+
+    number: int
+    encoder: str
+    run: str
+    promoted_at: str
+    withdrawn_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusInfo:
     """A corpus in figures."""
 
@@ -98,11 +115,15 @@ class Corpus:
         self.folder = folder
         with self._connect() as connection:
             meta = dict(connection.execute("SELECT key, value FROM meta"))
+            has_promotions = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'promotions'").fetchone()
         if int(meta["format"]) > FORMAT_VERSION:
             raise StoreError(
                 f"The corpus in {folder} was written by a newer version (format {meta['format']}, this one reads "
                 f"{FORMAT_VERSION}). Update this program, or use another DATA_DIR."
             )
+        if not has_promotions:  # a manifest from before there were any; programs of that time can still read it
+            with self._connect() as connection:
+                connection.execute(_PROMOTIONS)
         self.name = meta["name"]
         self.settings = PassageSettings(max_tokens=int(meta["max_tokens"]), overlap_tokens=int(meta["overlap_tokens"]))
 
@@ -279,6 +300,25 @@ class Corpus:
         with self._connect() as connection:
             connection.execute("DELETE FROM indexes WHERE encoder = ?", (encoder,))
 
+    def promotions(self) -> list[PromotionInfo]:
+        """Every promotion there ever was, withdrawn ones too, newest first."""
+        query = "SELECT number, encoder, run, promoted_at, withdrawn_at FROM promotions ORDER BY number DESC"
+        with self._connect() as connection:
+            rows = connection.execute(query).fetchall()
+        return [PromotionInfo(number=r[0], encoder=r[1], run=r[2], promoted_at=r[3], withdrawn_at=r[4]) for r in rows]
+
+    def record_promotion(self, encoder: str, run: str) -> None:
+        """Notes that `encoder` is promoted now, by `run`."""
+        with self._connect() as connection:
+            row = (encoder, run, _now())
+            connection.execute("INSERT INTO promotions (encoder, run, promoted_at) VALUES (?, ?, ?)", row)
+
+    def withdraw_promotions(self, first: int) -> None:
+        """Notes that the promotions from number `first` on no longer count; what was withdrawn before stays so."""
+        with self._connect() as connection:
+            change = "UPDATE promotions SET withdrawn_at = ? WHERE number >= ? AND withdrawn_at = ''"
+            connection.execute(change, (_now(), first))
+
 
 _COUNTED = ("sources", "documents", "passages")
 
@@ -309,7 +349,7 @@ def _create_manifest(folder: Path, name: str, settings: PassageSettings) -> None
         partial = folder / f"{_MANIFEST}.partial"
         partial.unlink(missing_ok=True)
         with _transaction(partial) as connection:
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + _PROMOTIONS)
             meta = {
                 "format": FORMAT_VERSION,
                 "name": name,
@@ -320,6 +360,10 @@ def _create_manifest(folder: Path, name: str, settings: PassageSettings) -> None
         partial.replace(folder / _MANIFEST)
     except OSError as error:
         raise StoreError(f"The folder {folder} cannot be written: {error.strerror}. Check DATA_DIR.") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _forget(connection: sqlite3.Connection, source: str) -> None:

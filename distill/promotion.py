@@ -1,0 +1,73 @@
+"""Which encoder a corpus is searched with by default, as its manifest remembers it, and the way back."""
+
+from __future__ import annotations
+
+from indexes.corpus import Corpus, PromotionInfo
+from indexes.errors import InputError, NotFoundError
+from indexes.paths import DataPaths
+
+
+def promoted(paths: DataPaths, corpus: str) -> str | None:
+    """The promoted encoder of `corpus`, None where the baseline is to be used.
+
+    That is the last one promoted whose index is still there: if it is gone, the one before counts.
+    """
+    found = _standing(Corpus.open(paths, corpus))
+    return found.encoder if found else None
+
+
+def promotions(paths: DataPaths, corpus: str) -> list[PromotionInfo]:
+    """Every promotion that `corpus` has seen, newest first; those rolled back have the time at which they were."""
+    return Corpus.open(paths, corpus).promotions()
+
+
+def promote(paths: DataPaths, corpus: str, encoder: str, run: str) -> None:
+    """Makes `encoder`, taught by `run`, the one that `corpus` is searched with; nothing changes where it is already.
+
+    Raises `NotFoundError` if the corpus has no index by it, `InputError` if the index lacks passages.
+    """
+    manifest = Corpus.open(paths, corpus)
+    _check_index(manifest, encoder)
+    standing = _standing(manifest)
+    if standing is None or standing.encoder != encoder:
+        manifest.record_promotion(encoder, run)
+
+
+def rollback(paths: DataPaths, corpus: str) -> str | None:
+    """The encoder that counts again now that the promoted one is withdrawn, None for the baseline.
+
+    Raises `InputError` if no encoder is promoted.
+    """
+    manifest = Corpus.open(paths, corpus)
+    before = _standing(manifest)
+    if before is None:
+        raise InputError(
+            f"Corpus '{manifest.name}' has no promoted encoder, so there is none to roll back: the baseline is in use."
+        )
+    after: PromotionInfo | None = before
+    while after and after.encoder == before.encoder:  # it may have been promoted twice, with others between
+        manifest.withdraw_promotions(after.number)
+        after = _standing(manifest)
+    return after.encoder if after else None
+
+
+def _standing(manifest: Corpus) -> PromotionInfo | None:
+    indexed = {info.encoder for info in manifest.indexes()}
+    counting = (each for each in manifest.promotions() if not each.withdrawn_at and each.encoder in indexed)
+    return next(counting, None)
+
+
+def _check_index(manifest: Corpus, encoder: str) -> None:
+    info = next((each for each in manifest.indexes() if each.encoder == encoder), None)
+    build = f"python -m indexes add '{manifest.name}' --encoder '{encoder}'"
+    if info is None:
+        raise NotFoundError(
+            f"Encoder '{encoder}' cannot be promoted: corpus '{manifest.name}' has no complete index by it. Build it "
+            f"with: {build}"
+        )
+    n_passages = manifest.info().n_passages
+    if info.n_passages < n_passages:
+        raise InputError(
+            f"Encoder '{encoder}' cannot be promoted: its index of corpus '{manifest.name}' has {info.n_passages:,} of "
+            f"{n_passages:,} passages. Complete it with: {build}"
+        )
