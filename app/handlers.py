@@ -23,7 +23,7 @@ from app.replies import (
     write_answers,
 )
 from app.retriever import retrieve
-from app.shelf import RetrieverChoice, look_up
+from app.shelf import RetrieverChoice, look_up, starting_choice
 from app.tables import corpora_html, outcomes_html, progress_html, sources_html, stages_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus, CorpusInfo, FileOutcome
@@ -156,7 +156,7 @@ class AskChoices(NamedTuple):
 def list_ask_choices(bench: Workbench, corpus: str | None, encoder: str | None) -> AskChoices:
     """The corpora and retrievers as they are on disk now; what was picked stays picked if it is still there."""
     corpora, shown, choices = look_up(bench.paths, bench.encoder, corpus)
-    picked = _keep(encoder, choices, place=0)
+    picked = _keep(encoder, choices, starting_choice(choices))
     return AskChoices(
         corpus=_corpus_picker(corpora, shown, corpus),
         retriever=_retriever_picker(choices, picked, encoder) | {"info": _meaning(shown, choices, picked)},
@@ -184,18 +184,22 @@ def list_compare_choices(bench: Workbench, corpus: str | None, left: str | None,
     """The corpora and both sides' retrievers as they are on disk now."""
     corpora, shown, choices = look_up(bench.paths, bench.encoder, corpus)
     enough = len(choices) > 1
+    first = next(iter(choices), None)
+    start = starting_choice(choices)
+    second = start if start != first else next(iter(choices[1:]), None)
     return CompareChoices(
         corpus=_corpus_picker(corpora, shown, corpus),
-        left=_retriever_picker(choices, _keep(left, choices, place=0), left) | {"visible": enough},
-        right=_retriever_picker(choices, _keep(right, choices, place=1), right) | {"visible": enough},
+        left=_retriever_picker(choices, _keep(left, choices, first), left) | {"visible": enough},
+        right=_retriever_picker(choices, _keep(right, choices, second), right) | {"visible": enough},
         teach=gr.update(value="" if enough else _how_to_teach(shown), visible=not enough),
         body=gr.update(visible=enough),
     )
 
 
-def _keep(encoder: str | None, choices: Sequence[RetrieverChoice], place: int) -> str | None:
-    encoders = [choice.encoder for choice in choices]
-    return encoder if encoder in encoders else next(iter(encoders[place:]), None)
+def _keep(encoder: str | None, choices: Sequence[RetrieverChoice], start: RetrieverChoice | None) -> str | None:
+    if encoder in [choice.encoder for choice in choices]:
+        return encoder
+    return start.encoder if start else None
 
 
 def _corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None, current: str | None) -> Update:

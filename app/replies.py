@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from app.answering import Answer, answer_question, fail
 from app.retriever import IndexRetriever, Retrieval
-from app.shelf import look_up
+from app.shelf import look_up, starting_choice
 from app.streaming import Publish, Stopped, Worker, follow
 from app.workbench import Workbench
 from indexes.corpus import Corpus
@@ -32,15 +32,16 @@ def check_question(question: str) -> str:
 
 
 def open_retriever(bench: Workbench, corpus: str | None, encoder: str | None) -> tuple[str, IndexRetriever]:
-    """The name to show and the retriever of `corpus` by `encoder`; the first there is where none was picked."""
+    """The name to show and the retriever of `corpus` by `encoder`; the one to start with where none was picked."""
     if corpus:
         Corpus.open(bench.paths, corpus)  # a corpus that is gone is not replaced by another
     _, shown, choices = look_up(bench.paths, bench.encoder, corpus)
     if shown is None:
         raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
-    if not choices:
+    start = starting_choice(choices)
+    if start is None:
         raise InputError(f"Corpus '{shown.name}' is not indexed yet. Wait until it is, or add its files again.")
-    encoder = encoder or choices[0].encoder
+    encoder = encoder or start.encoder
     index = bench.shelf.index(shown.name, encoder)
     label = next((choice.label for choice in choices if choice.encoder == encoder), encoder)
     return label, IndexRetriever(index=index)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from distill.promotion import promoted
 from indexes.corpus import Corpus, CorpusInfo, list_corpora
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
@@ -25,27 +26,39 @@ class RetrieverChoice:
 
     encoder: str
     kind: Kind
+    is_promoted: bool = False
 
     @property
     def label(self) -> str:
-        return {"baseline": "Baseline", "distilled": f"Distilled: {self.encoder}", "other": self.encoder}[self.kind]
+        label = {"baseline": "Baseline", "distilled": f"Distilled: {self.encoder}", "other": self.encoder}[self.kind]
+        return f"{label} (promoted)" if self.is_promoted else label
 
     @property
     def meaning(self) -> str:
-        return {
+        meaning = {
             "baseline": f"{self.encoder} as it came: never taught on any corpus of yours.",
             "distilled": f"{self.encoder} was taught here, from the order in which an LLM ranked passages.",
             "other": f"{self.encoder} is another encoder that this corpus was indexed with.",
         }[self.kind]
+        return f"{meaning} It was promoted: on questions it never saw it found more." if self.is_promoted else meaning
 
 
 def list_choices(paths: DataPaths, baseline: str, corpus: CorpusInfo) -> list[RetrieverChoice]:
     """The retrievers of `corpus`: the baseline first, then those taught here, then the rest."""
+    standing = promoted(paths, corpus.name)
     choices = [
-        RetrieverChoice(encoder=index.encoder, kind=_kind(paths, baseline, index.encoder)) for index in corpus.indexes
+        RetrieverChoice(
+            encoder=index.encoder, kind=_kind(paths, baseline, index.encoder), is_promoted=index.encoder == standing
+        )
+        for index in corpus.indexes
     ]
     order = ("baseline", "distilled", "other")
     return sorted(choices, key=lambda choice: (order.index(choice.kind), choice.encoder))
+
+
+def starting_choice(choices: Sequence[RetrieverChoice]) -> RetrieverChoice | None:
+    """The retriever to use where none was picked: the promoted one, or else the first; None if there is none."""
+    return next((choice for choice in choices if choice.is_promoted), choices[0] if choices else None)
 
 
 def look_up(

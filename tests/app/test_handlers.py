@@ -9,8 +9,9 @@ from scripted_endpoint import ScriptedEndpoint
 
 from app import handlers
 from app.handlers import StopFlag
-from app.replies import MAX_QUESTION_CHARACTERS
+from app.replies import MAX_QUESTION_CHARACTERS, open_retriever
 from app.workbench import Workbench
+from distill.promotion import promote, rollback
 from indexes.corpus import Corpus, list_corpora
 from indexes.ingest import delete_corpus
 
@@ -181,6 +182,29 @@ def test_a_pick_that_is_gone_falls_back(bench: Workbench, corpus: str) -> None:
     choices = handlers.list_ask_choices(bench, "deleted", "gone")
     assert (choices.corpus["value"], choices.retriever["value"]) == (corpus, "keywords")
     assert "never taught" in choices.retriever["info"]
+
+
+def test_the_pick_starts_at_the_promoted_retriever(bench: Workbench, corpus: str, taught: str) -> None:
+    assert handlers.list_ask_choices(bench, corpus, None).retriever["value"] == "keywords"
+    promote(bench.paths, corpus, taught, "a-run")
+    choices = handlers.list_ask_choices(bench, corpus, None)
+    assert choices.retriever["value"] == taught
+    assert choices.retriever["choices"] == [("Baseline", "keywords"), ("Distilled: taught (promoted)", taught)]
+    assert "was promoted" in choices.retriever["info"]
+    assert "value" not in handlers.list_ask_choices(bench, corpus, "keywords").retriever, "what was picked stays"
+    sides = handlers.list_compare_choices(bench, corpus, None, None)
+    assert (sides.left["value"], sides.right["value"]) == ("keywords", taught)
+    assert open_retriever(bench, corpus, None)[0] == "Distilled: taught (promoted)"
+
+
+def test_a_promotion_that_is_rolled_back_gives_the_baseline_its_place_again(
+    bench: Workbench, corpus: str, taught: str
+) -> None:
+    promote(bench.paths, corpus, taught, "a-run")
+    rollback(bench.paths, corpus)
+    choices = handlers.list_ask_choices(bench, corpus, None)
+    assert choices.retriever["value"] == "keywords"
+    assert "(promoted)" not in str(choices.retriever["choices"])
 
 
 def test_without_any_corpus_the_tabs_say_so(bench: Workbench) -> None:
