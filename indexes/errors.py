@@ -43,5 +43,9 @@ class LLMRefusedError(LLMError):
     """The endpoint rejects us (wrong key, unknown model): trying again does not help."""
 
 
+class BudgetSpentError(LLMError):
+    """The next request could cost more than was allowed."""
+
+
 class WeightsError(UserError):
     """Model weights are missing, truncated or not the ones expected."""
