@@ -1,100 +1,19 @@
-"""Questions are written for the whole corpus, filtered, kept as they come, and split once."""
+"""Questions come from a file, from people or from the LLM, and one place decides which of them train."""
 
-import re
+import json
 from pathlib import Path
 
 import pytest
-from langchain_core.language_models import BaseChatModel
-from scripted_endpoint import Message, ScriptedEndpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
-from distill.jsonl import read_records
-from distill.questions import assign_splits, clean_question, load_questions, sample_passages, write_questions
+from distill.questions import assign_splits, load_questions, read_like, read_log
 from indexes.errors import InputError
-from indexes.types import Passage, Query
-
-PASSAGES = [
-    Passage(id=f"p{n}", document_id=f"d{n}", source="s", text=f"Topic{n} is described " + "in many words " * 10)
-    for n in range(40)
-]
+from indexes.types import Query
 
 
-def ask_about_topic(messages: list[Message]) -> str:
-    topic = re.search(r"Topic\d+", str(messages[-1]["content"]))
-    assert topic
-    return f"Question: What should a newcomer know about {topic[0]}?"
-
-
-def write(llm: BaseChatModel, file: Path, n: int, found: bool = True) -> list[Query]:
-    return write_questions(
-        PASSAGES, llm, n, file, is_found=lambda q, p: found, seed=3, on_progress=lambda done, total: None
-    )
-
-
-def test_written_questions_have_their_document_as_positive(
-    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
-) -> None:
-    endpoint.reply = ask_about_topic
-    queries = write(llm, tmp_path / "written.jsonl", 5)
-    assert len(queries) == 5
-    for query in queries:
-        (document,) = query.positives
-        assert query.text == f"What should a newcomer know about Topic{document[1:]}?"
-
-
-def test_writing_goes_on_where_it_was(llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    endpoint.reply = ask_about_topic
-    first = write(llm, tmp_path / "written.jsonl", 3)
-    assert len(endpoint.requests) == 3
-    assert write(llm, tmp_path / "written.jsonl", 5)[:3] == first
-    assert len(endpoint.requests) == 5
-
-
-@pytest.mark.parametrize(
-    ("reply", "reason"),
-    [
-        ("What does the passage say about cats and dogs?", "points at its passage"),
-        ("What does section 4.7.1 require of an applicant?", "points at its passage"),
-        ("Cats?", "has 1 words"),
-    ],
-)
-def test_bad_questions_are_dropped_with_their_reason(
-    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path, reply: str, reason: str
-) -> None:
-    endpoint.reply = lambda messages: reply
-    with pytest.raises(InputError, match="None of the"):
-        write(llm, tmp_path / "written.jsonl", 2)
-    assert {record["dropped"] for record in read_records(tmp_path / "written.jsonl")} == {reason}
-
-
-def test_repeated_questions_are_dropped(llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    endpoint.reply = lambda messages: "What is the answer to everything?"
-    assert len(write(llm, tmp_path / "written.jsonl", 3)) == 1
-
-
-def test_questions_that_do_not_lead_back_are_dropped(
-    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
-) -> None:
-    endpoint.reply = ask_about_topic
-    with pytest.raises(InputError, match="None of the"):
-        write(llm, tmp_path / "written.jsonl", 2, found=False)
-
-
-def test_passages_are_drawn_from_everywhere_one_a_document_first() -> None:
-    doubled = [
-        *PASSAGES,
-        *(Passage(id=f"x{n}", document_id="d0", source="s", text=PASSAGES[0].text) for n in range(99)),
-    ]
-    drawn = sample_passages(doubled, 40, seed=1)
-    assert {passage.document_id for passage in drawn} == {passage.document_id for passage in PASSAGES}
-    assert drawn == sample_passages(doubled, 40, seed=1) != sample_passages(doubled, 40, seed=2)
-
-
-@pytest.mark.parametrize(
-    "reply",
-    ["Why do cats purr?", 'Question: "Why do cats purr?"', "<think>hm</think>\n1. Why do cats purr?\n\nNote: …"],
-)
-def test_labels_thinking_and_quotes_are_taken_off(reply: str) -> None:
-    assert clean_question(reply) == "Why do cats purr?"
+def asked(*texts: str) -> list[Query]:
+    return [Query(id=f"u{n}", text=text) for n, text in enumerate(texts)]
 
 
 def test_a_file_with_splits_keeps_them_and_only_train_trains(tmp_path: Path) -> None:
@@ -108,6 +27,7 @@ def test_without_splits_a_fifth_is_held_out_by_seed() -> None:
     splits = [query.split for query in assign_splits(queries, seed=1)]
     assert splits.count("dev") == 10
     assert splits == [query.split for query in assign_splits(queries, seed=1)]
+    assert splits != [query.split for query in assign_splits(queries, seed=2)]
 
 
 def test_a_file_without_training_questions_is_refused(tmp_path: Path) -> None:
@@ -115,3 +35,75 @@ def test_a_file_without_training_questions_is_refused(tmp_path: Path) -> None:
     file.write_text('{"question": "a?", "split": "dev"}\n')
     with pytest.raises(InputError, match="to train with"):
         load_questions(file, seed=1)
+
+
+@given(
+    about=st.lists(st.lists(st.sampled_from("abcdefghijklmnop"), min_size=1, max_size=2), min_size=1, max_size=40),
+    seed=st.integers(0, 99),
+)
+def test_no_passage_is_asked_about_on_both_sides(about: list[list[str]], seed: int) -> None:
+    """A held-out question about a passage that trained would praise what was learned by heart."""
+    queries = [Query(id=f"w{n}", text=f"question {n}?") for n in range(len(about))]
+    sources = {query.id: passages for query, passages in zip(queries, about, strict=True)}
+    split = assign_splits(queries, seed=seed, about=sources)
+    train, dev = ({p for q in split if q.split == side for p in sources[q.id]} for side in ("train", "dev"))
+    assert not train & dev
+    assert [query.id for query in split] == [query.id for query in queries]
+    assert sum(query.split == "dev" for query in split) <= round(0.2 * len(queries))
+
+
+def test_equal_questions_stand_on_the_same_side() -> None:
+    queries = [Query(id=str(n), text=f"Question {n // 2}{'?' * (n % 2)}") for n in range(60)]
+    split = [query.split for query in assign_splits(queries, seed=4)]
+    assert split[::2] == split[1::2]
+    assert set(split) == {"train", "dev"}
+
+
+def test_live_questions_train_unless_they_repeat_another() -> None:
+    given_ones = [Query(id="a", text="Kept apart?", split="dev"), Query(id="b", text="Trained?", split="train")]
+    split = assign_splits(given_ones, seed=1, asked=asked("kept APART", "Asked by people?", "trained"))
+    assert [(query.text, query.split) for query in split[2:]] == [("Asked by people?", "train")]
+
+
+def test_live_questions_alone_are_enough() -> None:
+    assert [query.split for query in assign_splits([], seed=1, asked=asked("One?", "Two?"))] == ["train", "train"]
+
+
+def test_a_log_gives_each_question_once_the_commonest_first(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    lines = ["Why?", "How  so?", "how so", "Where?", "HOW SO?"]
+    file.write_text("".join(json.dumps({"question": q, "time": 1}) + "\n" for q in lines) + '{"question": "half')
+    assert [query.text for query in read_log(file)] == ["How so?", "Why?", "Where?"]
+
+
+def test_a_broken_line_of_a_log_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"question": "Why?"}\n{"asked": 1}\n')
+    with pytest.raises(InputError, match="Line 2"):
+        read_log(file)
+
+
+@pytest.mark.parametrize("as_records", [True, False])
+def test_real_questions_to_write_like_are_read_from_lines_or_records(tmp_path: Path, as_records: bool) -> None:
+    file = tmp_path / "like.txt"
+    lines = ["Why do cats purr?", "Where do they sleep?", "", "Why do cats purr?", "Who feeds them?"]
+    file.write_text("".join((json.dumps({"question": q}) if as_records and q else q) + "\n" for q in lines))
+    assert read_like(file, seed=1) == ["Why do cats purr?", "Where do they sleep?", "Who feeds them?"]
+
+
+def test_too_few_real_questions_are_refused_and_of_many_some_are_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "like.txt"
+    file.write_text("Why?\nHow?\n")
+    with pytest.raises(InputError, match="3 to 20"):
+        read_like(file, seed=1)
+    file.write_text("".join(f"Question {n}?\n" for n in range(100)))
+    assert len(read_like(file, seed=1)) == 20
+    assert read_like(file, seed=1) == read_like(file, seed=1) != read_like(file, seed=2)
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is none"):
+        read_like(tmp_path / "none.txt", seed=1)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_log(tmp_path / "binary")

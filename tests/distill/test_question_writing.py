@@ -1,0 +1,194 @@
+"""What is written is filtered, kept as it comes, and goes on where it was."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from fakes import KeywordEncoder
+from langchain_core.language_models import BaseChatModel
+from scripted_endpoint import Message, ScriptedEndpoint
+
+from distill.asking import Asker
+from distill.jsonl import read_records
+from distill.question_writing import Surroundings, WritingConfig, Written, write_questions
+from indexes.errors import InputError, LLMError
+from indexes.types import Candidate, Passage
+
+PASSAGES = [
+    Passage(id=f"p{n}", document_id=f"d{n}", source="s", text=f"Topic{n} is described " + "in many words " * 10)
+    for n in range(40)
+]
+LIKE = tuple(f"What must the owner of animal{n} do before the winter comes to the country?" for n in range(8))
+
+
+@pytest.fixture
+def asker(llm: BaseChatModel) -> Asker:
+    return Asker(llm)
+
+
+def ask_about_topic(messages: list[Message]) -> str:
+    topic = re.search(r"Topic\d+", str(messages[-1]["content"]))
+    assert topic
+    return f"Question: What should a newcomer know about {topic[0]}?"
+
+
+def named_in(question: str) -> list[Candidate]:
+    return [Candidate(passage=p, score=1.0) for p in PASSAGES if re.search(rf"\b{p.text.split()[0]}\b", question)]
+
+
+def surroundings(*, finds: bool = True) -> Surroundings:
+    def neighbours(passage: Passage, n: int) -> list[Passage]:
+        place = PASSAGES.index(passage)
+        return [PASSAGES[(place + step) % len(PASSAGES)] for step in range(1, n + 1)]
+
+    def find(questions: Sequence[str]) -> list[list[Candidate]]:
+        first = [Candidate(passage=PASSAGES[39], score=0.1), Candidate(passage=PASSAGES[38], score=0.0)]
+        return [(named_in(question) if finds else []) or first for question in questions]
+
+    return Surroundings(find=find, neighbours=neighbours, embed=KeywordEncoder().encode_queries)
+
+
+def write(asker: Asker, file: Path, n: int, corpus: Surroundings | None = None, **settings: object) -> Written:
+    config = WritingConfig(**{"n_questions": n, "pair_share": 0.0} | settings)  # type: ignore[arg-type]
+    passages = PASSAGES[:30]
+    return write_questions(
+        passages, asker, config, file, corpus or surroundings(), seed=3, on_progress=lambda done, total: None
+    )
+
+
+def test_written_questions_have_their_document_as_positive(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = ask_about_topic
+    queries, about = write(asker, tmp_path / "written.jsonl", 5)
+    assert len(queries) == 5
+    for query in queries:
+        (document,) = query.positives
+        assert query.text == f"What should a newcomer know about Topic{document[1:]}?"
+        assert about[query.id] == (f"p{document[1:]}",)
+
+
+def test_writing_goes_on_where_it_was(asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    endpoint.reply = ask_about_topic
+    first = write(asker, tmp_path / "written.jsonl", 3)
+    assert len(endpoint.requests) == 3
+    assert write(asker, tmp_path / "written.jsonl", 5).queries[:3] == first.queries
+    assert len(endpoint.requests) == 5
+    assert len(write(asker, tmp_path / "written.jsonl", 5).queries) == 5
+    assert len(endpoint.requests) == 5
+
+
+def test_replies_before_a_failure_are_kept(asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    """An LLM's time is dear: what was answered before the endpoint refused is not asked again."""
+
+    def reply(messages: list[Message]) -> str:
+        if len(endpoint.requests) == 3:
+            endpoint.fail(401)
+        return ask_about_topic(messages)
+
+    endpoint.reply = reply
+    with pytest.raises(LLMError):
+        write(asker, tmp_path / "written.jsonl", 8)
+    assert len(read_records(tmp_path / "written.jsonl")) == 3
+
+
+def test_a_pair_is_asked_about_together_and_both_are_positives(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    def ask_about_both(messages: list[Message]) -> str:
+        one, other = re.findall(r"Topic\d+", str(messages[-1]["content"]))
+        return f"How do the duties about {one} and {other} go together?"
+
+    endpoint.reply = ask_about_both
+    queries, about = write(asker, tmp_path / "written.jsonl", 4, pair_share=1.0)
+    for query in queries:
+        assert len(query.positives) == 2
+        assert [f"p{document[1:]}" for document in query.positives] == list(about[query.id])
+
+
+def test_examples_stand_beside_what_search_finds_for_them(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = ask_about_topic
+    write(asker, tmp_path / "written.jsonl", 2, like=LIKE, topic_share=0.0)
+    for request in endpoint.requests:
+        said = [str(m["content"]) for m in request.messages if m["role"] == "assistant"]
+        assert sorted(said) == sorted(LIKE)
+        assert "Topic39 is described" in str(request.messages[1]["content"])
+
+
+def test_a_topic_is_shown_instead_of_the_passage_only_beside_examples(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = lambda messages: "What must the owner of an animal do before the winter comes?"
+    write(asker, tmp_path / "a.jsonl", 1, _finds_all(), like=LIKE, topic_share=1.0)
+    assert "Topic: Topic" in str(endpoint.requests[-1].messages[-1]["content"])
+    write(asker, tmp_path / "b.jsonl", 1, _finds_all(), topic_share=1.0)
+    assert "Passage: Topic" in str(endpoint.requests[-1].messages[-1]["content"])
+
+
+def _finds_all() -> Surroundings:
+    everything = [Candidate(passage=passage, score=1.0) for passage in PASSAGES]
+    one = surroundings()
+    return Surroundings(
+        find=lambda questions: [everything for _ in questions], neighbours=one.neighbours, embed=one.embed
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("What does the passage say about cats and dogs?", "points at its passage"),
+        ("What does section 4.7.1 require of an applicant?", "cites a number that only the document explains"),
+        ("Cats?", "has 1 words"),
+        ("What is the answer to all of these things?", "does not lead back to its passage"),
+    ],
+)
+def test_bad_questions_are_dropped_with_their_reason(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path, reply: str, reason: str
+) -> None:
+    endpoint.reply = lambda messages: reply
+    with pytest.raises(InputError, match="None of the"):
+        write(asker, tmp_path / "written.jsonl", 2)
+    records = read_records(tmp_path / "written.jsonl")
+    assert {record["dropped"] for record in records} == {reason}
+    assert len(records) == 10  # five tries for each, then the LLM is given up
+
+
+def test_repeated_questions_and_repeated_examples_are_dropped(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = lambda messages: LIKE[0] if len(endpoint.requests) % 2 else "What do people need to know here?"
+    assert len(write(asker, tmp_path / "written.jsonl", 3, _finds_all(), like=LIKE).queries) == 1
+    reasons = [record["dropped"] for record in read_records(tmp_path / "written.jsonl")]
+    assert reasons.count("repeats another question") == len(reasons) - 1
+
+
+def test_several_questions_a_call_save_calls(asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    def two(messages: list[Message]) -> str:
+        topic = ask_about_topic(messages).split()[-1]
+        return f"1. What should a newcomer know about {topic}\n2. Who else has to report losses of {topic}"
+
+    endpoint.reply = two
+    assert len(write(asker, tmp_path / "written.jsonl", 6, n_per_call=2).queries) == 6
+    assert len(endpoint.requests) == 3
+
+
+def test_styles_are_those_wanted_or_those_of_the_examples(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    endpoint.reply = lambda messages: ask_about_topic(messages).removeprefix("Question: ")
+    write(asker, tmp_path / "a.jsonl", 8, styles=("keywords", "claim"))
+    assert {record["style"] for record in read_records(tmp_path / "a.jsonl")} == {"keywords", "claim"}
+    endpoint.reply = lambda messages: f"horse insurance {len(endpoint.requests)}"
+    write(asker, tmp_path / "b.jsonl", 3, _finds_all(), like=("cat winter food", "dog kennel", "horse stable rules"))
+    assert {record["style"] for record in read_records(tmp_path / "b.jsonl")} == {"keywords"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"n_questions": 0}, {"pair_share": 1.5}, {"styles": ("haiku",)}, {"n_per_call": 0}]
+)
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        WritingConfig(**{"n_questions": 1} | settings)  # type: ignore[arg-type]
