@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Status = Literal["ok", "repaired", "partial", "refused"]  # from best to worst
-STATUSES: tuple[Status, ...] = get_args(Status)
 
 _LONGEST_REPLY = 20_000  # characters that are read, from the end: what is longer is no order
 _THINKING = re.compile(
@@ -50,11 +48,6 @@ class Choice:
 
     position: int | None
     status: Status
-
-
-def worst_status(statuses: Iterable[Status]) -> Status:
-    """The worst of `statuses`; ok without any."""
-    return max(statuses, key=STATUSES.index, default="ok")
 
 
 def parse_permutation(reply: str, n: int) -> Permutation:
