@@ -117,14 +117,16 @@ def key_of(question: str) -> str:
 class KnownQuestions:
     """The questions there are so far, to tell a new one from a repetition by words and by meaning."""
 
-    def __init__(self, questions: Sequence[str], vectors: Vectors) -> None:
+    def __init__(self, questions: Sequence[str], vectors: Vectors | Sequence[Vectors]) -> None:
         self._keys = {key_of(question) for question in questions}
-        self._vectors = np.asarray(vectors, dtype=np.float32)
+        self._vectors = [np.asarray(vector, dtype=np.float32) for vector in vectors]
 
     def adds(self, question: str, vector: Vectors) -> bool:
         """Whether `question`, whose unit vector has shape (D,), is a new one; from now on it is known."""
-        if key_of(question) in self._keys or (self._vectors @ vector >= SAME_QUESTION).any():
+        if key_of(question) in self._keys:
+            return False
+        if self._vectors and (np.stack(self._vectors) @ vector).max() >= SAME_QUESTION:
             return False
         self._keys.add(key_of(question))
-        self._vectors = np.vstack([self._vectors, vector])
+        self._vectors.append(np.asarray(vector, dtype=np.float32))
         return True

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-from langchain_core.messages import BaseMessage
+from typing import NamedTuple
 
 from distill.asking import Asker, ask_all
 from distill.jsonl import Append, Record, appending, read_records
+from distill.question_calls import Call, Prompts, alike_in_a_row, passages_of, plan_calls
 from distill.question_filters import Form, KnownQuestions, form_of, questions_in, style_of, why_useless
-from distill.question_prompts import STYLES, Example, Style, Subject, question_messages
+from distill.question_prompts import STYLES, Style
 from distill.topics import Topics
 from indexes.errors import InputError
 from indexes.types import Candidate, Passage, Query, Vectors
 
-_SAME_EXAMPLES = 64  # calls in a row with the same examples, so that servers read those once
 _JUDGED_AT_ONCE = 8  # replies: a search and an encoding for all of them, and no more lost by a kill
-_EXAMPLES_SHOWN = 8  # as many were enough in Promptagator (Dai et al. 2022)
-_NEIGHBOURS = 12  # looked through for the partner of a passage
 _TRIES_PER_QUESTION = 5  # calls for each question wanted before the LLM is given up
 
 
@@ -91,7 +86,14 @@ def write_questions(
     """
     records = read_records(file)
     writer = _Writer(config, corpus, Topics(passage.text for passage in passages), _kept(records), seed)
-    calls = _planned(passages, config, {record["call"][0] for record in records}, seed)
+    calls = plan_calls(
+        passages,
+        config.styles or tuple(style_of(question) for question in config.like) or ("question",),
+        pair_share=config.pair_share,
+        topic_share=config.topic_share,
+        asked={record["call"][0] for record in records},
+        seed=seed,
+    )
     n_left = _TRIES_PER_QUESTION * config.n_questions - len({tuple(record["call"]) for record in records})
     with appending(file) as append:
         while calls and n_left > 0 and writer.n_missing > 0:
@@ -122,41 +124,6 @@ def _as_written(records: Sequence[Record]) -> Written:
     return Written(queries, {i: tuple(record["call"]) for i, record in zip(ids, records, strict=True)})
 
 
-View = Literal["pair", "passage", "topic"]
-_VIEWS: tuple[View, ...] = ("pair", "passage", "topic")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    """One request to come: a passage, in which style it is asked about, and what of it is shown."""
-
-    passage: Passage
-    style: Style
-    view: View
-
-
-def _planned(passages: Sequence[Passage], config: WritingConfig, asked: set[str], seed: int) -> list[_Call]:
-    """The calls for all passages but those `asked` already; each passage's lot is its own, whatever the others'."""
-    styles = config.styles or tuple(style_of(question) for question in config.like) or ("question",)
-    calls = []
-    for passage in passages:
-        if passage.id not in asked:
-            rng = random.Random(f"{seed} {passage.id}")  # noqa: S311
-            style = rng.choice(styles)
-            single: View = "topic" if rng.random() < config.topic_share else "passage"
-            view: View = "pair" if rng.random() < config.pair_share else single
-            calls.append(_Call(passage=passage, style=style, view=view))
-    return calls
-
-
-def _alike_in_a_row(calls: Sequence[_Call]) -> list[_Call]:
-    """`calls`, of any `_SAME_EXAMPLES` in a row those together whose prompts begin alike."""
-    places = sorted(
-        range(len(calls)), key=lambda place: (place // _SAME_EXAMPLES, calls[place].view, calls[place].style)
-    )
-    return [calls[place] for place in places]
-
-
 class _Writer:
     """Asks, judges, and knows what has been kept."""
 
@@ -165,28 +132,26 @@ class _Writer:
     ) -> None:
         self.kept = kept
         self._config = config
-        self._topics = topics
         self._corpus = corpus
-        self._seed = seed
         like = {style: [q for q in config.like if style_of(q) == style] for style in STYLES}
         self._forms = {style: form_of(style, like[style]) for style in STYLES}
-        self._examples = {(style, view): self._beside(like[style], view) for style in STYLES for view in _VIEWS}
+        self._prompts = Prompts(topics, config.like, corpus.find, n_per_call=config.n_per_call, seed=seed)
         known = [*config.like, *(record["question"] for record in kept)]
-        self._known = KnownQuestions(known, corpus.embed(known))
+        self._known = KnownQuestions(known, corpus.embed(known) if known else [])
 
     @property
     def n_missing(self) -> int:
         return self._config.n_questions - len(self.kept)
 
-    def asked(self, calls: Sequence[_Call], asker: Asker, append: Append) -> Iterator[Record]:
+    def asked(self, calls: Sequence[Call], asker: Asker, append: Append) -> Iterator[Record]:
         """The judged questions of `calls`, as the replies come; what came before a failure is kept in the file."""
-        calls = _alike_in_a_row(calls)
-        shown = [self._shown(call) for call in calls]
+        calls = alike_in_a_row(calls)
+        shown = [passages_of(call, self._corpus.neighbours) for call in calls]
         prompts = [
-            self._prompt(call, passages, len(self.kept) // _SAME_EXAMPLES + place // _SAME_EXAMPLES)
-            for place, (call, passages) in enumerate(zip(calls, shown, strict=True))
+            self._prompts.messages(call, passages, place)
+            for place, (call, passages) in enumerate(zip(calls, shown, strict=True), start=len(self.kept))
         ]
-        waiting: list[tuple[_Call, list[Passage], str]] = []
+        waiting: list[tuple[Call, list[Passage], str]] = []
 
         def judged() -> list[Record]:
             records = self._judge(waiting)
@@ -205,37 +170,7 @@ class _Writer:
             raise
         yield from judged()
 
-    def _shown(self, call: _Call) -> list[Passage]:
-        if call.view != "pair":
-            return [call.passage]
-        near = self._corpus.neighbours(call.passage, _NEIGHBOURS)
-        return [call.passage, *[other for other in near if _says_something_else(other, call.passage)][:1]]
-
-    def _prompt(self, call: _Call, passages: Sequence[Passage], turn: int) -> list[BaseMessage]:
-        subject = self._subject([passage.text for passage in passages], call.view)
-        # Topics are for those who see how people ask: without examples their questions have nothing to hold on to.
-        if subject.topic and not self._examples[call.style, "topic"]:
-            subject = Subject(passages=(call.passage.text,))
-        view: View = "topic" if subject.topic else "pair" if len(passages) > 1 else "passage"
-        examples = self._examples[call.style, view]
-        if len(examples) > _EXAMPLES_SHOWN:
-            examples = random.Random(f"{self._seed} {turn}").sample(examples, _EXAMPLES_SHOWN)  # noqa: S311
-        return question_messages(subject, call.style, examples=examples, n=self._config.n_per_call)
-
-    def _subject(self, texts: Sequence[str], view: View) -> Subject:
-        topic = self._topics.of(texts[0]) if view == "topic" else ""
-        return Subject(topic=topic) if topic else Subject(passages=tuple(texts[: 2 if view == "pair" else 1]))
-
-    def _beside(self, questions: Sequence[str], view: View) -> list[Example]:
-        """Each real question beside what search finds for it first, in that view: no label is needed."""
-        found = self._corpus.find(questions) if questions else []
-        return [
-            Example(question=question, subject=self._subject([c.passage.text for c in candidates], view))
-            for question, candidates in zip(questions, found, strict=True)
-            if candidates
-        ]
-
-    def _judge(self, replies: Sequence[tuple[_Call, list[Passage], str]]) -> list[Record]:
+    def _judge(self, replies: Sequence[tuple[Call, list[Passage], str]]) -> list[Record]:
         drafts = [
             (call, passages, question)
             for call, passages, reply in replies
@@ -266,14 +201,7 @@ class _Writer:
         return "" if self._known.adds(question, vector) else "repeats another question"
 
 
-def _says_something_else(other: Passage, passage: Passage) -> bool:
-    """Whether `other` is neither a copy of `passage` nor a window of its document that overlaps it."""
-    if other.document_id == passage.document_id and other.start < passage.end and passage.start < other.end:
-        return False
-    return other.id != passage.id and other.text.split() != passage.text.split()
-
-
-def _record(call: _Call, passages: Sequence[Passage], question: str, led_to: Sequence[Passage], reason: str) -> Record:
+def _record(call: Call, passages: Sequence[Passage], question: str, led_to: Sequence[Passage], reason: str) -> Record:
     return {
         "call": [passage.id for passage in passages],
         "view": call.view,

@@ -130,3 +130,7 @@ def test_a_repetition_is_known_by_words_and_by_meaning() -> None:
 @given(st.text(alphabet="aBc é?!.", max_size=30))
 def test_equal_words_are_equal_questions(text: str) -> None:
     assert key_of(text.upper()) == key_of(f"  {text.lower()} …")
+
+
+def test_the_first_question_repeats_nothing() -> None:
+    assert KnownQuestions([], []).adds("Why do cats purr?", np.array([1, 0], np.float32))
