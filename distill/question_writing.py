@@ -26,9 +26,9 @@ class WritingConfig:
 
     `like` are real questions: what is written has their forms and lengths. `styles` are taken in turn by lot; none
     means those of `like`, or plain questions. `pair_share` of the calls show two related passages. Where there are
-    examples, `topic_share` of the others show rare words of the passage in its place: a writer that cannot copy asks
-    in the askers' words, and both search and ranker find what it writes as hard as real questions. A question is kept
-    if a passage it was written for is within the first `round_trip_depth` found for it.
+    examples, `topic_share` of the others show rare words of the passage in its place: a writer that cannot copy
+    writes questions whose passages are harder to find, as those of real ones are. A question is kept if a passage it
+    was written for is within the first `round_trip_depth` found for it.
     """
 
     n_questions: int
