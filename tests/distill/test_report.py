@@ -1,0 +1,157 @@
+"""A report says what a run measured and leaves out what it did not, and no name in it becomes markup or a command."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from distill.report import print_report, report_markdown
+
+HOSTILE = [
+    "a|b",
+    "<img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1)) ![x](http://evil/x.png)",
+    "# title",
+    "- item",
+    "1. item",
+    "```\ncode",
+    "two\n\n# lines",
+    "&lt;b&gt; \\| \\",
+    "[bold red]red[/] [/] [link=http://evil]x[/link]",
+    "\x1b[2J\x1b]0;owned\x07 \u202egnirts",
+    "half \ud800 pair",
+]
+
+
+def all_metrics(name: str = "mine") -> dict[str, Any]:
+    """Metrics as a whole run writes them, with `name` wherever a name, a note or a reply may stand."""
+    values = {"hit_rate@1": 0.5, "ndcg@10": 0.64}
+    return {
+        "config": {"name": name, "corpus": name, "seed": 13, "like": ""},
+        "versions": {"torch": "2.13"},
+        "commit": name,
+        "questions": 200,
+        "held_out": name,
+        "retrievers": {"base": values, f"fused({name})": values | {"ndcg@10": 0.71}},
+        "comparisons": [f"{name} against base: ndcg@10 0.560 → 0.640"],
+        "verdict": {"promoted": True, "sentence": f"{name} is promoted.", "advice": [name]},
+        "teacher": {
+            "name": name,
+            "statuses": {"ok": 0.9, "repaired": 0.06, "partial": 0.03, "refused": 0.01, "malformed": 0.1},
+            "assessments": [
+                {
+                    "mode": name,
+                    "self_agreement": 0.41,
+                    "best_agreement": 0.5,
+                    "best_shown_at": [1, 1, 18],
+                    "trust": "refuse",
+                    "sentence": name,
+                }
+            ],
+        },
+        "spend": {"calls": 1200, "cached": 3, "prompt_tokens": 90, "reply_tokens": 7, "cost_usd": 0.254},
+        "ranker": {
+            "kind": "late-interaction",
+            "loss": "listmle",
+            "n_held_out": 60,
+            "agreement_untrained": 0.3,
+            "agreement_trained": 0.45,
+            "kept": "trained",
+            "calibration": {"n_pairs": 9, "temperature": 1.5, "error": 0.08, "error_at_best": 0.02},
+            "notes": [name],
+        },
+        "retriever": {
+            "train": "query",
+            "method": "intermediate",
+            "n_train": 1000,
+            "best_step": 120,
+            "divergence_before": 0.9,
+            "divergence_after": 0.4,
+            "notes": [name],
+        },
+    }
+
+
+def printed(metrics: dict[str, Any]) -> str:
+    console = Console(file=io.StringIO(), width=160, highlight=False, force_terminal=True, color_system="truecolor")
+    with console.capture() as captured:
+        print_report(metrics, console)
+    return captured.get()
+
+
+def markdown_tokens(text: str) -> list[str]:
+    """The kind of each Markdown element in `text`, line breaks of paragraphs and all."""
+    parser = MarkdownIt("commonmark").enable("table")
+    return [t.type for token in parser.parse(text) for t in (token, *(token.children or ())) if t.type != "text"]
+
+
+def test_the_report_says_each_part_in_its_own_words() -> None:
+    text = report_markdown(all_metrics())
+    for words in (
+        "# Report of run mine",
+        "mine is promoted.",
+        "200 held-out questions, mine.",
+        "| fused(mine) | 0.500 | 0.710 |",
+        "90.0% as asked, 6.0% repaired, 3.0% partial, 1.0% without an order, 10.0% not in the form asked for.",
+        "| mine | 0.410 | 50% | place 3 of 3 in 90% | refuse |",
+        "(Kendall τ, 60 orders it never saw): 0.300 untrained, 0.450 trained; the trained one was used.",
+        "0.020 at the temperature 1.50",
+        "0.900 before, 0.400 after at step 120.",
+        "1,200 calls, 3 replies from the cache, 90 prompt tokens, 7 reply tokens, 0.25 USD.",
+        "| seed | 13 |",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("part", sorted(all_metrics()))
+def test_a_part_that_was_not_measured_is_left_out(part: str) -> None:
+    rest = {key: value for key, value in all_metrics().items() if key != part}
+    assert len(report_markdown(rest)) < len(report_markdown(all_metrics()))
+    assert printed(rest)
+    emptied = rest | {part: type(all_metrics()[part])()}
+    assert report_markdown(emptied).count("\n## ") <= report_markdown(all_metrics()).count("\n## ")
+
+
+def test_of_nothing_there_is_only_the_title() -> None:
+    assert report_markdown({}) == "# Report\n"
+    assert printed({}) == ""
+
+
+def test_a_teacher_who_looks_at_the_place_is_named_without_an_assessment_too() -> None:
+    text = report_markdown({"teacher": {"best_shown_at": [0.1, 0.1, 0.8]}})
+    assert "In 80% of its orders the passage shown at place 3 of 3 came first" in text
+    assert "place 3" not in report_markdown({"teacher": {"best_shown_at": [0.3, 0.3, 0.4]}})
+
+
+def test_an_unknown_price_is_not_shown_as_free() -> None:
+    assert "price is not known" in report_markdown({"spend": {"calls": 2, "cost_usd": None}})
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_becomes_markup(name: str) -> None:
+    tokens = markdown_tokens(report_markdown(all_metrics(name)))
+    assert tokens == markdown_tokens(report_markdown(all_metrics("plain")))
+    report_markdown(all_metrics(name)).encode("utf-8")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(alphabet=st.sampled_from("ab1 .-+=#*_`~<>|[]()!&;:/@\\\n\t\r\x0b\x85\u2028$\"'"), max_size=12))
+def test_no_text_at_all_changes_the_elements_of_the_report(name: str) -> None:
+    name = f"{name}x"
+    assert markdown_tokens(report_markdown(all_metrics(name))) == markdown_tokens(report_markdown(all_metrics("x")))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_acts_on_the_terminal(name: str) -> None:
+    shown = printed(all_metrics(name))
+    plain = printed(all_metrics("plain"))
+    assert shown.count("\x1b") == plain.count("\x1b"), "only our own bold headings"
+    assert "\x07" not in shown and "\u202e" not in shown
+    if name.startswith("[bold red]"):
+        assert name in shown
