@@ -43,6 +43,8 @@ def sections_of(metrics: Mapping[str, Any]) -> list[Section]:
 
 def _verdict(metrics: Mapping[str, Any]) -> Section:
     verdict = metrics.get("verdict") or {}
+    if not isinstance(verdict, Mapping):  # runs from before anything was decided kept their comparisons here
+        return Section(title="Verdict", remarks=_texts(verdict))
     return Section(title="Verdict", sentences=_texts([verdict.get("sentence")]), remarks=_texts(verdict.get("advice")))
 
 

@@ -129,6 +129,10 @@ def test_a_teacher_who_looks_at_the_place_is_named_without_an_assessment_too() -
     assert "place 3" not in report_markdown({"teacher": {"best_shown_at": [0.3, 0.3, 0.4]}})
 
 
+def test_a_run_from_before_anything_was_decided_is_reported_with_its_comparisons() -> None:
+    assert "- mine against base" in report_markdown({"verdict": ["mine against base"], "teacher": {"malformed": 0.0}})
+
+
 def test_an_unknown_price_is_not_shown_as_free() -> None:
     assert "price is not known" in report_markdown({"spend": {"calls": 2, "cost_usd": None}})
 
