@@ -12,7 +12,7 @@ from typing import TypeVar
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
-from distill.llm import llm_errors
+from distill.llm_errors import llm_errors
 from distill.reply_cache import ReplyCache, request_key
 from distill.spending import Meter
 
