@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from indexes.errors import BudgetSpentError, InputError
 
-_CHARACTERS_A_TOKEN = 3.5  # of prompts in European languages, on the careful side
+_BYTES_A_TOKEN = 3.5  # of UTF-8: English has about 4, other scripts fewer characters but more bytes a character
 _TOKENS_A_MESSAGE = 8  # roles and separators
 _MILLION = 1_000_000
 
@@ -41,6 +43,17 @@ class Budget:
 
     amount: float
     unit: Literal["usd", "tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would ask for, before it asks: tokens, US dollars and seconds (None: not known)."""
+
+    calls: int
+    prompt_tokens: int
+    reply_tokens: int
+    cost: float | None = None
+    seconds: float | None = None
 
 
 def parse_budget(text: str) -> Budget | None:
@@ -95,6 +108,7 @@ class Meter:
         self._budget = budget
         self._price = price
         self._max_reply_tokens = max_reply_tokens
+        self._underestimated = 1.0  # how many times more tokens a prompt had than was estimated, at most so far
         self._reserved = (0.0, 0.0)  # tokens read and written of what is in flight, at most
         self.calls = 0
         self.cached = 0
@@ -110,20 +124,32 @@ class Meter:
         """Around one request; inside, the function that is given takes the reply. `BudgetSpentError` if it may cost
         more than is left.
         """
-        prompt = estimate_tokens(messages)
+        estimate = estimate_tokens(messages)
+        prompt = math.ceil(estimate * self._underestimated)
         self._check(prompt)
         self._reserve(prompt, self._max_reply_tokens)
 
         def spent(message: BaseMessage) -> None:
             usage = message.usage_metadata if isinstance(message, AIMessage) else None
-            self.calls += 1
-            self.prompt_tokens += usage["input_tokens"] if usage else prompt
-            self.reply_tokens += usage["output_tokens"] if usage else estimate_tokens([message])
+            self._count(
+                usage["input_tokens"] if usage else prompt,
+                usage["output_tokens"] if usage else estimate_tokens([message]),
+            )
+            if usage and estimate:
+                self._underestimated = max(self._underestimated, usage["input_tokens"] / estimate)
 
         try:
             yield spent
+        except asyncio.CancelledError:  # it was sent, so it is paid for: at most so much
+            self._count(prompt, self._max_reply_tokens)
+            raise
         finally:
             self._reserve(-prompt, -self._max_reply_tokens)
+
+    def _count(self, prompt: int, reply: int) -> None:
+        self.calls += 1
+        self.prompt_tokens += prompt
+        self.reply_tokens += reply
 
     def _reserve(self, prompt: float, reply: float) -> None:
         self._reserved = (self._reserved[0] + prompt, self._reserved[1] + reply)
@@ -158,4 +184,8 @@ class Meter:
 
 def estimate_tokens(messages: Sequence[BaseMessage]) -> int:
     """About how many tokens `messages` have."""
-    return round(sum(len(str(message.text)) / _CHARACTERS_A_TOKEN + _TOKENS_A_MESSAGE for message in messages))
+    return round(sum(_n_bytes(message) / _BYTES_A_TOKEN + _TOKENS_A_MESSAGE for message in messages))
+
+
+def _n_bytes(message: BaseMessage) -> int:
+    return len(str(message.text).encode("utf-8", "surrogatepass"))

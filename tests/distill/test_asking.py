@@ -1,5 +1,6 @@
-"""Asking through the door of a real endpoint: concurrency, order of completion, failures, the memory for replies."""
+"""Asking through the door of a real endpoint: concurrency, order of completion, failures, a budget."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from scripted_endpoint import Message, ScriptedEndpoint
 
 from distill.asking import Asker, ask_all, work_through
 from distill.llm import LLMConfig, connect_llm
-from distill.reply_cache import ReplyCache
-from indexes.errors import LLMRefusedError
+from distill.spending import Budget, Meter
+from indexes.errors import BudgetSpentError, LLMRefusedError
 from indexes.paths import DataPaths
 
 
@@ -22,9 +23,9 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
         yield endpoint
 
 
-def asker(endpoint: ScriptedEndpoint, tmp_path: Path, concurrency: int = 1, cache: ReplyCache | None = None) -> Asker:
+def asker(endpoint: ScriptedEndpoint, tmp_path: Path, concurrency: int = 1, meter: Meter | None = None) -> Asker:
     config = LLMConfig(base_url=endpoint.base_url, api_key="sk-secret", model="scripted")
-    return Asker(connect_llm(config, DataPaths(tmp_path)), concurrency=concurrency, cache=cache)
+    return Asker(connect_llm(config, DataPaths(tmp_path)), concurrency=concurrency, meter=meter)
 
 
 def test_each_prompt_gets_its_own_reply(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
@@ -82,35 +83,26 @@ def test_a_reader_who_leaves_stops_the_asking(endpoint: ScriptedEndpoint, tmp_pa
     assert len(endpoint.requests) <= 3
 
 
-def test_what_was_replied_is_not_asked_again_by_anyone(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    file = tmp_path / "cache.sqlite"
-    prompts = [[HumanMessage("alpha")], [HumanMessage("beta")]]
-    assert len(list(ask_all(asker(endpoint, tmp_path, cache=ReplyCache(file)), prompts))) == 2
-    second = asker(endpoint, tmp_path, cache=ReplyCache(file))
-    assert dict(ask_all(second, [*prompts, [HumanMessage("gamma")]])) == {0: "ALPHA", 1: "BETA", 2: "GAMMA"}
-    assert (second.meter.calls, second.meter.cached) == (1, 2)
-    assert len(endpoint.requests) == 3
+def test_an_endpoint_that_says_how_long_to_wait_is_asked_again_then(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    endpoint.fail(429, retry_after_s=1.2, times=1)
+    begin = time.monotonic()
+    assert dict(ask_all(asker(endpoint, tmp_path), [[HumanMessage("late")]])) == {0: "LATE"}
+    assert time.monotonic() - begin >= 1.2  # its own first wait would be half a second
 
 
-def test_another_model_or_endpoint_is_another_request(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    cache = ReplyCache(tmp_path / "cache.sqlite")
-    list(ask_all(asker(endpoint, tmp_path, cache=cache), [[HumanMessage("alpha")]]))
-    with ScriptedEndpoint(lambda messages: "other") as other:
-        assert dict(ask_all(asker(other, tmp_path, cache=cache), [[HumanMessage("alpha")]])) == {0: "other"}
+def test_it_may_be_used_where_a_loop_runs_already(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    async def inside() -> dict[int, str]:
+        return dict(ask_all(asker(endpoint, tmp_path), [[HumanMessage("here")]]))
+
+    assert asyncio.run(inside()) == {0: "HERE"}
 
 
-def test_a_damaged_memory_is_put_aside_and_said(tmp_path: Path) -> None:
-    file = tmp_path / "cache.sqlite"
-    file.write_bytes(b"no database at all" * 100)
-    said: list[str] = []
-    cache = ReplyCache(file, said.append)
-    cache.put("key", "reply")
-    assert cache.get("key") == "reply"
-    assert (tmp_path / "cache.sqlite.damaged").is_file()
-    assert "put aside" in said[0]
-
-
-def test_no_key_of_an_endpoint_is_in_the_memory(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    file = tmp_path / "cache.sqlite"
-    list(ask_all(asker(endpoint, tmp_path, cache=ReplyCache(file)), [[HumanMessage("alpha")]]))
-    assert not any(b"sk-secret" in each.read_bytes() for each in tmp_path.glob("cache.sqlite*"))
+def test_a_spent_budget_ends_the_asking_after_the_replies_that_it_paid(
+    endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    meter = Meter(budget=Budget(amount=100, unit="tokens"), max_reply_tokens=40)
+    came = []
+    with pytest.raises(BudgetSpentError):
+        for position, _ in ask_all(asker(endpoint, tmp_path, meter=meter), [[HumanMessage("word")]] * 99):
+            came.append(position)
+    assert 0 < len(came) == len(endpoint.requests) == meter.calls

@@ -1,12 +1,13 @@
 """Money is spent only as far as it was allowed."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from distill.spending import Budget, Meter, Price, find_price, parse_budget
-from indexes.errors import BudgetSpentError, InputError
+from distill.spending import Budget, Meter, Price, estimate_tokens, find_price, parse_budget
+from indexes.errors import BudgetSpentError, InputError, LLMRefusedError
 
 PROMPT = [HumanMessage("x" * 350)]  # about 108 tokens
 REPLY = AIMessage("y", usage_metadata={"input_tokens": 100, "output_tokens": 50, "total_tokens": 150})
@@ -32,6 +33,31 @@ def test_what_is_in_flight_counts_as_spent() -> None:
     spend(meter)
 
 
+@pytest.mark.parametrize("read", [100, 250])
+def test_a_tokenizer_that_makes_more_tokens_than_estimated_does_not_pass_the_budget(read: int) -> None:
+    usage = {"input_tokens": read, "output_tokens": 50, "total_tokens": read + 50}
+    meter = Meter(budget=Budget(amount=1000, unit="tokens"), max_reply_tokens=60)
+    with pytest.raises(BudgetSpentError):
+        for _ in range(100):
+            with meter.request(PROMPT) as spent:
+                spent(AIMessage("y", usage_metadata=usage))
+    assert meter.prompt_tokens + meter.reply_tokens <= 1000
+
+
+def test_without_counts_from_the_endpoint_scripts_of_many_bytes_have_more_tokens() -> None:
+    assert estimate_tokens([HumanMessage("法律" * 50)]) > 2 * estimate_tokens([HumanMessage("ab" * 50)])
+
+
+def test_a_request_that_is_cut_off_counts_as_paid_and_a_refused_one_as_nothing() -> None:
+    meter = Meter(max_reply_tokens=60)
+    with pytest.raises(asyncio.CancelledError), meter.request(PROMPT):
+        raise asyncio.CancelledError
+    assert (meter.calls, meter.prompt_tokens, meter.reply_tokens) == (1, estimate_tokens(PROMPT), 60)
+    with pytest.raises(LLMRefusedError), meter.request(PROMPT):
+        raise LLMRefusedError("wrong key")
+    assert meter.calls == 1
+
+
 def test_money_counts_by_the_price() -> None:
     meter = Meter(price=Price(read=1.0, written=2.0))
     spend(meter)
@@ -40,7 +66,7 @@ def test_money_counts_by_the_price() -> None:
 
 def test_an_unknown_price_is_no_price_of_zero() -> None:
     assert Meter().summary()["cost_usd"] is None
-    with pytest.raises(InputError, match="prices.toml"):
+    with pytest.raises(InputError, match=r"prices\.toml"):
         Meter(budget=Budget(amount=1, unit="usd"))
 
 
