@@ -17,6 +17,7 @@ from indexes.errors import InputError
 Name = Literal["listwise", "best-of", "pairwise"]
 
 MODES = ("listwise", "listwise-3", "best-of", "pairwise")
+AUTO_MODES = ("listwise", "listwise-3", "best-of")  # pairs take too many requests to be tried on a sample
 MOST_SHUFFLES = 20
 _MODE = re.compile(r"(listwise)(?:-(\d+)(?:-(borda|kemeny))?)?|best-of|pairwise")
 _DEFAULT = Limits()

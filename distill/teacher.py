@@ -102,13 +102,16 @@ def agreement_weight(agreement: float) -> float:
 def place_positives(ranking: Record, positives: Collection[str], how: Placement = "none") -> Record:
     """The ranking record with the known positives among its candidates before all others, if `how` is "first".
 
-    Those that the teacher placed keep their order and come before those that it did not place.
+    Those that the teacher placed keep their order and come before those that it did not place. A list that counts for
+    nothing becomes its positives alone, and counts: those are known.
     """
     known = [identifier for identifier in ranking["shown"] if identifier in positives]
     if how == "none" or not known:
         return ranking
     placed = ranking["ranking"]
     front = [*(p for p in placed if p in known), *(p for p in known if p not in placed)]
+    if ranking["weight"] == 0:
+        return ranking | {"ranking": front, "weight": 1.0}
     return ranking | {"ranking": [*front, *(p for p in placed if p not in known)]}
 
 

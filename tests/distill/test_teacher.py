@@ -156,8 +156,15 @@ def test_a_candidate_that_stands_twice_is_shown_once_and_one_alone_is_not_asked_
 
 
 def test_known_positives_go_first_only_when_asked_and_only_if_shown() -> None:
-    record: Record = {"id": "q", "shown": ["a", "b", "c", "d"], "ranking": ["b", "c", "a"]}
+    record: Record = {"id": "q", "shown": ["a", "b", "c", "d"], "ranking": ["b", "c", "a"], "weight": 0.5}
     assert place_positives(record, {"a"}) == record
     assert place_positives(record, {"a", "d", "x"}, "first")["ranking"] == ["a", "d", "b", "c"]
     assert place_positives(record, {"x"}, "first") == record
     assert record["ranking"] == ["b", "c", "a"]
+
+
+def test_of_a_list_that_counts_for_nothing_the_known_positives_remain() -> None:
+    record: Record = {"id": "q", "shown": ["a", "b", "c"], "ranking": ["b", "c", "a"], "weight": 0.0}
+    placed = place_positives(record, {"a"}, "first")
+    assert (placed["ranking"], placed["weight"]) == (["a"], 1.0)
+    assert place_positives(record, {"x"}, "first")["weight"] == 0
