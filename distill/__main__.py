@@ -1,16 +1,16 @@
-"""The command line of teaching: python -m distill run."""
+"""The command line of teaching: python -m distill run | report | promote | rollback | push."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from distill.llm import LLMConfig
 from indexes.__main__ import messages
@@ -19,16 +19,15 @@ from indexes.encoders import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 from indexes.progress import ProgressBars
 
+if TYPE_CHECKING:
+    from distill.asking import Asker
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
 
 _MAX_REPLY_TOKENS = 400
-_SUSPICIOUS_SHARE = 0.5  # passages are shuffled, so each place of the prompt should win about equally often
 
-
-@app.callback()
-def _commands() -> None:
-    """Keeps `run` a command of its own, as there will be others beside it."""
+DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything is kept.")]
 
 
 @app.command()
@@ -37,16 +36,45 @@ def run(
     name: Annotated[str, typer.Option(help="The new encoder's name; the run's too.")],
     questions: Annotated[Path | None, typer.Option(help="questions.jsonl[.gz]; split 'train' trains.")] = None,
     write_questions: Annotated[int, typer.Option(min=0, help="Have the LLM write so many questions.")] = 0,
-    n_candidates: Annotated[int, typer.Option(min=2, max=20, help="Passages the LLM ranks per question.")] = 10,
+    like: Annotated[
+        Path | None, typer.Option(help="3 to 20 real questions that show the writer how people ask.")
+    ] = None,
+    style: Annotated[list[str] | None, typer.Option(help="question, keywords, claim; again for more.")] = None,
+    pair_share: Annotated[float, typer.Option(min=0, max=1, help="Share of questions over two passages.")] = 0.25,
+    topic_share: Annotated[
+        float, typer.Option(min=0, max=1, help="With --like: share of the others written from rare words alone.")
+    ] = 2 / 3,
+    log: Annotated[Path | None, typer.Option(help="Questions of live users, which train too.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many training questions (0: all).")] = 0,
+    retrieval: Annotated[str, typer.Option(help="What finds the candidates: fused, dense or lexical.")] = "fused",
+    n_candidates: Annotated[int, typer.Option(min=2, max=100, help="Passages the LLM ranks per question.")] = 10,
+    n_scored: Annotated[int, typer.Option(min=2, max=100, help="Passages the ranker scores per question.")] = 50,
+    teacher: Annotated[str, typer.Option(help="'none': no LLM, a free control (see --control).")] = "",
+    control: Annotated[
+        str, typer.Option(help="With --teacher none: 'ranker' (untrained) or 'fused' order.")
+    ] = "ranker",
+    rankings: Annotated[Path | None, typer.Option(help="Orders made elsewhere, in place of the LLM's.")] = None,
+    mode: Annotated[str, typer.Option(help="listwise, listwise-3 (shuffles), best-of, pairwise, auto.")] = "listwise",
+    insist: Annotated[bool, typer.Option("--insist", help="Use a teacher whose assessment says not to.")] = False,
+    positives: Annotated[str, typer.Option(help="Known positives in the orders: none, or first.")] = "none",
+    ranker: Annotated[str, typer.Option(help="late-interaction, cross-encoder or auto.")] = "late-interaction",
+    ranker_base: Annotated[str, typer.Option(help="Folder or hub name of the cross-encoder to begin with.")] = "",
+    ranker_loss: Annotated[
+        str, typer.Option(help="listmle, p-listmle, listnet, ranknet, lambda, adr-mse.")
+    ] = "listmle",
+    ranker_train: Annotated[str, typer.Option(help="head (its weights of three signals) or full.")] = "head",
+    method: Annotated[str, typer.Option(help="intermediate, direct, contrastive or pseudo-label.")] = "intermediate",
+    train: Annotated[str, typer.Option(help="full, query (passages keep their vectors) or lora.")] = "full",
     base: Annotated[str, typer.Option(envvar="ENCODER", help="The encoder to teach.")] = DEFAULT_ENCODER,
     concurrency: Annotated[int, typer.Option(min=0, max=256, help="LLM requests at a time (0: 8, embedded: 1).")] = 0,
+    budget: Annotated[str, typer.Option(help="Stop before this is passed: '2.50 usd' or '200000 tokens'.")] = "",
+    report_to: Annotated[str, typer.Option(help="tensorboard or trackio, to follow the training.")] = "none",
     until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",
     seed: Annotated[int, typer.Option(help="Of sampling, shuffling and training.")] = 13,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
-    data_dir: Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything is kept.")] = Path("data"),
+    data_dir: DataDir = Path("data"),
 ) -> None:
-    """Teach a retriever for CORPUS: questions → candidates → LLM rankings → ranker → retriever → verdict.
+    """Teach a retriever for CORPUS: questions → candidates → teacher's orders → ranker → retriever → verdict.
 
     The LLM is the endpoint of OPENAI_BASE_URL / OPENAI_API_KEY (model: LLM_MODEL), or the embedded one (LOCAL_LLM).
     A run that was stopped goes on when the same command is given again.
@@ -56,34 +84,146 @@ def run(
 
     if bool(questions) == bool(write_questions):
         raise typer.BadParameter("give either --questions FILE or --write-questions N")
-    if until not in STAGES:
-        raise typer.BadParameter(f"--until takes one of {', '.join(STAGES)}; got '{until}'")
+    if teacher not in ("", "none"):
+        raise typer.BadParameter(f"--teacher takes 'none' (an LLM is named by LLM_MODEL); got '{teacher}'")
+    if teacher and rankings:
+        raise typer.BadParameter("--teacher none and --rankings exclude each other")
     llm = llm_config()
     config = RunConfig(
         name=name,
         corpus=corpus,
         base=base,
-        questions=str(questions.resolve()) if questions else "",
+        questions=_resolved(questions),
+        log=_resolved(log),
         n_written=write_questions,
-        n_candidates=n_candidates,
+        like=_resolved(like),
+        styles=tuple(_one_of("--style", each, _styles()) for each in style or ()),
+        pair_share=pair_share,
+        topic_share=topic_share,
         limit=limit,
+        retrieval=_one_of("--retrieval", retrieval, ("fused", "dense", "lexical")),
+        n_candidates=n_candidates,
+        n_scored=n_scored,
+        teacher=teacher or ("file" if rankings else _name_of(llm)),
+        control=_one_of("--control", control, ("ranker", "fused")),
+        rankings=_resolved(rankings),
+        mode=mode,
+        insist=insist,
+        positives=_one_of("--positives", positives, ("none", "first")),
+        ranker=_one_of("--ranker", ranker, ("late-interaction", "cross-encoder", "auto")),
+        ranker_base=ranker_base,
+        ranker_loss=_one_of("--ranker-loss", ranker_loss, _losses()),
+        ranker_train=_one_of("--ranker-train", ranker_train, ("head", "full")),
+        method=_one_of("--method", method, ("intermediate", "direct", "contrastive", "pseudo-label")),
+        train=_one_of("--train", train, ("full", "query", "lora")),
         seed=seed,
-        teacher=llm.local_llm if llm.is_embedded else (llm.model or llm.base_url or "the endpoint's default model"),
     )
     paths = DataPaths(data_dir)
     with ProgressBars(messages) as bars:
-        connect = _connector(llm, paths, bars)
 
         def report(event: Event) -> None:
             bars.show(event.remark or event.stage, event.done, event.total)
 
+        connect = _connector(llm, paths, bars, concurrency, budget)
         metrics = run_distillation(
-            paths, config, connect, report, until=until, concurrency=concurrency or (1 if llm.is_embedded else 8)
+            paths, config, connect, report, until=_one_of("--until", until, STAGES), report_to=report_to
         )
     if as_json:
         sys.stdout.write(json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
     elif metrics:
-        _print_verdict(metrics, config.name, paths)
+        from distill.report import print_report
+
+        print_report(metrics, console)
+        place = paths.encoder(name)
+        console.print(f"The encoder is in {place}; the page offers it at once.", markup=False, soft_wrap=True)
+
+
+def _connector(
+    llm: LLMConfig, paths: DataPaths, bars: ProgressBars, concurrency: int, budget: str
+) -> Callable[[float], Asker]:
+    from distill.spending import FREE, Meter, find_price, parse_budget
+
+    limit = parse_budget(budget)
+    price = FREE if llm.is_embedded else find_price(_name_of(llm), paths.root / "prices.toml")
+    meter = Meter(budget=limit, price=price, max_reply_tokens=_MAX_REPLY_TOKENS)
+
+    def connect(temperature: float) -> Asker:
+        from distill.asking import Asker
+        from distill.llm import check_llm, connect_llm
+        from distill.reply_cache import ReplyCache
+
+        model = connect_llm(llm, paths, on_status=bars.say, temperature=temperature, max_tokens=_MAX_REPLY_TOKENS)
+        check_llm(model)
+        cache = ReplyCache(paths.llm_cache, bars.say)
+        return Asker(model, concurrency=concurrency or (1 if llm.is_embedded else 8), cache=cache, meter=meter)
+
+    return connect
+
+
+def _resolved(file: Path | None) -> str:
+    return str(file.resolve()) if file else ""
+
+
+def _one_of(option: str, given: str, known: tuple[str, ...]) -> Any:
+    if given not in known:
+        raise typer.BadParameter(f"{option} takes one of {', '.join(known)}; got '{given}'")
+    return given
+
+
+def _styles() -> tuple[str, ...]:
+    from distill.question_prompts import STYLES
+
+    return STYLES
+
+
+def _losses() -> tuple[str, ...]:
+    from distill.listwise import LOSSES
+
+    return tuple(LOSSES)
+
+
+@app.command()
+def report(name: str, data_dir: DataDir = Path("data")) -> None:
+    """Print the report of the finished run NAME again."""
+    from distill.measuring import read_json
+    from distill.report import print_report
+
+    file = DataPaths(data_dir).run(name) / "metrics.json"
+    if not file.is_file():
+        raise typer.BadParameter(f"run '{name}' has no verdict yet: {file} is not there")
+    print_report(read_json(file), console)
+
+
+@app.command()
+def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None:
+    """Let ENCODER answer for CORPUS by default, whatever its verdict was."""
+    from distill.promotion import promote as promote_encoder
+
+    promote_encoder(DataPaths(data_dir), corpus, encoder, run="")
+    console.print(f"'{encoder}' now answers for corpus '{corpus}'.", markup=False)
+
+
+@app.command()
+def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
+    """Let the encoder before the last promotion answer for CORPUS again."""
+    from distill.promotion import rollback as roll_back
+
+    before = roll_back(DataPaths(data_dir), corpus)
+    who = f"'{before}'" if before else "The base encoder"
+    console.print(f"{who} answers for '{corpus}' again.", markup=False)
+
+
+@app.command()
+def push(
+    name: str,
+    repository: Annotated[str, typer.Argument(help="owner/name on the model hub.")],
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Copy the taught encoder NAME to a model hub; the token is that of HF_TOKEN."""
+    from distill.publishing import push_encoder
+
+    push_encoder(DataPaths(data_dir).encoder(name), repository, os.environ.get("HF_TOKEN") or "")
+    console.print(f"'{name}' is at {repository} on the hub.", markup=False)
 
 
 def llm_config() -> LLMConfig:
@@ -96,42 +236,8 @@ def llm_config() -> LLMConfig:
     )
 
 
-def _connector(config: LLMConfig, paths: DataPaths, bars: ProgressBars) -> Any:
-    def connect() -> Any:
-        from distill.llm import check_llm, connect_llm
-
-        llm = connect_llm(config, paths, on_status=bars.say, max_tokens=_MAX_REPLY_TOKENS)
-        check_llm(llm)
-        return llm
-
-    return connect
-
-
-def _print_verdict(metrics: dict[str, Any], name: str, paths: DataPaths) -> None:
-    teacher, ranker = metrics["teacher"], metrics["ranker"]
-    console.print(f"Teacher: {teacher['malformed']:.1%} of its replies were not in the form asked for.")
-    shares = teacher["best_shown_at"]
-    place = max(range(len(shares)), key=shares.__getitem__, default=0)
-    if shares and shares[place] > _SUSPICIOUS_SHARE:
-        console.print(
-            f"In {shares[place]:.0%} of its orders the passage shown at place {place + 1} of {len(shares)} came first: "
-            "this LLM looks at the place more than at the text. Another one would teach more."
-        )
-    console.print(
-        f"Ranker: agreement with the teacher (Kendall τ, {ranker['n_held_out']} orders it never saw) "
-        f"{ranker['agreement_untrained']:.3f} untrained, {ranker['agreement_trained']:.3f} trained; "
-        f"the {ranker['kept']} one was used."
-    )
-    if metrics["retrievers"]:
-        table = Table(f"{metrics['questions']} held-out questions, {metrics['held_out']}", *metrics["retrievers"])
-        for metric in next(iter(metrics["retrievers"].values())):
-            table.add_row(metric, *(f"{values[metric]:.3f}" for values in metrics["retrievers"].values()))
-        console.print(table)
-        for sentence in metrics["verdict"]:
-            console.print(sentence, markup=False, soft_wrap=True)
-    else:
-        console.print("No held-out question has positives, so nothing could be measured.")
-    console.print(f"The encoder is in {paths.encoder(name)}; the page offers it at once.", markup=False, soft_wrap=True)
+def _name_of(llm: LLMConfig) -> str:
+    return llm.local_llm if llm.is_embedded else (llm.model or llm.base_url or "the endpoint's default model")
 
 
 if __name__ == "__main__":

@@ -9,40 +9,42 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-
-from distill import stages
-from distill.run import STAGES, Distillation, Report, RunConfig, Stage, only_process
+from distill import labelling, measuring, teaching
+from distill.run import STAGES, Connect, Distillation, Report, RunConfig, Stage, only_process
 from indexes.paths import DataPaths
 
 _RUN_STAGE: Mapping[Stage, Callable[[Distillation], None]] = {
-    "questions": stages.make_questions,
-    "candidates": stages.make_candidates,
-    "rankings": stages.make_rankings,
-    "ranker": stages.make_ranker,
-    "scores": stages.make_scores,
-    "retriever": stages.make_retriever,
-    "index": stages.make_index,
-    "verdict": stages.make_verdict,
+    "questions": labelling.make_questions,
+    "candidates": labelling.make_candidates,
+    "teacher": labelling.assess,
+    "rankings": labelling.make_rankings,
+    "ranker": teaching.make_ranker,
+    "scores": teaching.make_scores,
+    "retriever": teaching.make_retriever,
+    "index": teaching.make_index,
+    "verdict": measuring.make_verdict,
 }
 
 
 def run_distillation(
     paths: DataPaths,
     config: RunConfig,
-    connect: Callable[[], BaseChatModel],
+    connect: Connect,
     report: Report,
     until: Stage = "verdict",
-    concurrency: int = 1,
+    report_to: str = "none",
 ) -> dict[str, Any]:
     """The run's metrics (what `metrics.json` holds), after all stages up to `until`; {} if it ends before the verdict.
 
     Raises `InputError` if a run of this name has other settings or goes on in another process, and whatever sentence
     a stage has.
     """
-    run = Distillation(paths, config, connect, report, concurrency)
+    run = Distillation(paths, config, connect, report, report_to)
     with only_process(run):
         for stage in STAGES[: STAGES.index(until) + 1]:
-            _RUN_STAGE[stage](run)
+            try:
+                _RUN_STAGE[stage](run)
+            finally:
+                run.keep_spend()
     metrics = run.file("metrics.json")
     return json.loads(metrics.read_text(encoding="utf-8")) if until == "verdict" else {}

@@ -12,9 +12,11 @@ from distill.precision import uses_bf16
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from torch import Tensor
 
 _BATCH_SIZE = 32
 _QUESTIONS_AT_ONCE = 64  # bounds the memory that token vectors take
+_TOKENS_KEPT = 1_500_000  # token vectors of passages kept for the next questions: 1.2 GB at 384 dimensions
 
 OnScored = Callable[[int, int], None]  # (questions done, questions in all)
 
@@ -109,23 +111,34 @@ class LateInteractionRanker:
     ) -> list[Features]:
         """For each record the signals of its N candidates: mean MaxSim, dense, lexical; shape (N, 3)."""
         found: list[Features] = []
+        kept: dict[str, Tensor] = {}
         for first in range(0, len(records), _QUESTIONS_AT_ONCE):
             batch = records[first : first + _QUESTIONS_AT_ONCE]
-            found += [signals(r, late) for r, late in zip(batch, self._late_interaction(batch, texts), strict=True)]
+            found += [
+                signals(r, late) for r, late in zip(batch, self._late_interaction(batch, texts, kept), strict=True)
+            ]
             if on_scored:
                 on_scored(len(found), len(records))
         return found
 
-    def _late_interaction(self, records: Sequence[Record], texts: Mapping[str, str]) -> Iterator[list[float]]:
+    def _late_interaction(
+        self, records: Sequence[Record], texts: Mapping[str, str], kept: dict[str, Tensor]
+    ) -> Iterator[list[float]]:
+        """Mean MaxSim of each record's candidates. `kept` has token vectors from before, and takes more while there is
+        room: questions find many passages in common.
+        """
         import torch
         from sentence_transformers.util import maxsim_pairwise
 
-        ids = sorted({c["passage"] for record in records for c in record["candidates"]})
+        ids = sorted({c["passage"] for record in records for c in record["candidates"]} - kept.keys())
         options: dict[str, Any] = {"batch_size": _BATCH_SIZE, "show_progress_bar": False}
         device = self.model.device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=uses_bf16(device)):
             queries = self.model.encode_query([record["question"] for record in records], **options)
-            vectors = dict(zip(ids, self.model.encode_document([texts[i] for i in ids], **options), strict=True))
+            encoded = self.model.encode_document([texts[i] for i in ids], **options) if ids else []
+        vectors = kept | {i: vector.half() for i, vector in zip(ids, encoded, strict=True)}
+        if sum(len(vector) for vector in vectors.values()) <= _TOKENS_KEPT:
+            kept.update(vectors)
         for record, query in zip(records, queries, strict=True):
             passages = [vectors[candidate["passage"]].float() for candidate in record["candidates"]]
             repeated = [query.float()] * len(passages)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from distill.agreement import Calibration
+
+RankerTrain = Literal["head", "full"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankerSettings:
     """How stage 1 trains. `loss` is a name in `distill.listwise.LOSSES`; `batch_size` counts questions.
+
+    `train` is "head" (the weights of the model's, the dense and the lexical score) or "full" (the model's own too).
 
     The default loss is the paper's. On 250 simulated orders of ObliQA (known positives first, the rest as fused), with
     a linear map of the token vectors trained for 3 epochs and judged on 171 other training questions with a relevant
@@ -17,6 +22,7 @@ class RankerSettings:
     """
 
     loss: str = "listmle"
+    train: RankerTrain = "head"
     n_epochs: int = 2
     learning_rate: float = 2e-5
     batch_size: int = 4

@@ -74,11 +74,12 @@ def train_ranker(
     if n_held_out:
         ranker.head = _fitted(ranker, train)
         fitted = trained = held_out.agreement_of(ranker)
-        try:
-            notes = _fine_tune(ranker, train, held_out, checkpoints, settings, on_progress)
-            trained = held_out.agreement_of(ranker)
-        except DivergedError as error:
-            notes = (f"{error} The ranker stays as it began.",)
+        if settings.train == "full":
+            try:
+                notes = _fine_tune(ranker, train, held_out, checkpoints, settings, on_progress)
+                trained = held_out.agreement_of(ranker)
+            except DivergedError as error:
+                notes = (f"{error} The ranker stays as it began.",)
     else:
         notes = ("Fewer than two orders say anything, so the ranker stays as it began.",)
     kept = max(("untrained", untrained), ("fitted", fitted), ("trained", trained), key=lambda found: found[1])[0]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from langchain_core.language_models import BaseChatModel
-
+from distill.asking import Asker
+from distill.question_prompts import Style
+from distill.ranker_report import RankerTrain
+from distill.retriever import Train
+from distill.targets import Method
 from indexes.chroma import PassageIndex, update_index
 from indexes.corpus import Corpus
 from indexes.encoders import load_encoder
@@ -20,10 +23,11 @@ from indexes.lexical import LexicalIndex, search_fused
 from indexes.paths import DataPaths
 from indexes.types import Candidate
 
-Stage = Literal["questions", "candidates", "rankings", "ranker", "scores", "retriever", "index", "verdict"]
+Stage = Literal["questions", "candidates", "teacher", "rankings", "ranker", "scores", "retriever", "index", "verdict"]
 STAGES: tuple[Stage, ...] = (
     "questions",
     "candidates",
+    "teacher",
     "rankings",
     "ranker",
     "scores",
@@ -32,21 +36,54 @@ STAGES: tuple[Stage, ...] = (
     "verdict",
 )
 
+Retrieval = Literal["fused", "dense", "lexical"]
+Control = Literal["ranker", "fused"]
+WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
+_WRITING_TEMPERATURE = 0.7
+FROM_FILE = "file"  # and in one whose orders come from a file
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What a run is: it goes on only with the same settings."""
+    """What a run is: it goes on only with the same settings.
+
+    `teacher` is the LLM's name, `WITHOUT_LLM` (`control` then says whose order teaches), or `FROM_FILE` where
+    `rankings` names a file of orders that were made elsewhere.
+    """
 
     name: str
     corpus: str
     base: str
     questions: str = ""
+    log: str = ""
     n_written: int = 0
-    n_candidates: int = 10
-    n_scored: int = 20
+    like: str = ""
+    styles: tuple[Style, ...] = ()
+    pair_share: float = 0.25
+    topic_share: float = 2 / 3
     limit: int = 0
-    seed: int = 13
+    retrieval: Retrieval = "fused"
+    n_candidates: int = 10
+    n_scored: int = 50
     teacher: str = ""
+    control: Control = "ranker"
+    rankings: str = ""
+    mode: str = "listwise"
+    insist: bool = False
+    positives: Literal["none", "first"] = "none"
+    ranker: str = "late-interaction"
+    ranker_base: str = ""
+    ranker_loss: str = "listmle"
+    ranker_train: RankerTrain = "head"
+    method: Method = "intermediate"
+    train: Train = "full"
+    seed: int = 13
+
+    @property
+    def origin(self) -> str:
+        """Where the questions came from, for people."""
+        written = f"written by {self.teacher}"
+        return ("given in a file" if self.questions else written) + (" and asked by live users" if self.log else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +97,7 @@ class Event:
 
 
 Report = Callable[[Event], None]
+Connect = Callable[[float], Asker]  # temperature → the LLM; all that one command connects share a meter
 
 
 class Distillation:
@@ -69,24 +107,30 @@ class Distillation:
         self,
         paths: DataPaths,
         config: RunConfig,
-        connect: Callable[[], BaseChatModel],
+        connect: Connect,
         report: Report,
-        concurrency: int,
+        report_to: str = "none",
     ) -> None:
         self.paths = paths
         self.config = config
-        self.concurrency = concurrency
+        self.report_to = report_to
         self.folder = paths.run(config.name)
         self._connect = connect
         self._report = report
         self.corpus = Corpus.open(paths, config.corpus)
         self.encoder = load_encoder(config.base, paths)
         claim_folder(self)
+        self._spent_before = self.spent()
 
     @cached_property
-    def llm(self) -> BaseChatModel:
-        """The teacher, connected when it is first needed."""
-        return self._connect()
+    def asker(self) -> Asker:
+        """The LLM as the teacher, connected when it is first needed."""
+        return self._connect(0.0)
+
+    @cached_property
+    def writer(self) -> Asker:
+        """The LLM as the writer of questions, which are to differ."""
+        return self._connect(_WRITING_TEMPERATURE)
 
     @cached_property
     def index(self) -> PassageIndex:
@@ -105,6 +149,23 @@ class Distillation:
         """The full text of each passage by id."""
         return {passage.id: passage.full_text for passage in self.corpus.passages()}
 
+    def keep_spend(self) -> None:
+        """Adds what this process has spent on the LLM to what the run had spent before it."""
+        asker = self.__dict__.get("asker") or self.__dict__.get("writer")
+        if asker is None:
+            return
+        before, now = self._spent_before, asker.meter.summary()
+        total: dict[str, float | None] = {key: (before.get(key) or 0) + (value or 0) for key, value in now.items()}
+        if now["cost_usd"] is None or (before and before["cost_usd"] is None):
+            total["cost_usd"] = None
+        write_json(self.file("spend.json"), total)
+
+    def spent(self) -> dict[str, float | None]:
+        """What the run has spent on the LLM, {} if it has asked none."""
+        file = self.file("spend.json")
+        spent: dict[str, float | None] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return spent
+
     def say(self, stage: Stage, done: int = 0, total: int = 0, remark: str = "") -> None:
         """Reports where the run is."""
         self._report(Event(stage=stage, done=done, total=total, remark=remark))
@@ -112,6 +173,12 @@ class Distillation:
     def fused(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
         """Reciprocal rank fusion of the baseline and BM25."""
         return search_fused(self.index, self.lexical, questions, k)
+
+    @property
+    def teacher_refused(self) -> bool:
+        """Whether the teacher's assessment said that its orders are not to be trusted."""
+        file = self.file("teacher.json")
+        return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("trust") == "refuse"
 
     def file(self, name: str) -> Path:
         """A file of the run."""
@@ -135,11 +202,15 @@ def only_process(run: Distillation) -> Iterator[None]:
 def claim_folder(run: Distillation) -> None:
     """Notes the run's settings in its folder, or refuses to go on with others than it was begun with."""
     settings = asdict(run.config) | {"fingerprint": run.encoder.fingerprint, "content": run.corpus.content_hash()}
+    settings["styles"] = list(run.config.styles)  # as JSON gives them back
     file = run.file("config.json")
     if file.is_file():
         known = json.loads(file.read_text(encoding="utf-8"))
+        defaults = {field.name: field.default for field in fields(RunConfig)} | {"styles": []}
         changed = [
-            f"{key}: {known.get(key)!r} → {value!r}" for key, value in settings.items() if known.get(key) != value
+            f"{key}: {known.get(key, defaults.get(key))!r} → {value!r}"
+            for key, value in settings.items()
+            if known.get(key, defaults.get(key)) != value
         ]
         if changed:
             raise InputError(

@@ -97,7 +97,7 @@ def _kind_of_no_encoder(folder: Path) -> str:
 
 def _load_from_hub(name: str) -> SentenceTransformer:
     try:
-        return _open_quietly(name, local_files_only=not _hub_answers())
+        return _open_quietly(name, local_files_only=not hub_answers())
     except Exception as error:
         raise NotFoundError(
             f"There is no encoder '{name}': not under DATA_DIR/encoders, not as a folder, and the model hub does not "
@@ -113,7 +113,7 @@ def _open_quietly(name: str, *, local_files_only: bool = False) -> SentenceTrans
     return SentenceTransformer(name, local_files_only=local_files_only)
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """Whether the model hub can be reached at all; its own client would try for more than a minute."""
     import httpx
     from huggingface_hub import constants

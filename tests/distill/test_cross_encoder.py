@@ -108,7 +108,7 @@ def test_what_trains_is_the_loss_of_the_scores_that_are_used(ranker: CrossEncode
 
 def test_training_moves_it_towards_the_teacher(ranker: CrossEncoderRanker, tmp_path: Path) -> None:
     lists = records(18)
-    settings = RankerSettings(loss="ranknet", learning_rate=1e-3, n_epochs=2, batch_size=6, seed=1)
+    settings = RankerSettings(train="full", loss="ranknet", learning_rate=1e-3, n_epochs=2, batch_size=6, seed=1)
     report = train_ranker(ranker, lists, rankings(lists), TEXTS, tmp_path, settings, lambda done, total: None)
     assert report.kind == "cross-encoder"
     assert report.loss == "ranknet"

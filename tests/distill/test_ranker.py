@@ -75,7 +75,9 @@ def train(
     ranker: Ranker, of: Sequence[Record], teacher: Mapping[str, Record], folder: Path, **settings: Any
 ) -> RankerReport:
     chosen = {"learning_rate": 1e-3, "n_epochs": 2, "batch_size": 6, "seed": 1} | settings
-    return train_ranker(ranker, of, teacher, TEXTS, folder, RankerSettings(**chosen), lambda done, total: None)
+    return train_ranker(
+        ranker, of, teacher, TEXTS, folder, RankerSettings(train="full", **chosen), lambda done, total: None
+    )
 
 
 def test_late_interaction_ranks_well_before_any_training(base: SentenceTransformer) -> None:
@@ -201,7 +203,7 @@ def test_a_killed_training_ends_with_the_same_ranker(shallow: SentenceTransforme
             raise KilledError
 
     lists = records(copies=3)
-    settings = RankerSettings(learning_rate=1e-3, n_epochs=2, batch_size=6, seed=1)
+    settings = RankerSettings(train="full", learning_rate=1e-3, n_epochs=2, batch_size=6, seed=1)
     through = LateInteractionRanker.from_encoder(shallow)
     expected = train(through, lists, rankings(lists), tmp_path / "through")
     with pytest.raises(KilledError):
@@ -257,7 +259,7 @@ def test_of_several_rankers_the_one_that_agrees_best_is_taken(shallow: SentenceT
 
     lists = records(copies=2)
     teacher = {r["id"]: {"ranking": ["cats", "dogs"], "shown": ["cats", "dogs"]} for r in lists}
-    settings = RankerSettings(learning_rate=0.0, n_epochs=1, batch_size=8, seed=1)
+    settings = RankerSettings(train="full", learning_rate=0.0, n_epochs=1, batch_size=8, seed=1)
     good = LateInteractionRanker.from_encoder(shallow)
     rankers = [Backwards(good.model, Head()), good]
     best, report = train_best_ranker(rankers, lists, teacher, TEXTS, tmp_path, settings, lambda done, total: None)

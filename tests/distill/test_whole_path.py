@@ -103,7 +103,7 @@ def test_the_metrics_name_both_retrievers_on_held_out_questions(taught: Taught) 
     retrievers = taught.metrics["retrievers"]
     assert {"all-MiniLM-L6-v2", "taught", "lexical"} <= set(retrievers)
     assert set(retrievers["taught"]) == set(retrievers["all-MiniLM-L6-v2"]) >= {"hit_rate@1", "ndcg@10"}
-    assert taught.metrics["teacher"]["malformed"] == 0
+    assert taught.metrics["teacher"]["statuses"]["malformed"] == 0
     assert taught.metrics["config"]["seed"] == 13
 
 

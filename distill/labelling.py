@@ -1,0 +1,199 @@
+"""The stages up to the teacher's orders: questions, candidates, teacher, rankings.
+
+Each reads the file before it and leaves its own, unless that is there already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from distill.assessment import assess_teacher, choose_mode
+from distill.candidates import mine_candidates, with_sources
+from distill.jsonl import Record, read_records, write_records
+from distill.modes import AUTO_MODES
+from distill.question_writing import Surroundings, WritingConfig, write_questions
+from distill.questions import assign_splits, load_questions, read_like, read_log
+from distill.rankings import read_rankings
+from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, write_json
+from distill.sampling import order_by_coverage
+from distill.teacher import place_positives, rank_candidates
+from indexes.errors import InputError
+from indexes.queries import read_queries, write_queries
+from indexes.types import Candidate, Passage, Query
+
+_SOURCES = "sources.json"  # passage ids by question: what a written question was written from
+
+
+def make_questions(run: Distillation) -> None:
+    """Reads or writes the questions and splits them."""
+    file = run.file("questions.jsonl")
+    if file.is_file():
+        return
+    config = run.config
+    asked = read_log(Path(config.log)) if config.log else []
+    if config.questions:
+        queries = load_questions(Path(config.questions), seed=config.seed, asked=asked)
+    else:
+        queries = _written(run, asked)
+    write_queries(file, _limited(queries, config.limit))
+
+
+def _limited(queries: Sequence[Query], limit: int) -> list[Query]:
+    """At most `limit` training questions (0: all), and every held-out one."""
+    train = [query for query in queries if query.split == "train"]
+    return [*(train[:limit] if limit else train), *(query for query in queries if query.split != "train")]
+
+
+def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
+    config = run.config
+    like = read_like(Path(config.like), seed=config.seed) if config.like else []
+    written = write_questions(
+        order_by_coverage(list(run.corpus.passages()), run.index.vectors, seed=config.seed),
+        run.writer,
+        WritingConfig(
+            n_questions=config.n_written,
+            styles=config.styles,
+            like=tuple(like),
+            pair_share=config.pair_share,
+            topic_share=config.topic_share,
+        ),
+        run.file("written.jsonl"),
+        _surroundings(run),
+        seed=config.seed,
+        on_progress=lambda done, total: run.say("questions", done, total),
+    )
+    write_json(run.file(_SOURCES), written.about)
+    return assign_splits(written.queries, seed=config.seed, about=written.about, asked=asked)
+
+
+def _surroundings(run: Distillation) -> Surroundings:
+    depth = WritingConfig(n_questions=1).round_trip_depth
+
+    def neighbours(passage: Passage, n: int) -> list[Passage]:
+        found: list[Candidate] = run.index.search_vectors(run.index.vectors([passage.id]), n + 1)[0]
+        return [candidate.passage for candidate in found if candidate.passage.id != passage.id][:n]
+
+    return Surroundings(
+        find=lambda questions: run.fused(questions, depth),
+        neighbours=neighbours,
+        embed=run.encoder.encode_queries,
+    )
+
+
+def make_candidates(run: Distillation) -> None:
+    """Retrieves for each training question."""
+    file = run.file("candidates.jsonl")
+    if file.is_file():
+        return
+    config = run.config
+    queries = read_queries(run.file("questions.jsonl"), "train")
+    run.say("candidates", 0, len(queries))
+    depth = max(config.n_scored, config.n_candidates)
+    mined = mine_candidates(queries, run.index, run.lexical, depth, retrieval=config.retrieval)
+    sources = _sources(run)
+    records = [with_sources(r, sources, config.n_candidates) for r in mined if len(r["candidates"]) > 1]
+    if not records:
+        raise InputError(
+            "To put candidates in order takes at least two of them, but no question has found two passages. "
+            f"Add more documents to corpus '{run.corpus.name}'."
+        )
+    write_records(file, records)
+    run.say("candidates", len(queries), len(queries))
+
+
+def _sources(run: Distillation) -> Mapping[str, Sequence[str]]:
+    file = run.file(_SOURCES)
+    sources: Mapping[str, Sequence[str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return sources
+
+
+def assess(run: Distillation) -> None:
+    """Asks the LLM about a few questions twice before the rest, to know whether its orders are worth their cost."""
+    file = run.file("teacher.json")
+    if file.is_file():
+        return
+    name = run.config.teacher
+    if name in (WITHOUT_LLM, FROM_FILE):
+        write_json(file, {"name": run.config.rankings or f"none ({run.config.control})"})
+        return
+    records = _shown(run)
+    modes = AUTO_MODES if run.config.mode == "auto" else (run.config.mode,)
+    assessments = []
+    for mode in modes:
+        assessments.append(
+            assess_teacher(
+                records,
+                run.texts,
+                run.asker,
+                mode,
+                seed=run.config.seed,
+                on_progress=lambda done, total: run.say("teacher", done, total),
+            )
+        )
+        if assessments[-1].trust == "use":
+            break  # the modes stand in the order of their cost
+    chosen = choose_mode(assessments)
+    trust = "use" if run.config.insist and chosen.trust == "refuse" else chosen.trust
+    write_json(
+        file,
+        {
+            "name": name,
+            "mode": chosen.mode,
+            "trust": trust,
+            "weight": 1.0 if trust == "use" else chosen.weight,
+            "assessments": [asdict(each) for each in assessments],
+        },
+    )
+    run.say("teacher", remark=chosen.sentence)
+
+
+def _shown(run: Distillation) -> list[Record]:
+    """The candidate records with as many candidates as the teacher is shown."""
+    n = run.config.n_candidates
+    return [r | {"candidates": r["candidates"][:n]} for r in read_records(run.file("candidates.jsonl"))]
+
+
+def make_rankings(run: Distillation) -> None:
+    """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked."""
+    file = run.file("rankings.jsonl")
+    teacher = json.loads(run.file("teacher.json").read_text(encoding="utf-8"))
+    if run.config.teacher == WITHOUT_LLM or run.teacher_refused:
+        return
+    records = _shown(run)
+    if run.config.teacher == FROM_FILE:
+        if not file.is_file():
+            given = read_rankings(Path(run.config.rankings), records)
+            for note in given.notes:
+                run.say("rankings", remark=note)
+            write_records(file, given.records)
+    elif {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
+        rank_candidates(
+            records,
+            run.texts,
+            run.asker,
+            file,
+            mode=teacher["mode"],
+            seed=run.config.seed,
+            weight=teacher["weight"],
+            on_progress=lambda done, total: run.say("rankings", done, total),
+        )
+
+
+def orders(run: Distillation) -> dict[str, Record]:
+    """The rankings that hold an order, by question id, with the known positives first if the run says so."""
+    found = read_records(run.file("rankings.jsonl"))
+    if run.config.positives == "none":
+        return {record["id"]: record for record in found if len(record["ranking"]) > 1}
+    documents = {
+        c["passage"]: c["document"] for r in read_records(run.file("candidates.jsonl")) for c in r["candidates"]
+    }
+    positives = {query.id: set(query.positives) for query in read_queries(run.file("questions.jsonl"))}
+    placed = [
+        place_positives(each, {p for p in each["shown"] if documents[p] in positives[each["id"]]}, "first")
+        for each in found
+    ]
+    # A known positive alone is an order too: it comes before all others that were shown.
+    return {record["id"]: record for record in placed if record["ranking"]}

@@ -1,0 +1,107 @@
+"""The last stage: every retriever on held-out questions, and what follows from it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distill.jsonl import read_records
+from distill.promotion import promote
+from distill.ranker import load_ranker
+from distill.report import report_markdown
+from distill.rerank import Reranker
+from distill.run import Distillation, write_json
+from distill.teacher import status_shares
+from distill.verdict import decide
+from indexes.chroma import PassageIndex
+from indexes.encoders import load_encoder
+from indexes.judging import Judgement, Search, judge
+from indexes.lexical import search_fused
+from indexes.queries import read_queries
+from indexes.types import Query
+
+_NOTHING_JUDGED = Judgement(n_queries=0, metrics={}, by_query={}, comparisons=())
+_VERSIONED = ("sentence-transformers", "transformers", "torch", "chromadb", "xllamacpp")
+
+
+def make_verdict(run: Distillation) -> None:
+    """Judges every retriever, decides whether the new one is promoted, and leaves the figures and the report."""
+    file = run.file("metrics.json")
+    if file.is_file():
+        return
+    held_out = _held_out(run)
+    judgement = _judge(run, held_out) if held_out else None
+    teacher = read_json(run.file("teacher.json"))
+    verdict = decide(
+        judgement or _NOTHING_JUDGED,
+        baseline=run.config.base,
+        distilled=run.config.name,
+        fused_baseline=f"fused({run.config.base})",
+        fused_distilled=f"fused({run.config.name})",
+        origin=run.config.origin,
+        trust=teacher.get("trust", ""),
+    )
+    if verdict.promoted:
+        promote(run.paths, run.corpus.name, run.config.name, run.config.name)
+    rankings = read_records(run.file("rankings.jsonl"))
+    metrics = {
+        "config": read_json(run.file("config.json")),
+        "versions": {package: version(package) for package in _VERSIONED},
+        "commit": _commit(),
+        "questions": len(held_out),
+        "held_out": run.config.origin,
+        "retrievers": judgement.metrics if judgement else {},
+        "comparisons": list(judgement.comparisons) if judgement else [],
+        "verdict": asdict(verdict),
+        "teacher": teacher | ({"statuses": status_shares(rankings)} if rankings else {}),
+        "spend": run.spent(),
+        "ranker": read_json(run.file("ranker") / "report.json"),
+        "retriever": read_json(run.file("retriever.json")),
+    }
+    run.file("report.md").write_text(report_markdown(metrics), encoding="utf-8")
+    write_json(file, metrics)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What `file` holds, {} if it is not there."""
+    if not file.is_file():
+        return {}
+    value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return value
+
+
+def _commit() -> str:
+    """The commit of the code that runs, "" where it is not a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _held_out(run: Distillation) -> list[Query]:
+    queries = read_queries(run.file("questions.jsonl"))
+    return [query for query in queries if query.split != "train" and query.grades]
+
+
+def _judge(run: Distillation, queries: Sequence[Query]) -> Judgement:
+    run.say("verdict", 0, len(queries))
+    distilled = PassageIndex.open(run.paths, run.corpus.name, load_encoder(run.config.name, run.paths))
+    ranker = load_ranker(run.file("ranker"))
+    searches: dict[str, Search] = {
+        run.config.base: run.index.search_many,
+        run.config.name: distilled.search_many,
+        "lexical": run.lexical.search_many,
+        f"fused({run.config.base})": run.fused,
+        f"fused({run.config.name})": partial(search_fused, distilled, run.lexical),
+        "ranker over fused": Reranker(run.fused, ranker, run.index, run.lexical).search_many,
+    }
+    judgement = judge(queries, searches)
+    run.say("verdict", len(queries), len(queries))
+    return judgement

@@ -1,0 +1,170 @@
+"""The stages that train: ranker, scores, retriever, index. Each reads the file before it and leaves its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+from distill.jsonl import Record, read_records, write_records
+from distill.labelling import orders
+from distill.ranker import LateInteractionRanker, Ranker, load_ranker
+from distill.retriever import DEFAULTS, RetrieverConfig, Training
+from distill.run import WITHOUT_LLM, Distillation, write_json
+from distill.targets import SHARPNESS, contrastive, direct, intermediate, pseudo_label, utility
+from indexes.chroma import update_index
+from indexes.encoders import SentenceTransformerEncoder, find_encoder, hub_answers, load_encoder
+from indexes.errors import InputError, UserError
+
+BLEND = 1.0  # how much an order of full weight counts beside the ranker's scores; our choice, see RESULTS.md
+
+
+def make_ranker(run: Distillation) -> None:
+    """Trains stage 1; without orders, or for a method that takes none, the ranker stays as it begins."""
+    folder = run.file("ranker")
+    if folder.is_dir():
+        return
+    found = orders(run)
+    if not found and run.config.teacher != WITHOUT_LLM and not run.teacher_refused:
+        raise UserError(
+            f"None of the replies of the LLM held an order (see {run.file('rankings.jsonl')}). "
+            "Use a stronger LLM: set LLM_MODEL."
+        )
+    if found and run.config.method == "intermediate":
+        ranker, report = _trained(run, found)
+    else:
+        ranker, report = LateInteractionRanker.from_encoder(base_model(run).model), {}
+    partial = run.file("ranker.partial")
+    ranker.save(partial)
+    write_json(partial / "report.json", {"kind": ranker.kind, "kept": "untrained"} | report)
+    partial.rename(folder)
+
+
+def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, dict[str, object]]:
+    from distill.ranker_kinds import begin_rankers
+    from distill.ranker_report import RankerSettings
+    from distill.ranker_training import train_best_ranker
+
+    config = run.config
+    rankers, notes = begin_rankers(
+        config.ranker,
+        base_model(run).model,
+        run.paths,
+        cross_encoder=config.ranker_base,
+        seed=config.seed,
+        local_files_only=config.ranker != "late-interaction" and not hub_answers(),
+    )
+    ranker, report = train_best_ranker(
+        rankers,
+        [record for record in read_records(run.file("candidates.jsonl")) if record["id"] in found],
+        found,
+        run.texts,
+        run.file("ranker-checkpoints"),
+        RankerSettings(loss=config.ranker_loss, train=config.ranker_train, seed=config.seed),
+        lambda done, total: run.say("ranker", done, total),
+    )
+    return ranker, asdict(report) | {"notes": [*notes, *report.notes]}
+
+
+def base_model(run: Distillation) -> SentenceTransformerEncoder:
+    """The base encoder, loaded anew: training changes it in place, and the baseline's index goes on with the other."""
+    encoder = load_encoder(run.config.base, run.paths)
+    if not isinstance(encoder, SentenceTransformerEncoder):
+        raise InputError(f"Only sentence-transformers encoders can be taught; '{run.config.base}' is none.")
+    return encoder
+
+
+def make_scores(run: Distillation) -> None:
+    """Scores all candidates: by the ranker, or without any model by their places where the fused order teaches."""
+    file = run.file("scores.jsonl")
+    if file.is_file():
+        return
+    candidates = read_records(run.file("candidates.jsonl"))
+    run.say("scores", 0, len(candidates))
+    if run.config.teacher == WITHOUT_LLM and run.config.control == "fused":
+        scores = [[SHARPNESS * utility(n) for n, _ in enumerate(r["candidates"], start=1)] for r in candidates]
+    else:
+        ranker = load_ranker(run.file("ranker"))
+        scores = ranker.score(candidates, run.texts, lambda done, total: run.say("scores", done, total))
+    rows = zip(candidates, scores, strict=True)
+    write_records(file, [_score_record(record, row) for record, row in rows])
+    run.say("scores", len(candidates), len(candidates))
+
+
+def _score_record(record: Record, scores: list[float]) -> Record:
+    return {
+        "id": record["id"],
+        "question": record["question"],
+        "passages": [candidate["passage"] for candidate in record["candidates"]],
+        "scores": [round(score, 5) for score in scores],
+    }
+
+
+def make_retriever(run: Distillation) -> None:
+    """Trains stage 2."""
+    from distill.publishing import Card, base_license, save_encoder
+    from distill.query_side import frozen_corpus
+    from distill.retriever import train_retriever
+
+    folder = run.paths.encoder(run.config.name)
+    if folder.is_dir():
+        return
+    config = retriever_config(run)
+    records = _targets(run, config)
+    corpus = None
+    if config.train == "query":
+        ids = run.corpus.passage_ids_by_length()
+        corpus = frozen_corpus(ids, run.index.vectors, records, n_most=config.n_corpus, seed=run.config.seed)
+    model, report = train_retriever(
+        base_model(run).model,
+        records,
+        run.texts,
+        Training(
+            config=config,
+            checkpoints=run.file("retriever-checkpoints"),
+            seed=run.config.seed,
+            on_progress=lambda done, total: run.say("retriever", done, total),
+            report_to=run.report_to,
+        ),
+        corpus,
+    )
+    card = Card(
+        name=run.config.name,
+        base=run.config.base,
+        corpus=run.corpus.name,
+        teacher=run.config.teacher,
+        questions=f"{len(records)}, {run.config.origin}",
+        license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
+        two_sided=config.train == "query",
+        settings=asdict(config) | {"method": run.config.method, "seed": run.config.seed},
+        figures={
+            "KL divergence on held-out lists": f"{report.divergence_before:.3f} → {report.divergence_after:.3f}",
+        },
+    )
+    write_json(run.file("retriever.json"), asdict(report) | {"train": config.train, "method": run.config.method})
+    save_encoder(model, folder, card)
+
+
+def retriever_config(run: Distillation) -> RetrieverConfig:
+    """How stage 2 of this run trains."""
+    config = DEFAULTS[run.config.train]
+    return replace(config, objective="margin-mse") if run.config.method == "pseudo-label" else config
+
+
+def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
+    """What stage 2 trains on, by the run's method."""
+    scores, found = read_records(run.file("scores.jsonl")), orders(run)
+    method = run.config.method
+    if method == "intermediate":
+        return intermediate(scores, found, blend=BLEND, temperature=config.teacher_temperature)
+    if method == "pseudo-label":
+        return pseudo_label(scores)
+    if not found:
+        raise InputError(f"The method '{method}' learns from the LLM's orders alone, but this run has none.")
+    candidates = read_records(run.file("candidates.jsonl"))
+    return direct(candidates, found) if method == "direct" else contrastive(candidates, found)
+
+
+def make_index(run: Distillation) -> None:
+    """Indexes the corpus by the new encoder; passages whose vectors stay are not embedded again."""
+    for done, total in update_index(run.paths, run.corpus, load_encoder(run.config.name, run.paths)):
+        run.say("index", done, total)
