@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.verdict import Verdict, decide, questions_needed
+from distill.advice import questions_needed
+from distill.verdict import Verdict, decide, differences
 from indexes.judging import Judgement
 
 Values = list[float]
@@ -25,7 +26,14 @@ def judgement(**ndcg: Values) -> Judgement:
     return Judgement(n_queries=len(flat), metrics={}, by_query=by_query, comparisons=())
 
 
-def verdict(found: Judgement, origin: str = "given in a file", trust: str = "") -> Verdict:
+def verdict(
+    found: Judgement,
+    origin: str = "given in a file",
+    trust: str = "",
+    reranked: str = "",
+    standing: str = "",
+    n_earlier: int = 0,
+) -> Verdict:
     return decide(
         found,
         baseline="base",
@@ -34,6 +42,9 @@ def verdict(found: Judgement, origin: str = "given in a file", trust: str = "") 
         fused_distilled="fused_new",
         origin=origin,
         trust=trust,
+        reranked=reranked,
+        standing=standing,
+        n_earlier=n_earlier,
     )
 
 
@@ -64,7 +75,7 @@ def test_a_gain_that_may_be_chance_keeps_the_baseline_and_says_how_many_question
 
 def test_so_many_questions_as_advised_show_the_same_difference() -> None:
     few = judgement(base=[0.5] * 40, new=around(0.52, 0.2, 40))
-    n = questions_needed(few, "base", "new")
+    n = questions_needed(differences(few, "base", "new"))
     assert verdict(judgement(base=[0.5] * n, new=around(0.52, 0.2, n))).promoted
 
 
@@ -103,6 +114,45 @@ def test_questions_that_the_llm_wrote_are_named_as_that() -> None:
     assert "real ones" in found.advice[-1]
 
 
+def test_a_small_gain_on_questions_that_the_llm_wrote_is_not_enough() -> None:
+    """They resemble those that trained: most of what is gained on them may be gone on those that people ask."""
+    found = judgement(base=[0.5] * 200, new=around(0.52, 0.1, 200))
+    assert verdict(found).promoted
+    kept = verdict(found, origin="written by qwen-1.5b")
+    assert not kept.promoted
+    assert "interval has to lie above +0.02" in kept.sentence
+    assert any("--like" in advice for advice in kept.advice)
+
+
+def test_the_best_of_several_runs_on_the_same_questions_has_to_be_surer() -> None:
+    found = judgement(base=[0.5] * 40, new=around(0.56, 0.15, 40))
+    assert verdict(found).promoted
+    kept = verdict(found, n_earlier=9)
+    assert not kept.promoted
+    assert "9 other runs" in kept.sentence and "p < 0.0050" in kept.sentence
+    assert verdict(judgement(base=[0.5] * 200, new=around(0.6, 0.1, 200)), n_earlier=40).promoted
+
+
+def test_a_better_retriever_that_is_promoted_already_is_not_displaced() -> None:
+    values = {"base": [0.5] * 60, "new": around(0.6, 0.1, 60)}
+    kept = verdict(judgement(**values, before=[0.62] * 60), standing="before")
+    assert not kept.promoted
+    assert "'before' stays promoted, as it finds as much or more (nDCG@10 0.620 against 0.600)" in kept.sentence
+    assert verdict(judgement(**values, before=[0.58] * 60), standing="before").promoted
+    assert verdict(judgement(**values), standing="new").promoted, "a resumed run does not outdo itself"
+
+
+def test_where_nothing_is_gained_what_is_promoted_stays() -> None:
+    found = judgement(base=[0.5] * 60, new=[0.4] * 60, before=[0.55] * 60)
+    assert "'before' stays promoted, as teaching has not made it better" in verdict(found, standing="before").sentence
+
+
+@pytest.mark.parametrize(("reranked", "is_near"), [(0.5, True), (0.45, True), (0.7, False)])
+def test_a_ranker_no_better_than_the_baseline_is_named_as_the_ceiling(reranked: float, is_near: bool) -> None:
+    found = judgement(base=[0.5] * 60, new=[0.49] * 60, ranker=around(reranked, 0.05, 60))
+    assert any("ceiling" in advice for advice in verdict(found, reranked="ranker").advice) == is_near
+
+
 def test_without_judged_questions_the_baseline_stays_and_the_advice_says_what_to_give() -> None:
     found = verdict(Judgement(n_queries=0, metrics={}, by_query={}, comparisons=()), trust="weigh")
     assert not found.promoted
@@ -111,10 +161,19 @@ def test_without_judged_questions_the_baseline_stays_and_the_advice_says_what_to
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 60), st.sampled_from(["", "use", "weigh", "refuse"]))
-def test_no_retriever_below_the_baseline_is_ever_promoted(seed: int, n: int, trust: str) -> None:
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 60),
+    st.sampled_from(["", "use", "weigh", "refuse"]),
+    st.sampled_from(["given in a file", "written by an LLM"]),
+    st.integers(0, 3),
+)
+def test_no_retriever_below_the_baseline_is_ever_promoted(
+    seed: int, n: int, trust: str, origin: str, n_earlier: int
+) -> None:
     rng = np.random.default_rng(seed)
-    values = {name: list(rng.uniform(size=n)) for name in ("base", "new", "fused_base", "fused_new")}
-    found = verdict(judgement(**values), trust=trust)
+    names = ("base", "new", "fused_base", "fused_new", "before", "ranker")
+    values = {name: list(rng.uniform(size=n)) for name in names}
+    found = verdict(judgement(**values), origin, trust, "ranker", "before", n_earlier)
     assert not (found.promoted and np.mean(values["new"]) <= np.mean(values["base"]))
     assert found.promoted or found.advice
