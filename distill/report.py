@@ -33,6 +33,7 @@ def report_markdown(metrics: Mapping[str, Any]) -> str:
 
 def print_report(metrics: Mapping[str, Any], console: Console) -> None:
     """Prints the report of a run, without its settings, which the run's folder holds."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -42,9 +43,9 @@ def print_report(metrics: Mapping[str, Any], console: Console) -> None:
         for sentence in section.sentences:
             console.print(Text(_fit(sentence)), soft_wrap=True)
         if section.grid:
-            table = Table()
+            table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for heading in section.grid.headings:
-                table.add_column(Text(_fit(heading)))
+                table.add_column(Text(_fit(heading)), overflow="fold")  # cut names may look the same
             for row in section.grid.rows:
                 table.add_row(*(Text(_fit(cell)) for cell in row))
             console.print(table)

@@ -15,6 +15,18 @@ _STATUSES = {
     "malformed": "not in the form asked for",
 }
 
+_METRICS = ("ndcg@10", "mrr@10", "hit_rate@1", "hit_rate@10", "hit_rate@20", "recall@10")  # all are in metrics.json
+_COLUMNS = (
+    "self τ: Kendall τ of two orders of one question, the passages shuffled between them; same best: both put the same "
+    "passage first; τ with retrieval: with the order they were found in; calls: for one question."
+)
+_AGREEMENTS = {
+    "agreement_fused": "of the order that retrieval gave",
+    "agreement_untrained": "untrained",
+    "agreement_fitted": "with its weights fitted",
+    "agreement_trained": "trained",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
@@ -54,7 +66,8 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
     if not retrievers:
         known = metrics.get("questions") == 0
         return Section(title=title, sentences=("No held-out question could be judged.",) if known else ())
-    names = list(dict.fromkeys(metric for values in retrievers.values() for metric in values))
+    measured = dict.fromkeys(metric for values in retrievers.values() for metric in values)
+    names = [metric for metric in _METRICS if metric in measured] or list(measured)
     rows = tuple((name, *(_number(values.get(metric)) for metric in names)) for name, values in retrievers.items())
     about = [f"{metrics['questions']:,} held-out questions" if "questions" in metrics else "", metrics.get("held_out")]
     sentence = ", ".join(_texts(about))
@@ -75,19 +88,32 @@ def _teacher(metrics: Mapping[str, Any]) -> Section:
             str(a.get("mode", "–")),
             _number(a.get("self_agreement")),
             _share(a.get("best_agreement")),
-            _most_shown(a.get("best_shown_at")),
+            _number(a.get("agreement_with_start")),
+            _share(a.get("malformed")),
+            _number(a.get("calls"), 1),
+            " ".join(f"{share:.0%}" for share in _shares(a.get("best_shown_at"))) or "–",
             str(a.get("trust") or "–"),
         )
         for a in assessments
     )
-    headings = ("mode", "self-agreement (Kendall τ)", "same best twice", "best shown at", "trust")
+    headings = (
+        "mode",
+        "self τ",
+        "same best",
+        "τ with retrieval",
+        "malformed",
+        "calls",
+        "best at place 1, 2, …",
+        "trust",
+    )
     return Section(
         title="Teacher",
         sentences=_texts(sentences),
         grid=Grid(headings=headings, rows=rows) if rows else None,
         remarks=_texts(
-            [a.get("sentence") or _place_sentence(a.get("best_shown_at")) for a in assessments]
-            or [_place_sentence(teacher.get("best_shown_at"))]
+            [_COLUMNS, *(a.get("sentence") or _place_sentence(a.get("best_shown_at")) for a in assessments)]
+            if assessments
+            else [_place_sentence(teacher.get("best_shown_at"))]
         ),
     )
 
@@ -111,12 +137,6 @@ def _place_sentence(shown: Any) -> str:
     )
 
 
-def _most_shown(shown: Any) -> str:
-    shares = _shares(shown)
-    place = max(range(len(shares)), key=shares.__getitem__, default=0)
-    return f"place {place + 1} of {len(shares)} in {shares[place]:.0%}" if shares else "–"
-
-
 def _shares(shown: Any) -> list[float]:
     """A histogram's counts or shares as shares; none of one that is empty."""
     total = sum(shown or ())
@@ -126,15 +146,18 @@ def _shares(shown: Any) -> list[float]:
 def _ranker(metrics: Mapping[str, Any]) -> Section:
     ranker = metrics.get("ranker") or {}
     sentences = []
-    if "agreement_trained" in ranker:
-        sentences.append(
-            f"Agreement with the teacher (Kendall τ{_of_orders(ranker.get('n_held_out'))}): "
-            f"{_number(ranker.get('agreement_untrained'))} untrained, {_number(ranker['agreement_trained'])} trained; "
-            f"the {ranker.get('kept', 'trained')} one was used."
-        )
     if ranker.get("kind"):
         loss = f", taught by the loss {ranker['loss']}" if ranker.get("loss") else ""
-        sentences.insert(0, f"The ranker is of the kind {ranker['kind']}{loss}.")
+        sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}.")
+    said = [f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if ranker.get(key) is not None]
+    if said:
+        sentences.append(
+            f"Agreement with the teacher (Kendall τ{_of_orders(ranker.get('n_held_out'))}): {', '.join(said)}; "
+            f"the {ranker.get('kept', 'trained')} one was used."
+        )
+    compared = [f"{kind} {_number(tau)}" for kind, tau in ranker.get("compared") or ()]
+    if len(compared) > 1:
+        sentences.append(f"The kinds that were compared, by that agreement: {', '.join(compared)}.")
     calibration = ranker.get("calibration") or {}
     if "error" in calibration:
         sentences.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,9 @@ def all_metrics(name: str = "mine") -> dict[str, Any]:
                     "self_agreement": 0.41,
                     "best_agreement": 0.5,
                     "best_shown_at": [1, 1, 18],
+                    "agreement_with_start": 0.12,
+                    "malformed": 0.1,
+                    "calls": 1.0,
                     "trust": "refuse",
                     "sentence": name,
                 }
@@ -60,9 +64,12 @@ def all_metrics(name: str = "mine") -> dict[str, Any]:
             "kind": "late-interaction",
             "loss": "listmle",
             "n_held_out": 60,
+            "agreement_fused": 0.35,
             "agreement_untrained": 0.3,
+            "agreement_fitted": 0.4,
             "agreement_trained": 0.45,
-            "kept": "trained",
+            "kept": "fitted",
+            "compared": [["late-interaction", 0.45], [name, 0.38]],
             "calibration": {"n_pairs": 9, "temperature": 1.5, "error": 0.08, "error_at_best": 0.02},
             "notes": [name],
         },
@@ -78,8 +85,8 @@ def all_metrics(name: str = "mine") -> dict[str, Any]:
     }
 
 
-def printed(metrics: dict[str, Any]) -> str:
-    console = Console(file=io.StringIO(), width=160, highlight=False, force_terminal=True, color_system="truecolor")
+def printed(metrics: dict[str, Any], width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, force_terminal=True, color_system="truecolor")
     with console.capture() as captured:
         print_report(metrics, console)
     return captured.get()
@@ -97,10 +104,12 @@ def test_the_report_says_each_part_in_its_own_words() -> None:
         "# Report of run mine",
         "mine is promoted.",
         "200 held-out questions, mine.",
-        "| fused(mine) | 0.500 | 0.710 |",
+        "| fused(mine) | 0.710 | 0.500 |",
         "90.0% as asked, 6.0% repaired, 3.0% partial, 1.0% without an order, 10.0% not in the form asked for.",
-        "| mine | 0.410 | 50% | place 3 of 3 in 90% | refuse |",
-        "(Kendall τ, 60 orders it never saw): 0.300 untrained, 0.450 trained; the trained one was used.",
+        "| mine | 0.410 | 50% | 0.120 | 10% | 1.0 | 5% 5% 90% | refuse |",
+        "(Kendall τ, 60 orders it never saw): 0.350 of the order that retrieval gave, 0.300 untrained, 0.400 with its "
+        "weights fitted, 0.450 trained; the fitted one was used.",
+        "by that agreement: late-interaction 0.450, mine 0.380.",
         "0.020 at the temperature 1.50",
         "0.900 before, 0.400 after at step 120.",
         "1,200 calls, 3 replies from the cache, 90 prompt tokens, 7 reply tokens, 0.25 USD.",
@@ -133,6 +142,21 @@ def test_a_run_from_before_anything_was_decided_is_reported_with_its_comparisons
     assert "- mine against base" in report_markdown({"verdict": ["mine against base"], "teacher": {"malformed": 0.0}})
 
 
+def test_what_the_ranker_was_not_measured_on_is_not_shown() -> None:
+    text = report_markdown({"ranker": {"agreement_untrained": 0.3, "agreement_trained": 0.45, "kept": "trained"}})
+    assert "(Kendall τ): 0.300 untrained, 0.450 trained; the trained one was used." in text
+    assert "retrieval gave" not in text and "compared" not in text and "–" not in text
+    assert "Agreement" not in report_markdown({"ranker": {"kind": "late-interaction", "kept": "untrained"}})
+
+
+def test_a_narrow_terminal_cuts_no_name_and_no_figure() -> None:
+    values = {f"{name}@{k}": 0.123 for name in ("hit_rate", "recall") for k in (1, 5, 10, 20)}
+    names = ("all-MiniLM-L6-v2", "fused(all-MiniLM-L6-v2)")
+    shown = printed({"retrievers": dict.fromkeys(names, values | {"mrr@10": 0.123, "ndcg@10": 0.123})}, width=70)
+    assert "…" not in shown
+    assert shown.count("0.123") == 12
+
+
 def test_an_unknown_price_is_not_shown_as_free() -> None:
     assert "price is not known" in report_markdown({"spend": {"calls": 2, "cost_usd": None}})
 
@@ -154,8 +178,8 @@ def test_no_text_at_all_changes_the_elements_of_the_report(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_acts_on_the_terminal(name: str) -> None:
     shown = printed(all_metrics(name))
-    plain = printed(all_metrics("plain"))
-    assert shown.count("\x1b") == plain.count("\x1b"), "only our own bold headings"
+    codes = re.compile("\x1b(?:\\[[0-9;]*m)?")
+    assert set(codes.findall(shown)) == {"\x1b[1m", "\x1b[0m"}, "only our own bold headings"
     assert "\x07" not in shown and "\u202e" not in shown
     if name.startswith("[bold red]"):
         assert name in shown
