@@ -21,6 +21,8 @@ from indexes.progress import ProgressBars
 
 if TYPE_CHECKING:
     from distill.asking import Asker
+    from distill.run import RunConfig
+    from distill.spending import Price
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
@@ -68,6 +70,7 @@ def run(
     base: Annotated[str, typer.Option(envvar="ENCODER", help="The encoder to teach.")] = DEFAULT_ENCODER,
     concurrency: Annotated[int, typer.Option(min=0, max=256, help="LLM requests at a time (0: 8, embedded: 1).")] = 0,
     budget: Annotated[str, typer.Option(help="Stop before this is passed: '2.50 usd' or '200000 tokens'.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print calls, tokens, cost and time.")] = False,
     report_to: Annotated[str, typer.Option(help="tensorboard or trackio, to follow the training.")] = "none",
     until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",
     seed: Annotated[int, typer.Option(help="Of sampling, shuffling and training.")] = 13,
@@ -119,6 +122,9 @@ def run(
         seed=seed,
     )
     paths = DataPaths(data_dir)
+    if dry_run:
+        _print_estimate(config, llm, paths)
+        return
     with ProgressBars(messages) as bars:
 
         def report(event: Event) -> None:
@@ -141,11 +147,9 @@ def run(
 def _connector(
     llm: LLMConfig, paths: DataPaths, bars: ProgressBars, concurrency: int, budget: str
 ) -> Callable[[float], Asker]:
-    from distill.spending import FREE, Meter, find_price, parse_budget
+    from distill.spending import Meter, parse_budget
 
-    limit = parse_budget(budget)
-    price = FREE if llm.is_embedded else find_price(_name_of(llm), paths.root / "prices.toml")
-    meter = Meter(budget=limit, price=price, max_reply_tokens=_MAX_REPLY_TOKENS)
+    meter = Meter(budget=parse_budget(budget), price=_price(llm, paths), max_reply_tokens=_MAX_REPLY_TOKENS)
 
     def connect(temperature: float) -> Asker:
         from distill.asking import Asker
@@ -158,6 +162,28 @@ def _connector(
         return Asker(model, concurrency=concurrency or (1 if llm.is_embedded else 8), cache=cache, meter=meter)
 
     return connect
+
+
+def _price(llm: LLMConfig, paths: DataPaths) -> Price | None:
+    from distill.llm import DEFAULT_OPENAI_MODEL
+    from distill.spending import FREE, find_price
+
+    model = llm.model or ("" if llm.base_url else DEFAULT_OPENAI_MODEL)
+    return FREE if llm.is_embedded else find_price(model, paths.root / "prices.toml")
+
+
+def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None:
+    from distill.estimating import estimate
+
+    found = estimate(paths, config, _price(llm, paths), is_embedded=llm.is_embedded)
+    cost = "at a price that is not known" if found.cost is None else f"for about {found.cost:.2f} US dollars"
+    time = "" if found.seconds is None else f", in about {found.seconds / 60:.0f} minutes on two cores"
+    console.print(
+        f"About {found.calls:,} calls of the LLM would read {found.prompt_tokens:,} tokens and write "
+        f"{found.reply_tokens:,}, {cost}{time}. Nothing was asked.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _resolved(file: Path | None) -> str:

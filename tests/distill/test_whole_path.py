@@ -132,6 +132,50 @@ def test_a_finished_run_is_not_run_again(taught: Taught) -> None:
     assert len(taught.endpoint.requests) == n_before
 
 
+def test_a_dry_run_says_what_it_would_ask_and_asks_nothing(taught: Taught) -> None:
+    n_before = len(taught.endpoint.requests)
+    command = ["run", "facts", "--write-questions", "30", "--name", "dry", "--dry-run"]
+    done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
+    assert done.returncode == 0, done.stderr
+    # 40 to write 30 questions, 24 of which train; 20 are asked about twice before.
+    assert "About 104 calls" in done.stdout
+    assert "price that is not known" in done.stdout
+    assert len(taught.endpoint.requests) == n_before
+    assert not taught.paths.run("dry").exists()
+
+
+def test_without_an_llm_the_passages_keep_their_vectors_and_the_ranker_teaches(taught: Taught) -> None:
+    questions = taught.paths.run("taught") / "questions.jsonl"
+    command = ["run", "facts", "--questions", questions, "--teacher", "none", "--train", "query", "--name", "free"]
+    done = run("distill", taught.paths.root, *command, "--json", base_url="http://127.0.0.1:9/v1")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    assert metrics["ranker"]["kept"] == "untrained"
+    assert metrics["verdict"]["promoted"] is False  # two questions prove nothing
+    assert "spend" not in metrics or not metrics["spend"]
+    free, base = (load_encoder(name, taught.paths) for name in ("free", "all-MiniLM-L6-v2"))
+    assert free.fingerprint == base.fingerprint
+    assert PassageIndex.open(taught.paths, "facts", free).n_passages == len(TOPICS)
+    assert (taught.paths.run("free") / "report.md").read_text(encoding="utf-8").startswith("# Report of run free")
+
+
+def test_orders_made_elsewhere_teach_in_place_of_an_llm(taught: Taught, tmp_path: Path) -> None:
+    folder = taught.paths.run("taught")
+    orders = tmp_path / "orders.jsonl"
+    given = [{"id": r["id"], "ranking": r["ranking"]} for r in read_records(folder / "rankings.jsonl")]
+    orders.write_text("".join(json.dumps(each) + "\n" for each in given), encoding="utf-8")
+    command = ["run", "facts", "--questions", folder / "questions.jsonl", "--rankings", orders, "--n-candidates", "4"]
+    command += ["--method", "direct", "--train", "query", "--name", "elsewhere", "--json"]
+    done = run("distill", taught.paths.root, *command, base_url="http://127.0.0.1:9/v1")
+    assert done.returncode == 0, done.stderr
+    by_id = {each["id"]: each["ranking"] for each in given}
+    taken = read_records(taught.paths.run("elsewhere") / "rankings.jsonl")
+    assert len(taken) == len(given)
+    assert all(r["ranking"] == [p for p in by_id[r["id"]] if p in r["shown"]] for r in taken)
+    assert all(len(r["ranking"]) >= 3 for r in taken)
+    assert json.loads(done.stdout)["retriever"]["method"] == "direct"
+
+
 def test_a_run_with_other_settings_is_refused_with_the_difference(taught: Taught) -> None:
     command = [*taught.command, "--seed", "99"]
     other = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)

@@ -1,0 +1,70 @@
+"""What a run would ask of the LLM, before it asks: for --dry-run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.assessment import N_QUESTIONS
+from distill.modes import AUTO_MODES, calls_per_question, parse_mode
+from distill.questions import assign_splits
+from distill.run import FROM_FILE, WITHOUT_LLM, RunConfig
+from distill.spending import Estimate, Price
+from indexes.corpus import Corpus
+from indexes.paths import DataPaths
+from indexes.queries import read_queries
+
+_CHARACTERS_A_TOKEN = 3.5
+_MOST_PASSAGE_TOKENS = 150  # more of a passage is not shown
+_FRAME_TOKENS = 150  # of a prompt beside its passages
+_EXAMPLES_TOKENS = 700  # eight real questions beside what they may be about
+_QUESTION_TOKENS = 45
+_TOKENS_A_PLACE = 5  # of an order, as in "[12] > "
+_KEPT = 0.75  # of written questions, as measured on one corpus with the embedded LLM
+_TRAINING_SHARE = 0.8
+# Of the embedded LLM on two cores with nothing beside it, tokens a second.
+_EMBEDDED_READS, _EMBEDDED_WRITES = 63.0, 28.0
+
+
+def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_embedded: bool) -> Estimate:
+    """Calls, tokens, money and time of a run with `config` that has done nothing yet; an order of magnitude.
+
+    The time is known for the embedded LLM alone. Replies that must be asked for again are not foreseen.
+    """
+    passage = _passage_tokens([p.text for p in Corpus.open(paths, config.corpus).passages()])
+    calls, read, written = 0.0, 0.0, 0.0
+    if config.n_written and not config.questions:
+        calls = config.n_written / _KEPT
+        read = calls * (_FRAME_TOKENS + passage + (_EXAMPLES_TOKENS if config.like else 0))
+        written = calls * _QUESTION_TOKENS
+    if config.teacher not in (WITHOUT_LLM, FROM_FILE):
+        n, n_questions = config.n_candidates, _n_training(config)
+        modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
+        asked = sum(2 * N_QUESTIONS * calls_per_question(parse_mode(mode), n) for mode in modes)
+        asked += n_questions * calls_per_question(parse_mode(modes[0]), n)
+        shown = n if parse_mode(modes[0]).name == "listwise" else min(n, 4)
+        calls += asked
+        read += asked * (_FRAME_TOKENS + shown * passage)
+        written += asked * shown * _TOKENS_A_PLACE
+    seconds = read / _EMBEDDED_READS + written / _EMBEDDED_WRITES if is_embedded else None
+    return Estimate(
+        calls=round(calls),
+        prompt_tokens=round(read),
+        reply_tokens=round(written),
+        cost=price.of(read, written) if price else None,
+        seconds=seconds,
+    )
+
+
+def _passage_tokens(texts: Sequence[str]) -> float:
+    mean = sum(len(text) for text in texts) / max(1, len(texts)) / _CHARACTERS_A_TOKEN
+    return min(mean, _MOST_PASSAGE_TOKENS)
+
+
+def _n_training(config: RunConfig) -> int:
+    if not config.questions:
+        n = round(config.n_written * _TRAINING_SHARE)
+    else:
+        queries = assign_splits(read_queries(Path(config.questions)), seed=config.seed)
+        n = sum(query.split == "train" for query in queries)
+    return min(n, config.limit) if config.limit else n
