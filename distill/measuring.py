@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.jsonl import read_records
-from distill.promotion import promote
+from distill.looks import earlier_runs
+from distill.promotion import promote, promoted
 from distill.ranker import load_ranker
 from distill.report import report_markdown
 from distill.rerank import Reranker
@@ -27,6 +28,7 @@ from indexes.queries import read_queries
 from indexes.types import Query
 
 _NOTHING_JUDGED = Judgement(n_queries=0, metrics={}, by_query={}, comparisons=())
+_RERANKED = "ranker over fused"
 _VERSIONED = ("sentence-transformers", "transformers", "torch", "chromadb", "xllamacpp")
 
 
@@ -36,7 +38,8 @@ def make_verdict(run: Distillation) -> None:
     if file.is_file():
         return
     held_out = _held_out(run)
-    judgement = _judge(run, held_out) if held_out else None
+    standing = promoted(run.paths, run.corpus.name) or ""
+    judgement = _judge(run, held_out, standing) if held_out else None
     teacher = read_json(run.file("teacher.json"))
     verdict = decide(
         judgement or _NOTHING_JUDGED,
@@ -46,6 +49,9 @@ def make_verdict(run: Distillation) -> None:
         fused_distilled=f"fused({run.config.name})",
         origin=run.config.origin,
         trust=teacher.get("trust", ""),
+        reranked=_RERANKED,
+        standing=standing,
+        n_earlier=len(earlier_runs(run.paths, run.corpus.name, run.config.name, held_out)),
     )
     if verdict.promoted:
         promote(run.paths, run.corpus.name, run.config.name, run.config.name)
@@ -90,7 +96,7 @@ def _held_out(run: Distillation) -> list[Query]:
     return [query for query in queries if query.split != "train" and query.grades]
 
 
-def _judge(run: Distillation, queries: Sequence[Query]) -> Judgement:
+def _judge(run: Distillation, queries: Sequence[Query], standing: str) -> Judgement:
     run.say("verdict", 0, len(queries))
     distilled = PassageIndex.open(run.paths, run.corpus.name, load_encoder(run.config.name, run.paths))
     ranker = load_ranker(run.file("ranker"))
@@ -100,8 +106,11 @@ def _judge(run: Distillation, queries: Sequence[Query]) -> Judgement:
         "lexical": run.lexical.search_many,
         f"fused({run.config.base})": run.fused,
         f"fused({run.config.name})": partial(search_fused, distilled, run.lexical),
-        "ranker over fused": Reranker(run.fused, ranker, run.index, run.lexical).search_many,
+        _RERANKED: Reranker(run.fused, ranker, run.index, run.lexical).search_many,
     }
+    if standing and standing not in searches:
+        encoder = load_encoder(standing, run.paths)
+        searches[standing] = PassageIndex.open(run.paths, run.corpus.name, encoder).search_many
     judgement = judge(queries, searches)
     run.say("verdict", len(queries), len(queries))
     return judgement
