@@ -13,15 +13,20 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 
 from distill.llm_errors import llm_errors
+from distill.postponing import PostponedError, Postponement
 from distill.reply_cache import ReplyCache, request_key
 from distill.spending import Meter
+from indexes.errors import BudgetSpentError
 
 T = TypeVar("T")
 Job = Callable[["Asker"], Awaitable[T]]
 
 
 class Asker:
-    """One LLM, asked `concurrency` times at once. What `cache` knows is not asked; `meter` counts and may refuse."""
+    """One LLM, asked `concurrency` times at once. What `cache` knows is not asked; `meter` counts and may refuse.
+
+    With `postponement` nothing is asked: requests that `cache` does not know go into its batch files.
+    """
 
     def __init__(
         self,
@@ -30,10 +35,12 @@ class Asker:
         concurrency: int = 1,
         cache: ReplyCache | None = None,
         meter: Meter | None = None,
+        postponement: Postponement | None = None,
     ) -> None:
         self.llm = llm
         self.concurrency = concurrency
         self.meter = meter or Meter()
+        self.postponement = postponement
         self._cache = cache
         self._free = asyncio.Semaphore(concurrency)
         # One loop for the asker's life: the HTTP client's open connections belong to the loop that made them.
@@ -46,6 +53,9 @@ class Asker:
         if self._cache and (known := self._cache.get(key)) is not None:
             self.meter.count_cached()
             return known
+        if self.postponement:
+            self.meter.set_aside(messages)
+            raise self.postponement.add(messages)
         async with self._free:
             with self.meter.request(messages) as spent, llm_errors():
                 message = await self.llm.ainvoke(list(messages))
@@ -77,14 +87,23 @@ def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]
     """(position, result) of each job as it completes; a job may ask several times, one after the other.
 
     As many jobs are open as requests may run at once, so the LLM is kept busy and jobs end early. The first failure
-    cancels the others and is raised after the results that came before it; so does closing the iterator.
+    cancels the others and is raised after the results that came before it; so does closing the iterator. A spent
+    budget cancels nothing: what was paid for is waited for. Jobs whose requests are postponed give no result, and
+    `BatchWaitsError` is raised in the end.
     """
     results: queue.SimpleQueue[tuple[int, T] | None] = queue.SimpleQueue()
     waiting = iter(enumerate(jobs))
+    refused: list[BudgetSpentError] = []
 
     async def worker() -> None:
         for position, job in waiting:
-            results.put((position, await job(asker)))
+            try:
+                results.put((position, await job(asker)))
+            except PostponedError:
+                continue
+            except BudgetSpentError as error:
+                refused.append(error)
+                return
 
     async def work() -> None:
         workers = [asyncio.create_task(worker()) for _ in range(min(asker.concurrency, len(jobs)))]
@@ -94,6 +113,10 @@ def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]
             for each in workers:
                 each.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+        if refused:
+            raise refused[0]
+        if asker.postponement:
+            asker.postponement.finish()
 
     end = asker.start(work(), lambda: results.put(None))
     try:

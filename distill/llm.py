@@ -40,7 +40,8 @@ DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"  # our choice: cheap, good at following a 
 ENDPOINT_TIMEOUT_S = 120.0
 EMBEDDED_TIMEOUT_S = 900.0  # the prompt of 12 passages takes a minute on two busy cores, and requests queue
 CONNECT_TIMEOUT_S = 10.0
-MAX_RETRIES = 2  # after the first try; the client waits with jitter and as Retry-After says
+MAX_RETRIES = 2  # after the first try; the client waits with jitter, or as Retry-After says up to two minutes
+PATIENT_RETRIES = 6  # for work that nobody waits for: half a minute in all, where no Retry-After says more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ def connect_llm(
     temperature: float = 0.0,
     max_tokens: int | None = None,
     timeout_s: float | None = None,
+    max_retries: int = MAX_RETRIES,
 ) -> BaseChatModel:
     """A chat model ready to `invoke`, `stream` and `abatch`.
 
@@ -77,7 +79,7 @@ def connect_llm(
         server = server or embedded_server(config.local_llm, paths.models)
         address = server.start(on_status)
         return _embedded_chat(address, temperature, max_tokens, timeout_s or EMBEDDED_TIMEOUT_S)
-    return _endpoint_chat(config, temperature, max_tokens, timeout_s or ENDPOINT_TIMEOUT_S)
+    return _endpoint_chat(config, temperature, max_tokens, timeout_s or ENDPOINT_TIMEOUT_S, max_retries)
 
 
 def check_llm(llm: BaseChatModel) -> None:
@@ -129,7 +131,9 @@ def _embedded_chat(
     )
 
 
-def _endpoint_chat(config: LLMConfig, temperature: float, max_tokens: int | None, timeout_s: float) -> BaseChatModel:
+def _endpoint_chat(
+    config: LLMConfig, temperature: float, max_tokens: int | None, timeout_s: float, max_retries: int
+) -> BaseChatModel:
     import openai
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr
@@ -144,7 +148,7 @@ def _endpoint_chat(config: LLMConfig, temperature: float, max_tokens: int | None
         max_completion_tokens=max_tokens,
         timeout=timeout,
         stream_chunk_timeout=timeout_s,
-        max_retries=MAX_RETRIES,
+        max_retries=max_retries,
     )
 
 

@@ -172,4 +172,9 @@ def _words(error: Exception) -> str:
     key = str(_headers(error).get("Authorization", "")).removeprefix("Bearer ").strip()
     if len(key) > 4:
         text = text.replace(key, "***")
-    return re.sub(r"\b(sk|key|Bearer)[-_ ][\w*.-]{6,}", "***", text)[:200].rstrip(".")
+    return without_keys(text)[:200].rstrip(".")
+
+
+def without_keys(text: str) -> str:
+    """`text` with *** in place of what looks like a key."""
+    return re.sub(r"\b(sk|key|Bearer)[-_ ][\w*.-]{6,}", "***", text)

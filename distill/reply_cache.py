@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from langchain_core.messages import BaseMessage
 from indexes.errors import StoreError
 
 _BUSY_TIMEOUT_S = 30.0
+_RETRIES = re.compile(r'"max_retries": \d+(, )?')  # how stubbornly is asked changes no reply
 _PRIMARY_CODE = 0xFF  # of SQLite's extended error codes
 
 
@@ -23,7 +25,7 @@ def request_key(llm: BaseChatModel, messages: Sequence[BaseMessage]) -> str:
 
     The LLM's own identity for LangChain's caches is taken; an embedded server's leaves its changing port out.
     """
-    identity = llm._get_llm_string()
+    identity = _RETRIES.sub("", llm._get_llm_string())
     said = [(message.type, message.content) for message in messages]
     text = json.dumps([identity, said], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -92,6 +94,8 @@ class ReplyCache:
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
+            # A power cut may take the last replies, never the file. Waiting for the disk would hold up the requests.
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
         except sqlite3.DatabaseError:
             connection.close()

@@ -146,6 +146,12 @@ class Meter:
         finally:
             self._reserve(-prompt, -self._max_reply_tokens)
 
+    def set_aside(self, messages: Sequence[BaseMessage]) -> None:
+        """Keeps so much of the budget for a request that is made elsewhere; `BudgetSpentError` if that is not left."""
+        prompt = estimate_tokens(messages)
+        self._check(prompt)
+        self._reserve(prompt, self._max_reply_tokens)
+
     def _count(self, prompt: int, reply: int) -> None:
         self.calls += 1
         self.prompt_tokens += prompt

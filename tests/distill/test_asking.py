@@ -1,13 +1,18 @@
 """Asking through the door of a real endpoint: concurrency, order of completion, failures, a budget."""
 
 import asyncio
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from scripted_endpoint import Message, ScriptedEndpoint
 
 from distill.asking import Asker, ask_all, work_through
@@ -106,3 +111,65 @@ def test_a_spent_budget_ends_the_asking_after_the_replies_that_it_paid(
         for position, _ in ask_all(asker(endpoint, tmp_path, meter=meter), [[HumanMessage("word")]] * 99):
             came.append(position)
     assert 0 < len(came) == len(endpoint.requests) == meter.calls
+
+
+def test_a_spent_budget_waits_for_what_it_has_paid(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    def reply(messages: list[Message]) -> str:
+        time.sleep(0.3 if messages[-1]["content"] == "slow" else 0)
+        return "done"
+
+    endpoint.reply = reply
+    meter = Meter(budget=Budget(amount=110, unit="tokens"), max_reply_tokens=40)
+    prompts = [[HumanMessage("slow")], *[[HumanMessage("quick")]] * 9]
+    came = []
+    with pytest.raises(BudgetSpentError):
+        for position, _ in ask_all(asker(endpoint, tmp_path, concurrency=2, meter=meter), prompts):
+            came.append(position)
+    assert 0 in came
+    assert len(came) == len(endpoint.requests) == meter.calls
+
+
+class Held(BaseChatModel):
+    """An LLM that replies to a request only when it is told to."""
+
+    came: queue.SimpleQueue[Callable[[], object]]
+
+    @property
+    def _llm_type(self) -> str:
+        return "held"
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        may_reply = asyncio.Event()
+        self.came.put(partial(asyncio.get_running_loop().call_soon_threadsafe, may_reply.set))
+        await may_reply.wait()
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("done"))])
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_a_reply_makes_room_for_the_next_request_at_once(turns: int) -> None:
+    """With several open, whichever ends first: an LLM that waits for the slowest of a group idles, and is paid for."""
+    came: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+    async def job(asker: Asker) -> None:
+        for _ in range(turns):
+            await asker.ask([HumanMessage("word")])
+
+    results: list[tuple[int, None]] = []
+    working = threading.Thread(
+        target=lambda: results.extend(work_through(Asker(Held(came=came), concurrency=3), [job] * 9)), daemon=True
+    )
+    working.start()
+    slow, *quick = [came.get(timeout=5) for _ in range(3)]
+    for _ in range(8 * turns - 2):
+        quick.pop(0)()
+        quick.append(came.get(timeout=5))
+        assert came.empty()
+    for reply in (slow, *quick):
+        reply()
+    for _ in range(turns - 1):
+        came.get(timeout=5)()
+    working.join(timeout=5)
+    assert sorted(position for position, _ in results) == list(range(9))

@@ -1,7 +1,8 @@
 """A batch asks what the run would ask, and what it brings is not asked again."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 from scripted_endpoint import ScriptedEndpoint
 
-from distill.asking import Asker, ask_all
+from distill.asking import Asker, ask_all, work_through
 from distill.batch_files import export_batch, import_batch
 from distill.llm import LLMConfig, connect_llm
+from distill.local_llm import LocalServer, ServerAddress
+from distill.postponing import BatchWaitsError, Postponement
 from distill.reply_cache import ReplyCache
-from indexes.errors import InputError
+from distill.spending import Budget, Meter
+from indexes.errors import BudgetSpentError, InputError
 from indexes.paths import DataPaths
 
 PROMPTS: list[list[BaseMessage]] = [[HumanMessage(f"word {n}")] for n in range(5)]
@@ -39,8 +43,9 @@ def requests(*files: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-def answered(request: dict[str, Any], reply: str | None, status: int = 200) -> str:
-    body = {"choices": [{"message": {"content": reply}}]} if reply else {"error": {"message": "no luck"}}
+def answered(request: dict[str, Any], reply: str | None, status: int = 200, why: str = "no luck") -> str:
+    usage = {"prompt_tokens": 10, "completion_tokens": 2}
+    body = {"choices": [{"message": {"content": reply}}], "usage": usage} if reply else {"error": {"message": why}}
     return json.dumps({"custom_id": request["custom_id"], "response": {"status_code": status, "body": body}}) + "\n"
 
 
@@ -66,7 +71,9 @@ def test_a_run_goes_on_from_the_batch_and_asks_only_for_what_failed(
     lines += [answered(written[4], None, 500), "no json\n", json.dumps({"custom_id": "another's", "response": {}})]
     output.write_text("".join(lines))
     replies = import_batch(output, cache)
-    assert replies.n_replies == 4
+    assert (replies.n_replies, replies.prompt_tokens, replies.reply_tokens) == (4, 40, 8)
+    assert "4 replies" in replies.sentence
+    assert "asked again: 3 (line 5: " in replies.sentence
     assert [why.split(":")[0] for why in replies.failed] == ["line 5", "line 6", "line 7"]
     assert "no luck" in replies.failed[0]
     got = dict(ask_all(asker(endpoint, cache), PROMPTS))
@@ -87,3 +94,96 @@ def test_too_much_for_one_file_is_split_and_nothing_is_lost(
 def test_a_file_that_is_not_there_is_a_sentence(cache: ReplyCache, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="batch service"):
         import_batch(tmp_path / "none.jsonl", cache)
+
+
+def test_what_came_of_a_batch_shows_no_key(endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path) -> None:
+    (request, *_) = requests(*export_batch(asker(endpoint, cache).llm, PROMPTS, cache, tmp_path / "batch.jsonl"))
+    errors = tmp_path / "errors.jsonl"
+    errors.write_text(answered(request, None, 401, "Incorrect API key provided: sk-secret-0123456789"))
+    replies = import_batch(errors, cache)
+    assert replies.n_replies == 0
+    assert "Incorrect API" in replies.sentence
+    assert "0123456789" not in replies.sentence
+
+
+@pytest.mark.parametrize("content", ["", "no json", '{"question": "what?"}', '{"custom_id": "x", "method": "POST"}'])
+def test_a_file_that_no_batch_service_wrote_is_refused(content: str, cache: ReplyCache, tmp_path: Path) -> None:
+    file = tmp_path / "something.jsonl"
+    file.write_text(content)
+    with pytest.raises(InputError, match="no line of it has a response"):
+        import_batch(file, cache)
+
+
+def test_files_of_an_earlier_export_give_way_but_no_answers_of_the_service(
+    endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path
+) -> None:
+    llm, file = asker(endpoint, cache).llm, tmp_path / "batch.jsonl"
+    one, two, three = export_batch(llm, PROMPTS[:3], cache, file, most_requests=1)
+    three.write_text(answered(requests(three)[0], "paid for"))
+    assert export_batch(llm, PROMPTS[:1], cache, file) == [one]
+    assert not two.exists()
+    assert "paid for" in three.read_text()
+
+
+def test_a_request_that_no_file_takes_is_refused(endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at most 100"):
+        export_batch(asker(endpoint, cache).llm, PROMPTS, cache, tmp_path / "batch.jsonl", most_bytes=100)
+
+
+class Running(LocalServer):
+    """An embedded server, as far as a client knows one."""
+
+    def __init__(self) -> None:
+        self._at = ServerAddress(base_url="http://127.0.0.1:9/v1", model="scripted", api_key="none")
+
+    def start(self, on_status: Callable[[str], None] = lambda text: None) -> ServerAddress:
+        return self._at
+
+
+def test_the_embedded_llm_takes_no_batches(cache: ReplyCache, tmp_path: Path) -> None:
+    llm = connect_llm(LLMConfig(), DataPaths(tmp_path), server=Running())
+    with pytest.raises(InputError, match="answered by a provider"):
+        Postponement(llm, tmp_path / "batch.jsonl", cache)
+
+
+async def ask_twice_about(word: str, asker: Asker) -> str:
+    first = await asker.ask([HumanMessage(word)])
+    return await asker.ask([HumanMessage(f"{first} again")])
+
+
+def test_a_run_is_postponed_turn_by_turn_and_goes_on_from_the_replies(
+    endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path
+) -> None:
+    """What asks again depending on a reply waits for the next batch; what needs nothing more gives its result."""
+    file, output = tmp_path / "run" / "batch.jsonl", tmp_path / "output.jsonl"
+    llm = asker(endpoint, cache).llm
+    jobs: list[Callable[[Asker], Any]] = [partial(ask_twice_about, "a"), partial(ask_twice_about, "b")]
+
+    def postponed() -> tuple[dict[int, str], list[str]]:
+        results = {}
+        with pytest.raises(BatchWaitsError, match=r"2 requests are in .*batch\.jsonl"):
+            for position, reply in work_through(
+                Asker(llm, cache=cache, postponement=Postponement(llm, file, cache)), jobs
+            ):
+                results[position] = reply
+        return results, [each["body"]["messages"][0]["content"] for each in requests(file)]
+
+    assert postponed() == ({}, ["a", "b"])
+    output.write_text("".join(answered(each, "x") for each in requests(file)))
+    import_batch(output, cache)
+    jobs.append(partial(ask_twice_about, "c"))
+    assert postponed() == ({}, ["x again", "c"])
+    output.write_text(answered(requests(file)[0], "y"))
+    import_batch(output, cache)
+    jobs.append(partial(ask_twice_about, "d"))
+    assert postponed() == ({0: "y", 1: "y"}, ["c", "d"])
+    assert endpoint.requests == []
+
+
+def test_a_batch_does_not_pass_the_budget_either(endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path) -> None:
+    llm, file = asker(endpoint, cache).llm, tmp_path / "batch.jsonl"
+    meter = Meter(budget=Budget(amount=50, unit="tokens"), max_reply_tokens=9)
+    postponing = Asker(llm, cache=cache, meter=meter, postponement=Postponement(llm, file, cache))
+    with pytest.raises(BudgetSpentError):
+        list(ask_all(postponing, PROMPTS))
+    assert not file.exists()

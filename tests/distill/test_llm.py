@@ -16,6 +16,7 @@ from distill.llm import (
     DEFAULT_OPENAI_MODEL,
     MAX_RETRIES,
     OPENAI_URL,
+    PATIENT_RETRIES,
     LLMConfig,
     as_user_error,
     check_llm,
@@ -170,6 +171,13 @@ def test_retries_are_bounded(endpoint: ScriptedEndpoint, llm: BaseChatModel) -> 
     endpoint.fail(503, retry_after_s=0.01)
     sentence_of(lambda: llm.invoke("hello"))
     assert len(endpoint.requests) == 1 + MAX_RETRIES
+
+
+def test_work_that_nobody_waits_for_is_more_patient(endpoint: ScriptedEndpoint, paths: DataPaths) -> None:
+    config = LLMConfig(base_url=endpoint.base_url, api_key=KEY, model="scripted")
+    endpoint.fail(429, retry_after_s=0.01, times=PATIENT_RETRIES)
+    assert connect_llm(config, paths, max_retries=PATIENT_RETRIES).invoke("hello").content == "You said: hello"
+    assert len(endpoint.requests) == 1 + PATIENT_RETRIES
 
 
 def test_a_stream_that_breaks_is_no_complete_answer(endpoint: ScriptedEndpoint, llm: BaseChatModel) -> None:

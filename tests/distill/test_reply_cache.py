@@ -69,6 +69,12 @@ def test_another_endpoint_temperature_role_or_turn_is_another_request(endpoint: 
     assert request_key(asker(endpoint, cache).llm, ALPHA) == keys[0]
 
 
+def test_how_stubbornly_is_asked_makes_no_other_request(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    config = LLMConfig(base_url=endpoint.base_url, model="scripted")
+    llms = [connect_llm(config, DataPaths(tmp_path), max_retries=n) for n in (2, 11)]
+    assert len({request_key(llm, ALPHA) for llm in llms}) == 1
+
+
 class Restarted(LocalServer):
     """An embedded server that came up at some port or other."""
 
