@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -20,6 +20,7 @@ from indexes.errors import BudgetSpentError, InputError
 _BYTES_A_TOKEN = 3.5  # of UTF-8: English has about 4, other scripts fewer characters but more bytes a character
 _TOKENS_A_MESSAGE = 8  # roles and separators
 _MILLION = 1_000_000
+_VERSION = re.compile(r"-(20\d\d.*|latest)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,26 +71,35 @@ def parse_budget(text: str) -> Budget | None:
 
 
 def find_price(model: str, own: Path) -> Price | None:
-    """The price of `model` in the file `own` if it is there, else in the packaged table; None if neither has it."""
-    packaged = resources.files("distill").joinpath("prices.toml").read_text(encoding="utf-8")
-    tables = [_read_prices(own)] if own.is_file() else []
-    for table in [*tables, tomllib.loads(packaged)]:
-        names = [name for name in table if model.rpartition("/")[2].startswith(name)]
-        if names:
-            entry = table[max(names, key=len)]
-            return Price(read=float(entry["read"]), written=float(entry["written"]))
-    return None
+    """The price of `model` in the file `own` if it is there, else in the packaged table; None if neither has it.
+
+    An entry of `own` is for all models whose names begin with it, the longest deciding; a packaged one for its model
+    and dated versions of it only, since kin with longer names (gpt-5-pro) can cost ten times as much.
+    """
+    name = model.rpartition("/")[2]
+    if own.is_file():
+        table = _read_prices(own)
+        fitting = [entry for entry in table if name.startswith(entry)]
+        if fitting:
+            return _price(table[max(fitting, key=len)])
+    packaged = tomllib.loads(resources.files("distill").joinpath("prices.toml").read_text(encoding="utf-8"))
+    entry = packaged.get(_VERSION.sub("", name))
+    return _price(entry) if entry else None
+
+
+def _price(entry: Mapping[str, float]) -> Price:
+    return Price(read=float(entry["read"]), written=float(entry["written"]))
 
 
 def _read_prices(file: Path) -> dict[str, dict[str, float]]:
     try:
         table: dict[str, dict[str, float]] = tomllib.loads(file.read_text(encoding="utf-8"))
         for entry in table.values():
-            float(entry["read"]), float(entry["written"])
+            _price(entry)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"'{file}' is no price table. Expected for each model [name], read = 0.15 and written = 0.60, in US "
-            "dollars for a million tokens."
+            f"'{file}' is no price table. Expected for each model [name], or [\"name\"] where it has a dot, then read = "
+            "0.15 and written = 0.60 in US dollars for a million tokens."
         ) from error
     return table
 

@@ -91,7 +91,7 @@ def test_a_budget_that_is_none_is_refused(text: str, said: str) -> None:
 
 def test_the_longest_name_decides_and_the_users_table_comes_first(tmp_path: Path) -> None:
     own = tmp_path / "prices.toml"
-    mini, whole = find_price("gpt-4o-mini-2024", own), find_price("openai/gpt-4o", own)
+    mini, whole = find_price("gpt-4o-mini-2024-07-18", own), find_price("openai/gpt-4o", own)
     assert mini and whole and mini.read < whole.read
     assert find_price("a-model-of-mine", own) is None
     own.write_text("[a-model]\nread = 1\nwritten = 3\n")
@@ -99,3 +99,14 @@ def test_the_longest_name_decides_and_the_users_table_comes_first(tmp_path: Path
     own.write_text("[a-model]\nread = 1\n")
     with pytest.raises(InputError, match="no price table"):
         find_price("a-model-of-mine", own)
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "gpt-5-2025-08-07", "openai/gpt-5", "claude-haiku-4-5-20251001"])
+def test_a_dated_version_of_a_known_model_has_its_price(model: str, tmp_path: Path) -> None:
+    assert find_price(model, tmp_path / "none") is not None
+
+
+@pytest.mark.parametrize("model", ["gpt-5-pro", "o3-pro", "gpt-4o-audio-preview", "gpt-5.9", "", "qwen-1.5b"])
+def test_kin_of_a_known_model_has_no_price_rather_than_a_wrong_one(model: str, tmp_path: Path) -> None:
+    """gpt-5-pro costs twelve times what gpt-5 does: a budget in money would be passed without a word."""
+    assert find_price(model, tmp_path / "none") is None
