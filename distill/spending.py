@@ -98,8 +98,8 @@ def _read_prices(file: Path) -> dict[str, dict[str, float]]:
             _price(entry)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"'{file}' is no price table. Expected for each model [name], or [\"name\"] where it has a dot, then read = "
-            "0.15 and written = 0.60 in US dollars for a million tokens."
+            f"'{file}' is no price table. Expected for each model [name], or [\"name\"] where it has a dot, then "
+            "read = 0.15 and written = 0.60 in US dollars for a million tokens."
         ) from error
     return table
 
