@@ -70,6 +70,9 @@ def run(
     base: Annotated[str, typer.Option(envvar="ENCODER", help="The encoder to teach.")] = DEFAULT_ENCODER,
     concurrency: Annotated[int, typer.Option(min=0, max=256, help="LLM requests at a time (0: 8, embedded: 1).")] = 0,
     budget: Annotated[str, typer.Option(help="Stop before this is passed: '2.50 usd' or '200000 tokens'.")] = "",
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Write requests to files for a provider's batch service; see import-batch.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print calls, tokens, cost and time.")] = False,
     report_to: Annotated[str, typer.Option(help="tensorboard or trackio, to follow the training.")] = "none",
     until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",
@@ -130,7 +133,8 @@ def run(
         def report(event: Event) -> None:
             bars.show(event.remark or event.stage, event.done, event.total)
 
-        connect = _connector(llm, paths, bars, concurrency, budget)
+        batch_file = paths.run(name) / "batch.jsonl" if batch else None
+        connect = _connector(llm, paths, bars, concurrency, budget, batch_file)
         metrics = run_distillation(
             paths, config, connect, report, until=_one_of("--until", until, STAGES), report_to=report_to
         )
@@ -145,7 +149,7 @@ def run(
 
 
 def _connector(
-    llm: LLMConfig, paths: DataPaths, bars: ProgressBars, concurrency: int, budget: str
+    llm: LLMConfig, paths: DataPaths, bars: ProgressBars, concurrency: int, budget: str, batch_file: Path | None
 ) -> Callable[[float], Asker]:
     from distill.spending import Meter, parse_budget
 
@@ -153,13 +157,23 @@ def _connector(
 
     def connect(temperature: float) -> Asker:
         from distill.asking import Asker
-        from distill.llm import check_llm, connect_llm
+        from distill.llm import PATIENT_RETRIES, check_llm, connect_llm
+        from distill.postponing import Postponement
         from distill.reply_cache import ReplyCache
 
-        model = connect_llm(llm, paths, on_status=bars.say, temperature=temperature, max_tokens=_MAX_REPLY_TOKENS)
+        model = connect_llm(
+            llm,
+            paths,
+            on_status=bars.say,
+            temperature=temperature,
+            max_tokens=_MAX_REPLY_TOKENS,
+            max_retries=PATIENT_RETRIES,
+        )
         check_llm(model)
         cache = ReplyCache(paths.llm_cache, bars.say)
-        return Asker(model, concurrency=concurrency or (1 if llm.is_embedded else 8), cache=cache, meter=meter)
+        n_at_once = concurrency or (1 if llm.is_embedded else 8)
+        later = Postponement(model, batch_file, cache) if batch_file else None
+        return Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later)
 
     return connect
 
@@ -206,6 +220,16 @@ def _losses() -> tuple[str, ...]:
     from distill.listwise import LOSSES
 
     return tuple(LOSSES)
+
+
+@app.command()
+def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
+    """Take the replies in FILE, a batch service's output, so that the run that asked for them goes on."""
+    from distill.batch_files import import_batch as take
+    from distill.reply_cache import ReplyCache
+
+    taken = take(file, ReplyCache(DataPaths(data_dir).llm_cache))
+    console.print(taken.sentence, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from distill.teacher import status_shares
 from distill.verdict import decide
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
+from indexes.errors import UserError
 from indexes.judging import Judgement, Search, judge
 from indexes.lexical import search_fused
 from indexes.queries import read_queries
@@ -38,7 +39,7 @@ def make_verdict(run: Distillation) -> None:
     if file.is_file():
         return
     held_out = _held_out(run)
-    standing = promoted(run.paths, run.corpus.name) or ""
+    standing = _standing(run)
     judgement = _judge(run, held_out, standing) if held_out else None
     teacher = read_json(run.file("teacher.json"))
     verdict = decide(
@@ -72,6 +73,18 @@ def make_verdict(run: Distillation) -> None:
     }
     run.file("report.md").write_text(report_markdown(metrics), encoding="utf-8")
     write_json(file, metrics)
+
+
+def _standing(run: Distillation) -> str:
+    """The encoder that is promoted already, "" for none, or for one that cannot be searched with any more."""
+    name = promoted(run.paths, run.corpus.name) or ""
+    if name:
+        try:
+            PassageIndex.open(run.paths, run.corpus.name, load_encoder(name, run.paths))
+        except UserError as error:
+            run.say("verdict", remark=f"'{name}' is promoted but cannot be judged: {error}")
+            return ""
+    return name
 
 
 def read_json(file: Path) -> dict[str, Any]:

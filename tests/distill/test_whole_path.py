@@ -144,6 +144,35 @@ def test_a_dry_run_says_what_it_would_ask_and_asks_nothing(taught: Taught) -> No
     assert not taught.paths.run("dry").exists()
 
 
+def answer_batch(taught: Taught, requests: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    """Does what a provider's batch service does with a file of requests, and has its output imported."""
+    with output.open("w", encoding="utf-8") as lines:
+        for line in requests.read_text(encoding="utf-8").splitlines():
+            request = json.loads(line)
+            message = {"role": "assistant", "content": scripted_llm(request["body"]["messages"])}
+            body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+            answer = {"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+            lines.write(json.dumps(answer) + "\n")
+    return run("distill", taught.paths.root, "import-batch", output)
+
+
+def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: Path) -> None:
+    folder = taught.paths.run("taught")
+    command = ["run", "facts", "--questions", folder / "questions.jsonl", "--n-candidates", "3", "--name", "batched"]
+    command += ["--batch", "--until", "teacher"]
+    for _ in range(2):  # each of ten training questions in one shuffle, and then in another
+        waiting = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
+        assert waiting.returncode == 1
+        assert "batch service" in " ".join(waiting.stderr.split())
+        taken = answer_batch(taught, taught.paths.run("batched") / "batch.jsonl", tmp_path / "output.jsonl")
+        assert taken.returncode == 0, taken.stderr
+        assert "10 replies" in taken.stdout
+    done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
+    assert done.returncode == 0, done.stderr
+    teacher = json.loads((taught.paths.run("batched") / "teacher.json").read_text(encoding="utf-8"))
+    assert teacher["assessments"][0]["n_questions"] == 10
+
+
 def test_without_an_llm_the_passages_keep_their_vectors_and_the_ranker_teaches(taught: Taught) -> None:
     questions = taught.paths.run("taught") / "questions.jsonl"
     command = ["run", "facts", "--questions", questions, "--teacher", "none", "--train", "query", "--name", "free"]
