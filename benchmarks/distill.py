@@ -9,7 +9,6 @@ questions; the noisy one errs like gpt-3.5-turbo's published orders in the set m
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -187,9 +186,9 @@ def _print(records: list[Record], name: str) -> None:
             f"{sum(bool(r['promoted']) for r in found)} of {len(found)}",
             f"{np.mean([sum(r['seconds'].values()) for r in found]) / 60:.1f}",
         )
-    console = Console()
+    console = Console(width=140)
     console.print(table)
-    console.print(*sorted({json.dumps(r["machine"]) for r in records}), sep="\n", highlight=False)
+    console.print(*sorted({str(r["machine"]) for r in records}), sep="\n", highlight=False)
 
 
 def _value(record: Record, retriever: str, metric: str) -> float:
