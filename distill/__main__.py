@@ -235,8 +235,8 @@ def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
 @app.command()
 def report(name: str, data_dir: DataDir = Path("data")) -> None:
     """Print the report of the finished run NAME again."""
-    from distill.measuring import read_json
     from distill.report import print_report
+    from distill.run import read_json
 
     file = DataPaths(data_dir).run(name) / "metrics.json"
     if not file.is_file():

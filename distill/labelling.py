@@ -5,8 +5,7 @@ Each reads the file before it and leaves its own, unless that is there already.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from distill.modes import AUTO_MODES
 from distill.question_writing import Surroundings, WritingConfig, write_questions
 from distill.questions import assign_splits, load_questions, read_like, read_log
 from distill.rankings import read_rankings
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, write_json
+from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, read_json, write_json
 from distill.sampling import order_by_coverage
 from distill.teacher import place_positives, rank_candidates
 from indexes.errors import InputError
@@ -50,18 +49,19 @@ def _limited(queries: Sequence[Query], limit: int) -> list[Query]:
 def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
     config = run.config
     like = read_like(Path(config.like), seed=config.seed) if config.like else []
+    writing = WritingConfig(
+        n_questions=config.n_written,
+        styles=config.styles,
+        like=tuple(like),
+        pair_share=config.pair_share,
+        topic_share=config.topic_share,
+    )
     written = write_questions(
         order_by_coverage(list(run.corpus.passages()), run.index.vectors, seed=config.seed),
         run.writer,
-        WritingConfig(
-            n_questions=config.n_written,
-            styles=config.styles,
-            like=tuple(like),
-            pair_share=config.pair_share,
-            topic_share=config.topic_share,
-        ),
+        writing,
         run.file("written.jsonl"),
-        _surroundings(run),
+        _surroundings(run, writing.round_trip_depth),
         seed=config.seed,
         on_progress=lambda done, total: run.say("questions", done, total),
     )
@@ -69,9 +69,7 @@ def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
     return assign_splits(written.queries, seed=config.seed, about=written.about, asked=asked)
 
 
-def _surroundings(run: Distillation) -> Surroundings:
-    depth = WritingConfig(n_questions=1).round_trip_depth
-
+def _surroundings(run: Distillation, depth: int) -> Surroundings:
     def neighbours(passage: Passage, n: int) -> list[Passage]:
         found: list[Candidate] = run.index.search_vectors(run.index.vectors([passage.id]), n + 1)[0]
         return [candidate.passage for candidate in found if candidate.passage.id != passage.id][:n]
@@ -93,7 +91,7 @@ def make_candidates(run: Distillation) -> None:
     run.say("candidates", 0, len(queries))
     depth = max(config.n_scored, config.n_candidates)
     mined = mine_candidates(queries, run.index, run.lexical, depth, retrieval=config.retrieval)
-    sources = _sources(run)
+    sources = read_json(run.file(_SOURCES))
     records = [with_sources(r, sources, config.n_candidates) for r in mined if len(r["candidates"]) > 1]
     if not records:
         raise InputError(
@@ -102,12 +100,6 @@ def make_candidates(run: Distillation) -> None:
         )
     write_records(file, records)
     run.say("candidates", len(queries), len(queries))
-
-
-def _sources(run: Distillation) -> Mapping[str, Sequence[str]]:
-    file = run.file(_SOURCES)
-    sources: Mapping[str, Sequence[str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return sources
 
 
 def assess(run: Distillation) -> None:
@@ -159,7 +151,7 @@ def _shown(run: Distillation) -> list[Record]:
 def make_rankings(run: Distillation) -> None:
     """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked."""
     file = run.file("rankings.jsonl")
-    teacher = json.loads(run.file("teacher.json").read_text(encoding="utf-8"))
+    teacher = read_json(run.file("teacher.json"))
     if run.config.teacher == WITHOUT_LLM or run.teacher_refused:
         return
     records = _shown(run)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from distill.jsonl import read_records
 from distill.looks import earlier_runs
@@ -17,7 +15,7 @@ from distill.promotion import promote, promoted
 from distill.ranker import load_ranker
 from distill.report import report_markdown
 from distill.rerank import Reranker
-from distill.run import Distillation, write_json
+from distill.run import Distillation, read_json, write_json
 from distill.teacher import status_shares
 from distill.verdict import decide
 from indexes.chroma import PassageIndex
@@ -85,14 +83,6 @@ def _standing(run: Distillation) -> str:
             run.say("verdict", remark=f"'{name}' is promoted but cannot be judged: {error}")
             return ""
     return name
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """What `file` holds, {} if it is not there."""
-    if not file.is_file():
-        return {}
-    value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return value
 
 
 def _commit() -> str:

@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 _TEXTS_AT_ONCE = 16
 
 
-class LateInteractionLoss(nn.Module):
-    """A listwise loss on weight · mean MaxSim + the fixed part."""
+class _RankerLoss(nn.Module):
+    """A ranker's model, how much its score counts in the logit, and the listwise loss on the logits."""
 
-    def __init__(self, model: MultiVectorEncoder, weight: float, loss: Loss) -> None:
+    def __init__(self, model: MultiVectorEncoder | CrossEncoder, weight: float, loss: Loss) -> None:
         super().__init__()
         self.model = model
         self._weight = weight
         self._loss = loss
+
+
+class LateInteractionLoss(_RankerLoss):
+    """A listwise loss on weight · mean MaxSim + the fixed part."""
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor) -> Tensor:
         """The loss of a batch: features of the question column, then of N candidate columns; labels (B, N, 3)."""
@@ -74,14 +78,8 @@ class LateInteractionLoss(nn.Module):
         return by_list, mask.bool()[back].reshape(n, -1, n_tokens).transpose(0, 1)
 
 
-class CrossEncoderLoss(nn.Module):
+class CrossEncoderLoss(_RankerLoss):
     """A listwise loss on weight · logit of question and passage + the fixed part."""
-
-    def __init__(self, model: CrossEncoder, weight: float, loss: Loss) -> None:
-        super().__init__()
-        self.model = model
-        self._weight = weight
-        self._loss = loss
 
     def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[Tensor]) -> Tensor:
         """The loss of a batch: B questions and their lists of passages as texts; B labels (N_i, 3)."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from distill.asking import Asker
 from distill.question_prompts import Style
@@ -39,8 +39,8 @@ STAGES: tuple[Stage, ...] = (
 Retrieval = Literal["fused", "dense", "lexical"]
 Control = Literal["ranker", "fused"]
 WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
-_WRITING_TEMPERATURE = 0.7
 FROM_FILE = "file"  # and in one whose orders come from a file
+_WRITING_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +162,7 @@ class Distillation:
 
     def spent(self) -> dict[str, float | None]:
         """What the run has spent on the LLM, {} if it has asked none."""
-        file = self.file("spend.json")
-        spent: dict[str, float | None] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return spent
+        return read_json(self.file("spend.json"))
 
     def say(self, stage: Stage, done: int = 0, total: int = 0, remark: str = "") -> None:
         """Reports where the run is."""
@@ -177,8 +175,7 @@ class Distillation:
     @property
     def teacher_refused(self) -> bool:
         """Whether the teacher's assessment said that its orders are not to be trusted."""
-        file = self.file("teacher.json")
-        return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("trust") == "refuse"
+        return bool(read_json(self.file("teacher.json")).get("trust") == "refuse")
 
     def file(self, name: str) -> Path:
         """A file of the run."""
@@ -222,6 +219,14 @@ def claim_folder(run: Distillation) -> None:
         raise InputError(f"There is an encoder '{run.config.name}' already. Choose another --name.")
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What `file` holds, {} if it is not there."""
+    if not file.is_file():
+        return {}
+    value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return value
 
 
 def write_json(file: Path, value: object) -> None:

@@ -137,7 +137,6 @@ class SentenceTransformerEncoder:
         self._model = model
         self._name = name
         self._fingerprint = _fingerprint(model, "document")
-        self._query_fingerprint = _fingerprint(model, "query")
         self._tokenizer = _FastTokenizer(model.tokenizer)
         dimension = model.get_embedding_dimension()
         if dimension is None:
@@ -156,7 +155,7 @@ class SentenceTransformerEncoder:
     @property
     def query_fingerprint(self) -> str:
         """What the questions' vectors are known by; another one than `fingerprint` where questions have their own."""
-        return self._query_fingerprint
+        return _fingerprint(self._model, "query")  # not at loading: it reads all weights, and few ask for it
 
     @property
     def dimension(self) -> int:
