@@ -43,8 +43,9 @@ def scripted_llm(messages: list[Message]) -> str:
         return f"What is worth knowing about the {topic} and its ways?"
     question = set(re.findall(r"\w+", re.findall(r"\n\nQuestion: (.*?)\n\n", prompt, re.DOTALL)[0].lower()))
     passages = re.findall(r"\[(\d+)\] (.*?)(?=\n\n)", prompt, re.DOTALL)
-    shared = {number: len(question & set(re.findall(r"\w+", text.lower()))) for number, text in passages}
-    return " > ".join(f"[{number}]" for number in sorted(shared, key=lambda n: (-shared[n], int(n))))
+    # Equal ones by their text, not by their place: an assessment finds out who looks at the place.
+    ranked = sorted(passages, key=lambda each: (-len(question & set(re.findall(r"\w+", each[1].lower()))), each[1]))
+    return " > ".join(f"[{number}]" for number, _ in ranked)
 
 
 def run(module: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
