@@ -15,8 +15,9 @@ from distill.question_prompts import Style
 from distill.ranker_report import RankerTrain
 from distill.retriever import Train
 from distill.targets import Method
-from indexes.chroma import PassageIndex, update_index
+from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
+from indexes.embedding import update_index
 from indexes.encoders import load_encoder
 from indexes.errors import InputError
 from indexes.lexical import LexicalIndex, search_fused

@@ -11,7 +11,7 @@ from distill.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.retriever import DEFAULTS, RetrieverConfig, Training
 from distill.run import WITHOUT_LLM, Distillation, write_json
 from distill.targets import SHARPNESS, contrastive, direct, intermediate, pseudo_label, utility
-from indexes.chroma import update_index
+from indexes.embedding import update_index
 from indexes.encoders import SentenceTransformerEncoder, find_encoder, hub_answers, load_encoder
 from indexes.errors import InputError, UserError
 

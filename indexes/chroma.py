@@ -1,10 +1,9 @@
-"""An encoder's index of a corpus: a Chroma collection, brought in step with the manifest and searched."""
+"""An encoder's index of a corpus: a Chroma collection, opened, searched, deleted."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
-_BATCH = 128
 _MAX_RESULTS_AT_ONCE = 10_000  # Chroma looks results up in SQLite, which bounds the variables of one statement
 MAX_K = 300  # beyond the width of the search, the graph misses neighbours
 # Wider than Chroma's defaults (16, 100, 100): on these settings hardly a true neighbour is missed.
@@ -40,7 +38,7 @@ class PassageIndex:
         Raises `NotFoundError` if none was built, `EncoderMismatchError` if the encoder has changed since.
         """
         manifest = Corpus.open(paths, corpus)
-        info = _find(manifest, encoder)
+        info = find_index(manifest, encoder)
         if info is None:
             raise NotFoundError(
                 f"Corpus '{manifest.name}' has no index by encoder '{encoder.name}'. Build it with: "
@@ -96,45 +94,12 @@ class PassageIndex:
         return np.stack([by_id[identifier] for identifier in ids])
 
 
-def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
-    """(passages embedded, passages to embed) after each batch, while the index comes in step with the manifest.
-
-    Passages that are indexed already are not embedded again, so an interrupted update goes on where it was. An encoder
-    that embeds passages as another one does (the same fingerprint) shares its collection. A changed encoder gets a new
-    collection, and the old one answers until the new one is complete.
-    """
-    previous = _find(corpus, encoder)
-    collection = _shared_collection(paths, corpus, encoder) or _open_collection(paths, corpus, encoder)
-    wanted = corpus.passage_ids_by_length()
-    present = set(collection.get(include=[])["ids"])
-    _delete_ids(collection, sorted(present.difference(wanted)))
-    missing = [identifier for identifier in wanted if identifier not in present]
-    yield 0, len(missing)
-    for first in range(0, len(missing), _BATCH):
-        _embed(collection, encoder, corpus.get_passages(missing[first : first + _BATCH]))
-        yield min(first + _BATCH, len(missing)), len(missing)
-    info = IndexInfo(
-        encoder=encoder.name,
-        fingerprint=encoder.fingerprint,
-        dimension=encoder.dimension,
-        n_passages=len(wanted),
-        collection=collection.name,
-    )
-    corpus.record_index(info)
-    for other in corpus.indexes():
-        if other.collection == info.collection:
-            corpus.record_index(replace(other, n_passages=len(wanted)))
-    # The collection before, and one of its own that was begun before there was one to share.
-    for name in {previous.collection if previous else collection.name, _collection_name(corpus, encoder)}:
-        _drop_unless_used(paths, corpus, name)
-
-
 def remove_passages(paths: DataPaths, corpus: Corpus) -> None:
     """Takes what the manifest no longer has out of every index of `corpus`; nothing is embedded."""
     wanted = set(corpus.passage_ids_by_length())
     for info in corpus.indexes():
         collection = _existing(paths, info)
-        _delete_ids(collection, sorted(set(collection.get(include=[])["ids"]) - wanted))
+        delete_ids(collection, sorted(set(collection.get(include=[])["ids"]) - wanted))
 
 
 def delete_indexes(paths: DataPaths, corpus: Corpus) -> None:
@@ -148,10 +113,10 @@ def delete_index(paths: DataPaths, corpus: Corpus, encoder: str) -> None:
     for info in corpus.indexes():
         if info.encoder == encoder:
             corpus.forget_index(encoder)
-            _drop_unless_used(paths, corpus, info.collection)
+            drop_unless_used(paths, corpus, info.collection)
 
 
-def _find(corpus: Corpus, encoder: Encoder) -> IndexInfo | None:
+def find_index(corpus: Corpus, encoder: Encoder) -> IndexInfo | None:
     return next((info for info in corpus.indexes() if info.encoder == encoder.name), None)
 
 
@@ -176,7 +141,7 @@ def _holds_vectors_of(info: IndexInfo, encoder: Encoder) -> bool:
     return info.fingerprint == encoder.fingerprint and info.dimension == encoder.dimension
 
 
-def _shared_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection | None:
+def shared_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection | None:
     """The collection of an index whose passages have the vectors that `encoder` would give them, its own one first."""
     fitting = [info for info in corpus.indexes() if _holds_vectors_of(info, encoder)]
     for info in sorted(fitting, key=lambda info: info.encoder != encoder.name):
@@ -187,7 +152,7 @@ def _shared_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Co
     return None
 
 
-def _open_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection:
+def open_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection:
     metadata = {
         "corpus": corpus.name,
         "encoder": encoder.name,
@@ -196,11 +161,11 @@ def _open_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Coll
         "normalized": True,
     }
     return _client(paths).get_or_create_collection(
-        _collection_name(corpus, encoder), configuration={"hnsw": _HNSW}, metadata=metadata, embedding_function=None
+        collection_name(corpus, encoder), configuration={"hnsw": _HNSW}, metadata=metadata, embedding_function=None
     )
 
 
-def _collection_name(corpus: Corpus, encoder: Encoder) -> str:
+def collection_name(corpus: Corpus, encoder: Encoder) -> str:
     parts = "\x1f".join((corpus.name, encoder.name, encoder.fingerprint))
     digest = hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     return f"{slug(corpus.name)}-{digest}"  # 40 + 1 + 16 characters at most; Chroma allows 63
@@ -218,7 +183,7 @@ def _existing(paths: DataPaths, info: IndexInfo) -> Collection:
         ) from error
 
 
-def _drop_unless_used(paths: DataPaths, corpus: Corpus, collection: str) -> None:
+def drop_unless_used(paths: DataPaths, corpus: Corpus, collection: str) -> None:
     """Deletes `collection` if no index of `corpus` points at it; a collection is of one corpus only."""
     if any(info.collection == collection for info in corpus.indexes()):
         return
@@ -230,10 +195,10 @@ def _drop_unless_used(paths: DataPaths, corpus: Corpus, collection: str) -> None
         return  # gone already: that is what was wanted
 
 
-def _embed(collection: Collection, encoder: Encoder, passages: Sequence[Passage]) -> None:
+def write_passages(collection: Collection, passages: Sequence[Passage], vectors: Vectors) -> None:
+    """Puts passages with their unit vectors (N, D) into the collection, over what it has under the same ids."""
     if not passages:
         return
-    vectors = encoder.encode_passages([passage.full_text for passage in passages])
     try:
         collection.upsert(
             ids=[passage.id for passage in passages],
@@ -260,7 +225,7 @@ def _metadata(passage: Passage) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _delete_ids(collection: Collection, ids: list[str]) -> None:
+def delete_ids(collection: Collection, ids: list[str]) -> None:
     for first in range(0, len(ids), 1000):  # Chroma bounds the size of one request
         collection.delete(ids=ids[first : first + 1000])
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from indexes.chroma import delete_indexes, remove_passages, update_index
+from indexes.chroma import delete_indexes, remove_passages
 from indexes.corpus import Corpus, FileOutcome, delete_folder
 from indexes.documents import list_files
+from indexes.embedding import update_index
 from indexes.encoders import load_encoder
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths

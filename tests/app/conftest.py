@@ -13,8 +13,8 @@ from app.background import Background
 from app.shelf import IndexShelf
 from app.workbench import Workbench
 from distill.llm import LLMConfig, connect_llm
-from indexes.chroma import update_index
 from indexes.corpus import Corpus
+from indexes.embedding import update_index
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 

@@ -169,7 +169,7 @@ def test_two_retrievers_are_offered_side_by_side(bench: Workbench, corpus: str, 
 
 def test_an_index_made_by_another_process_is_offered_without_a_restart(bench: Workbench, corpus: str) -> None:
     before = handlers.list_ask_choices(bench, corpus, "keywords")
-    from indexes.chroma import update_index
+    from indexes.embedding import update_index
 
     list(update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("later")))
     after = handlers.list_ask_choices(bench, corpus, "keywords")

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex, delete_index, update_index
+from indexes.chroma import PassageIndex, delete_index
 from indexes.corpus import Corpus, list_corpora
+from indexes.embedding import update_index
 from indexes.errors import EncoderMismatchError, NotFoundError
 from indexes.ingest import add_files, remove_sources
 from indexes.paths import DataPaths
