@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, SkipValidation
 from indexes.chroma import PassageIndex
 from indexes.types import Candidate, Passage
 
-_FIELDS = ("document_id", "source", "title", "start", "end", "page")
+_FIELDS = ("document_id", "source", "title", "start", "end", "page", "kind", "date")
 
 
 class IndexRetriever(BaseRetriever):

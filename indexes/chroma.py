@@ -221,6 +221,8 @@ def _metadata(passage: Passage) -> dict[str, Any]:
         "start": passage.start,
         "end": passage.end,
         "page": passage.page,
+        "kind": passage.kind,
+        "date": passage.date,
     }
     return {key: value for key, value in values.items() if value is not None}
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from indexes.documents import read_documents, suffix_of
+from indexes.documents import kind_of, read_documents, suffix_of
 from indexes.errors import InputError, NotFoundError, StoreError, UnreadableFileError
 from indexes.passages import PassageSettings, split_document
 from indexes.paths import DataPaths
@@ -23,7 +23,7 @@ from indexes.types import Encoder, Passage, Tokenizer
 
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.sqlite"
-_COLUMNS = "id, document_id, source, title, text, start, end, page"
+_COLUMNS = "id, document_id, source, title, text, start, end, page, kind, date"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sources (
@@ -32,7 +32,8 @@ CREATE TABLE documents (id TEXT PRIMARY KEY, source TEXT NOT NULL);
 CREATE INDEX documents_by_source ON documents (source);
 CREATE TABLE passages (
     id TEXT PRIMARY KEY, document_id TEXT NOT NULL, source TEXT NOT NULL, ordinal INTEGER NOT NULL,
-    title TEXT NOT NULL, text TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER);
+    title TEXT NOT NULL, text TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER,
+    kind TEXT NOT NULL DEFAULT '', date TEXT NOT NULL DEFAULT '');
 CREATE INDEX passages_by_source ON passages (source);
 CREATE INDEX passages_by_document ON passages (document_id, ordinal);
 CREATE TABLE indexes (
@@ -116,6 +117,7 @@ class Corpus:
         with self._connect() as connection:
             meta = dict(connection.execute("SELECT key, value FROM meta"))
             has_promotions = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'promotions'").fetchone()
+            has_kinds = _has_kinds(connection)
         if int(meta["format"]) > FORMAT_VERSION:
             raise StoreError(
                 f"The corpus in {folder} was written by a newer version (format {meta['format']}, this one reads "
@@ -124,6 +126,9 @@ class Corpus:
         if not has_promotions:  # a manifest from before there were any; programs of that time can still read it
             with self._connect() as connection:
                 connection.execute(_PROMOTIONS)
+        if not has_kinds:
+            with self._connect() as connection:
+                _add_kinds(connection)
         self.name = meta["name"]
         self.settings = PassageSettings(max_tokens=int(meta["max_tokens"]), overlap_tokens=int(meta["overlap_tokens"]))
 
@@ -190,9 +195,9 @@ class Corpus:
                 raise UnreadableFileError(_duplicate_id(connection, document.id, source)) from error
             passages = split_document(document, tokenizer, self.settings)
             connection.executemany(
-                "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (p.id, p.document_id, p.source, ordinal, p.title, p.text, p.start, p.end, p.page)
+                    (p.id, p.document_id, p.source, ordinal, p.title, p.text, p.start, p.end, p.page, p.kind, p.date)
                     for ordinal, p in enumerate(passages)
                 ],
             )
@@ -366,6 +371,22 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _has_kinds(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT 1 FROM pragma_table_info('passages') WHERE name = 'kind'").fetchone())
+
+
+def _add_kinds(connection: sqlite3.Connection) -> None:
+    """Gives a manifest from before passages had a kind and a date these columns, the kind by the source's name."""
+    connection.execute("BEGIN IMMEDIATE")  # two programs may open it at once; one of them finds it done
+    if _has_kinds(connection):
+        return
+    for column in ("kind", "date"):
+        connection.execute(f"ALTER TABLE passages ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    sources = [row[0] for row in connection.execute("SELECT source FROM sources")]
+    rows = [(kind_of(source), source) for source in sources]
+    connection.executemany("UPDATE passages SET kind = ? WHERE source = ?", rows)
+
+
 def _forget(connection: sqlite3.Connection, source: str) -> None:
     for table in ("passages", "documents", "sources"):
         connection.execute(f"DELETE FROM {table} WHERE source = ?", (source,))  # noqa: S608
@@ -381,7 +402,7 @@ def _duplicate_id(connection: sqlite3.Connection, document_id: str, source: str)
     return f"Each document id must be unique in a corpus, but '{document_id}' is {where}. Rename or delete one."
 
 
-def _to_passage(row: tuple[str, str, str, str, str, int, int, int | None]) -> Passage:
+def _to_passage(row: tuple[str, str, str, str, str, int, int, int | None, str, str]) -> Passage:
     return Passage(
         id=row[0],
         document_id=row[1],
@@ -391,6 +412,8 @@ def _to_passage(row: tuple[str, str, str, str, str, int, int, int | None]) -> Pa
         start=row[5],
         end=row[6],
         page=row[7],
+        kind=row[8],
+        date=row[9],
     )
 
 

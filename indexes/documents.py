@@ -8,6 +8,8 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +57,24 @@ def suffix_of(name: str) -> str:
     return ".jsonl.gz" if lower.endswith(".jsonl.gz") else Path(lower).suffix
 
 
+def kind_of(name: str) -> str:
+    """The type of a file by its name, as a filter knows it: md, html, pdf, jsonl …; packed or not is the same."""
+    kind = suffix_of(name).removesuffix(".gz").removeprefix(".")
+    return {"markdown": "md", "htm": "html"}.get(kind, kind)
+
+
 def read_documents(file: Path, source: str) -> Iterator[Document]:
-    """The documents in `file`: one, or one a record for csv and jsonl.
+    """The documents in `file`: one, or one a record for csv and jsonl; each has its kind and the file's day.
 
     Raises `UnreadableFileError` with a sentence for people when the file is empty, has no text, or is not what its
     name says.
     """
+    day = datetime.fromtimestamp(file.stat().st_mtime, UTC).date().isoformat()
+    for document in _read_documents(file, source):
+        yield replace(document, kind=kind_of(source), date=document.date or day)
+
+
+def _read_documents(file: Path, source: str) -> Iterator[Document]:
     suffix = suffix_of(source)
     if suffix not in SUPPORTED_SUFFIXES:
         raise UnreadableFileError(f"'{suffix or source}' files cannot be read; supported: {_list(SUPPORTED_SUFFIXES)}.")

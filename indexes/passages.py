@@ -59,6 +59,8 @@ def _passage(document: Document, title: str, start: int, end: int, *, ordinal: i
         start=start,
         end=end,
         page=page,
+        kind=document.kind,
+        date=document.date,
     )
 
 

@@ -17,7 +17,8 @@ class Document:
     """One source text. A file is one document; every record of a csv or jsonl file is one too.
 
     `id` is what a hit counts by; `source` is the file it came from, as shown to people; `page_starts[i]` is the
-    character offset in `text` at which page i + 1 begins (empty where the format has no pages).
+    character offset in `text` at which page i + 1 begins (empty where the format has no pages). `kind` is the type of
+    file (pdf, html, md …), `date` the day that it is from (YYYY-MM-DD); both are "" where unknown.
     """
 
     id: str
@@ -25,6 +26,8 @@ class Document:
     text: str
     title: str = ""
     page_starts: tuple[int, ...] = ()
+    kind: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class Passage:
     """The unit that is indexed: characters `start` to `end` of the document `document_id`.
 
     `id` is derived from the content, so that an unchanged passage keeps its id and a changed one gets a new one.
+    `kind` and `date` are its document's; they can be filtered by, and are no part of the id.
     """
 
     id: str
@@ -42,6 +46,8 @@ class Passage:
     start: int = 0
     end: int = 0
     page: int | None = None
+    kind: str = ""
+    date: str = ""
 
     @property
     def full_text(self) -> str:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import docx
@@ -38,6 +39,14 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
         "note",
         "Cats purr.",
     )
+
+
+def test_a_document_knows_its_kind_and_the_day_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "page.HTM"
+    file.write_text("<p>Cats purr.</p>")
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+    (document,) = read(file)
+    assert (document.kind, document.date) == ("html", "2023-11-14")
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig"])

@@ -1,6 +1,8 @@
 """A corpus can be added to, changed and deleted, again and again, and embeds nothing twice."""
 
 import json
+import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -166,14 +168,33 @@ def test_any_name_works_and_stays_in_the_data_folder(
 
 
 def test_a_store_of_a_newer_version_is_refused(paths: DataPaths, encoder: KeywordEncoder, cats: Path) -> None:
-    import sqlite3
-
     add(paths, encoder, cats)
     manifest = Corpus.open(paths, "pets").folder / "manifest.sqlite"
     with sqlite3.connect(manifest) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     with pytest.raises(StoreError, match="newer version"):
         Corpus.open(paths, "pets")
+
+
+def test_passages_are_found_with_their_kind_and_day(paths: DataPaths, encoder: KeywordEncoder, cats: Path) -> None:
+    os.utime(cats, (1_700_000_000, 1_700_000_000))
+    add(paths, encoder, cats)
+    (stored,) = Corpus.open(paths, "pets").passages()
+    (found,) = PassageIndex.open(paths, "pets", encoder).search("purr", 1)
+    assert (stored.kind, stored.date) == ("txt", "2023-11-14")
+    assert found.passage == stored
+
+
+def test_a_manifest_from_before_kinds_and_dates_is_migrated(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path
+) -> None:
+    add(paths, encoder, cats)
+    with sqlite3.connect(Corpus.open(paths, "pets").folder / "manifest.sqlite") as connection:
+        for column in ("kind", "date"):
+            connection.execute(f"ALTER TABLE passages DROP COLUMN {column}")
+    (passage,) = Corpus.open(paths, "pets").passages()
+    assert (passage.kind, passage.date) == ("txt", "")
+    assert [outcome.status for outcome in add(paths, encoder, cats)] == ["unchanged"]
 
 
 def test_many_questions_are_answered_at_once(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
