@@ -51,9 +51,15 @@ def list_choices(paths: DataPaths, baseline: str, corpus: CorpusInfo) -> list[Re
             encoder=index.encoder, kind=_kind(paths, baseline, index.encoder), is_promoted=index.encoder == standing
         )
         for index in corpus.indexes
+        if not _is_in_training(paths, index.encoder)
     ]
     order = ("baseline", "distilled", "other")
     return sorted(choices, key=lambda choice: (order.index(choice.kind), choice.encoder))
+
+
+def _is_in_training(paths: DataPaths, encoder: str) -> bool:
+    """Whether `encoder` is what a run is still training: its passages can be indexed before it can read questions."""
+    return paths.run(encoder).is_dir() and not paths.encoder(encoder).is_dir()
 
 
 def starting_choice(choices: Sequence[RetrieverChoice]) -> RetrieverChoice | None:

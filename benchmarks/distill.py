@@ -29,6 +29,7 @@ from distill.candidates import mine_candidates
 from distill.jsonl import Record, appending, read_records, write_records
 from distill.pipeline import run_distillation
 from distill.run import FROM_FILE, WITHOUT_LLM, Event, RunConfig
+from distill.token_vectors import TokenVectors
 from indexes.chroma import PassageIndex
 from indexes.encoders import DEFAULT_ENCODER, load_encoder
 from indexes.ingest import add_files
@@ -48,16 +49,18 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-_QUERY = {"train": "query"}
+_PLAIN = {"passage_weights": "none"}
 ROWS: Mapping[str, Row] = {
-    "control-fused": Row(teacher=WITHOUT_LLM, settings=_QUERY | {"control": "fused"}),
-    "control-ranker": Row(teacher=WITHOUT_LLM, settings=_QUERY),
-    "perfect-query": Row(teacher="perfect", settings=_QUERY),
-    "noisy-query": Row(teacher="noisy", settings=_QUERY),
-    "noisy-direct": Row(teacher="noisy", settings=_QUERY | {"method": "direct"}),
-    "noisy-contrastive": Row(teacher="noisy", settings=_QUERY | {"method": "contrastive"}),
-    "pseudo-label": Row(teacher=WITHOUT_LLM, settings=_QUERY | {"method": "pseudo-label"}),
-    "perfect-full": Row(teacher="perfect"),
+    "control-fused": Row(teacher=WITHOUT_LLM, settings={"control": "fused"}),
+    "control-ranker": Row(teacher=WITHOUT_LLM),
+    "control-ranker-plain": Row(teacher=WITHOUT_LLM, settings=_PLAIN),
+    "perfect": Row(teacher="perfect"),
+    "perfect-plain": Row(teacher="perfect", settings=_PLAIN),
+    "noisy": Row(teacher="noisy"),
+    "noisy-direct": Row(teacher="noisy", settings={"method": "direct"}),
+    "noisy-contrastive": Row(teacher="noisy", settings={"method": "contrastive"}),
+    "pseudo-label": Row(teacher=WITHOUT_LLM, settings={"method": "pseudo-label"}),
+    "perfect-full": Row(teacher="perfect", settings={"train": "full"}),
 }
 
 
@@ -73,15 +76,16 @@ def main() -> None:
     paths = DataPaths(Path(os.environ.get("DATA_DIR", "data")))
     file = paths.root / "bench" / "distill.jsonl"
     done = {(r["set"], r["row"], r["seed"]) for r in read_records(file)}
+    token_vectors = TokenVectors()
     with appending(file) as append:
         for seed in seeds:
             for row in rows:
                 if (name, row, seed) not in done:
-                    append(_measure(paths, sets, name, row, seed))
+                    append(_measure(paths, sets, name, row, seed, token_vectors))
     _print([record for record in read_records(file) if record["set"] == name], name)
 
 
-def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Record:
+def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int, token_vectors: TokenVectors) -> Record:
     encoder = load_encoder(DEFAULT_ENCODER, paths)
     for _ in add_files(paths, name, [sets / name / "corpus.jsonl.gz"], encoder):
         pass
@@ -102,7 +106,7 @@ def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Re
         _write_orders(file, config, sets, paths)
         config = replace(config, teacher=FROM_FILE, rankings=str(file.resolve()))
     clock = _Clock()
-    metrics = run_distillation(paths, config, _no_llm, clock.tick)
+    metrics = run_distillation(paths, config, _no_llm, clock.tick, token_vectors=token_vectors)
     shutil.rmtree(paths.run(run_name) / "retriever-checkpoints", ignore_errors=True)
     return {
         "set": name,

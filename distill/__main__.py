@@ -66,7 +66,10 @@ def run(
     ] = "listmle",
     ranker_train: Annotated[str, typer.Option(help="head (its weights of three signals) or full.")] = "head",
     method: Annotated[str, typer.Option(help="intermediate, direct, contrastive or pseudo-label.")] = "intermediate",
-    train: Annotated[str, typer.Option(help="full, query (passages keep their vectors) or lora.")] = "full",
+    train: Annotated[str, typer.Option(help="query (an encoder for questions), full (both sides) or lora.")] = "query",
+    passage_weights: Annotated[
+        str, typer.Option(help="idf: rare words count more in a passage's vector; none: with query, vectors stay.")
+    ] = "idf",
     base: Annotated[str, typer.Option(envvar="ENCODER", help="The encoder to teach.")] = DEFAULT_ENCODER,
     concurrency: Annotated[int, typer.Option(min=0, max=256, help="LLM requests at a time (0: 8, embedded: 1).")] = 0,
     budget: Annotated[str, typer.Option(help="Stop before this is passed: '2.50 usd' or '200000 tokens'.")] = "",
@@ -122,6 +125,7 @@ def run(
         ranker_train=_one_of("--ranker-train", ranker_train, ("head", "full")),
         method=_one_of("--method", method, ("intermediate", "direct", "contrastive", "pseudo-label")),
         train=_one_of("--train", train, ("full", "query", "lora")),
+        passage_weights=_one_of("--passage-weights", passage_weights, ("none", "idf")),
         seed=seed,
     )
     paths = DataPaths(data_dir)

@@ -13,6 +13,7 @@ from distill.jsonl import read_records
 from distill.looks import earlier_runs
 from distill.promotion import promote, promoted
 from distill.ranker import load_ranker
+from distill.remembering import RememberingEncoder
 from distill.report import report_markdown
 from distill.rerank import Reranker
 from distill.run import Distillation, read_json, write_json
@@ -101,8 +102,9 @@ def _held_out(run: Distillation) -> list[Query]:
 
 def _judge(run: Distillation, queries: Sequence[Query], standing: str) -> Judgement:
     run.say("verdict", 0, len(queries))
-    distilled = PassageIndex.open(run.paths, run.corpus.name, load_encoder(run.config.name, run.paths))
-    ranker = load_ranker(run.file("ranker"))
+    encoder = RememberingEncoder(load_encoder(run.config.name, run.paths))
+    distilled = PassageIndex.open(run.paths, run.corpus.name, encoder)
+    ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
     searches: dict[str, Search] = {
         run.config.base: run.index.search_many,
         run.config.name: distilled.search_many,
@@ -112,8 +114,8 @@ def _judge(run: Distillation, queries: Sequence[Query], standing: str) -> Judgem
         _RERANKED: Reranker(run.fused, ranker, run.index, run.lexical).search_many,
     }
     if standing and standing not in searches:
-        encoder = load_encoder(standing, run.paths)
-        searches[standing] = PassageIndex.open(run.paths, run.corpus.name, encoder).search_many
+        index = PassageIndex.open(run.paths, run.corpus.name, load_encoder(standing, run.paths))
+        searches[standing] = index.search_many
     judgement = judge(queries, searches)
     run.say("verdict", len(queries), len(queries))
     return judgement

@@ -11,6 +11,7 @@ from typing import Any
 
 from distill import labelling, measuring, teaching
 from distill.run import STAGES, Connect, Distillation, Report, RunConfig, Stage, only_process
+from distill.token_vectors import TokenVectors
 from indexes.paths import DataPaths
 
 _RUN_STAGE: Mapping[Stage, Callable[[Distillation], None]] = {
@@ -33,13 +34,14 @@ def run_distillation(
     report: Report,
     until: Stage = "verdict",
     report_to: str = "none",
+    token_vectors: TokenVectors | None = None,
 ) -> dict[str, Any]:
     """The run's metrics (what `metrics.json` holds), after all stages up to `until`; {} if it ends before the verdict.
 
     Raises `InputError` if a run of this name has other settings or goes on in another process, and whatever sentence
-    a stage has.
+    a stage has. Runs over one corpus that share `token_vectors` embed its passages for the ranker once.
     """
-    run = Distillation(paths, config, connect, report, report_to)
+    run = Distillation(paths, config, connect, report, report_to, token_vectors)
     with only_process(run):
         for stage in STAGES[: STAGES.index(until) + 1]:
             try:

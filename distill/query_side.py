@@ -67,14 +67,14 @@ def train_query_side(
 
     config = training.config
     train, held_out = hold_out(lists, config.n_held_out, training.seed)
-    query_side = _encoder(copy.deepcopy(_side(model, "query")), like=model)
+    query_side = _encoder(copy.deepcopy(side(model, "query")), like=model)
 
     def make_loss(mini_batch_size: int, cached: bool) -> CorpusKLDivLoss:
         targets = list_targets(train, held_out, corpus.numbers, config)
         return CorpusKLDivLoss(query_side, targets, corpus.vectors, corpus.log_shares)
 
     report = fit(query_side, train, held_out, make_loss, training, lengths=[len(each.question) for each in train])
-    return two_sided(_side(query_side, "query"), _side(model, "document"), like=model), report
+    return two_sided(side(query_side, "query"), side(model, "document"), like=model), report
 
 
 def two_sided(
@@ -100,7 +100,7 @@ def _encoder(modules: list[nn.Module], *, like: SentenceTransformer) -> Sentence
     )
 
 
-def _side(model: SentenceTransformer, route: str) -> list[nn.Module]:
+def side(model: SentenceTransformer, route: str) -> list[nn.Module]:
     """The modules that embed questions ("query") or passages ("document") in `model`."""
     from sentence_transformers.base.modules import Router
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from distill.head import Features, Head, damaged, read_head, signals, weigh
 from distill.jsonl import Record
 from distill.precision import uses_bf16
+from distill.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _BATCH_SIZE = 32
 _QUESTIONS_AT_ONCE = 64  # bounds the memory that token vectors take
-_TOKENS_KEPT = 1_500_000  # token vectors of passages kept for the next questions: 1.2 GB at 384 dimensions
 
 OnScored = Callable[[int, int], None]  # (questions done, questions in all)
 
@@ -45,14 +45,17 @@ class Ranker(Protocol):
         ...
 
 
-def load_ranker(folder: Path, *, device: str | None = None) -> Ranker:
-    """The ranker that was saved in `folder`, of whatever kind; `WeightsError` if it is incomplete or damaged."""
+def load_ranker(folder: Path, *, device: str | None = None, token_vectors: TokenVectors | None = None) -> Ranker:
+    """The ranker that was saved in `folder`, of whatever kind; `WeightsError` if it is incomplete or damaged.
+
+    Rankers that share `token_vectors` embed a passage once, as long as their models are the same.
+    """
     from distill.cross_encoder import CrossEncoderRanker
 
     kind, head = read_head(folder)
     try:
         if kind == LateInteractionRanker.kind:
-            return LateInteractionRanker.open(folder, head, device=device)
+            return LateInteractionRanker.open(folder, head, device=device, token_vectors=token_vectors)
         if kind == CrossEncoderRanker.kind:
             return CrossEncoderRanker.open(folder, head, device=device)
     except (OSError, ValueError, TypeError) as error:
@@ -65,9 +68,10 @@ class LateInteractionRanker:
 
     kind: ClassVar[str] = "late-interaction"
 
-    def __init__(self, model: MultiVectorEncoder, head: Head) -> None:
+    def __init__(self, model: MultiVectorEncoder, head: Head, token_vectors: TokenVectors | None = None) -> None:
         self.model = model
         self.head = head
+        self._token_vectors = token_vectors or TokenVectors()
 
     @classmethod
     def from_encoder(cls, encoder: SentenceTransformer) -> LateInteractionRanker:
@@ -89,11 +93,13 @@ class LateInteractionRanker:
         return cls(model, Head())
 
     @classmethod
-    def open(cls, folder: Path, head: Head, *, device: str | None = None) -> LateInteractionRanker:
+    def open(
+        cls, folder: Path, head: Head, *, device: str | None = None, token_vectors: TokenVectors | None = None
+    ) -> LateInteractionRanker:
         """The ranker whose model is in `folder`."""
         from sentence_transformers import MultiVectorEncoder
 
-        return cls(MultiVectorEncoder(str(folder), device=device), head)
+        return cls(MultiVectorEncoder(str(folder), device=device), head, token_vectors)
 
     def save(self, folder: Path) -> None:
         """Writes the ranker to `folder`."""
@@ -111,7 +117,7 @@ class LateInteractionRanker:
     ) -> list[Features]:
         """For each record the signals of its N candidates: mean MaxSim, dense, lexical; shape (N, 3)."""
         found: list[Features] = []
-        kept: dict[str, Tensor] = {}
+        kept = self._token_vectors.of(self.model)
         for first in range(0, len(records), _QUESTIONS_AT_ONCE):
             batch = records[first : first + _QUESTIONS_AT_ONCE]
             found += [
@@ -122,10 +128,10 @@ class LateInteractionRanker:
         return found
 
     def _late_interaction(
-        self, records: Sequence[Record], texts: Mapping[str, str], kept: dict[str, Tensor]
+        self, records: Sequence[Record], texts: Mapping[str, str], kept: Mapping[str, Tensor]
     ) -> Iterator[list[float]]:
-        """Mean MaxSim of each record's candidates. `kept` has token vectors from before, and takes more while there is
-        room: questions find many passages in common.
+        """Mean MaxSim of each record's candidates. `kept` has token vectors from before: questions find many passages
+        in common.
         """
         import torch
         from sentence_transformers.util import maxsim_pairwise
@@ -136,9 +142,9 @@ class LateInteractionRanker:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=uses_bf16(device)):
             queries = self.model.encode_query([record["question"] for record in records], **options)
             encoded = self.model.encode_document([texts[i] for i in ids], **options) if ids else []
-        vectors = kept | {i: vector.half() for i, vector in zip(ids, encoded, strict=True)}
-        if sum(len(vector) for vector in vectors.values()) <= _TOKENS_KEPT:
-            kept.update(vectors)
+        new = {i: vector.half() for i, vector in zip(ids, encoded, strict=True)}
+        vectors = {**kept, **new}
+        self._token_vectors.keep(new)
         for record, query in zip(records, queries, strict=True):
             passages = [vectors[candidate["passage"]].float() for candidate in record["candidates"]]
             repeated = [query.float()] * len(passages)

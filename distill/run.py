@@ -13,8 +13,10 @@ from typing import Any, Literal
 from distill.asking import Asker
 from distill.question_prompts import Style
 from distill.ranker_report import RankerTrain
+from distill.remembering import RememberingEncoder
 from distill.retriever import Train
 from distill.targets import Method
+from distill.token_vectors import TokenVectors
 from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.embedding import update_index
@@ -39,9 +41,12 @@ STAGES: tuple[Stage, ...] = (
 
 Retrieval = Literal["fused", "dense", "lexical"]
 Control = Literal["ranker", "fused"]
+PassageWeights = Literal["none", "idf"]
 WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
 FROM_FILE = "file"  # and in one whose orders come from a file
 _WRITING_TEMPERATURE = 0.7
+# What runs were begun with that do not name these settings yet.
+_BEFORE: dict[str, Any] = {"styles": [], "passage_weights": "none"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,8 @@ class RunConfig:
     """What a run is: it goes on only with the same settings.
 
     `teacher` is the LLM's name, `WITHOUT_LLM` (`control` then says whose order teaches), or `FROM_FILE` where
-    `rankings` names a file of orders that were made elsewhere.
+    `rankings` names a file of orders that were made elsewhere. With `passage_weights` "idf" the rare words of a passage
+    count more in its vector, so passages are embedded anew; with "none" and train="query" they keep their vectors.
     """
 
     name: str
@@ -77,7 +83,8 @@ class RunConfig:
     ranker_loss: str = "listmle"
     ranker_train: RankerTrain = "head"
     method: Method = "intermediate"
-    train: Train = "full"
+    train: Train = "query"
+    passage_weights: PassageWeights = "idf"
     seed: int = 13
 
     @property
@@ -111,10 +118,12 @@ class Distillation:
         connect: Connect,
         report: Report,
         report_to: str = "none",
+        token_vectors: TokenVectors | None = None,
     ) -> None:
         self.paths = paths
         self.config = config
         self.report_to = report_to
+        self.token_vectors = token_vectors or TokenVectors()
         self.folder = paths.run(config.name)
         self._connect = connect
         self._report = report
@@ -138,7 +147,7 @@ class Distillation:
         """The baseline's index, brought up to date first."""
         for done, total in update_index(self.paths, self.corpus, self.encoder):
             self.say("candidates", done, total, "" if total == 0 else "indexing the corpus with the base encoder")
-        return PassageIndex.open(self.paths, self.corpus.name, self.encoder)
+        return PassageIndex.open(self.paths, self.corpus.name, RememberingEncoder(self.encoder))
 
     @cached_property
     def lexical(self) -> LexicalIndex:
@@ -204,7 +213,7 @@ def claim_folder(run: Distillation) -> None:
     file = run.file("config.json")
     if file.is_file():
         known = json.loads(file.read_text(encoding="utf-8"))
-        defaults = {field.name: field.default for field in fields(RunConfig)} | {"styles": []}
+        defaults = {field.name: field.default for field in fields(RunConfig)} | _BEFORE
         changed = [
             f"{key}: {known.get(key, defaults.get(key))!r} → {value!r}"
             for key, value in settings.items()

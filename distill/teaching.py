@@ -11,6 +11,7 @@ from distill.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.retriever import DEFAULTS, RetrieverConfig, Training
 from distill.run import WITHOUT_LLM, Distillation, write_json
 from distill.targets import SHARPNESS, contrastive, direct, intermediate, pseudo_label, utility
+from indexes.chroma import PassageIndex
 from indexes.embedding import update_index
 from indexes.encoders import SentenceTransformerEncoder, find_encoder, hub_answers, load_encoder
 from indexes.errors import InputError, UserError
@@ -83,7 +84,7 @@ def make_scores(run: Distillation) -> None:
     if run.config.teacher == WITHOUT_LLM and run.config.control == "fused":
         scores = [[SHARPNESS * utility(n) for n, _ in enumerate(r["candidates"], start=1)] for r in candidates]
     else:
-        ranker = load_ranker(run.file("ranker"))
+        ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
         scores = ranker.score(candidates, run.texts, lambda done, total: run.say("scores", done, total))
     rows = zip(candidates, scores, strict=True)
     write_records(file, [_score_record(record, row) for record, row in rows])
@@ -110,12 +111,14 @@ def make_retriever(run: Distillation) -> None:
         return
     config = retriever_config(run)
     records = _targets(run, config)
+    student = _student(run)
     corpus = None
     if config.train == "query":
         ids = run.corpus.passage_ids_by_length()
-        corpus = frozen_corpus(ids, run.index.vectors, records, n_most=config.n_corpus, seed=run.config.seed)
+        vectors = _index_of(run, student).vectors
+        corpus = frozen_corpus(ids, vectors, records, n_most=config.n_corpus, seed=run.config.seed)
     model, report = train_retriever(
-        base_model(run).model,
+        student.model,
         records,
         run.texts,
         Training(
@@ -135,13 +138,38 @@ def make_retriever(run: Distillation) -> None:
         questions=f"{len(records)}, {run.config.origin}",
         license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
         two_sided=config.train == "query",
-        settings=asdict(config) | {"method": run.config.method, "seed": run.config.seed},
+        settings=asdict(config)
+        | {"method": run.config.method, "passage_weights": run.config.passage_weights, "seed": run.config.seed},
         figures={
             "KL divergence on held-out lists": f"{report.divergence_before:.3f} → {report.divergence_after:.3f}",
         },
     )
     write_json(run.file("retriever.json"), asdict(report) | {"train": config.train, "method": run.config.method})
     save_encoder(model, folder, card)
+
+
+def _student(run: Distillation) -> SentenceTransformerEncoder:
+    """What stage 2 begins with: the base, its passages' rare words counting more if the run wants that."""
+    base = base_model(run)
+    if run.config.passage_weights == "none":
+        return base
+    from distill.rare_words import weigh_rare_words
+
+    model = weigh_rare_words(base.model, list(run.texts.values()))
+    if model is None:
+        run.say("retriever", remark=f"'{base.name}' does not average token vectors: rare words count as any others")
+        return base
+    # Under the new encoder's name: if only its questions will be trained, this index is already the new encoder's.
+    return SentenceTransformerEncoder(run.config.name, model)
+
+
+def _index_of(run: Distillation, student: SentenceTransformerEncoder) -> PassageIndex:
+    """The student's index, brought up to date first."""
+    if student.name == run.config.base:
+        return run.index
+    for done, total in update_index(run.paths, run.corpus, student):
+        run.say("retriever", done, total, "embedding the passages anew, their rare words counting more")
+    return PassageIndex.open(run.paths, run.corpus.name, student)
 
 
 def retriever_config(run: Distillation) -> RetrieverConfig:

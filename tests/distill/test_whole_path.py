@@ -73,7 +73,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
     with ScriptedEndpoint(scripted_llm) as endpoint:
         added = run("indexes", folder / "data", "add", "facts", *sorted(folder.glob("*.md")))
         assert added.returncode == 0, added.stderr
-        command = ["run", "facts", "--write-questions", "12", "--n-candidates", "4", "--name", "taught", "--json"]
+        command = ["run", "facts", "--write-questions", "12", "--n-candidates", "4", "--train", "full"]
+        command += ["--name", "taught", "--json"]
         done = run("distill", folder / "data", *command, base_url=endpoint.base_url)
         assert done.returncode == 0, done.stderr
         assert "sk-secret-key" not in done.stderr + done.stdout
@@ -111,7 +112,7 @@ def test_the_metrics_name_both_retrievers_on_held_out_questions(taught: Taught) 
 def test_the_distilled_encoder_is_a_plain_folder_with_other_vectors_than_its_base(taught: Taught) -> None:
     encoder = load_encoder("taught", taught.paths)
     anyone = SentenceTransformer(str(taught.paths.encoder("taught")))
-    ours, theirs = encoder.encode_queries(["otter"]), anyone.encode(["otter"], normalize_embeddings=True)
+    ours, theirs = encoder.encode_queries(["otter"]), anyone.encode_query(["otter"], normalize_embeddings=True)
     assert ours == pytest.approx(theirs, abs=1e-6)
     base = load_encoder("all-MiniLM-L6-v2", taught.paths)
     assert encoder.fingerprint != base.fingerprint
@@ -176,8 +177,9 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
 
 def test_without_an_llm_the_passages_keep_their_vectors_and_the_ranker_teaches(taught: Taught) -> None:
     questions = taught.paths.run("taught") / "questions.jsonl"
-    command = ["run", "facts", "--questions", questions, "--teacher", "none", "--train", "query", "--name", "free"]
-    done = run("distill", taught.paths.root, *command, "--json", base_url="http://127.0.0.1:9/v1")
+    command = ["run", "facts", "--questions", questions, "--teacher", "none", "--passage-weights", "none"]
+    command += ["--train", "query", "--name", "free", "--json"]
+    done = run("distill", taught.paths.root, *command, base_url="http://127.0.0.1:9/v1")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
     assert metrics["ranker"]["kept"] == "untrained"
@@ -204,6 +206,9 @@ def test_orders_made_elsewhere_teach_in_place_of_an_llm(taught: Taught, tmp_path
     assert all(r["ranking"] == [p for p in by_id[r["id"]] if p in r["shown"]] for r in taken)
     assert all(len(r["ranking"]) >= 3 for r in taken)
     assert json.loads(done.stdout)["retriever"]["method"] == "direct"
+    elsewhere, base = (load_encoder(name, taught.paths) for name in ("elsewhere", "all-MiniLM-L6-v2"))
+    assert elsewhere.fingerprint != base.fingerprint  # rare words count more in its passages' vectors
+    assert PassageIndex.open(taught.paths, "facts", elsewhere).n_passages == len(TOPICS)
 
 
 def test_a_run_with_other_settings_is_refused_with_the_difference(taught: Taught) -> None:
