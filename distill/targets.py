@@ -13,9 +13,10 @@ its scores into a distribution by a softmax over the teacher temperature. All fu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from distill.doubtful import Doubtful
 from distill.jsonl import Record
 
 Method = Literal["intermediate", "direct", "contrastive", "pseudo-label"]
@@ -102,26 +103,38 @@ def direct(candidates: Sequence[Record], rankings: Mapping[str, Record], sharpne
     ]
 
 
-def contrastive(candidates: Sequence[Record], rankings: Mapping[str, Record]) -> list[Record]:
-    """All probability on the LLM's first passage, none on the others that it was shown; no order, no target."""
-    return [
-        _target(
-            each, utilities, ranking, [0.0 if passage == ranking["ranking"][0] else _NEVER for passage in utilities]
-        )
-        for each, ranking, utilities in _ordered(candidates, rankings)
-    ]
+def contrastive(
+    candidates: Sequence[Record], rankings: Mapping[str, Record], doubtful: Doubtful | None = None
+) -> list[Record]:
+    """All probability on the LLM's first passage, none on the others that it was shown; no order, no target.
+
+    `doubtful` passages are no negatives, see `doubtful_passages`.
+    """
+    targets = []
+    for each, ranking, utilities in _ordered(candidates, rankings):
+        first = ranking["ranking"][0]
+        apart = (doubtful or {}).get(each["id"], frozenset()) - {first}
+        kept = [passage for passage in utilities if passage not in apart]
+        targets.append(_target(each, kept, ranking, [0.0 if passage == first else _NEVER for passage in kept]))
+    return targets
 
 
-def pseudo_label(scores: Sequence[Record], positives: Mapping[str, str] | None = None) -> list[Record]:
+def pseudo_label(
+    scores: Sequence[Record], positives: Mapping[str, str] | None = None, doubtful: Doubtful | None = None
+) -> list[Record]:
     """`scores` of a ranker that no LLM has taught, with a "positive" in each record: the passage in `positives` (by
-    question) where it is a candidate, else the best. The objective "margin-mse" takes its margins over the others.
+    question) where it is a candidate, else the best. The objective "margin-mse" takes its margins over the others, of
+    which `doubtful` passages are none.
     """
     targets = []
     for each in scores:
         positive = (positives or {}).get(each["id"])
         if positive not in each["passages"]:
             positive = max(zip(each["scores"], each["passages"], strict=True))[1]
-        targets.append(each | {"positive": positive})
+        apart = (doubtful or {}).get(each["id"], frozenset()) - {positive}
+        kept = [pair for pair in zip(each["passages"], each["scores"], strict=True) if pair[0] not in apart]
+        passages, values = [list(column) for column in zip(*kept, strict=True)]
+        targets.append(each | {"positive": positive, "passages": passages, "scores": values})
     return targets
 
 
@@ -134,7 +147,7 @@ def _ordered(
     return [(each, ranking, utilities) for each, ranking, utilities in found if utilities]
 
 
-def _target(record: Record, passages: Mapping[str, float], ranking: Record, scores: Sequence[float]) -> Record:
+def _target(record: Record, passages: Iterable[str], ranking: Record, scores: Sequence[float]) -> Record:
     return {
         "id": record["id"],
         "question": record["question"],

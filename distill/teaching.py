@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+from distill.doubtful import doubtful_passages
 from distill.jsonl import Record, read_records, write_records
 from distill.labelling import orders
 from distill.ranker import LateInteractionRanker, Ranker, load_ranker
@@ -15,6 +16,7 @@ from indexes.chroma import PassageIndex
 from indexes.embedding import update_index
 from indexes.encoders import SentenceTransformerEncoder, find_encoder, hub_answers, load_encoder
 from indexes.errors import InputError, UserError
+from indexes.queries import read_queries
 
 BLEND = 1.0  # how much an order of full weight counts beside the ranker's scores; our choice, see RESULTS.md
 
@@ -184,12 +186,13 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     method = run.config.method
     if method == "intermediate":
         return intermediate(scores, found, blend=BLEND, temperature=config.teacher_temperature)
+    candidates = read_records(run.file("candidates.jsonl"))
+    doubtful = doubtful_passages(read_queries(run.file("questions.jsonl"), "train"), candidates, run.texts)
     if method == "pseudo-label":
-        return pseudo_label(scores)
+        return pseudo_label(scores, doubtful=doubtful)
     if not found:
         raise InputError(f"The method '{method}' learns from the LLM's orders alone, but this run has none.")
-    candidates = read_records(run.file("candidates.jsonl"))
-    return direct(candidates, found) if method == "direct" else contrastive(candidates, found)
+    return direct(candidates, found) if method == "direct" else contrastive(candidates, found, doubtful)
 
 
 def make_index(run: Distillation) -> None:
