@@ -7,8 +7,9 @@ from functools import partial
 
 import gradio as gr
 
-from app import handlers
 from app.demo import EXAMPLE_QUESTIONS
+from app.handlers import asking, pickers
+from app.handlers.buttons import StopFlag, press_stop
 from app.replies import MAX_QUESTION_CHARACTERS
 from app.ui.panel import build_panel
 from app.ui.refresh import Refresh
@@ -28,7 +29,7 @@ class AskTab:
 def build_ask(bench: Workbench) -> AskTab:
     """The tab with its events."""
     with gr.Tab("Ask", id="ask") as tab:
-        flag = gr.State(handlers.StopFlag())
+        flag = gr.State(StopFlag())
         n_clicked = gr.State(0)
         with gr.Row(elem_classes="pickers"):
             corpus = gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="ask-corpus")
@@ -61,7 +62,7 @@ def build_ask(bench: Workbench) -> AskTab:
     # One event for all three ways to ask, so that none starts while another is under way.
     gr.on(
         [button.click, question.submit, n_clicked.change],
-        partial(handlers.ask, bench),
+        partial(asking.ask, bench),
         [question, corpus, retriever, flag],
         [panel.answer, panel.passages, button, stop],
         api_name="ask",
@@ -75,8 +76,8 @@ def build_ask(bench: Workbench) -> AskTab:
         api_visibility="private",
         queue=False,
     )
-    stop.click(handlers.press_stop, flag, stop, api_visibility="private", queue=False)
-    choices = partial(handlers.list_ask_choices, bench)
+    stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
+    choices = partial(pickers.list_ask_choices, bench)
     corpus.input(
         choices,
         [corpus, retriever],
@@ -85,7 +86,7 @@ def build_ask(bench: Workbench) -> AskTab:
         show_progress="hidden",
     )
     retriever.input(
-        partial(handlers.explain_retriever, bench),
+        partial(pickers.explain_retriever, bench),
         [corpus, retriever],
         retriever,
         api_visibility="private",

@@ -7,7 +7,8 @@ from functools import partial
 
 import gradio as gr
 
-from app import handlers
+from app.handlers import comparing, pickers
+from app.handlers.buttons import StopFlag, press_stop
 from app.replies import MAX_QUESTION_CHARACTERS
 from app.ui.panel import build_panel
 from app.ui.refresh import Refresh
@@ -25,7 +26,7 @@ class CompareTab:
 def build_compare(bench: Workbench) -> CompareTab:
     """The tab with its events."""
     with gr.Tab("Compare", id="compare") as tab:
-        flag = gr.State(handlers.StopFlag())
+        flag = gr.State(StopFlag())
         with gr.Row(elem_classes="pickers"):
             corpus = gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="compare-corpus")
             left = gr.Dropdown(label="Left", choices=[], scale=2, min_width=200, elem_id="left-retriever")
@@ -58,7 +59,7 @@ def build_compare(bench: Workbench) -> CompareTab:
 
     gr.on(
         [button.click, question.submit],
-        partial(handlers.compare, bench),
+        partial(comparing.compare, bench),
         [question, corpus, left, right, with_answers, flag],
         [
             summary,
@@ -73,9 +74,9 @@ def build_compare(bench: Workbench) -> CompareTab:
         show_progress="hidden",
         concurrency_limit=4,
     )
-    stop.click(handlers.press_stop, flag, stop, api_visibility="private", queue=False)
+    stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
     refresh = Refresh(
-        fn=partial(handlers.list_compare_choices, bench),
+        fn=partial(pickers.list_compare_choices, bench),
         inputs=[corpus, left, right],
         outputs=[corpus, left, right, teach, body],
     )

@@ -7,7 +7,8 @@ from functools import partial
 
 import gradio as gr
 
-from app import handlers
+from app.handlers import corpora as handlers
+from app.handlers.buttons import StopFlag, press_stop
 from app.rendering import aside_html
 from app.ui.refresh import Refresh
 from app.workbench import Workbench
@@ -124,7 +125,7 @@ def _build_browser() -> _Browser:
 
 
 def _wire_form(bench: Workbench, form: _Form, refresh: Refresh) -> None:
-    flag = gr.State(handlers.StopFlag())
+    flag = gr.State(StopFlag())
     added = form.add.click(
         partial(handlers.add, bench),
         [form.files, form.target, flag],
@@ -134,7 +135,7 @@ def _wire_form(bench: Workbench, form: _Form, refresh: Refresh) -> None:
         concurrency_limit=1,
     )
     refresh.after(added)
-    form.stop.click(handlers.press_stop, flag, form.stop, api_visibility="private", queue=False)
+    form.stop.click(press_stop, flag, form.stop, api_visibility="private", queue=False)
 
 
 def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh) -> None:

@@ -7,7 +7,7 @@ from html import escape
 
 import gradio as gr
 
-from app import handlers
+from app.handlers.background import show_background
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
@@ -32,7 +32,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             corpora = build_corpora(bench)
         gr.on(
             [page.load, timer.tick],
-            partial(handlers.show_background, bench),
+            partial(show_background, bench),
             finished,
             [banner, timer, finished],
             api_visibility="private",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app import handlers
 from app.background import Background, OnStage, Stage, Work, prepare_corpus
 from app.demo import DEMO_CORPUS
+from app.handlers.background import show_background
 from app.workbench import Workbench
 from indexes.corpus import list_corpora
 from indexes.errors import StoreError
@@ -76,7 +76,7 @@ def test_a_failure_is_shown_on_the_page(bench: Workbench, error: Exception, show
         raise error
 
     background, _ = run_to_end(work)
-    view = handlers.show_background(replace(bench, background=background), finished=0)
+    view = show_background(replace(bench, background=background), finished=0)
     assert shown in view.banner["value"]
     assert view.banner["visible"] is True
     assert view.timer["active"] is False
@@ -91,9 +91,9 @@ def test_the_page_looks_again_when_something_has_ended(bench: Workbench) -> None
 
     background = Background({"Work": work}, lambda stage: None)
     background.start()
-    during = handlers.show_background(replace(bench, background=background), finished=0)
+    during = show_background(replace(bench, background=background), finished=0)
     go.set()
     background.stop()
-    after = handlers.show_background(replace(bench, background=background), finished=0)
+    after = show_background(replace(bench, background=background), finished=0)
     assert (during.timer["active"], isinstance(during.finished, int)) == (True, False)
     assert (after.timer["active"], after.finished, after.banner["visible"]) == (False, 1, False)

@@ -1,0 +1,181 @@
+"""The Corpora tab: files in, files out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import gradio as gr
+
+from app.handlers.buttons import StopFlag, Update, busy, idle
+from app.handlers.pickers import corpus_picker
+from app.rendering import notice_html
+from app.shelf import look_up
+from app.tables import corpora_html, outcomes_html, progress_html, sources_html
+from app.workbench import Workbench
+from indexes.corpus import Corpus, FileOutcome
+from indexes.errors import InputError, UserError
+
+MAX_NAME_CHARACTERS = 80
+_PROGRESS_INTERVAL_S = 0.2
+
+
+class AddView(NamedTuple):
+    """How far the files are, what became of each, and the form."""
+
+    progress: Update
+    outcomes: Update
+    files: Update
+    add: Update
+    stop: Update
+
+
+def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, flag: StopFlag) -> Iterator[AddView]:
+    """Progress while files are read and embedded; what was done stays, also when it is stopped."""
+    flag.is_set = False
+    outcomes: list[FileOutcome] = []
+    try:
+        name = check_name(corpus)
+        check_files(files or [])
+        yield AddView(notice_html("Loading the encoder …", "busy"), "", gr.skip(), *busy())
+        for progress in _add_files(bench, name, files or [], outcomes, flag):
+            yield AddView(progress, outcomes_html(outcomes), gr.skip(), gr.skip(), gr.skip())
+    except UserError as error:
+        yield AddView(notice_html(str(error), "error"), outcomes_html(outcomes), gr.skip(), *idle())
+        return
+    if flag.is_set:
+        sentence = "Stopped. What was read is kept; add the same files again to go on."
+        yield AddView(notice_html(sentence), outcomes_html(outcomes), gr.skip(), *idle())
+        return
+    yield AddView(_summary(name, outcomes), outcomes_html(outcomes), None, *idle())
+
+
+def check_files(files: Sequence[str]) -> None:
+    """Nothing if these files can be added; raises `InputError` if there are none, or two of one name."""
+    if not files:
+        raise InputError("Drop at least one file first.")
+    names = [Path(file).name for file in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"Two of the files are called '{twice[0]}', and a corpus knows its files by name. Rename one, or add them "
+            "to different corpora."
+        )
+
+
+def check_name(corpus: str | None) -> str:
+    """The name of a corpus without blanks around it; raises `InputError` for an empty or endless one."""
+    name = (corpus or "").strip()
+    if not name:
+        raise InputError("Give the corpus a name: pick one, or type a new one.")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise InputError(f"The name has {len(name)} characters; at most {MAX_NAME_CHARACTERS} are allowed. Shorten it.")
+    return name
+
+
+def _add_files(
+    bench: Workbench, name: str, files: Sequence[str], outcomes: list[FileOutcome], flag: StopFlag
+) -> Iterator[str]:
+    """The bar to show, a few times a second; `outcomes` grows with each file."""
+    from indexes.ingest import add_files
+
+    encoder = bench.shelf.new_encoder(bench.encoder)
+    shown_at = 0.0
+    for event in add_files(bench.paths, name, [Path(file) for file in files], encoder):
+        if event.outcome:
+            outcomes.append(event.outcome)
+        if flag.is_set:
+            return
+        if event.done == event.total or time.monotonic() - shown_at > _PROGRESS_INTERVAL_S:
+            shown_at = time.monotonic()
+            label = "Reading files" if event.stage == "reading" else "Embedding passages"
+            yield progress_html(label, event.done, event.total)
+
+
+def _summary(name: str, outcomes: Sequence[FileOutcome]) -> str:
+    n_failed = sum(outcome.status == "failed" for outcome in outcomes)
+    n_read = len(outcomes) - n_failed
+    sentence = f"{n_read} file{'s' * (n_read != 1)} of corpus '{name}' can be asked now, on the Ask tab."
+    if n_failed:
+        sentence += f" {n_failed} could not be read; the table says why."
+    return notice_html(sentence, "error" if n_failed else "done")
+
+
+class CorporaView(NamedTuple):
+    """The corpora, the one that is looked at, and its files."""
+
+    corpora: Update
+    target: Update
+    corpus: Update
+    sources: Update
+    picked: Update
+    delete_corpus: Update
+    delete_sources: Update
+
+
+def list_corpora_view(bench: Workbench, corpus: str | None) -> CorporaView:
+    """Everything there is, as it is on disk now."""
+    corpora, shown, _ = look_up(bench.paths, bench.encoder, corpus)
+    names = [info.name for info in corpora]
+    sources = Corpus.open(bench.paths, shown.name).sources() if shown else []
+    return CorporaView(
+        corpora=corpora_html(corpora),
+        target=gr.update(choices=names),
+        corpus=corpus_picker(corpora, shown, corpus),
+        sources=sources_html(sources) if sources else "",
+        picked=gr.update(choices=[each.source for each in sources], value=[], interactive=bool(sources)),
+        delete_corpus=gr.update(interactive=shown is not None),
+        delete_sources=gr.update(interactive=False),
+    )
+
+
+class Doomed(NamedTuple):
+    """What is to be deleted once that is confirmed: some sources of a corpus, or with none named all of it."""
+
+    corpus: str
+    sources: tuple[str, ...]
+
+
+class ConfirmView(NamedTuple):
+    """The question whether to delete, and what it is about."""
+
+    box: Update
+    question: Update
+    doomed: Update
+
+
+def ask_to_delete(bench: Workbench, corpus: str | None, sources: Sequence[str]) -> ConfirmView:
+    """The question to confirm, with what would be lost."""
+    try:
+        info = Corpus.open(bench.paths, corpus or "").info()
+    except UserError as error:
+        return ConfirmView(gr.update(visible=False), notice_html(str(error), "error"), None)
+    what = f"{len(sources)} file(s) of corpus '{info.name}'" if sources else f"corpus '{info.name}' with all its files"
+    lost = "" if sources else f" That is {info.n_documents:,} documents and {info.n_passages:,} passages."
+    question = f"Delete {what}, from every index?{lost} This cannot be undone."
+    return ConfirmView(gr.update(visible=True), notice_html(question), Doomed(info.name, tuple(sources)))
+
+
+def keep() -> ConfirmView:
+    """Nothing is deleted."""
+    return ConfirmView(gr.update(visible=False), "", None)
+
+
+def delete(bench: Workbench, doomed: Doomed | None) -> ConfirmView:
+    """What was confirmed is gone."""
+    from indexes.ingest import delete_corpus, remove_sources
+
+    if doomed is None:
+        return keep()
+    corpus, sources = doomed
+    try:
+        if sources:
+            remove_sources(bench.paths, corpus, sources)
+        else:
+            delete_corpus(bench.paths, corpus)
+    except UserError as error:
+        return ConfirmView(gr.update(visible=False), notice_html(str(error), "error"), None)
+    done = f"{len(sources)} file(s) of corpus '{corpus}' are deleted." if sources else f"Corpus '{corpus}' is deleted."
+    return ConfirmView(gr.update(visible=False), notice_html(done, "done"), None)
