@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from indexes.documents import kind_of, read_documents, suffix_of
+from indexes.documents import read_documents
 from indexes.errors import InputError, NotFoundError, StoreError, UnreadableFileError
+from indexes.formats import kind_of, suffix_of
 from indexes.passages import PassageSettings, split_document
 from indexes.paths import DataPaths
 from indexes.types import Encoder, Passage, Tokenizer

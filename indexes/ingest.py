@@ -9,10 +9,10 @@ from typing import Literal
 
 from indexes.chroma import delete_indexes, remove_passages
 from indexes.corpus import Corpus, FileOutcome, delete_folder
-from indexes.documents import list_files
 from indexes.embedding import update_index
 from indexes.encoders import load_encoder
-from indexes.errors import InputError, NotFoundError
+from indexes.errors import InputError, NotFoundError, UnreadableFileError
+from indexes.files import SourceFile, open_sources
 from indexes.paths import DataPaths
 from indexes.types import Encoder
 
@@ -33,19 +33,19 @@ def add_files(paths: DataPaths, corpus: str, files: Sequence[Path], encoder: Enc
     `encoder`'s index is built if need be; those by other encoders are brought up to date too, as long as they load.
     Every step can be interrupted and repeated: what was done is not done again.
     """
-    named = list_files(files)
-    if not files:
-        Corpus.open(paths, corpus)  # nothing to add means "bring the index up to date": there has to be one
-    manifest = Corpus.open_or_create(paths, corpus, encoder)
-    yield from _read_files(manifest, named, encoder)
+    with open_sources(files) as named:
+        if not files:
+            Corpus.open(paths, corpus)  # nothing to add means "bring the index up to date": there has to be one
+        manifest = Corpus.open_or_create(paths, corpus, encoder)
+        yield from _read_files(manifest, named, encoder)
     for each in [encoder, *_other_encoders(paths, manifest, encoder)]:
         for done, total in update_index(paths, manifest, each):
             yield Progress(stage="embedding", done=done, total=total)
 
 
-def _read_files(manifest: Corpus, named: list[tuple[str, Path]], encoder: Encoder) -> Iterator[Progress]:
-    for done, (source, file) in enumerate(named, start=1):
-        outcome = manifest.add_file(source, file, encoder.tokenizer)
+def _read_files(manifest: Corpus, named: list[SourceFile], encoder: Encoder) -> Iterator[Progress]:
+    for done, file in enumerate(named, start=1):
+        outcome = _read_file(manifest, file, encoder)
         yield Progress(stage="reading", done=done, total=len(named), outcome=outcome)
     if not manifest.sources():
         delete_folder(manifest.folder)
@@ -53,6 +53,14 @@ def _read_files(manifest: Corpus, named: list[tuple[str, Path]], encoder: Encode
             f"None of the {len(named)} file(s) could be read, so corpus '{manifest.name}' was not made. "
             "Give at least one file with text."
         )
+
+
+def _read_file(manifest: Corpus, file: SourceFile, encoder: Encoder) -> FileOutcome:
+    try:
+        with file.on_disk() as path:
+            return manifest.add_file(file.source, path, encoder.tokenizer)
+    except UnreadableFileError as error:
+        return FileOutcome(source=file.source, status="failed", reason=str(error))
 
 
 def _other_encoders(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[Encoder]:

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from indexes.documents import suffix_of
+from indexes.formats import kind_of
 from indexes.types import Document, Passage, Tokenizer
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
-_MARKDOWN_SUFFIXES = (".md", ".markdown", ".html", ".htm", ".docx")
+_MARKDOWN_KINDS = ("md", "html", "docx", "pptx", "xlsx", "epub")
 _SPECIAL_TOKENS = 2  # what an encoder adds around a text
 _MAX_TITLE_TOKENS = 48
 
@@ -71,7 +71,7 @@ def _passage_id(document_id: str, ordinal: int, title: str, text: str) -> str:
 
 def _sections(document: Document) -> Iterator[_Section]:
     """The document cut at Markdown headings, each section titled by its heading path."""
-    headings = list(_headings(document)) if suffix_of(document.source) in _MARKDOWN_SUFFIXES else []
+    headings = list(_headings(document)) if kind_of(document.source) in _MARKDOWN_KINDS else []
     if not headings or headings[0].start() > 0:
         yield _Section(title=document.title, start=0, end=headings[0].start() if headings else len(document.text))
     path: list[tuple[int, str]] = []

@@ -9,8 +9,9 @@ import docx
 import pytest
 from fpdf import FPDF
 
-from indexes.documents import list_files, read_documents
+from indexes.documents import read_documents
 from indexes.errors import InputError, UnreadableFileError
+from indexes.files import list_files
 from indexes.types import Document
 
 
