@@ -10,7 +10,7 @@ from app.rendering import notice_html
 from indexes.corpus import CorpusInfo, FileOutcome, SourceInfo
 
 _MAX_ROWS = 200
-_ORDER = {"failed": 0, "replaced": 1, "read": 2, "unchanged": 3}
+_ORDER = {"failed": 0, "removed": 1, "renamed": 2, "replaced": 3, "read": 4, "same": 5, "unchanged": 6}
 
 
 def progress_html(label: str, done: int, total: int) -> str:

@@ -19,9 +19,9 @@ from distill.targets import Method
 from distill.token_vectors import TokenVectors
 from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
-from indexes.embedding import update_index
 from indexes.encoders import load_encoder
 from indexes.errors import InputError
+from indexes.ingest import index_corpus
 from indexes.lexical import LexicalIndex, search_fused
 from indexes.paths import DataPaths
 from indexes.types import Candidate
@@ -145,7 +145,7 @@ class Distillation:
     @cached_property
     def index(self) -> PassageIndex:
         """The baseline's index, brought up to date first."""
-        for done, total in update_index(self.paths, self.corpus, self.encoder):
+        for done, total in index_corpus(self.paths, self.corpus, self.encoder):
             self.say("candidates", done, total, "" if total == 0 else "indexing the corpus with the base encoder")
         return PassageIndex.open(self.paths, self.corpus.name, RememberingEncoder(self.encoder))
 

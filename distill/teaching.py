@@ -13,9 +13,9 @@ from distill.retriever import DEFAULTS, RetrieverConfig, Training
 from distill.run import WITHOUT_LLM, Distillation, write_json
 from distill.targets import SHARPNESS, contrastive, direct, intermediate, pseudo_label, utility
 from indexes.chroma import PassageIndex
-from indexes.embedding import update_index
 from indexes.encoders import SentenceTransformerEncoder, find_encoder, hub_answers, load_encoder
 from indexes.errors import InputError, UserError
+from indexes.ingest import index_corpus
 from indexes.queries import read_queries
 
 BLEND = 1.0  # how much an order of full weight counts beside the ranker's scores; our choice, see RESULTS.md
@@ -169,7 +169,7 @@ def _index_of(run: Distillation, student: SentenceTransformerEncoder) -> Passage
     """The student's index, brought up to date first."""
     if student.name == run.config.base:
         return run.index
-    for done, total in update_index(run.paths, run.corpus, student):
+    for done, total in index_corpus(run.paths, run.corpus, student):
         run.say("retriever", done, total, "embedding the passages anew, their rare words counting more")
     return PassageIndex.open(run.paths, run.corpus.name, student)
 
@@ -197,5 +197,6 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
 
 def make_index(run: Distillation) -> None:
     """Indexes the corpus by the new encoder; passages whose vectors stay are not embedded again."""
-    for done, total in update_index(run.paths, run.corpus, load_encoder(run.config.name, run.paths)):
+    encoder = load_encoder(run.config.name, run.paths)
+    for done, total in index_corpus(run.paths, run.corpus, encoder):
         run.say("index", done, total)

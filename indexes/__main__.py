@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +18,14 @@ from indexes.encoders import DEFAULT_ENCODER, load_encoder
 from indexes.errors import InputError, UserError
 from indexes.paths import DataPaths
 from indexes.progress import ProgressBars
+from indexes.store_settings import read_store
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+_HELP = f"""{__doc__}
+
+CHROMA_URL (with CHROMA_TENANT, CHROMA_DATABASE and CHROMA_TOKEN where the server asks for them) puts every collection
+on a Chroma server or into Chroma Cloud; without it the store is embedded, under DATA_DIR.
+"""
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP)
 console = Console(highlight=False)
 messages = Console(stderr=True, highlight=False)
 
@@ -34,15 +41,30 @@ def add(
     corpus: str,
     files: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Files and folders.")] = None,
     encoder: EncoderName = DEFAULT_ENCODER,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Take out of CORPUS every other file than those of PATH.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another program that is writing.")
+    ] = 0,
     data_dir: DataDir = Path("data"),
 ) -> None:
-    """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date."""
+    """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date.
+
+    A file is known by its content: an unchanged one costs nothing, a copy is indexed once, and a renamed one keeps its
+    vectors. An interrupted add goes on where it was.
+    """
     from indexes.ingest import add_files
 
-    paths = DataPaths(data_dir)
+    if sync and not files:
+        raise typer.BadParameter("--sync needs PATH: the corpus will have exactly its files")
+    paths = open_paths(data_dir)
     n_failed = 0
     with ProgressBars(messages) as bars:
-        for event in add_files(paths, corpus, files or [], load_encoder(encoder, paths)):
+        events = add_files(
+            paths, corpus, files or [], load_encoder(encoder, paths), sync=sync, wait_s=wait, on_wait=bars.say
+        )
+        for event in events:
             if event.outcome:
                 outcome = event.outcome
                 n_failed += outcome.status == "failed"
@@ -65,7 +87,7 @@ def search(
     """The passages of CORPUS nearest to QUESTION."""
     from indexes.chroma import PassageIndex
 
-    paths = DataPaths(data_dir)
+    paths = open_paths(data_dir)
     found = PassageIndex.open(paths, corpus, load_encoder(encoder, paths)).search(question, k)
     if as_json:
         _print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
@@ -81,7 +103,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
     """The corpora and their indexes."""
     from indexes.corpus import Corpus
 
-    paths = DataPaths(data_dir)
+    paths = open_paths(data_dir)
     corpora = list_corpora(paths)
     if as_json:
         sources = {
@@ -108,7 +130,7 @@ def delete(
     """Delete CORPUS, or only some of its sources."""
     from indexes.ingest import delete_corpus, remove_sources
 
-    paths = DataPaths(data_dir)
+    paths = open_paths(data_dir)
     if sources:
         remove_sources(paths, corpus, sources)
     else:
@@ -132,7 +154,7 @@ def evaluate(
 
     cutoffs = parse_cutoffs(k)
     queries = read_queries(questions, split)
-    report = judge_encoders(DataPaths(data_dir), corpus, queries, encoder or [DEFAULT_ENCODER], cutoffs, run_out)
+    report = judge_encoders(open_paths(data_dir), corpus, queries, encoder or [DEFAULT_ENCODER], cutoffs, run_out)
     if as_json:
         _print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
         return
@@ -142,6 +164,11 @@ def evaluate(
     console.print(table)
     for comparison in report.comparisons:
         console.print(comparison, markup=False, soft_wrap=True)
+
+
+def open_paths(data_dir: Path) -> DataPaths:
+    """Everything under `data_dir`, its vectors there too or where CHROMA_URL says."""
+    return DataPaths(data_dir, read_store(os.environ))
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:

@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexes.corpus import Corpus, IndexInfo
-from indexes.errors import EncoderMismatchError, NotFoundError, StoreError
-from indexes.paths import DataPaths, slug
+from indexes.corpus import Corpus
+from indexes.errors import EncoderMismatchError, NotFoundError
+from indexes.locks import is_being_written
+from indexes.paths import DataPaths
+from indexes.reconciling import stored_ids
+from indexes.records import IndexInfo
+from indexes.store import (
+    MAX_K,
+    delete_ids,
+    drop_unless_used,
+    existing_collection,
+    sentences,
+)
 from indexes.types import Candidate, Encoder, Passage, Vectors
 
 if TYPE_CHECKING:
-    from chromadb.api import ClientAPI
-    from chromadb.api.models.Collection import Collection
+    from indexes.store import Collection
 
+__all__ = ["MAX_K", "PassageIndex", "delete_index", "delete_indexes", "find_index", "remove_passages"]
+
+_log = logging.getLogger(__name__)
 _MAX_RESULTS_AT_ONCE = 10_000  # Chroma looks results up in SQLite, which bounds the variables of one statement
-MAX_K = 300  # beyond the width of the search, the graph misses neighbours
-# Wider than Chroma's defaults (16, 100, 100): on these settings hardly a true neighbour is missed.
-_HNSW: Any = {"space": "ip", "max_neighbors": 32, "ef_construction": 200, "ef_search": MAX_K}
 
 
 class PassageIndex:
     """The passages of one corpus as vectors of one encoder."""
 
-    def __init__(self, corpus: str, encoder: Encoder, collection: Collection) -> None:
+    def __init__(
+        self,
+        corpus: str,
+        encoder: Encoder,
+        collection: Collection,
+        *,
+        paths: DataPaths | None = None,
+        reopen: Callable[[], Collection] | None = None,
+        notice: str = "",
+    ) -> None:
         self.corpus = corpus
         self.encoder = encoder
+        self.notice = notice
         self._collection = collection
+        self._paths = paths or DataPaths(Path())
+        self._reopen = reopen
 
     @classmethod
     def open(cls, paths: DataPaths, corpus: str, encoder: Encoder) -> PassageIndex:
         """The complete index of `corpus` by `encoder`.
 
-        Raises `NotFoundError` if none was built, `EncoderMismatchError` if the encoder has changed since.
+        Raises `NotFoundError` if none was built, `EncoderMismatchError` if the encoder has changed since. An index that
+        has not as many passages as the manifest says still answers; `notice` is the sentence about it.
         """
         manifest = Corpus.open(paths, corpus)
         info = find_index(manifest, encoder)
@@ -51,7 +75,16 @@ class PassageIndex:
                 f"({encoder.dimension} dimensions): its vectors do not fit. Rebuild with: "
                 f"{_rebuild_command(manifest.name, encoder.name)}"
             )
-        return cls(manifest.name, encoder, _existing(paths, info))
+        collection = existing_collection(paths, info)
+        notice = _count_notice(paths, manifest, info, collection)
+        return cls(
+            manifest.name,
+            encoder,
+            collection,
+            paths=paths,
+            reopen=lambda: existing_collection(paths, info),
+            notice=notice,
+        )
 
     @property
     def n_passages(self) -> int:
@@ -79,11 +112,21 @@ class PassageIndex:
         ]
 
     def _query(self, vectors: Vectors, n_results: int) -> Iterator[list[Candidate]]:
-        found = self._collection.query(
-            query_embeddings=vectors, n_results=n_results, include=["documents", "metadatas", "distances"]
-        )
+        try:
+            found = self._ask(vectors, n_results)
+        except Exception:  # another process deleted or rebuilt what was open: what is there now answers
+            if self._reopen is None:
+                raise
+            self._collection = self._reopen()
+            with sentences(self._paths, "searching"):
+                found = self._ask(vectors, n_results)
         columns = (found["ids"], found["documents"] or [], found["metadatas"] or [], found["distances"] or [])
         return (_candidates(*row) for row in zip(*columns, strict=True))
+
+    def _ask(self, vectors: Vectors, n_results: int) -> Any:
+        return self._collection.query(
+            query_embeddings=vectors, n_results=n_results, include=["documents", "metadatas", "distances"]
+        )
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """The stored vectors of these passages, shape (N, D), in this order."""
@@ -98,8 +141,10 @@ def remove_passages(paths: DataPaths, corpus: Corpus) -> None:
     """Takes what the manifest no longer has out of every index of `corpus`; nothing is embedded."""
     wanted = set(corpus.passage_ids_by_length())
     for info in corpus.indexes():
-        collection = _existing(paths, info)
-        delete_ids(collection, sorted(set(collection.get(include=[])["ids"]) - wanted))
+        collection = existing_collection(paths, info)
+        with sentences(paths, "removing passages"):
+            delete_ids(collection, sorted(set(stored_ids(collection)) - wanted))
+        corpus.record_index(replace(info, n_passages=int(collection.count())), corpus.generation())
 
 
 def delete_indexes(paths: DataPaths, corpus: Corpus) -> None:
@@ -117,119 +162,26 @@ def delete_index(paths: DataPaths, corpus: Corpus, encoder: str) -> None:
 
 
 def find_index(corpus: Corpus, encoder: Encoder) -> IndexInfo | None:
+    """The index of `corpus` by an encoder of this name; None if none was built."""
     return next((info for info in corpus.indexes() if info.encoder == encoder.name), None)
+
+
+def _count_notice(paths: DataPaths, corpus: Corpus, info: IndexInfo, collection: Collection) -> str:
+    """What is to be said of an index that its manifest does not agree with; nothing while someone writes it."""
+    with sentences(paths, "counting passages"):
+        n_stored = int(collection.count())
+    if n_stored == info.n_passages or is_being_written(paths, corpus.name):
+        return ""
+    notice = (
+        f"The index of corpus '{corpus.name}' by '{info.encoder}' holds {n_stored} passages where its manifest says "
+        f"{info.n_passages}: an `add` did not end. Complete it with: {_rebuild_command(corpus.name, info.encoder)}"
+    )
+    _log.warning(notice)
+    return notice
 
 
 def _rebuild_command(corpus: str, encoder: str) -> str:
     return f"python -m indexes add '{corpus}' --encoder '{encoder}'"
-
-
-def _client(paths: DataPaths) -> ClientAPI:
-    import chromadb
-    from chromadb.config import Settings
-
-    try:
-        paths.chroma.mkdir(parents=True, exist_ok=True)
-        return chromadb.PersistentClient(str(paths.chroma), Settings(anonymized_telemetry=False))
-    except Exception as error:
-        raise StoreError(
-            f"The vector store in {paths.chroma} cannot be opened: {error}. Check DATA_DIR's space and rights."
-        ) from error
-
-
-def _holds_vectors_of(info: IndexInfo, encoder: Encoder) -> bool:
-    return info.fingerprint == encoder.fingerprint and info.dimension == encoder.dimension
-
-
-def shared_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection | None:
-    """The collection of an index whose passages have the vectors that `encoder` would give them, its own one first."""
-    fitting = [info for info in corpus.indexes() if _holds_vectors_of(info, encoder)]
-    for info in sorted(fitting, key=lambda info: info.encoder != encoder.name):
-        try:
-            return _existing(paths, info)
-        except StoreError:
-            continue  # listed, but gone: it is built anew
-    return None
-
-
-def open_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection:
-    metadata = {
-        "corpus": corpus.name,
-        "encoder": encoder.name,
-        "fingerprint": encoder.fingerprint,
-        "dimension": encoder.dimension,
-        "normalized": True,
-    }
-    return _client(paths).get_or_create_collection(
-        collection_name(corpus, encoder), configuration={"hnsw": _HNSW}, metadata=metadata, embedding_function=None
-    )
-
-
-def collection_name(corpus: Corpus, encoder: Encoder) -> str:
-    parts = "\x1f".join((corpus.name, encoder.name, encoder.fingerprint))
-    digest = hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return f"{slug(corpus.name)}-{digest}"  # 40 + 1 + 16 characters at most; Chroma allows 63
-
-
-def _existing(paths: DataPaths, info: IndexInfo) -> Collection:
-    from chromadb.errors import NotFoundError as ChromaNotFoundError
-
-    try:
-        return _client(paths).get_collection(info.collection, embedding_function=None)
-    except (ChromaNotFoundError, ValueError) as error:
-        raise StoreError(
-            f"The index by encoder '{info.encoder}' is listed, but its collection '{info.collection}' is gone from "
-            f"{paths.chroma}. Run `python -m indexes add` for this corpus and encoder to rebuild it."
-        ) from error
-
-
-def drop_unless_used(paths: DataPaths, corpus: Corpus, collection: str) -> None:
-    """Deletes `collection` if no index of `corpus` points at it; a collection is of one corpus only."""
-    if any(info.collection == collection for info in corpus.indexes()):
-        return
-    from chromadb.errors import NotFoundError as ChromaNotFoundError
-
-    try:
-        _client(paths).delete_collection(collection)
-    except (ChromaNotFoundError, ValueError):
-        return  # gone already: that is what was wanted
-
-
-def write_passages(collection: Collection, passages: Sequence[Passage], vectors: Vectors) -> None:
-    """Puts passages with their unit vectors (N, D) into the collection, over what it has under the same ids."""
-    if not passages:
-        return
-    try:
-        collection.upsert(
-            ids=[passage.id for passage in passages],
-            embeddings=vectors,
-            documents=[passage.text for passage in passages],
-            metadatas=[_metadata(passage) for passage in passages],
-        )
-    except Exception as error:
-        raise StoreError(
-            f"Writing {len(passages)} passages to the vector store failed: {error}. Free some disk space and run the "
-            "same command again; it goes on where it stopped."
-        ) from error
-
-
-def _metadata(passage: Passage) -> dict[str, Any]:
-    values = {
-        "document_id": passage.document_id,
-        "source": passage.source,
-        "title": passage.title,
-        "start": passage.start,
-        "end": passage.end,
-        "page": passage.page,
-        "kind": passage.kind,
-        "date": passage.date,
-    }
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def delete_ids(collection: Collection, ids: list[str]) -> None:
-    for first in range(0, len(ids), 1000):  # Chroma bounds the size of one request
-        collection.delete(ids=ids[first : first + 1000])
 
 
 def _candidates(
@@ -238,5 +190,6 @@ def _candidates(
     found = [
         Candidate(passage=Passage(id=identifier, text=text, **metadata), score=1.0 - float(distance))
         for identifier, text, metadata, distance in zip(ids, texts, metadatas, distances, strict=True)
+        if text is not None and metadata is not None  # deleted by another process since this one read the graph
     ]
     return sorted(found, key=lambda candidate: (-candidate.score, candidate.passage.id))

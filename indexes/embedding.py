@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from indexes.chroma import (
+from indexes.chroma import find_index
+from indexes.corpus import Corpus
+from indexes.paths import DataPaths
+from indexes.reconciling import compare, drop_orphans, is_in_step, refresh_metadata, reuse_vectors
+from indexes.records import IndexInfo
+from indexes.store import (
     collection_name,
-    delete_ids,
     drop_unless_used,
-    find_index,
+    holds_vectors_of,
     open_collection,
+    sentences,
     shared_collection,
     write_passages,
 )
-from indexes.corpus import Corpus, IndexInfo
-from indexes.paths import DataPaths
 from indexes.types import Encoder
 
 _BATCH = 128
@@ -28,28 +30,32 @@ def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
     that embeds passages as another one does (the same fingerprint) shares its collection. A changed encoder gets a new
     collection, and the old one answers until the new one is complete.
     """
+    generation = corpus.generation()
     previous = find_index(corpus, encoder)
     collection = shared_collection(paths, corpus, encoder) or open_collection(paths, corpus, encoder)
-    wanted = corpus.passage_ids_by_length()
-    present = set(collection.get(include=[])["ids"])
-    delete_ids(collection, sorted(present.difference(wanted)))
-    missing = [identifier for identifier in wanted if identifier not in present]
+    with sentences(paths, f"comparing it with corpus '{corpus.name}'"):
+        is_own = previous and holds_vectors_of(previous, encoder) and previous.collection == collection.name
+        if previous and is_own and is_in_step(corpus, previous, collection):
+            yield 0, 0
+            return
+        difference = compare(corpus, collection)
+        missing = reuse_vectors(corpus, collection, difference)
     yield 0, len(missing)
     for first in range(0, len(missing), _BATCH):
         passages = corpus.get_passages(missing[first : first + _BATCH])
         write_passages(collection, passages, encoder.encode_passages([passage.full_text for passage in passages]))
         yield min(first + _BATCH, len(missing)), len(missing)
+    with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
+        refresh_metadata(corpus, collection)
+        drop_orphans(collection, difference)  # last: until here whoever asks finds what was there before
     info = IndexInfo(
         encoder=encoder.name,
         fingerprint=encoder.fingerprint,
         dimension=encoder.dimension,
-        n_passages=len(wanted),
+        n_passages=difference.n_wanted,
         collection=collection.name,
     )
-    corpus.record_index(info)
-    for other in corpus.indexes():
-        if other.collection == info.collection:
-            corpus.record_index(replace(other, n_passages=len(wanted)))
+    corpus.record_index(info, generation)
     # The collection before, and one of its own that was begun before there was one to share.
     for name in {previous.collection if previous else collection.name, collection_name(corpus, encoder)}:
         drop_unless_used(paths, corpus, name)

@@ -31,6 +31,10 @@ class StoreError(UserError):
     """The data folder cannot be read or written: full disk, no permission, a newer format."""
 
 
+class BusyError(StoreError):
+    """Someone else is writing there: trying again later helps."""
+
+
 class LLMError(UserError):
     """The LLM endpoint cannot be used."""
 

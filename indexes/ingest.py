@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from indexes.chroma import delete_indexes, remove_passages
-from indexes.corpus import Corpus, FileOutcome, delete_folder
+from indexes.corpus import Corpus, delete_folder
 from indexes.embedding import update_index
 from indexes.encoders import load_encoder
 from indexes.errors import InputError, NotFoundError, UnreadableFileError
 from indexes.files import SourceFile, open_sources
+from indexes.locks import writing
 from indexes.paths import DataPaths
+from indexes.reconciling import is_in_step
+from indexes.records import FileOutcome
+from indexes.store import drop_collection, existing_collection
 from indexes.types import Encoder
+
+OnWait = Callable[[str], None]
+_PATIENCE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,26 +34,79 @@ class Progress:
     outcome: FileOutcome | None = None
 
 
-def add_files(paths: DataPaths, corpus: str, files: Sequence[Path], encoder: Encoder) -> Iterator[Progress]:
+def add_files(
+    paths: DataPaths,
+    corpus: str,
+    files: Sequence[Path],
+    encoder: Encoder,
+    *,
+    sync: bool = False,
+    wait_s: float = 0.0,
+    on_wait: OnWait = lambda sentence: None,
+) -> Iterator[Progress]:
     """Progress while `files` (and folders) are read and the indexes of `corpus` brought up to date.
 
     `encoder`'s index is built if need be; those by other encoders are brought up to date too, as long as they load.
-    Every step can be interrupted and repeated: what was done is not done again.
+    With `sync` the corpus has exactly these files afterwards: its other sources are removed. Every step can be
+    interrupted and repeated: what was done is not done again.
     """
-    with open_sources(files) as named:
-        if not files:
-            Corpus.open(paths, corpus)  # nothing to add means "bring the index up to date": there has to be one
-        manifest = Corpus.open_or_create(paths, corpus, encoder)
-        yield from _read_files(manifest, named, encoder)
-    for each in [encoder, *_other_encoders(paths, manifest, encoder)]:
-        for done, total in update_index(paths, manifest, each):
+    with writing(paths, corpus, f"adding files to corpus '{corpus}'", wait_s=wait_s, on_wait=on_wait):
+        with open_sources(files) as named:
+            if not files:
+                Corpus.open(paths, corpus)  # nothing to add means "bring the index up to date": there has to be one
+            if sync and not named:
+                raise InputError(
+                    f"No file was found to keep corpus '{corpus}' in step with, so nothing was removed. Check the "
+                    f"path; python -m indexes delete '{corpus}' deletes it."
+                )
+            manifest = Corpus.open_or_create(paths, corpus, encoder)
+            yield from _read_files(manifest, named, _gone(manifest, files, named, sync=sync), encoder, sync=sync)
+        for done, total in update_index(paths, manifest, encoder):
             yield Progress(stage="embedding", done=done, total=total)
+        for each in _encoders_behind(paths, manifest, encoder):
+            for done, total in update_index(paths, manifest, each):
+                yield Progress(stage="embedding", done=done, total=total)
 
 
-def _read_files(manifest: Corpus, named: list[SourceFile], encoder: Encoder) -> Iterator[Progress]:
+def index_corpus(
+    paths: DataPaths,
+    corpus: Corpus,
+    encoder: Encoder,
+    *,
+    wait_s: float = _PATIENCE_S,
+    on_wait: OnWait = lambda sentence: None,
+) -> Iterator[tuple[int, int]]:
+    """(passages embedded, passages to embed) while `encoder`'s index comes in step, and nobody else writes.
+
+    It waits for another writer: who calls this is in the middle of something long.
+    """
+    with writing(paths, corpus.name, f"indexing corpus '{corpus.name}'", wait_s=wait_s, on_wait=on_wait):
+        yield from update_index(paths, corpus, encoder)
+
+
+def _gone(manifest: Corpus, files: Sequence[Path], named: Sequence[SourceFile], *, sync: bool) -> set[str]:
+    """The sources that are no files any more: what a given folder had and has not, with `sync` every other one."""
+    folders = tuple(f"{path.resolve().name}/" for path in files if path.is_dir())
+    known = {info.source for info in manifest.sources()}
+    return {source for source in known.difference(file.source for file in named) if sync or source.startswith(folders)}
+
+
+def _read_files(
+    manifest: Corpus, named: Sequence[SourceFile], gone: set[str], encoder: Encoder, *, sync: bool
+) -> Iterator[Progress]:
+    failed: list[str] = []
     for done, file in enumerate(named, start=1):
-        outcome = _read_file(manifest, file, encoder)
+        outcome = _read_file(manifest, file, encoder, gone)
+        if outcome.status == "failed":
+            failed.append(f"{file.source}/")
         yield Progress(stage="reading", done=done, total=len(named), outcome=outcome)
+    if sync:
+        # What an archive held before it could not be opened is not known to be gone.
+        left = {info.source for info in manifest.sources() if not info.source.startswith(tuple(failed))}
+        for source in sorted(gone & left):
+            manifest.remove_source(source)
+            outcome = FileOutcome(source=source, status="removed", reason="no longer among the files")
+            yield Progress(stage="reading", done=len(named), total=len(named), outcome=outcome)
     if not manifest.sources():
         delete_folder(manifest.folder)
         raise InputError(
@@ -55,33 +115,41 @@ def _read_files(manifest: Corpus, named: list[SourceFile], encoder: Encoder) -> 
         )
 
 
-def _read_file(manifest: Corpus, file: SourceFile, encoder: Encoder) -> FileOutcome:
+def _read_file(manifest: Corpus, file: SourceFile, encoder: Encoder, gone: set[str]) -> FileOutcome:
     try:
         with file.on_disk() as path:
-            return manifest.add_file(file.source, path, encoder.tokenizer)
+            return manifest.add_file(file.source, path, encoder.tokenizer, gone)
     except UnreadableFileError as error:
         return FileOutcome(source=file.source, status="failed", reason=str(error))
 
 
-def _other_encoders(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[Encoder]:
+def _encoders_behind(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[Encoder]:
+    """The other encoders of `corpus` whose index lacks what was added; the others are not even loaded."""
     for info in corpus.indexes():
-        if info.encoder != encoder.name:
-            try:
+        if info.encoder == encoder.name:
+            continue
+        try:
+            if not is_in_step(corpus, info, existing_collection(paths, info)):
                 yield load_encoder(info.encoder, paths)
-            except NotFoundError:
-                continue  # its encoder is gone; the index still answers for the passages that it has
+        except NotFoundError:
+            continue  # its encoder is gone; the index still answers for the passages that it has
 
 
 def remove_sources(paths: DataPaths, corpus: str, sources: Sequence[str]) -> None:
     """Takes `sources` out of the corpus and out of every index of it."""
-    manifest = Corpus.open(paths, corpus)
-    for source in sources:
-        manifest.remove_source(source)
-    remove_passages(paths, manifest)
+    with writing(paths, corpus, f"removing files from corpus '{corpus}'"):
+        manifest = Corpus.open(paths, corpus)
+        for source in sources:
+            manifest.remove_source(source)
+        remove_passages(paths, manifest)
 
 
 def delete_corpus(paths: DataPaths, corpus: str) -> None:
     """Deletes the corpus with its indexes and kept originals."""
-    manifest = Corpus.open(paths, corpus)
-    delete_indexes(paths, manifest)
-    delete_folder(manifest.folder)
+    Corpus.open(paths, corpus)
+    with writing(paths, corpus, f"deleting corpus '{corpus}'"):
+        manifest = Corpus.open(paths, corpus)
+        delete_indexes(paths, manifest)
+        for begun in manifest.collections():
+            drop_collection(paths, begun.name)
+        delete_folder(manifest.folder)

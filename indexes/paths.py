@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexes.errors import InputError
+from indexes.store_settings import StoreSettings
 
 _PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
 
@@ -28,13 +29,19 @@ def slug(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DataPaths:
-    """Every path under `root` (`DATA_DIR`)."""
+    """Every path under `root` (`DATA_DIR`), and where the vectors are if not there too."""
 
     root: Path
+    store: StoreSettings = field(default_factory=StoreSettings)
 
     @property
     def chroma(self) -> Path:
         return self.root / "chroma"
+
+    @property
+    def locks(self) -> Path:
+        """Who is writing now, and how often the embedded store was written."""
+        return self.root / "locks"
 
     @property
     def corpora(self) -> Path:

@@ -149,8 +149,8 @@ def test_a_corpus_of_unreadable_files_is_not_made(paths: DataPaths, encoder: Key
 def test_a_record_id_that_another_source_has_is_refused(
     paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
 ) -> None:
-    for name in ("a.jsonl", "b.jsonl"):
-        (tmp_path / name).write_text('{"id": "x", "text": "Cats purr."}\n')
+    (tmp_path / "a.jsonl").write_text('{"id": "x", "text": "Cats purr."}\n')
+    (tmp_path / "b.jsonl").write_text('{"id": "x", "text": "Dogs bark."}\n')
     outcomes = add(paths, encoder, tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     assert [outcome.status for outcome in outcomes] == ["read", "failed"]
     assert "'x' is in 'a.jsonl' already" in outcomes[1].reason
@@ -190,8 +190,12 @@ def test_a_manifest_from_before_kinds_and_dates_is_migrated(
 ) -> None:
     add(paths, encoder, cats)
     with sqlite3.connect(Corpus.open(paths, "pets").folder / "manifest.sqlite") as connection:
-        for column in ("kind", "date"):
+        connection.execute("DROP INDEX passages_by_revision")
+        for column in ("kind", "date", "revision"):
             connection.execute(f"ALTER TABLE passages DROP COLUMN {column}")
+        connection.execute("DROP TABLE collections")
+        connection.execute("DELETE FROM meta WHERE key IN ('uid', 'generation', 'index_changes')")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     (passage,) = Corpus.open(paths, "pets").passages()
     assert (passage.kind, passage.date) == ("txt", "")
     assert [outcome.status for outcome in add(paths, encoder, cats)] == ["unchanged"]

@@ -1,0 +1,108 @@
+"""Who writes: one at a time for each corpus, and one process at a time for the embedded store."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from indexes.errors import BusyError, StoreError
+from indexes.paths import DataPaths, slug
+
+_POLL_S = 0.2
+
+
+@contextmanager
+def writing(
+    paths: DataPaths,
+    corpus: str,
+    doing: str,
+    *,
+    wait_s: float = 0.0,
+    on_wait: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[None]:
+    """Nobody else writes `corpus` inside, nor another process the embedded store; readers go on as they are.
+
+    Waits `wait_s` seconds for whoever does (after a word to `on_wait`), then raises `BusyError` with a sentence that
+    says who it is. A process that dies gives its locks back.
+    """
+    try:
+        paths.locks.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder {paths.locks} cannot be written: {error.strerror}. Check DATA_DIR.") from error
+    with ExitStack() as held:
+        lock = FileLock(paths.locks / f"{slug(corpus)}.lock", thread_local=False)
+        _take(held, lock, doing, f"Corpus '{corpus}' is being written", wait_s, on_wait)
+        if paths.store.is_embedded:
+            # One for the process: its threads may write several corpora, which the store allows.
+            lock = FileLock(paths.locks / "store.lock", thread_local=False, is_singleton=True)
+            _take(held, lock, doing, f"The store in {paths.chroma} is being written", wait_s, on_wait)
+            held.callback(_restamp, paths)
+            _restamp(paths)  # whoever wrote last may have died before the end
+        yield
+
+
+def is_being_written(paths: DataPaths, corpus: str) -> bool:
+    """Whether someone writes `corpus` now."""
+    if not paths.locks.is_dir():
+        return False
+    try:
+        with FileLock(paths.locks / f"{slug(corpus)}.lock", thread_local=False).acquire(timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def store_stamp(paths: DataPaths) -> str:
+    """Another text whenever the embedded store was written: a client from before it shows what was."""
+    with suppress(OSError):
+        return _stamp(paths).read_text(encoding="utf-8")
+    return ""
+
+
+def _take(
+    held: ExitStack, lock: FileLock, doing: str, what: str, wait_s: float, on_wait: Callable[[str], None]
+) -> None:
+    holder = Path(lock.lock_file).with_suffix(".holder")
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if wait_s <= 0:
+                raise
+            on_wait(f"{what} by {_read_holder(holder)}; waiting …")
+            lock.acquire(timeout=wait_s, poll_interval=_POLL_S)
+    except Timeout:
+        raise BusyError(f"{what} by {_read_holder(holder)}. Wait until that has ended and do this again.") from None
+    except OSError as error:
+        raise StoreError(f"The lock {lock.lock_file} cannot be taken: {error}. Check DATA_DIR's rights.") from error
+    held.callback(lock.release)
+    with suppress(OSError):  # it only names us to others
+        now = datetime.now().astimezone().strftime("%H:%M")
+        holder.write_text(json.dumps({"pid": os.getpid(), "doing": doing, "since": now}), encoding="utf-8")
+
+
+def _read_holder(holder: Path) -> str:
+    try:
+        told = json.loads(holder.read_text(encoding="utf-8"))
+        who = "another part of this program" if told["pid"] == os.getpid() else f"process {told['pid']}"
+        return f"{who} ({told['doing']}, since {told['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _restamp(paths: DataPaths) -> None:
+    with suppress(OSError):  # a full disk: what was written could not be either
+        partial = _stamp(paths).with_suffix(".partial")
+        partial.write_text(uuid.uuid4().hex, encoding="utf-8")
+        partial.replace(_stamp(paths))
+
+
+def _stamp(paths: DataPaths) -> Path:
+    return paths.locks / "store.stamp"
