@@ -30,11 +30,11 @@ commands = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @commands.command()
 def serve() -> None:
     """Open the page. Settings come from the environment: DATA_DIR, ENCODER, APP_HOST, APP_PORT, LOCAL_LLM,
-    OPENAI_BASE_URL, OPENAI_API_KEY, LLM_MODEL.
+    OPENAI_BASE_URL, OPENAI_API_KEY, LLM_MODEL, CHROMA_URL, CHROMA_TENANT, CHROMA_DATABASE, CHROMA_TOKEN.
     """
     settings = read_settings()
     check_port(settings.app_host, settings.app_port)
-    paths = DataPaths(settings.data_dir)
+    paths = DataPaths(settings.data_dir, settings.store)
     check_writable(paths)
     say("Opening the page …")
     bench = assemble(settings, paths)

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from indexes.encoders import DEFAULT_ENCODER
 from indexes.errors import InputError
+from indexes.store_settings import StoreSettings
 
 
 class Settings(BaseSettings):
@@ -22,6 +23,10 @@ class Settings(BaseSettings):
     llm_model: str | None = None
     local_llm: str = "qwen-1.5b"
     encoder: str = DEFAULT_ENCODER
+    chroma_url: str = ""
+    chroma_tenant: str = ""
+    chroma_database: str = ""
+    chroma_token: SecretStr = SecretStr("")
     app_host: str = "127.0.0.1"
     app_port: int = Field(default=7860, ge=1, le=65535)
     app_max_upload_mb: int = Field(default=200, ge=1)
@@ -31,6 +36,16 @@ class Settings(BaseSettings):
     def uses_endpoint(self) -> bool:
         """Whether answers come from an OpenAI-compatible endpoint, and not from the embedded LLM."""
         return self.openai_api_key is not None or self.openai_base_url is not None
+
+    @property
+    def store(self) -> StoreSettings:
+        """Where the vectors are; `InputError` if what is set does not go together."""
+        return StoreSettings(
+            url=self.chroma_url,
+            tenant=self.chroma_tenant,
+            database=self.chroma_database,
+            token=self.chroma_token.get_secret_value(),
+        )
 
 
 _EXPECTED = {

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from distill.llm import LLMConfig
-from indexes.__main__ import messages
+from indexes.__main__ import messages, open_paths
 from indexes.__main__ import run as run_command_line
 from indexes.encoders import DEFAULT_ENCODER
 from indexes.paths import DataPaths
@@ -128,7 +128,7 @@ def run(
         passage_weights=_one_of("--passage-weights", passage_weights, ("none", "idf")),
         seed=seed,
     )
-    paths = DataPaths(data_dir)
+    paths = open_paths(data_dir)
     if dry_run:
         _print_estimate(config, llm, paths)
         return
@@ -232,7 +232,7 @@ def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
     from distill.batch_files import import_batch as take
     from distill.reply_cache import ReplyCache
 
-    taken = take(file, ReplyCache(DataPaths(data_dir).llm_cache))
+    taken = take(file, ReplyCache(open_paths(data_dir).llm_cache))
     console.print(taken.sentence, markup=False, soft_wrap=True)
 
 
@@ -242,7 +242,7 @@ def report(name: str, data_dir: DataDir = Path("data")) -> None:
     from distill.report import print_report
     from distill.run import read_json
 
-    file = DataPaths(data_dir).run(name) / "metrics.json"
+    file = open_paths(data_dir).run(name) / "metrics.json"
     if not file.is_file():
         raise typer.BadParameter(f"run '{name}' has no verdict yet: {file} is not there")
     print_report(read_json(file), console)
@@ -253,7 +253,7 @@ def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None
     """Let ENCODER answer for CORPUS by default, whatever its verdict was."""
     from distill.promotion import promote as promote_encoder
 
-    promote_encoder(DataPaths(data_dir), corpus, encoder, run="")
+    promote_encoder(open_paths(data_dir), corpus, encoder, run="")
     console.print(f"'{encoder}' now answers for corpus '{corpus}'.", markup=False)
 
 
@@ -262,7 +262,7 @@ def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
     """Let the encoder before the last promotion answer for CORPUS again."""
     from distill.promotion import rollback as roll_back
 
-    before = roll_back(DataPaths(data_dir), corpus)
+    before = roll_back(open_paths(data_dir), corpus)
     who = f"'{before}'" if before else "The base encoder"
     console.print(f"{who} answers for '{corpus}' again.", markup=False)
 
@@ -276,7 +276,7 @@ def push(
     """Copy the taught encoder NAME to a model hub; the token is that of HF_TOKEN."""
     from distill.publishing import push_encoder
 
-    push_encoder(DataPaths(data_dir).encoder(name), repository, os.environ.get("HF_TOKEN") or "")
+    push_encoder(open_paths(data_dir).encoder(name), repository, os.environ.get("HF_TOKEN") or "")
     console.print(f"'{name}' is at {repository} on the hub.", markup=False)
 
 

@@ -27,7 +27,7 @@ def corpus(paths: DataPaths, tmp_path: Path) -> Corpus:
 
 
 def add(corpus: Corpus, file: Path) -> None:
-    file.write_text("Honey bees dance.", encoding="utf-8")
+    file.write_text(f"Honey bees dance in {file.stem}.", encoding="utf-8")
     corpus.add_file(file.name, file, WordTokenizer())
 
 
