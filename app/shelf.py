@@ -37,7 +37,7 @@ class RetrieverChoice:
     def meaning(self) -> str:
         meaning = {
             "baseline": f"{self.encoder} as it came: never taught on any corpus of yours.",
-            "distilled": f"{self.encoder} was taught here, from the order in which an LLM ranked passages.",
+            "distilled": f"{self.encoder} was taught here, on questions about this corpus.",
             "other": f"{self.encoder} is another encoder that this corpus was indexed with.",
         }[self.kind]
         return f"{meaning} It was promoted: on questions it never saw it found more." if self.is_promoted else meaning
