@@ -74,7 +74,9 @@ class LateInteractionRanker:
         self._token_vectors = token_vectors or TokenVectors()
 
     @classmethod
-    def from_encoder(cls, encoder: SentenceTransformer) -> LateInteractionRanker:
+    def from_encoder(
+        cls, encoder: SentenceTransformer, token_vectors: TokenVectors | None = None
+    ) -> LateInteractionRanker:
         """A ranker begun from the token vectors of `encoder`: it ranks well before it has learned anything.
 
         `MultiVectorEncoder(folder)` would add a projection with random weights; taking the transformer alone keeps
@@ -90,7 +92,7 @@ class LateInteractionRanker:
         modules = [transformer, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
         model = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", device=str(encoder.device))
         model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
-        return cls(model, Head())
+        return cls(model, Head(), token_vectors)
 
     @classmethod
     def open(

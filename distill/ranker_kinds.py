@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from distill.cross_encoder import CrossEncoderRanker
 from distill.ranker import LateInteractionRanker, Ranker
+from distill.token_vectors import TokenVectors
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
@@ -24,6 +25,7 @@ def begin_rankers(
     cross_encoder: str = "",
     seed: int,
     local_files_only: bool = False,
+    token_vectors: TokenVectors | None = None,
 ) -> tuple[list[Ranker], tuple[str, ...]]:
     """The rankers to train for `kind`, one of `KINDS`, and sentences on any that had to be left out.
 
@@ -34,7 +36,7 @@ def begin_rankers(
     if kind not in KINDS:
         raise InputError(f"A ranker is one of {', '.join(KINDS)}; '{kind}' is none of them.")
     if kind == LateInteractionRanker.kind:
-        return [LateInteractionRanker.from_encoder(base)], ()
+        return [LateInteractionRanker.from_encoder(base, token_vectors)], ()
     name = cross_encoder or DEFAULT_CROSS_ENCODER
     try:
         other = CrossEncoderRanker.begin(
@@ -43,10 +45,10 @@ def begin_rankers(
     except NotFoundError as error:
         if kind == CrossEncoderRanker.kind:
             raise
-        return [LateInteractionRanker.from_encoder(base)], (f"Only late interaction was tried. {error}",)
+        return [LateInteractionRanker.from_encoder(base, token_vectors)], (f"Only late interaction was tried. {error}",)
     if kind == CrossEncoderRanker.kind:
         return [other], ()
-    late = LateInteractionRanker.from_encoder(base)
+    late = LateInteractionRanker.from_encoder(base, token_vectors)
     if other.has_new_head:
         return [late], (f"Only late interaction was tried: '{name}' is no cross-encoder that has learned to rank.",)
     return [late, other], ()

@@ -55,6 +55,7 @@ def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, di
         cross_encoder=config.ranker_base,
         seed=config.seed,
         local_files_only=config.ranker != "late-interaction" and not hub_answers(),
+        token_vectors=run.token_vectors,
     )
     ranker, report = train_best_ranker(
         rankers,
