@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from indexes.encoders import DEFAULT_ENCODER
+from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.errors import InputError
 from indexes.store_settings import StoreSettings
 

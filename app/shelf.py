@@ -11,6 +11,7 @@ from distill.promotion import promoted
 from indexes.corpus import Corpus, CorpusInfo, list_corpora
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
+from indexes.precision import comparable
 from indexes.types import Encoder, Tokenizer, Vectors
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class IndexShelf:
             raise NotFoundError(
                 f"Corpus '{corpus}' has no index by '{encoder}' any more. Pick another retriever, or reload the page."
             )
-        if self.encoder(encoder).fingerprint != info.fingerprint:
+        if not comparable(self.encoder(encoder).fingerprint, info.fingerprint):
             self._forget(encoder)  # taught again since it was loaded
         return PassageIndex.open(self._paths, corpus, self.encoder(encoder))
 

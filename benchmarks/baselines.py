@@ -18,7 +18,8 @@ from rich.table import Table
 
 from benchmarks.machine import provenance
 from indexes.chroma import PassageIndex
-from indexes.encoders import DEFAULT_ENCODER, load_encoder
+from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders import load_encoder
 from indexes.ingest import add_files
 from indexes.judging import judge
 from indexes.lexical import LexicalIndex, search_fused

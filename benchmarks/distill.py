@@ -31,7 +31,8 @@ from distill.pipeline import run_distillation
 from distill.run import FROM_FILE, WITHOUT_LLM, Event, RunConfig
 from distill.token_vectors import TokenVectors
 from indexes.chroma import PassageIndex
-from indexes.encoders import DEFAULT_ENCODER, load_encoder
+from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders import load_encoder
 from indexes.ingest import add_files
 from indexes.lexical import LexicalIndex
 from indexes.paths import DataPaths

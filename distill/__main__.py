@@ -15,7 +15,7 @@ from rich.console import Console
 from distill.llm import LLMConfig
 from indexes.__main__ import messages, open_paths
 from indexes.__main__ import run as run_command_line
-from indexes.encoders import DEFAULT_ENCODER
+from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 from indexes.progress import ProgressBars
 

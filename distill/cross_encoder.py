@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from distill.head import Features, Head, signals, weigh
 from distill.jsonl import Record
 from distill.precision import uses_bf16
-from indexes.encoders import find_encoder
+from indexes.encoder_files import find_encoder
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
 

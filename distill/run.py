@@ -24,6 +24,7 @@ from indexes.errors import InputError
 from indexes.ingest import index_corpus
 from indexes.lexical import LexicalIndex, search_fused
 from indexes.paths import DataPaths
+from indexes.precision import unmarked
 from indexes.types import Candidate
 
 Stage = Literal["questions", "candidates", "teacher", "rankings", "ranker", "scores", "retriever", "index", "verdict"]
@@ -208,7 +209,8 @@ def only_process(run: Distillation) -> Iterator[None]:
 
 def claim_folder(run: Distillation) -> None:
     """Notes the run's settings in its folder, or refuses to go on with others than it was begun with."""
-    settings = asdict(run.config) | {"fingerprint": run.encoder.fingerprint, "content": run.corpus.content_hash()}
+    settings = asdict(run.config) | {"content": run.corpus.content_hash()}
+    settings["fingerprint"] = unmarked(run.encoder.fingerprint)
     settings["styles"] = list(run.config.styles)  # as JSON gives them back
     file = run.file("config.json")
     if file.is_file():

@@ -13,10 +13,12 @@ from distill.retriever import DEFAULTS, RetrieverConfig, Training
 from distill.run import WITHOUT_LLM, Distillation, write_json
 from distill.targets import SHARPNESS, contrastive, direct, intermediate, pseudo_label, utility
 from indexes.chroma import PassageIndex
-from indexes.encoders import SentenceTransformerEncoder, find_encoder, hub_answers, load_encoder
+from indexes.encoder_files import find_encoder, hub_answers
+from indexes.encoders import load_encoder, load_trainable
 from indexes.errors import InputError, UserError
 from indexes.ingest import index_corpus
 from indexes.queries import read_queries
+from indexes.torch_encoder import SentenceTransformerEncoder
 
 BLEND = 1.0  # how much an order of full weight counts beside the ranker's scores; our choice, see RESULTS.md
 
@@ -71,10 +73,7 @@ def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, di
 
 def base_model(run: Distillation) -> SentenceTransformerEncoder:
     """The base encoder, loaded anew: training changes it in place, and the baseline's index goes on with the other."""
-    encoder = load_encoder(run.config.base, run.paths)
-    if not isinstance(encoder, SentenceTransformerEncoder):
-        raise InputError(f"Only sentence-transformers encoders can be taught; '{run.config.base}' is none.")
-    return encoder
+    return load_trainable(run.config.base, run.paths)
 
 
 def make_scores(run: Distillation) -> None:

@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from indexes.corpus import list_corpora
-from indexes.encoders import DEFAULT_ENCODER, load_encoder
+from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders import load_encoder
 from indexes.errors import InputError, UserError
 from indexes.paths import DataPaths
+from indexes.precision import Wish
 from indexes.progress import ProgressBars
 from indexes.store_settings import read_store
 
@@ -47,6 +49,9 @@ def add(
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another program that is writing.")
     ] = 0,
+    precision: Annotated[
+        Wish, typer.Option(help="Number format of the encoder; auto: that of the index there is, or what pays here.")
+    ] = "auto",
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date.
@@ -61,10 +66,8 @@ def add(
     paths = open_paths(data_dir)
     n_failed = 0
     with ProgressBars(messages) as bars:
-        events = add_files(
-            paths, corpus, files or [], load_encoder(encoder, paths), sync=sync, wait_s=wait, on_wait=bars.say
-        )
-        for event in events:
+        loaded = load_encoder(encoder, paths, precision, bars.say)
+        for event in add_files(paths, corpus, files or [], loaded, sync=sync, wait_s=wait, on_wait=bars.say):
             if event.outcome:
                 outcome = event.outcome
                 n_failed += outcome.status == "failed"

@@ -14,6 +14,7 @@ from indexes.corpus import Corpus
 from indexes.errors import EncoderMismatchError, NotFoundError
 from indexes.locks import is_being_written
 from indexes.paths import DataPaths
+from indexes.precision import comparable
 from indexes.reconciling import stored_ids
 from indexes.records import IndexInfo
 from indexes.store import (
@@ -68,7 +69,7 @@ class PassageIndex:
                 f"Corpus '{manifest.name}' has no index by encoder '{encoder.name}'. Build it with: "
                 f"{_rebuild_command(manifest.name, encoder.name)}"
             )
-        if info.fingerprint != encoder.fingerprint or info.dimension != encoder.dimension:
+        if not comparable(info.fingerprint, encoder.fingerprint) or info.dimension != encoder.dimension:
             raise EncoderMismatchError(
                 f"The index of corpus '{manifest.name}' was made by encoder '{info.encoder}' with fingerprint "
                 f"{info.fingerprint} ({info.dimension} dimensions), but the encoder at hand has {encoder.fingerprint} "

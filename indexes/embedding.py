@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from indexes.chroma import find_index
 from indexes.corpus import Corpus
 from indexes.paths import DataPaths
+from indexes.precision import as_indexed
 from indexes.reconciling import compare, drop_orphans, is_in_step, refresh_metadata, reuse_vectors
 from indexes.records import IndexInfo
 from indexes.store import (
@@ -32,6 +33,7 @@ def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
     """
     generation = corpus.generation()
     previous = find_index(corpus, encoder)
+    encoder = as_indexed(encoder, [info.fingerprint for info in _own_first(corpus, encoder)])
     collection = shared_collection(paths, corpus, encoder) or open_collection(paths, corpus, encoder)
     with sentences(paths, f"comparing it with corpus '{corpus.name}'"):
         is_own = previous and holds_vectors_of(previous, encoder) and previous.collection == collection.name
@@ -59,3 +61,8 @@ def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
     # The collection before, and one of its own that was begun before there was one to share.
     for name in {previous.collection if previous else collection.name, collection_name(corpus, encoder)}:
         drop_unless_used(paths, corpus, name)
+
+
+def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
+    """The indexes of `corpus`, that by `encoder` first."""
+    return sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)

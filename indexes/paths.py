@@ -52,6 +52,11 @@ class DataPaths:
         return self.root / "encoders"
 
     @property
+    def graphs(self) -> Path:
+        """Encoders as ONNX graphs; they follow from the encoders and can be deleted at any time."""
+        return self.root / "encoders-onnx"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 

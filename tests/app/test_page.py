@@ -18,7 +18,8 @@ from scripted_endpoint import Message, ScriptedEndpoint
 from app.__main__ import assemble, launch
 from app.settings import Settings
 from distill.prompts import NO_ANSWER
-from indexes.encoders import DEFAULT_ENCODER, find_encoder, load_encoder
+from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
+from indexes.encoders import load_encoder
 from indexes.paths import DataPaths
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"

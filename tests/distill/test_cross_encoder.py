@@ -16,7 +16,7 @@ from distill.ranker import load_ranker
 from distill.ranker_losses import CrossEncoderLoss, cross_encoder_lists
 from distill.ranker_report import RankerSettings
 from distill.ranker_training import train_ranker
-from indexes.encoders import DEFAULT_ENCODER
+from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 
 TEXTS = {

@@ -22,7 +22,7 @@ from distill.publishing import (
     save_encoder,
     write_card,
 )
-from indexes.encoders import DEFAULT_ENCODER, find_encoder
+from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError
 from indexes.paths import DataPaths
 

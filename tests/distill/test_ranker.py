@@ -21,7 +21,7 @@ from distill.ranker_kinds import begin_rankers
 from distill.ranker_losses import LateInteractionLoss, late_interaction_lists
 from distill.ranker_report import RankerReport, RankerSettings
 from distill.ranker_training import train_best_ranker, train_ranker
-from indexes.encoders import DEFAULT_ENCODER, find_encoder
+from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError, NotFoundError, WeightsError
 from indexes.paths import DataPaths
 

@@ -27,7 +27,7 @@ from distill.training import (
     train_with_smaller_batches,
     trainer_options,
 )
-from indexes.encoders import DEFAULT_ENCODER, find_encoder
+from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.paths import DataPaths
 
 N_LISTS, BATCH = 10, 4

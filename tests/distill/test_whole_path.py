@@ -110,11 +110,11 @@ def test_the_metrics_name_both_retrievers_on_held_out_questions(taught: Taught) 
 
 
 def test_the_distilled_encoder_is_a_plain_folder_with_other_vectors_than_its_base(taught: Taught) -> None:
-    encoder = load_encoder("taught", taught.paths)
+    encoder = load_encoder("taught", taught.paths, "fp32")
     anyone = SentenceTransformer(str(taught.paths.encoder("taught")))
     ours, theirs = encoder.encode_queries(["otter"]), anyone.encode_query(["otter"], normalize_embeddings=True)
     assert ours == pytest.approx(theirs, abs=1e-6)
-    base = load_encoder("all-MiniLM-L6-v2", taught.paths)
+    base = load_encoder("all-MiniLM-L6-v2", taught.paths, "fp32")
     assert encoder.fingerprint != base.fingerprint
     assert float(ours[0] @ base.encode_queries(["otter"])[0]) < 0.99999
     assert "Intermediate Distillation" in (taught.paths.encoder("taught") / "README.md").read_text()

@@ -10,16 +10,16 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from tiny_encoders import tiny_static, tiny_transformer
 
-from indexes.encoders import DEFAULT_ENCODER, SentenceTransformerEncoder, find_encoder, load_encoder
+from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
+from indexes.encoders import load_encoder, load_trainable
 from indexes.errors import NotFoundError, WeightsError
 from indexes.paths import DataPaths
+from indexes.torch_encoder import SentenceTransformerEncoder
 
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformerEncoder:
-    encoder = load_encoder(DEFAULT_ENCODER, DataPaths(tmp_path_factory.mktemp("data")))
-    assert isinstance(encoder, SentenceTransformerEncoder)
-    return encoder
+    return load_trainable(DEFAULT_ENCODER, DataPaths(tmp_path_factory.mktemp("data")))
 
 
 def test_the_default_encoder_gives_unit_vectors_by_meaning(default: SentenceTransformerEncoder) -> None:
@@ -41,7 +41,7 @@ def test_a_saved_encoder_is_found_by_name_and_equals_what_anyone_loads(
     default: SentenceTransformerEncoder, paths: DataPaths
 ) -> None:
     default.model.save_pretrained(str(paths.encoder("mine")))
-    mine = load_encoder("mine", paths)
+    mine = load_encoder("mine", paths, "fp32")
     theirs = SentenceTransformer(str(paths.encoder("mine"))).encode(["hello world"], normalize_embeddings=True)
     assert mine.encode_queries(["hello world"]) == pytest.approx(theirs, abs=1e-6)
     assert mine.fingerprint == default.fingerprint
@@ -140,10 +140,8 @@ def test_each_side_of_a_two_sided_encoder_is_known_as_the_encoder_that_it_is(
         SentenceTransformer(modules=[router], prompts=dict(default.model.prompts)).save_pretrained(
             str(paths.encoder(name)), create_model_card=False
         )
-    taught, turned = load_encoder("taught", paths), load_encoder("turned", paths)
+    taught, turned = load_trainable("taught", paths), load_trainable("turned", paths)
     alone = SentenceTransformerEncoder("alone", questions)
-    assert isinstance(taught, SentenceTransformerEncoder)
-    assert isinstance(turned, SentenceTransformerEncoder)
     assert (taught.fingerprint, taught.query_fingerprint) == (default.fingerprint, alone.fingerprint)
     assert (turned.fingerprint, turned.query_fingerprint) == (alone.fingerprint, default.fingerprint)
     assert (taught.dimension, taught.max_tokens) == (default.dimension, default.max_tokens)

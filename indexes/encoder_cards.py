@@ -1,0 +1,114 @@
+"""What has to be known of an encoder before its weights are: importing torch takes seconds, and hashing them too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from indexes.paths import DataPaths
+from indexes.torch_encoder import SentenceTransformerEncoder, fingerprint_of, modules_of
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_FORMAT = 1  # of the card and of the graphs it names: another number leaves what was written before aside
+Side = Literal["document", "query"]
+SIDES: tuple[Side, ...] = get_args(Side)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderCard:
+    """An encoder without its weights. `graphs` and `prompts` are by side; `unfit` says why there can be no graphs."""
+
+    fingerprint: str
+    query_fingerprint: str
+    dimension: int
+    max_tokens: int
+    graphs: dict[str, str]
+    prompts: dict[str, str]
+    unfit: str = ""
+
+
+def read_card(paths: DataPaths, folder: Path | None, load: Callable[[], SentenceTransformerEncoder]) -> EncoderCard:
+    """The card of the encoder in `folder`, which is loaded only if no card was written since the folder changed."""
+    file = paths.graphs / "cards" / f"{_signature(folder)}.json" if folder else None
+    try:
+        if file:
+            return EncoderCard(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        pass  # none yet, or a damaged one: it is written anew
+    card = describe(load())
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(card)), encoding="utf-8")
+        partial.replace(file)
+    return card
+
+
+def _signature(folder: Path) -> str:
+    """16 hex digits that change whenever a file in `folder` is written."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.blake2b(repr((_FORMAT, str(folder), facts)).encode(), digest_size=8).hexdigest()
+
+
+def describe(encoder: SentenceTransformerEncoder) -> EncoderCard:
+    """The card of a loaded encoder."""
+    model = encoder.model
+    unfit = next((reason for side in SIDES if (reason := _why_unfit(model, side))), "")
+    return EncoderCard(
+        fingerprint=fingerprint_of(model, "document"),
+        query_fingerprint=encoder.query_fingerprint,
+        dimension=encoder.dimension,
+        max_tokens=encoder.max_tokens,
+        graphs={} if unfit else {side: _graph_name(model, side) for side in SIDES},
+        prompts={side: prompt_of(model, side) for side in SIDES},
+        unfit=unfit,
+    )
+
+
+def tokenizer_of(model: SentenceTransformer, side: Side) -> Any:
+    """The fast tokenizer of one side, cutting texts where the encoder does."""
+    first: Any = modules_of(model, side)[0]
+    tokenizer = first.tokenizer
+    backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    limits = [limit for limit in (first.max_seq_length, tokenizer.model_max_length) if limit]
+    backend.enable_truncation(int(min(limits)), direction=tokenizer.truncation_side)
+    backend.no_padding()
+    return backend
+
+
+def _graph_name(model: SentenceTransformer, side: Side) -> str:
+    parts = (str(_FORMAT), fingerprint_of(model, side), tokenizer_of(model, side).to_str())
+    return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def prompt_of(model: SentenceTransformer, side: Side) -> str:
+    """What goes before each text of this side, as sentence-transformers chooses it."""
+    names = ["query"] if side == "query" else ["document", "passage", "corpus"]
+    name = next((name for name in names if name in model.prompts), model.default_prompt_name)
+    return (model.prompts.get(name) or "") if name else ""
+
+
+def _why_unfit(model: SentenceTransformer, side: Side) -> str:
+    """Why this side cannot be a graph that reads tokens and gives a vector, or ""."""
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    modules: list[Any] = modules_of(model, side)
+    first, *rest = modules
+    if not isinstance(first, Transformer):
+        return f"its first module is {type(first).__name__}, not a transformer"
+    if getattr(first.tokenizer, "backend_tokenizer", None) is None:
+        return "it has no fast tokenizer"
+    if not (first.max_seq_length or 1e9) < 1e6 and not first.tokenizer.model_max_length < 1e6:
+        return "it has no limit of tokens"
+    if prompt_of(model, side) and any(isinstance(each, Pooling) and not each.include_prompt for each in rest):
+        return "its pooling leaves the prompt out"
+    if sum(parameter.nbytes for parameter in first.parameters()) > 1_500_000_000:
+        return "its weights are larger than one ONNX file may be"
+    return ""

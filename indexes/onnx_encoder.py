@@ -1,0 +1,76 @@
+"""An `Encoder` over converted graphs: it opens in a second, and needs neither torch nor the original weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from indexes.conversion import GraphPrecision
+from indexes.encoder_cards import EncoderCard, Side
+from indexes.graphs import Graph
+from indexes.precision import Precision, mark
+from indexes.torch_encoder import FastTokenizer
+from indexes.types import Encoder, Tokenizer, Vectors
+
+
+class OnnxEncoder:
+    """The graphs of the passages' and of the questions' side, which are the same one for most encoders."""
+
+    def __init__(
+        self,
+        name: str,
+        card: EncoderCard,
+        precision: GraphPrecision,
+        graphs: dict[Side, Graph],
+        refit: Callable[[Precision], Encoder] | None = None,
+    ) -> None:
+        self._name = name
+        self._card = card
+        self._graphs = graphs
+        self._refit = refit
+        self.precision = precision
+        self._tokenizer = FastTokenizer(graphs["document"].tokenizer)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        """What the passages' vectors are known by, with the precision in which they are computed."""
+        return mark(self._card.fingerprint, self.precision)
+
+    @property
+    def query_fingerprint(self) -> str:
+        """What the questions' vectors are known by."""
+        return mark(self._card.query_fingerprint, self.precision)
+
+    @property
+    def dimension(self) -> int:
+        return self._card.dimension
+
+    @property
+    def max_tokens(self) -> int:
+        return self._card.max_tokens
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of questions, shape (B, D)."""
+        return self._encode("query", texts)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        return self._encode("document", texts)
+
+    def _encode(self, side: Side, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        return self._graphs[side].encode(texts, self._card.prompts[side])
+
+    def fitting(self, precision: Precision) -> Encoder:
+        """This encoder in `precision`, or as it is if it was asked to compute as it does."""
+        return self if self._refit is None or precision == self.precision else self._refit(precision)
