@@ -11,6 +11,7 @@ from app.handlers.background import show_background
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
+from app.ui.evaluate import build_evaluate
 from app.workbench import Workbench
 
 TITLE = "Intermediate Distillation"
@@ -29,6 +30,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         with gr.Tabs():
             ask = build_ask(bench)
             compare = build_compare(bench)
+            evaluate = build_evaluate(bench)
             corpora = build_corpora(bench)
         gr.on(
             [page.load, timer.tick],
@@ -38,7 +40,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             api_visibility="private",
             show_progress="hidden",
         )
-        for each in (ask, compare, corpora):
+        for each in (ask, compare, evaluate, corpora):
             each.refresh.on([page.load, each.tab.select, finished.change])
     page.queue(default_concurrency_limit=8)
     return page  # type: ignore[no-any-return]

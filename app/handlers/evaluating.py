@@ -1,0 +1,221 @@
+"""The Evaluate tab: judged questions in, figures out, and a look at each question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import gradio as gr
+
+from app.evaluating import (
+    ORDERS,
+    Asked,
+    Evaluation,
+    choose_questions,
+    evaluate,
+    open_indexes,
+    open_lexical,
+    pair_up,
+)
+from app.evaluation_report import METRICS, charts_html, draw, figures_html, question_html, write_files
+from app.handlers.buttons import StopFlag, Update, busy, idle
+from app.handlers.pickers import corpus_picker
+from app.judged_questions import list_runs, read_held_out, read_upload
+from app.rendering import notice_html
+from app.shelf import look_up, starting_choice
+from app.tables import progress_html
+from app.workbench import Workbench
+from indexes.corpus import Corpus
+from indexes.errors import InputError, UserError
+from indexes.types import Passage, Query
+
+UPLOADED = ""
+MAX_QUESTIONS = 5_000
+_MAX_LISTED = 200
+_MAX_LISTED_CHARACTERS = 160
+
+
+class EvaluateChoices(NamedTuple):
+    """What can be evaluated, and with which questions."""
+
+    corpus: Update
+    source: Update
+    answering: Update
+
+
+def list_choices(bench: Workbench, corpus: str | None, source: str | None, answering: str | None) -> EvaluateChoices:
+    """The corpora, the runs on the picked one that have held judged questions out, and who can find for the LLM."""
+    corpora, shown, retrievers = look_up(bench.paths, bench.encoder, corpus)
+    runs = list_runs(bench.paths, shown.name) if shown else []
+    choices = [*((f"Held out by run '{run}'", run) for run in runs), ("The file that I upload", UPLOADED)]
+    update = gr.update(choices=choices)
+    if source not in [value for _, value in choices]:
+        update["value"] = choices[0][1]
+    encoders = gr.update(choices=[(each.label, each.encoder) for each in retrievers])
+    start = starting_choice(retrievers)
+    if start and answering not in [each.encoder for each in retrievers]:
+        encoders["value"] = start.encoder
+    return EvaluateChoices(corpus=corpus_picker(corpora, shown, corpus), source=update, answering=encoders)
+
+
+class EvaluationView(NamedTuple):
+    """The evaluation as it stands: what is kept for this visitor, what is shown, and the buttons."""
+
+    evaluation: Update
+    progress: Update
+    results: Update
+    figures: Update
+    charts: Update
+    csv: Update
+    trec: Update
+    png: Update
+    left: Update
+    right: Update
+    evaluate: Update
+    stop: Update
+
+
+_NOTHING_NEW = EvaluationView._make([gr.skip()] * len(EvaluationView._fields))
+
+
+def run_evaluation(
+    bench: Workbench,
+    corpus: str | None,
+    source: str | None,
+    file: str | None,
+    limit: float | None,
+    metric: str,
+    flag: StopFlag,
+) -> Iterator[EvaluationView]:
+    """Progress while every retriever of the corpus is asked, then figures, pictures and files."""
+    flag.is_set = False
+    evaluation = None
+    try:
+        yield _say(notice_html("Reading the questions …", "busy"), busy())
+        questions = _questions(bench, corpus, source, file, limit)
+        for step in _steps(bench, corpus or "", questions):
+            if flag.is_set:
+                break
+            if isinstance(step, Asked):
+                yield _say(progress_html("Asking every retriever", step.done, step.total), busy())
+            else:
+                evaluation = step
+        if evaluation is None:
+            yield _say(notice_html("Stopped. Nothing was kept; fewer questions take less time."), idle())
+            return
+    except UserError as error:
+        yield _say(notice_html(str(error), "error"), idle())
+        return
+    with TemporaryDirectory() as folder:  # the page copies the files before it asks for more
+        yield _show(evaluation, metric, Path(folder))
+
+
+def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
+    return _NOTHING_NEW._replace(progress=progress, evaluate=buttons[0], stop=buttons[1])
+
+
+def _questions(
+    bench: Workbench, corpus: str | None, source: str | None, file: str | None, limit: float | None
+) -> Sequence[Query]:
+    if not corpus:
+        raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
+    read = read_held_out(bench.paths, source) if source else read_upload(file)
+    return choose_questions(bench.paths, corpus, read, max(1, min(int(limit or 1), MAX_QUESTIONS)))
+
+
+def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
+    _, _, choices = look_up(bench.paths, bench.encoder, corpus)
+    indexes = open_indexes(bench.shelf, corpus, choices)
+    return evaluate(corpus, questions, indexes, open_lexical(bench.paths, corpus))
+
+
+def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
+    comparisons = evaluation.against_baseline(metric)
+    drawings = draw(evaluation, comparisons, metric)
+    files = write_files(folder, evaluation, drawings)
+    names = evaluation.retrievers
+    picks = [gr.update(choices=list(names), value=each) for each in (names[0], _most_moved(evaluation, metric))]
+    return EvaluationView(
+        evaluation,
+        "",
+        gr.update(visible=True),
+        figures_html(evaluation, comparisons, metric),
+        charts_html(drawings),
+        *(gr.update(value=str(files[each])) for each in ("csv", "trec", "png")),
+        *picks,
+        *idle(),
+    )
+
+
+def _most_moved(evaluation: Evaluation, metric: str) -> str:
+    """The retriever to look at beside the baseline: the second one, which is a taught one if there is any."""
+    return evaluation.retrievers[min(1, len(evaluation.retrievers) - 1)]
+
+
+class MetricView(NamedTuple):
+    """What depends on the metric that differences are taken in."""
+
+    figures: Update
+    charts: Update
+    png: Update
+
+
+def change_metric(evaluation: Evaluation | None, metric: str) -> Iterator[MetricView]:
+    """Figures and pictures with the differences in another metric."""
+    if evaluation is None or metric not in METRICS:
+        yield MetricView(gr.skip(), gr.skip(), gr.skip())
+        return
+    with TemporaryDirectory() as folder:
+        shown = _show(evaluation, metric, Path(folder))
+        yield MetricView(shown.figures, shown.charts, shown.png)
+
+
+# --- question by question --------------------------------------------------------------------------------------
+
+
+def list_pairs(evaluation: Evaluation | None, left: str | None, right: str | None, metric: str, order: str) -> Update:
+    """The questions with the metric on both sides, for the list to pick from."""
+    if evaluation is None or not _has(evaluation, left, right):
+        return gr.update(samples=[])
+    pairs = pair_up(evaluation, left or "", right or "", metric, order)[:_MAX_LISTED]
+    samples = [
+        [f"{pair.gain:+.3f}", f"{pair.left:.3f}", f"{pair.right:.3f}", pair.query.text[:_MAX_LISTED_CHARACTERS]]
+        for pair in pairs
+    ]
+    return gr.update(samples=samples)
+
+
+def open_pair(
+    bench: Workbench,
+    place: int,
+    evaluation: Evaluation | None,
+    left: str | None,
+    right: str | None,
+    metric: str,
+    order: str,
+) -> str:
+    """The question at `place` of the list, with what both retrievers found."""
+    if evaluation is None or not _has(evaluation, left, right) or order not in ORDERS:
+        return notice_html("Evaluate first, then pick a question.")
+    pairs = pair_up(evaluation, left or "", right or "", metric, order)
+    if not 0 <= place < len(pairs):
+        return notice_html("That question is not in the list any more. Pick another one.")
+    pair = pairs[place]
+    try:
+        sides = {name: _passages(bench, evaluation, name, pair.query) for name in (left or "", right or "")}
+    except UserError as error:
+        return notice_html(str(error), "error")
+    return question_html(pair, sides, metric)
+
+
+def _has(evaluation: Evaluation, left: str | None, right: str | None) -> bool:
+    return left in evaluation.retrievers and right in evaluation.retrievers
+
+
+def _passages(bench: Workbench, evaluation: Evaluation, retriever: str, query: Query) -> list[Passage]:
+    """The first passages as the corpus has them now; those deleted since are left out."""
+    wanted = list(evaluation.kept[retriever][query.id])
+    found = {passage.id: passage for passage in Corpus.open(bench.paths, evaluation.corpus).get_passages(wanted)}
+    return [found[each] for each in wanted if each in found]
