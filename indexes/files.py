@@ -12,7 +12,7 @@ from pathlib import Path
 
 from indexes.archives import Archive
 from indexes.errors import InputError, UnreadableFileError
-from indexes.formats import ARCHIVE_SUFFIX, SUPPORTED_SUFFIXES, suffix_of
+from indexes.formats import ARCHIVE_SUFFIX, CODE_SUFFIXES, SUPPORTED_SUFFIXES, suffix_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,8 @@ def list_files(given: Sequence[Path]) -> list[tuple[str, Path]]:
     """(source name, file) of each file in `given`, folders walked in sorted order; an archive is a file here.
 
     A file's source name is its own name; a file in a folder is named by its path from that folder's parent, so two
-    `readme.md` of one folder stay apart. Hidden files, links, and files of a folder with other suffixes, are passed
-    over.
+    `readme.md` of one folder stay apart. Hidden files, links, empty code, and files of a folder with other
+    suffixes, are passed over.
     """
     found: dict[str, Path] = {}
     for path in given:
@@ -96,8 +96,11 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             file = Path(parent, name)
-            if (_is_wanted(name) or suffix_of(name) == ARCHIVE_SUFFIX) and file.is_file() and not file.is_symlink():
-                yield file
+            if not (_is_wanted(name) or suffix_of(name) == ARCHIVE_SUFFIX) or file.is_symlink() or not file.is_file():
+                continue
+            if suffix_of(name) in CODE_SUFFIXES and file.stat().st_size == 0:
+                continue  # such as __init__.py: nothing is wrong with it
+            yield file
 
 
 def _is_wanted(name: str) -> bool:

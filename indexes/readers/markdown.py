@@ -52,7 +52,7 @@ def read_slides(file: Path) -> tuple[str, tuple[int, ...]]:
     markdown, _ = read_package(file, ".pptx")
     slides = [slide.strip() for slide in _SLIDE.split(markdown)[1:]]
     if not any(slides):
-        raise UnreadableFileError(f"The presentation has {len(slides)} slide(s) and no text: only pictures, it seems.")
+        raise UnreadableFileError(f"The presentation has {len(slides)} slide(s) and no text.")
     return join_pages(slides)
 
 

@@ -158,10 +158,11 @@ def test_a_damaged_member_does_not_stop_the_others_and_an_archive_added_again_is
     assert [info.source for info in Corpus.open(paths, "pets").sources()] == ["pets.zip/cat.txt"]
 
 
-def test_links_and_hidden_folders_in_a_folder_are_passed_over(tmp_path: Path) -> None:
+def test_links_hidden_folders_and_empty_code_in_a_folder_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "docs" / ".hidden").mkdir(parents=True)
     (tmp_path / "docs" / ".hidden" / "x.txt").write_text("x")
     (tmp_path / "docs" / "cat.txt").write_text("purr")
+    (tmp_path / "docs" / "__init__.py").touch()
     (tmp_path / "docs" / "link.txt").symlink_to("/etc/passwd")
     (tmp_path / "docs" / "loop").symlink_to(tmp_path / "docs")
     assert [source for source, _ in list_files([tmp_path / "docs"])] == ["docs/cat.txt"]

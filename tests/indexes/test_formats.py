@@ -1,11 +1,16 @@
 """Every format gives its words, with a place to open; nothing that a file holds can stop the reading of others."""
 
+import datetime
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import openpyxl
 import pptx
@@ -89,8 +94,6 @@ def test_a_mail_without_plain_text_gives_its_html(tmp_path: Path) -> None:
 
 
 def test_cells_are_shown_as_people_see_them(tmp_path: Path) -> None:
-    import datetime
-
     workbook = openpyxl.Workbook()
     workbook.active.append(["day", "n", "a|b"])
     workbook.active.append([datetime.datetime(2026, 1, 2), 3.0, "x\ny"])
@@ -270,3 +273,48 @@ def test_the_encoding_is_told_from_all_of_a_file(tmp_path: Path) -> None:
     content = b"plain words only. " * 70_000 + "Größere Füchse bellen überall schön. ".encode("latin-1") * 100
     with open_text(write(tmp_path / "late.txt", content), packed=False) as text:
         assert "Größere Füchse bellen überall schön" in text.read()
+
+
+_MEASURE = """
+import resource, sys
+from pathlib import Path
+from indexes.documents import read_documents
+file = Path(sys.argv[1])
+small = file.with_name("small" + "".join(file.suffixes))
+list(read_documents(small, small.name))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+n_characters = sum(len(document.text) for document in read_documents(file, file.name))
+print(n_characters, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+@pytest.mark.parametrize(
+    ("name", "head", "line", "n_bytes"),
+    [
+        ("long.txt", "", "Cats purr at twenty-five hertz. " * 6 + "\n", 200 * 2**20),
+        ("long.csv", "title,text\n", "Cats," + "They purr at twenty-five hertz. " * 60 + "\n", 60 * 2**20),
+        ("long.jsonl", "", json.dumps({"text": "They purr at twenty-five hertz. " * 60}) + "\n", 60 * 2**20),
+        ("long.txt.gz", "", "Cats purr at twenty-five hertz. " * 6 + "\n", 60 * 2**20),
+    ],
+)
+def test_a_file_is_never_held_as_a_whole(tmp_path: Path, name: str, head: str, line: str, n_bytes: int) -> None:
+    """Read whole, the largest of these takes several times its 200 MiB."""
+    suffix = name.removeprefix("long")
+    lines = (line * (2**20 // len(line))).encode()
+    for stem, n_blocks in (("small", 2), ("long", n_bytes // len(lines))):
+        with open_to_write(tmp_path / f"{stem}{suffix}") as file:
+            file.write(head.encode())
+            for _ in range(n_blocks):
+                file.write(lines)
+                if suffix == ".txt.gz":  # otherwise it is a bomb
+                    file.write(os.urandom(2**14).hex().encode())
+    command = [sys.executable, "-c", _MEASURE, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    n_characters, grown_mib = map(int, done.stdout.split())
+    assert n_characters > 0.9 * n_bytes
+    assert grown_mib < 40
+
+
+def open_to_write(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file, "wb", 1)) if file.suffix == ".gz" else file.open("wb")
