@@ -1,4 +1,4 @@
-"""The command line of the ground floor: python -m indexes add | search | list | delete | evaluate."""
+"""The command line of the ground floor: python -m indexes add | search | list | delete | doctor | evaluate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,11 +16,14 @@ from rich.table import Table
 from indexes.corpus import list_corpora
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
-from indexes.errors import InputError, UserError
+from indexes.errors import InputError, StoreError, UserError
 from indexes.paths import DataPaths
 from indexes.precision import Wish
 from indexes.progress import ProgressBars
 from indexes.store_settings import read_store
+
+if TYPE_CHECKING:
+    from indexes.doctor import Finding
 
 _HELP = f"""{__doc__}
 
@@ -141,6 +144,36 @@ def delete(
 
 
 @app.command()
+def doctor(
+    corpus: str,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended, embedding what lacks vectors.")
+    ] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Name every difference between CORPUS's manifest and its files, indexes and collections; exit 1 if one is left."""
+    from indexes.doctor import examine
+    from indexes.mending import repair as mend
+
+    paths = open_paths(data_dir)
+    found, left = mend(paths, corpus, load_encoder) if repair else _twice(examine(paths, corpus))
+    if as_json:
+        _print_json([asdict(finding) | {"mended": finding not in left} for finding in found])
+    else:
+        for finding in found:
+            state = "mended: " if repair and finding not in left else ""
+            console.print(
+                f"{state}{finding.kind} ({finding.subject}): {finding.sentence}", markup=False, soft_wrap=True
+            )
+        if not found:
+            console.print(f"Corpus '{corpus}' is sound.", markup=False)
+    if left:
+        hint = "" if repair else f" Mend what can be mended with: python -m indexes doctor '{corpus}' --repair"
+        raise StoreError(f"{len(left)} difference(s) in corpus '{corpus}'; they stand above.{hint}")
+
+
+@app.command()
 def evaluate(
     corpus: str,
     questions: Annotated[Path, typer.Option(help="questions.jsonl[.gz] with positives.")],
@@ -167,6 +200,10 @@ def evaluate(
     console.print(table)
     for comparison in report.comparisons:
         console.print(comparison, markup=False, soft_wrap=True)
+
+
+def _twice(found: list[Finding]) -> tuple[list[Finding], list[Finding]]:
+    return found, found
 
 
 def open_paths(data_dir: Path) -> DataPaths:

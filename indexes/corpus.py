@@ -47,6 +47,8 @@ __all__ = [
     "SourceInfo",
     "Status",
     "delete_folder",
+    "doomed_folder",
+    "hash_file",
     "list_corpora",
 ]
 
@@ -361,7 +363,7 @@ def hash_file(file: Path) -> str:
 
 def delete_folder(folder: Path) -> None:
     """Removes a corpus's folder; renamed first, so that a half-deleted one is never taken for a corpus."""
-    doomed = folder.with_name(f".{folder.name}.deleted")
+    doomed = doomed_folder(folder)
     if doomed.exists():
         shutil.rmtree(doomed)
     try:
@@ -369,3 +371,8 @@ def delete_folder(folder: Path) -> None:
         shutil.rmtree(doomed)
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be deleted: {error.strerror}. Check its rights.") from error
+
+
+def doomed_folder(folder: Path) -> Path:
+    """What a corpus's folder is called while it is being deleted."""
+    return folder.with_name(f".{folder.name}.deleted")

@@ -17,7 +17,7 @@ from indexes.store import delete_ids, passage_metadata, write_passages
 if TYPE_CHECKING:
     from indexes.store import Collection
 
-_PAGE = 500
+PAGE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +57,11 @@ def reuse_vectors(corpus: Corpus, collection: Collection, difference: Difference
     if not difference.orphans or not difference.missing:
         return difference.missing
     waiting: defaultdict[bytes, list[str]] = defaultdict(list)
-    for first in range(0, len(difference.missing), _PAGE):
-        for passage in corpus.get_passages(difference.missing[first : first + _PAGE]):
+    for first in range(0, len(difference.missing), PAGE):
+        for passage in corpus.get_passages(difference.missing[first : first + PAGE]):
             waiting[_content(passage.title, passage.text)].append(passage.id)
     done: set[str] = set()
-    for page in _pages(difference.orphans):
+    for page in pages(difference.orphans):
         found = collection.get(ids=page, include=["embeddings", "documents", "metadatas"])
         texts, metadatas = found["documents"] or [], found["metadatas"] or []
         vectors = np.asarray(found["embeddings"], dtype=np.float32)
@@ -69,8 +69,8 @@ def reuse_vectors(corpus: Corpus, collection: Collection, difference: Difference
         moved = [(identifier, row) for row, key in enumerate(keys) for identifier in waiting.pop(key, [])]
         passages = corpus.get_passages([identifier for identifier, _ in moved])
         rows = [row for _, row in moved]
-        for some in range(0, len(passages), _PAGE):
-            write_passages(collection, passages[some : some + _PAGE], vectors[rows[some : some + _PAGE]])
+        for some in range(0, len(passages), PAGE):
+            write_passages(collection, passages[some : some + PAGE], vectors[rows[some : some + PAGE]])
         done.update(passage.id for passage in passages)
     return [identifier for identifier in difference.missing if identifier not in done]
 
@@ -80,7 +80,7 @@ def refresh_metadata(corpus: Corpus, collection: Collection) -> None:
     synced = next((each.synced for each in corpus.collections() if each.name == collection.name), 0)
     if synced == corpus.generation():
         return
-    for page in _pages(corpus.changed_since(synced)):
+    for page in pages(corpus.changed_since(synced)):
         passages = corpus.get_passages(page)
         collection.update(
             ids=[passage.id for passage in passages], metadatas=[passage_metadata(passage) for passage in passages]
@@ -92,9 +92,10 @@ def drop_orphans(collection: Collection, difference: Difference) -> None:
     delete_ids(collection, difference.orphans)
 
 
-def _pages(ids: Sequence[str]) -> Iterator[list[str]]:
-    for first in range(0, len(ids), _PAGE):
-        yield list(ids[first : first + _PAGE])
+def pages(ids: Sequence[str]) -> Iterator[list[str]]:
+    """`ids` in parts of a size that the manifest and the store answer at once."""
+    for first in range(0, len(ids), PAGE):
+        yield list(ids[first : first + PAGE])
 
 
 def _content(title: str, text: str) -> bytes:
