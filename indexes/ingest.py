@@ -17,6 +17,7 @@ from indexes.locks import writing
 from indexes.paths import DataPaths
 from indexes.reconciling import is_in_step
 from indexes.records import FileOutcome
+from indexes.space import check_space
 from indexes.store import drop_collection, existing_collection
 from indexes.types import Encoder
 
@@ -59,12 +60,16 @@ def add_files(
                     f"No file was found to keep corpus '{corpus}' in step with, so nothing was removed. Check the "
                     f"path; python -m indexes delete '{corpus}' deletes it."
                 )
+            check_space(paths)
             manifest = Corpus.open_or_create(paths, corpus, encoder)
-            yield from _read_files(manifest, named, _gone(manifest, files, named, sync=sync), encoder, sync=sync)
-        for done, total in update_index(paths, manifest, encoder):
+            for event in _read_files(manifest, named, _gone(manifest, files, named, sync=sync), encoder, sync=sync):
+                yield event
+                if event.done < event.total:
+                    check_space(paths)
+        for done, total in _update(paths, manifest, encoder):
             yield Progress(stage="embedding", done=done, total=total)
         for each in _encoders_behind(paths, manifest, encoder):
-            for done, total in update_index(paths, manifest, each):
+            for done, total in _update(paths, manifest, each):
                 yield Progress(stage="embedding", done=done, total=total)
 
 
@@ -81,7 +86,14 @@ def index_corpus(
     It waits for another writer: who calls this is in the middle of something long.
     """
     with writing(paths, corpus.name, f"indexing corpus '{corpus.name}'", wait_s=wait_s, on_wait=on_wait):
-        yield from update_index(paths, corpus, encoder)
+        yield from _update(paths, corpus, encoder)
+
+
+def _update(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
+    for done, total in update_index(paths, corpus, encoder):
+        if done < total:
+            check_space(paths)
+        yield done, total
 
 
 def _gone(manifest: Corpus, files: Sequence[Path], named: Sequence[SourceFile], *, sync: bool) -> set[str]:

@@ -1,0 +1,106 @@
+"""A disk that fills up while an index is written: the old index still answers, and the next `add` completes it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import KeywordEncoder
+
+from indexes.chroma import PassageIndex
+from indexes.corpus import Corpus
+from indexes.doctor import examine
+from indexes.errors import StoreError
+from indexes.ingest import add_files
+from indexes.paths import DataPaths
+
+ROOT = Path(__file__).resolve().parents[2]
+ADD = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from fakes import KeywordEncoder
+from indexes.errors import StoreError
+from indexes.ingest import add_files
+from indexes.paths import DataPaths
+root, file, most = sys.argv[1:]
+paths = DataPaths(Path(root))
+most = int(most)
+if most:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # no file may grow beyond it: what a full disk does
+try:
+    list(add_files(paths, "zoo", [Path(file)], KeywordEncoder()))
+except StoreError as error:
+    sys.exit(f"sentence: {error}")
+"""
+
+
+def write(file: Path, n_records: int) -> Path:
+    records = [{"text": f"Fact {n} of {file.stem}."} for n in range(n_records)]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return file
+
+
+def add_in_a_child(paths: DataPaths, file: Path, most: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", ADD, str(paths.root), str(file), str(most)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def largest(folder: Path) -> int:
+    return max(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
+@pytest.mark.parametrize(("where", "more"), [("corpora", 40_000), ("chroma", 200_000), ("chroma", 1_200_000)])
+def test_the_old_index_answers_and_the_next_add_completes_it(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path, where: str, more: int
+) -> None:
+    """The limit is met in the manifest, in the store's tables, or in its graph."""
+    list(add_files(paths, "zoo", [write(tmp_path / "old.jsonl", 300)], encoder))
+    new = write(tmp_path / "new.jsonl", 1500)
+    failed = add_in_a_child(paths, new, largest(paths.root / where) + more)
+    assert failed.returncode == 1, "nothing failed: the limit was not met"
+    assert failed.stderr.startswith("sentence: "), failed.stderr
+    assert PassageIndex.open(paths, "zoo", encoder).search("Fact 7 of old.", 1)[0].passage.source == "old.jsonl"
+    completed = add_in_a_child(paths, new)
+    assert completed.returncode == 0, completed.stderr
+    assert examine(paths, "zoo") == []
+    assert PassageIndex.open(paths, "zoo", encoder).n_passages == Corpus.open(paths, "zoo").info().n_passages == 1800
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    if sys.platform != "linux":
+        pytest.skip("mounts a tmpfs")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system can be mounted by root only")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_an_add_stops_while_there_is_room_to_read(small_disk: Path, tmp_path: Path) -> None:
+    """SQLite cannot even open a store on a full disk, so that nobody could search it."""
+    paths = DataPaths(small_disk / "data")
+    assert add_in_a_child(paths, write(tmp_path / "old.jsonl", 300)).returncode == 0
+    failed = add_in_a_child(paths, write(tmp_path / "new.jsonl", 9000))
+    assert failed.returncode == 1
+    assert "MiB left" in failed.stderr
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); from fakes import KeywordEncoder; "
+        "from indexes.chroma import PassageIndex; from indexes.paths import DataPaths; "
+        "print(PassageIndex.open(DataPaths(Path(sys.argv[1])), 'zoo', KeywordEncoder()).search('Fact 7 of old.', 1))"
+    )
+    asked = subprocess.run([sys.executable, "-c", script, str(paths.root)], cwd=ROOT, capture_output=True, text=True)
+    assert "old.jsonl" in asked.stdout, asked.stderr
+
+
+def test_a_disk_that_is_all_but_full_is_a_sentence_at_once(small_disk: Path, encoder: KeywordEncoder) -> None:
+    (small_disk / "films").write_bytes(b"0" * (20 * 2**20))
+    with pytest.raises(StoreError, match=r"MiB left.*goes on where it stopped"):
+        list(add_files(DataPaths(small_disk), "zoo", [write(small_disk / "a.jsonl", 1)], encoder))
