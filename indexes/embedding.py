@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from indexes.chroma import find_index
 from indexes.corpus import Corpus
@@ -19,9 +21,12 @@ from indexes.store import (
     shared_collection,
     write_passages,
 )
-from indexes.types import Encoder
+from indexes.types import Encoder, Passage
 
-_BATCH = 128
+if TYPE_CHECKING:
+    from indexes.store import Collection
+
+_BATCH = 512  # passages that are read, encoded or written at a time; three times as many are in memory
 
 
 def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
@@ -43,10 +48,8 @@ def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
         difference = compare(corpus, collection)
         missing = reuse_vectors(corpus, collection, difference)
     yield 0, len(missing)
-    for first in range(0, len(missing), _BATCH):
-        passages = corpus.get_passages(missing[first : first + _BATCH])
-        write_passages(collection, passages, encoder.encode_passages([passage.full_text for passage in passages]))
-        yield min(first + _BATCH, len(missing)), len(missing)
+    for done in _embed(corpus, collection, encoder, missing):
+        yield done, len(missing)
     with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
         refresh_metadata(corpus, collection)
         drop_orphans(collection, difference)  # last: until here whoever asks finds what was there before
@@ -66,3 +69,32 @@ def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
 def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
     """The indexes of `corpus`, that by `encoder` first."""
     return sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
+
+
+def _embed(corpus: Corpus, collection: Collection, encoder: Encoder, missing: Sequence[str]) -> Iterator[int]:
+    """How many passages are written, after each batch.
+
+    While one batch is encoded, the next is read and the last written: encoder, SQLite and Chroma let other threads run.
+    """
+    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+        writing: Future[None] | None = None
+        for number, passages in enumerate(_read_ahead(reader, corpus, missing)):
+            vectors = encoder.encode_passages([passage.full_text for passage in passages])
+            before = writing
+            writing = writer.submit(write_passages, collection, passages, vectors)  # whoever stops here loses nothing
+            if before:
+                before.result()  # an error of the store ends the update here
+                yield number * _BATCH
+        if writing:
+            writing.result()
+            yield len(missing)
+
+
+def _read_ahead(reader: ThreadPoolExecutor, corpus: Corpus, ids: Sequence[str]) -> Iterator[list[Passage]]:
+    """The passages with these ids, a batch at a time, one of which is read in advance."""
+    batches = [list(ids[first : first + _BATCH]) for first in range(0, len(ids), _BATCH)]
+    reading = [reader.submit(corpus.get_passages, batch) for batch in batches[:1]]
+    for number in range(len(batches)):
+        passages = reading.pop().result()
+        reading = [reader.submit(corpus.get_passages, batch) for batch in batches[number + 1 : number + 2]]
+        yield passages

@@ -1,0 +1,71 @@
+"""Reading, encoding and writing go on side by side, a few batches at a time, and an error of any of them is heard."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from fakes import KeywordEncoder
+
+from indexes.chroma import PassageIndex
+from indexes.corpus import Corpus
+from indexes.embedding import update_index
+from indexes.ingest import add_files
+from indexes.paths import DataPaths
+from indexes.types import Vectors
+
+N_PASSAGES = 1700
+
+
+class CountingEncoder(KeywordEncoder):
+    """Notes how many passages it was given at a time, and fails at batch `fails_at`."""
+
+    def __init__(self, *, fails_at: int = 0) -> None:
+        super().__init__("counting", fingerprint="counting-1", dimension=16)
+        self.batches: list[int] = []
+        self.fails_at = fails_at
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        self.batches.append(len(texts))
+        if len(self.batches) == self.fails_at:
+            raise RuntimeError("the encoder broke")
+        return super().encode_passages(texts)
+
+
+@pytest.fixture
+def corpus(paths: DataPaths, tmp_path: Path) -> Corpus:
+    """Many passages of other lengths, not indexed by any encoder of these tests."""
+    file = tmp_path / "many.csv"
+    rows = [f"fact {number} {'about cats ' * (number % 7)}" for number in range(N_PASSAGES)]
+    file.write_text("text\n" + "\n".join(rows), encoding="utf-8")
+    list(add_files(paths, "facts", [file], KeywordEncoder("first", dimension=16)))
+    return Corpus.open(paths, "facts")
+
+
+def test_every_passage_gets_its_own_vector_and_progress_only_grows(paths: DataPaths, corpus: Corpus) -> None:
+    """Threads that mixed two batches up would leave an index that answers, wrongly."""
+    encoder = CountingEncoder()
+    progress = list(update_index(paths, corpus, encoder))
+    assert progress[0] == (0, N_PASSAGES)
+    assert progress[-1] == (N_PASSAGES, N_PASSAGES)
+    assert progress == sorted(progress)
+    assert sum(encoder.batches) == N_PASSAGES
+    passages = list(corpus.passages())
+    stored = PassageIndex.open(paths, "facts", encoder).vectors([passage.id for passage in passages])
+    assert stored == pytest.approx(encoder.encode_queries([passage.full_text for passage in passages]), abs=1e-6)
+
+
+def test_batches_are_bounded_whatever_the_corpus(paths: DataPaths, corpus: Corpus) -> None:
+    encoder = CountingEncoder()
+    list(update_index(paths, corpus, encoder))
+    assert max(encoder.batches) < N_PASSAGES / 3
+
+
+def test_what_was_written_before_the_encoder_broke_is_kept(paths: DataPaths, corpus: Corpus) -> None:
+    encoder = CountingEncoder(fails_at=3)
+    with pytest.raises(RuntimeError, match="the encoder broke"):
+        list(update_index(paths, corpus, encoder))
+    encoder.fails_at = 0
+    n_before = sum(encoder.batches[:2])
+    encoder.batches.clear()
+    list(update_index(paths, corpus, encoder))
+    assert sum(encoder.batches) == N_PASSAGES - n_before
