@@ -136,15 +136,19 @@ def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
     drawings = draw(evaluation, comparisons, metric)
     files = write_files(folder, evaluation, drawings)
     names = evaluation.retrievers
-    picks = [gr.update(choices=list(names), value=each) for each in (names[0], _most_moved(evaluation, metric))]
+    csv, trec, png = (gr.update(value=str(files[each])) for each in ("csv", "trec", "png"))
+    left, right = (gr.update(choices=list(names), value=each) for each in (names[0], _most_moved(evaluation, metric)))
     return EvaluationView(
         evaluation,
         "",
         gr.update(visible=True),
         figures_html(evaluation, comparisons, metric),
         charts_html(drawings),
-        *(gr.update(value=str(files[each])) for each in ("csv", "trec", "png")),
-        *picks,
+        csv,
+        trec,
+        png,
+        left,
+        right,
         *idle(),
     )
 
