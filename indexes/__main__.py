@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,14 @@ DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything
 EncoderName = Annotated[
     str, typer.Option(envvar="ENCODER", help="A name under DATA_DIR/encoders, a folder, or a hub name.")
 ]
+class Retriever(StrEnum):
+    """The ways of searching that a command line can name."""
+
+    dense = "dense"
+    lexical = "lexical"
+    fused = "fused"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -86,15 +95,28 @@ def search(
     corpus: str,
     question: str,
     encoder: EncoderName = DEFAULT_ENCODER,
+    retriever: Annotated[Retriever, typer.Option(help="By meaning, by words, or both.")] = Retriever.dense,
     k: Annotated[int, typer.Option(min=1, max=300, help="How many passages.")] = 10,
+    source: Annotated[list[str] | None, typer.Option(help="Only of this source, or of these: reports/*")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only of this type of file: pdf, html …")] = None,
+    since: Annotated[str, typer.Option(help="Only from this day on: 2026, 2026-11 or 2026-11-21.")] = "",
+    until: Annotated[str, typer.Option(help="Only up to this day.")] = "",
+    threshold: Annotated[float | None, typer.Option(help="Only with at least this score.")] = None,
+    mmr: Annotated[float | None, typer.Option(help="Varied passages: 0 all variety, 1 all relevance.")] = None,
+    rerank: Annotated[str | None, typer.Option(help="A cross-encoder, folder or hub name, for the order.")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = Path("data"),
 ) -> None:
-    """The passages of CORPUS nearest to QUESTION."""
-    from indexes.chroma import PassageIndex
+    """The passages of CORPUS that answer QUESTION best."""
+    from indexes.cross_encoder import load_cross_encoder
+    from indexes.filters import PassageFilter
+    from indexes.search import open_search
 
     paths = open_paths(data_dir)
-    found = PassageIndex.open(paths, corpus, load_encoder(encoder, paths)).search(question, k)
+    where = PassageFilter(sources=tuple(source or ()), kinds=tuple(kind or ()), since=since, until=until)
+    scorer = load_cross_encoder(rerank) if rerank else None
+    searched = open_search(paths, corpus, retriever.value, lambda: load_encoder(encoder, paths), scorer)
+    found = searched.search(question, k, where, threshold=threshold, mmr=mmr)
     if as_json:
         _print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
         return
@@ -178,6 +200,7 @@ def evaluate(
     corpus: str,
     questions: Annotated[Path, typer.Option(help="questions.jsonl[.gz] with positives.")],
     encoder: Annotated[list[str] | None, typer.Option(help="Once for each encoder to judge.")] = None,
+    retriever: Annotated[list[Retriever] | None, typer.Option(help="Once for each way of searching.")] = None,
     k: Annotated[str, typer.Option(help="Cut-offs of hit rate and recall.")] = "1,5,10,20",
     split: Annotated[str | None, typer.Option(help="Only questions of this split.")] = None,
     as_json: AsJson = False,
@@ -185,12 +208,14 @@ def evaluate(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Judge retrievers on questions whose relevant documents are known."""
-    from indexes.judging import judge_encoders
+    from indexes.judging import judge, open_searches
     from indexes.queries import read_queries
 
     cutoffs = parse_cutoffs(k)
     queries = read_queries(questions, split)
-    report = judge_encoders(open_paths(data_dir), corpus, queries, encoder or [DEFAULT_ENCODER], cutoffs, run_out)
+    kinds = [each.value for each in retriever or (Retriever.dense,)]
+    searches = open_searches(open_paths(data_dir), corpus, encoder or [DEFAULT_ENCODER], kinds)
+    report = judge(queries, searches, cutoffs, run_out)
     if as_json:
         _print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
         return

@@ -12,6 +12,7 @@ import numpy as np
 
 from indexes.corpus import Corpus
 from indexes.errors import EncoderMismatchError, NotFoundError
+from indexes.filters import EVERYTHING, Facets, PassageFilter, chroma_where
 from indexes.locks import is_being_written
 from indexes.paths import DataPaths
 from indexes.precision import comparable
@@ -47,6 +48,7 @@ class PassageIndex:
         paths: DataPaths | None = None,
         reopen: Callable[[], Collection] | None = None,
         notice: str = "",
+        facets: Callable[[], Sequence[Facets]] = tuple,
     ) -> None:
         self.corpus = corpus
         self.encoder = encoder
@@ -54,6 +56,7 @@ class PassageIndex:
         self._collection = collection
         self._paths = paths or DataPaths(Path())
         self._reopen = reopen
+        self._facets = facets
 
     @classmethod
     def open(cls, paths: DataPaths, corpus: str, encoder: Encoder) -> PassageIndex:
@@ -85,6 +88,7 @@ class PassageIndex:
             paths=paths,
             reopen=lambda: existing_collection(paths, info),
             notice=notice,
+            facets=manifest.facets,
         )
 
     @property
@@ -92,41 +96,47 @@ class PassageIndex:
         """How many passages are indexed."""
         return int(self._collection.count())
 
-    def search(self, question: str, k: int = 10) -> list[Candidate]:
-        """The `k` passages nearest to `question`, best first."""
-        return self.search_many([question], k)[0]
+    def search(self, question: str, k: int = 10, where: PassageFilter = EVERYTHING) -> list[Candidate]:
+        """The `k` passages nearest to `question` among those that fit `where`, best first."""
+        return self.search_many([question], k, where)[0]
 
-    def search_many(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """The `k` (at most `MAX_K`) nearest passages of each question, best first."""
-        return self.search_vectors(self.encoder.encode_queries(questions), k)
+    def search_many(
+        self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING
+    ) -> list[list[Candidate]]:
+        """The `k` (at most `MAX_K`) nearest passages of each question among those that fit `where`, best first."""
+        return self.search_vectors(self.encoder.encode_queries(questions), k, where)
 
-    def search_vectors(self, vectors: Vectors, k: int) -> list[list[Candidate]]:
+    def search_vectors(self, vectors: Vectors, k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
         """The `k` nearest passages of each unit vector (B, D), best first; equal scores by passage id."""
         n_results = min(k, MAX_K, self.n_passages)
-        if n_results == 0 or len(vectors) == 0:
+        clause = chroma_where(where, self._facets()) if where else {}
+        if n_results == 0 or len(vectors) == 0 or clause is None:
             return [[] for _ in vectors]
         at_once = max(1, _MAX_RESULTS_AT_ONCE // n_results)
         return [
             candidates
             for first in range(0, len(vectors), at_once)
-            for candidates in self._query(vectors[first : first + at_once], n_results)
+            for candidates in self._query(vectors[first : first + at_once], n_results, clause)
         ]
 
-    def _query(self, vectors: Vectors, n_results: int) -> Iterator[list[Candidate]]:
+    def _query(self, vectors: Vectors, n_results: int, clause: Any) -> Iterator[list[Candidate]]:
         try:
-            found = self._ask(vectors, n_results)
+            found = self._ask(vectors, n_results, clause)
         except Exception:  # another process deleted or rebuilt what was open: what is there now answers
             if self._reopen is None:
                 raise
             self._collection = self._reopen()
             with sentences(self._paths, "searching"):
-                found = self._ask(vectors, n_results)
+                found = self._ask(vectors, n_results, clause)
         columns = (found["ids"], found["documents"] or [], found["metadatas"] or [], found["distances"] or [])
         return (_candidates(*row) for row in zip(*columns, strict=True))
 
-    def _ask(self, vectors: Vectors, n_results: int) -> Any:
+    def _ask(self, vectors: Vectors, n_results: int, clause: Any) -> Any:
         return self._collection.query(
-            query_embeddings=vectors, n_results=n_results, include=["documents", "metadatas", "distances"]
+            query_embeddings=vectors,
+            n_results=n_results,
+            where=clause or None,
+            include=["documents", "metadatas", "distances"],
         )
 
     def vectors(self, ids: Sequence[str]) -> Vectors:

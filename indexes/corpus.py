@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from indexes.errors import InputError, NotFoundError, UnreadableFileError
+from indexes.filters import Facets
 from indexes.formats import suffix_of
 from indexes.manifest import FORMAT_VERSION, MANIFEST, create_manifest, read_meta, transaction
 from indexes.passages import PassageSettings
@@ -241,6 +242,12 @@ class Corpus:
                 rows = connection.execute(f"SELECT {_COLUMNS} FROM passages WHERE id IN ({marks})", some)  # noqa: S608
                 found |= {row[0]: _to_passage(row) for row in rows}
         return [found[identifier] for identifier in ids if identifier in found]
+
+    def facets(self) -> list[Facets]:
+        """Each combination of source, type and date that passages have."""
+        with self._connect() as connection:
+            rows = connection.execute("SELECT DISTINCT source, kind, date FROM passages").fetchall()
+        return [Facets(source=row[0], kind=row[1], date=row[2]) for row in rows]
 
     def content_hash(self) -> str:
         """A digest of all sources, which changes whenever the passages do."""

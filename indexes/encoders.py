@@ -27,12 +27,17 @@ _WORTH_IT = 1.2  # times the speed of fp32, for which int8 is taken unasked
 def load_encoder(
     name: str, paths: DataPaths, precision: Wish = "auto", say: Callable[[str], None] = lambda _: None
 ) -> Encoder:
-    """The encoder called `name`: under DATA_DIR/encoders, packaged, a folder, or on a model hub, in this order.
+    """The encoder called `name`: under DATA_DIR/encoders, packaged, a folder, or on a model hub, in this order;
+    `openai:MODEL` is the model behind an embedding endpoint.
 
     It computes in `precision`; in "auto", in the fastest format that is near enough to the original, which indexing
     gives up for the format that an index has already. `say` hears which one it is and why.
     Raises `NotFoundError` if there is none of that name, `WeightsError` if its folder is damaged.
     """
+    if name.startswith("openai:"):
+        from indexes.endpoint_encoder import load_endpoint_encoder
+
+        return load_endpoint_encoder(name)
     loaded = cache(lambda: load_trainable(name, paths))
     if precision == "bf16" or (precision != "int8" and _has_gpu() and loaded().model.device.type == "cuda"):
         return _by_torch(name, paths, precision, loaded(), say)

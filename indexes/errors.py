@@ -35,6 +35,10 @@ class BusyError(StoreError):
     """Someone else is writing there: trying again later helps."""
 
 
+class EndpointError(UserError):
+    """An embedding endpoint cannot be used, or answers nonsense."""
+
+
 class LLMError(UserError):
     """The LLM endpoint cannot be used."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
 from indexes.evaluation import (
     DEFAULT_CUTOFFS,
@@ -20,6 +20,7 @@ from indexes.evaluation import (
     write_trec_run,
 )
 from indexes.paths import DataPaths, slug
+from indexes.search import RetrieverKind, open_search
 from indexes.types import Candidate, Query
 
 Search = Callable[[Sequence[str], int], list[list[Candidate]]]
@@ -35,19 +36,17 @@ class Judgement:
     comparisons: tuple[str, ...]
 
 
-def judge_encoders(
-    paths: DataPaths,
-    corpus: str,
-    queries: Sequence[Query],
-    encoders: Sequence[str],
-    cutoffs: Sequence[int] = DEFAULT_CUTOFFS,
-    run_out: Path | None = None,
-) -> Judgement:
-    """The judgement of each encoder's index of `corpus` on those questions that have positives."""
+def open_searches(
+    paths: DataPaths, corpus: str, encoders: Sequence[str], kinds: Sequence[RetrieverKind] = ("dense",)
+) -> dict[str, Search]:
+    """Each kind of search of `corpus` by each encoder, by the name to show: the encoder's, lexical, or fused."""
     searches: dict[str, Search] = {}
-    for name in dict.fromkeys(encoders):
-        searches[name] = PassageIndex.open(paths, corpus, load_encoder(name, paths)).search_many
-    return judge(queries, searches, cutoffs, run_out)
+    for kind in dict.fromkeys(kinds):
+        for name in dict.fromkeys(encoders):
+            shown = {"dense": name, "lexical": "lexical", "fused": f"fused with {name}"}[kind]
+            if shown not in searches:
+                searches[shown] = open_search(paths, corpus, kind, partial(load_encoder, name, paths)).search_many
+    return searches
 
 
 def judge(

@@ -1,20 +1,31 @@
-"""The BM25 twin of an index, and rank fusion."""
+"""The BM25 twin of an index, kept beside the manifest and opened without reading a passage; and rank fusion."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexes.corpus import Corpus
+from indexes.errors import StoreError
+from indexes.filters import EVERYTHING, PassageFilter
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Passage
 
 if TYPE_CHECKING:
     import bm25s
 
+Scores = NDArray[np.float32]
+
+_FORMAT = "2"  # of what is kept; part of the folder's name, so that another version's is never read
+_FACETS = ("source", "kind", "date")  # what passages are filtered by
+_BATCH = 1000
 _MIN_FUSED_DEPTH = 50
 _RRF_CONSTANT = 60  # reciprocal rank fusion, Cormack, Clarke & Büttcher 2009
 
@@ -22,63 +33,174 @@ _RRF_CONSTANT = 60  # reciprocal rank fusion, Cormack, Clarke & Büttcher 2009
 class Searchable(Protocol):
     """Whatever finds passages for questions."""
 
-    def search_many(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """The `k` best passages of each question, best first."""
+    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
+        """The `k` best passages of each question among those that fit `where`, best first."""
         ...
+
+
+class _Column:
+    """One property of each passage as a number, and the text that each number stands for."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._values: list[str] = np.load(folder / f"{name}.values.npy").tolist()
+        self._codes = _map(folder / f"{name}.codes.npy")
+
+    @staticmethod
+    def write(folder: Path, name: str, values: Sequence[str]) -> None:
+        known, codes = np.unique(np.array(values, dtype=np.str_), return_inverse=True)
+        np.save(folder / f"{name}.values.npy", known)
+        np.save(folder / f"{name}.codes.npy", codes.astype(np.int32))
+
+    def mask(self, takes: Callable[[str], bool]) -> NDArray[np.bool_]:
+        """Whether `takes` says yes to the value of each passage, shape (N,)."""
+        answers = np.array([takes(value) for value in self._values], dtype=np.bool_)
+        return np.asarray(answers[self._codes], dtype=np.bool_)
+
+
+def _map(file: Path) -> Any:
+    """The array in `file`, mapped into memory; one of nothing cannot be mapped."""
+    try:
+        return np.load(file, mmap_mode="r")
+    except ValueError:
+        return np.load(file)
+
+
+class _Kept(NamedTuple):
+    """What is kept of the passages, in the order of their ids: weights of words, ids, and what is filtered by."""
+
+    bm25: bm25s.BM25  # of one empty text if there are no passages: the library needs one
+    ids: NDArray[np.bytes_]
+    source: _Column
+    kind: _Column
+    date: _Column
 
 
 class LexicalIndex:
     """BM25 over the passages of one corpus."""
 
-    def __init__(self, corpus: str, passages: Sequence[Passage], bm25: bm25s.BM25) -> None:
-        self.corpus = corpus
-        self._passages = passages
-        self._bm25 = bm25
-        self._position = {passage.id: position for position, passage in enumerate(passages)}
+    def __init__(self, manifest: Corpus, kept: _Kept) -> None:
+        self.corpus = manifest.name
+        self._manifest = manifest
+        self._kept = kept
 
     @classmethod
     def open(cls, paths: DataPaths, corpus: str) -> LexicalIndex:
-        """The lexical index of `corpus`: the one kept beside its manifest, or a new one if the corpus has changed."""
-        import bm25s
+        """The lexical index of `corpus`: the one kept beside its manifest, or a new one if the corpus has changed.
 
+        What is kept is mapped into memory, and once in a process: opening costs next to nothing.
+        """
         manifest = Corpus.open(paths, corpus)
-        passages = list(manifest.passages())
-        kept = manifest.folder / "lexical" / manifest.content_hash()
-        if kept.is_dir():
-            return cls(manifest.name, passages, bm25s.BM25.load(kept))
-        bm25 = bm25s.BM25()
-        bm25.index(_tokenize([passage.full_text for passage in passages]), show_progress=False)
-        shutil.rmtree(kept.parent, ignore_errors=True)
-        partial = kept.with_name("partial")
-        bm25.save(partial)
-        partial.rename(kept)
-        return cls(manifest.name, passages, bm25)
+        folder = manifest.folder / "lexical" / f"{_FORMAT}-{manifest.content_hash()}"
+        if not folder.is_dir():
+            _build(manifest, folder)
+        return cls(manifest, _load(folder))
 
-    def search_many(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """The `k` passages with the highest BM25 score for each question, best first; equal scores by passage id."""
-        return [self._best(scores, k) for scores in (self._scores(question) for question in questions)]
+    @property
+    def n_passages(self) -> int:
+        """How many passages are indexed."""
+        return len(self._kept.ids)
 
-    def search(self, question: str, k: int = 10) -> list[Candidate]:
+    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
+        """The `k` passages with the highest BM25 score for each question, best first; equal scores by passage id.
+
+        Passages that do not fit `where`, or share no word with the question, are left out.
+        """
+        allowed = self._allowed(where) if where else None
+        found = [self._best(self._scores(question), k, allowed) for question in questions]
+        wanted = sorted({identifier for best in found for identifier, _ in best})
+        passages = {passage.id: passage for passage in self._manifest.get_passages(wanted)}
+        return [[Candidate(passage=passages[i], score=score) for i, score in best if i in passages] for best in found]
+
+    def search(self, question: str, k: int = 10, where: PassageFilter = EVERYTHING) -> list[Candidate]:
         """The `k` passages with the highest BM25 score, best first; passages that share no word are left out."""
-        return self.search_many([question], k)[0]
+        return self.search_many([question], k, where)[0]
 
     def scores(self, question: str, passage_ids: Sequence[str]) -> list[float]:
         """The BM25 score of each of these passages for `question`; 0 for a passage that is not in the index."""
-        scores = self._scores(question)
-        return [float(scores[self._position[i]]) if i in self._position else 0.0 for i in passage_ids]
+        if not passage_ids or not self.n_passages:
+            return [0.0] * len(passage_ids)
+        ids = np.array([_to_bytes(identifier) for identifier in passage_ids])
+        places = np.minimum(np.searchsorted(self._kept.ids, ids), self.n_passages - 1)
+        scores = np.where(self._kept.ids[places] == ids, self._scores(question)[places], 0.0)
+        return [float(score) for score in scores]
 
-    def _scores(self, question: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    def _allowed(self, where: PassageFilter) -> NDArray[np.bool_]:
+        kept = self._kept
+        return (
+            kept.source.mask(where.takes_source) & kept.kind.mask(where.takes_kind) & kept.date.mask(where.takes_date)
+        )
+
+    def _scores(self, question: str) -> Scores:
         words = bm25s_words(question)
-        if not words:
-            return np.zeros(len(self._passages), dtype=np.float32)
-        return np.asarray(self._bm25.get_scores(words), dtype=np.float32)
+        if not words or not self.n_passages:
+            return np.zeros(self.n_passages, dtype=np.float32)
+        return np.asarray(self._kept.bm25.get_scores(words), dtype=np.float32)
 
-    def _best(self, scores: np.ndarray[tuple[int], np.dtype[np.float32]], k: int) -> list[Candidate]:
+    def _best(self, scores: Scores, k: int, allowed: NDArray[np.bool_] | None) -> list[tuple[str, float]]:
+        if allowed is not None:
+            scores = np.where(allowed, scores, 0)
         n_best = min(k, len(scores))
         threshold = np.partition(scores, -n_best)[-n_best] if n_best else 0.0
-        positions = np.flatnonzero((scores >= threshold) & (scores > 0)).tolist()
-        found = [Candidate(passage=self._passages[p], score=float(scores[p])) for p in positions]
-        return sorted(found, key=lambda candidate: (-candidate.score, candidate.passage.id))[:k]
+        places = np.flatnonzero((scores >= threshold) & (scores > 0))
+        best = places[np.argsort(-scores[places], kind="stable")][:k]  # places are in the order of the ids
+        return [(self._kept.ids[place].decode(), float(scores[place])) for place in best]
+
+
+def _to_bytes(identifier: str) -> bytes:
+    return identifier.encode("utf-8", "replace")
+
+
+@lru_cache(maxsize=8)
+def _load(folder: Path) -> _Kept:
+    """What is kept in `folder`, whose name says the content: another content is another folder."""
+    import bm25s
+
+    columns = [_Column(folder, name) for name in _FACETS]
+    return _Kept(bm25s.BM25.load(folder, mmap=True), _map(folder / "ids.npy"), *columns)
+
+
+def _build(manifest: Corpus, folder: Path) -> None:
+    """Makes `folder`, complete at once, and takes away what older contents left; texts are read batch by batch."""
+    import bm25s
+
+    folder.parent.mkdir(exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
+    try:
+        ids = sorted(manifest.passage_ids_by_length())
+        facets: list[tuple[str, str, str]] = []
+        bm25 = bm25s.BM25()
+        texts = _full_texts(manifest, ids, facets) if ids else iter([""])
+        bm25.index(_tokenize(texts), show_progress=False)
+        bm25.save(partial, show_progress=False)
+        np.save(partial / "ids.npy", np.array([_to_bytes(identifier) for identifier in ids], dtype=np.bytes_))
+        for place, name in enumerate(_FACETS):
+            _Column.write(partial, name, [values[place] for values in facets])
+        _move(partial, folder)
+    except OSError as error:
+        raise StoreError(
+            f"The lexical index under {folder.parent} cannot be written: {error.strerror}. Free some space."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for other in folder.parent.iterdir():
+        if other != folder and not other.name.startswith("partial-"):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _move(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster, with the same content
+            raise
+
+
+def _full_texts(manifest: Corpus, ids: Sequence[str], facets: list[tuple[str, str, str]]) -> Iterator[str]:
+    """The text of each passage; what it can be filtered by is appended to `facets` on the way."""
+    for first in range(0, len(ids), _BATCH):
+        for passage in manifest.get_passages(list(ids[first : first + _BATCH])):
+            facets.append((passage.source, passage.kind, passage.date))
+            yield passage.full_text
 
 
 def bm25s_words(question: str) -> list[str]:
@@ -89,17 +211,35 @@ def bm25s_words(question: str) -> list[str]:
     return list(tokens[0])
 
 
-def _tokenize(texts: Sequence[str]) -> object:
-    import bm25s
+def _tokenize(texts: Iterator[str]) -> Any:
+    """The words of each text as numbers, and the vocabulary; arrays take a tenth of what lists would."""
+    from bm25s.tokenization import Tokenized, Tokenizer
 
-    return bm25s.tokenize(list(texts), show_progress=False)
+    tokenizer = Tokenizer()
+    ids = [np.array(words, dtype=np.int32) for words in tokenizer.streaming_tokenize(texts, update_vocab=True)]
+    return Tokenized(ids=ids, vocab=tokenizer.word_to_id)
+
+
+class FusedIndex:
+    """The fusion of a dense and a lexical search of one corpus."""
+
+    def __init__(self, dense: Searchable, lexical: Searchable) -> None:
+        self._parts = (dense, lexical)
+
+    def search(self, question: str, k: int = 10, where: PassageFilter = EVERYTHING) -> list[Candidate]:
+        """The `k` best passages for `question` by both, each passage once, best first."""
+        return self.search_many([question], k, where)[0]
+
+    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
+        """The `k` best passages of each question by fusion of two searches, each looked into at least 50 deep."""
+        depth = max(k, _MIN_FUSED_DEPTH)
+        pairs = zip(*(part.search_many(questions, depth, where) for part in self._parts), strict=True)
+        return [fuse(pair, k) for pair in pairs]
 
 
 def search_fused(index: Searchable, lexical: Searchable, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-    """The `k` best passages of each question by fusion of two searches, each looked into at least 50 deep."""
-    depth = max(k, _MIN_FUSED_DEPTH)
-    pairs = zip(index.search_many(questions, depth), lexical.search_many(questions, depth), strict=True)
-    return [fuse(pair, k) for pair in pairs]
+    """The `k` best passages of each question by fusion of two searches."""
+    return FusedIndex(index, lexical).search_many(questions, k)
 
 
 def fuse(rankings: Sequence[Sequence[Candidate]], k: int) -> list[Candidate]:

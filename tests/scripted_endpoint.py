@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class ScriptedEndpoint:
         endpoint.break_streams(after_words=3)              # from now on, until `recover()`
 
     `reply` may be replaced at any time. With `api_key` set, any other key gets 401, as from the real one. `delay_s`
-    is slept before each word of a stream, for tests that stop in the middle.
+    is slept before each word of a stream, for tests that stop in the middle. Embeddings are counts of hashed words.
     """
 
     def __init__(
@@ -65,11 +66,16 @@ class ScriptedEndpoint:
         models: Sequence[str] = ("scripted",),
         api_key: str | None = None,
         delay_s: float = 0.0,
+        max_inputs: int = 2048,
+        shuffle_embeddings: bool = False,
     ) -> None:
         self.reply = reply
         self.models = tuple(models)
         self.api_key = api_key
         self.delay_s = delay_s
+        self.max_inputs = max_inputs  # texts of one embedding request; more are refused
+        self.shuffle_embeddings = shuffle_embeddings
+        self.dimension = 16  # of the vectors
         self.requests: list[Request] = []
         self.paths: list[str] = []
         self._next: deque[_Failure] = deque()
@@ -123,8 +129,8 @@ class ScriptedEndpoint:
             self._always = failure
 
     def failure_for(self, path: str) -> _Failure | None:
-        """What to do instead of answering this request; counted failures are spent on chat requests only."""
-        if path.endswith("/chat/completions") and self._next:
+        """What to do instead of answering this request; counted failures are spent on chat and embedding requests."""
+        if path.endswith(("/chat/completions", "/embeddings")) and self._next:
             return self._next.popleft()
         return self._always
 
@@ -169,10 +175,12 @@ class _Handler(BaseHTTPRequestHandler):
         failure = self._script.failure_for(self.path)
         if self._refused(failure, counted=True):
             return
-        if not self.path.endswith("/chat/completions"):
+        if not self.path.endswith(("/chat/completions", "/embeddings")):
             self._send_error(404, f"no such path: {self.path}")
         elif body.get("model") not in self._script.models:
             self._send_error(404, f"The model `{body.get('model')}` does not exist", code="model_not_found")
+        elif self.path.endswith("/embeddings"):
+            self._embed(body)
         elif body.get("stream"):
             self._stream(body, failure)
         elif failure and failure.break_after_words is not None:
@@ -204,6 +212,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(failure.status, failure.message, headers=failure.headers)
             return True
         return False
+
+    def _embed(self, body: dict[str, Any]) -> None:
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        if len(texts) > self._script.max_inputs:
+            self._send_error(400, f"at most {self._script.max_inputs} inputs")
+            return
+        data = [{"object": "embedding", "index": n, "embedding": self._vector(text)} for n, text in enumerate(texts)]
+        data = data[::-1] if self._script.shuffle_embeddings else data
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        self._send_json(200, {"object": "list", "model": body["model"], "data": data, "usage": usage})
+
+    def _vector(self, text: str) -> list[float]:
+        vector = [0.25] * self._script.dimension
+        for word in text.lower().split() if vector else ():
+            vector[zlib.crc32(word.encode()) % len(vector)] += 3.0
+        return vector
 
     def _stream(self, body: dict[str, Any], failure: _Failure | None) -> None:
         words = re.findall(r"\s*\S+|\s+$", self._script.reply(body["messages"]))

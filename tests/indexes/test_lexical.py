@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fakes import KeywordEncoder
 
-from indexes.ingest import add_files
+from indexes.ingest import add_files, remove_sources
 from indexes.lexical import LexicalIndex, fuse
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Passage
@@ -51,3 +51,23 @@ def test_fusion_prefers_what_both_rankings_have_and_breaks_ties_by_id() -> None:
     first = [candidate("a"), candidate("b"), candidate("c")]
     second = [candidate("d"), candidate("b"), candidate("e")]
     assert [c.passage.id for c in fuse([first, second], 4)] == ["b", "a", "d", "c"]
+
+
+def test_opening_again_reads_what_is_kept(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
+    add(paths, encoder, tmp_path / "cats.txt", "Cats purr.")
+    first = LexicalIndex.open(paths, "pets").search("purr", 5)
+    (kept,) = (paths.corpus("pets") / "lexical").iterdir()
+    written = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+    assert LexicalIndex.open(paths, "pets").search("purr", 5) == first
+    assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == written
+    add(paths, encoder, tmp_path / "cats.txt", "Cats meow.")
+    LexicalIndex.open(paths, "pets")
+    assert not kept.exists()
+
+
+def test_a_corpus_without_passages_answers_nothing(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
+    add(paths, encoder, tmp_path / "cats.txt", "Cats purr.")
+    remove_sources(paths, "pets", ["cats.txt"])
+    lexical = LexicalIndex.open(paths, "pets")
+    assert lexical.search("purr", 5) == []
+    assert lexical.scores("purr", ["gone"]) == [0.0]

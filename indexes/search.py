@@ -1,0 +1,180 @@
+"""One door to every way of searching: dense, lexical or fused, then re-ranked, cut at a score, and varied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from indexes.errors import InputError
+from indexes.filters import EVERYTHING, PassageFilter
+from indexes.lexical import FusedIndex, LexicalIndex, Searchable
+from indexes.paths import DataPaths
+from indexes.types import Candidate, Encoder, Vectors
+
+if TYPE_CHECKING:
+    from indexes.chroma import PassageIndex
+
+RetrieverKind = Literal["dense", "lexical", "fused"]
+
+RERANK_DEPTH = 50  # hits that are put in order anew; each costs a pass through the scorer's model
+_POOL_FACTOR, _MIN_POOL = 5, 50  # hits among which variety is looked for
+
+
+class Scorer(Protocol):
+    """A model that reads question and passage together, such as a cross-encoder or a trained ranker."""
+
+    def score(self, question: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+        """How well each candidate answers `question`, higher is better."""
+        ...
+
+
+class VectorSource(Protocol):
+    """Whatever knows the vectors of passages; `PassageIndex` is one."""
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """The unit vectors of these passages, in this order, shape (N, D)."""
+        ...
+
+
+class RerankedIndex:
+    """A search whose first hits stand in a scorer's order."""
+
+    def __init__(self, first: Searchable, scorer: Scorer, *, depth: int = RERANK_DEPTH) -> None:
+        self._first = first
+        self._scorer = scorer
+        self._depth = depth
+
+    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
+        """The `k` best passages of each question with the scorer's scores; where fewer are scored than asked for, the
+        others follow as the first search had them, scored below.
+        """
+        found = self._first.search_many(questions, max(k, self._depth), where)
+        return [self._reorder(question, hits)[:k] for question, hits in zip(questions, found, strict=True)]
+
+    def _reorder(self, question: str, hits: Sequence[Candidate]) -> list[Candidate]:
+        head, tail = hits[: self._depth], hits[self._depth :]
+        scores = [float(score) for score in self._scorer.score(question, head)] if head else []
+        scored = [Candidate(passage=c.passage, score=score) for c, score in zip(head, scores, strict=True)]
+        best = sorted(scored, key=lambda candidate: (-candidate.score, candidate.passage.id))
+        floor = best[-1].score if best else 0.0
+        return best + [Candidate(passage=c.passage, score=floor - n) for n, c in enumerate(tail, start=1)]
+
+
+class Search:
+    """A retriever with what may follow it: a threshold, and variety.
+
+    A threshold means the score of `first`: a cosine for a dense search, BM25's for a lexical one, a sum of reciprocal
+    ranks for a fused one, the scorer's after re-ranking. `vectors` are needed for variety only; scores that are no
+    cosines are stretched to 0 … 1 for it.
+    """
+
+    def __init__(self, first: Searchable, vectors: VectorSource | None = None, *, has_cosines: bool = False) -> None:
+        self._first = first
+        self._vectors = vectors
+        self._has_cosines = has_cosines
+
+    def search(
+        self,
+        question: str,
+        k: int = 10,
+        where: PassageFilter = EVERYTHING,
+        *,
+        threshold: float | None = None,
+        mmr: float | None = None,
+    ) -> list[Candidate]:
+        """The `k` best passages for `question`, best first."""
+        return self.search_many([question], k, where, threshold=threshold, mmr=mmr)[0]
+
+    def search_many(
+        self,
+        questions: Sequence[str],
+        k: int,
+        where: PassageFilter = EVERYTHING,
+        *,
+        threshold: float | None = None,
+        mmr: float | None = None,
+    ) -> list[list[Candidate]]:
+        """The `k` best passages of each question that fit `where` and score at least `threshold`.
+
+        With `mmr` from 0 (all variety) to 1 (all relevance) they are chosen one by one by maximal marginal relevance.
+        """
+        if mmr is not None and not 0 <= mmr <= 1:
+            raise InputError(f"A number from 0 (all variety) to 1 (all relevance) was expected for mmr, got {mmr}.")
+        pool = k if mmr is None else max(_POOL_FACTOR * k, _MIN_POOL)
+        found = self._first.search_many(questions, pool, where)
+        if threshold is not None:
+            found = [[hit for hit in hits if hit.score >= threshold] for hits in found]
+        return found if mmr is None else [self._vary(hits, k, mmr) for hits in found]
+
+    def _vary(self, hits: Sequence[Candidate], k: int, mmr: float) -> list[Candidate]:
+        if self._vectors is None:
+            raise InputError("Variety (mmr) needs the vectors of passages, but this search has none. Leave it out.")
+        vectors = self._vectors.vectors([hit.passage.id for hit in hits]) if hits else np.zeros((0, 1), np.float32)
+        scores: Sequence[float] = [hit.score for hit in hits]
+        scores = scores if self._has_cosines else _stretched(scores)
+        return [hits[place] for place in vary(scores, vectors, k, mmr)]
+
+
+def _stretched(scores: Sequence[float]) -> Sequence[float]:
+    """`scores` from 0 for the lowest to 1 for the highest, so that they can be weighed against cosines."""
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
+
+
+def vary(scores: Sequence[float], vectors: Vectors, k: int, balance: float) -> list[int]:
+    """Places of `k` candidates by maximal marginal relevance (Carbonell & Goldstein 1998), in the order chosen.
+
+    The first has the highest score, each next one the highest `balance` · score − (1 − `balance`) · its highest cosine
+    to one chosen before.
+    """
+    left = np.array(scores, dtype=np.float64)
+    nearest = np.full(len(left), -np.inf)
+    chosen: list[int] = []
+    while len(chosen) < min(k, len(left)):
+        gain = balance * left - (1 - balance) * nearest if chosen else left.copy()
+        gain[chosen] = -np.inf
+        chosen.append(int(np.argmax(gain)))
+        nearest = np.maximum(nearest, vectors @ vectors[chosen[-1]])
+    return chosen
+
+
+def open_search(
+    paths: DataPaths,
+    corpus: str,
+    kind: RetrieverKind,
+    encoder: Callable[[], Encoder],
+    scorer: Scorer | None = None,
+) -> Search:
+    """The search of this `kind` over `corpus`, re-ranked by `scorer` if there is one.
+
+    A lexical search needs no encoder, so `encoder` is called for the others alone, or when vectors are asked for.
+    """
+    from indexes.chroma import PassageIndex
+
+    def dense() -> PassageIndex:
+        return PassageIndex.open(paths, corpus, encoder())
+
+    first: Searchable
+    vectors: VectorSource
+    if kind == "lexical":
+        first, vectors = LexicalIndex.open(paths, corpus), LateVectors(dense)
+    else:
+        index = dense()
+        first, vectors = (index if kind == "dense" else FusedIndex(index, LexicalIndex.open(paths, corpus))), index
+    has_cosines = kind == "dense" and scorer is None
+    return Search(RerankedIndex(first, scorer) if scorer else first, vectors, has_cosines=has_cosines)
+
+
+class LateVectors:
+    """The vectors of an index that is opened when they are first asked for."""
+
+    def __init__(self, open_index: Callable[[], VectorSource]) -> None:
+        self._open = open_index
+        self._index: VectorSource | None = None
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """The unit vectors of these passages, in this order, shape (N, D)."""
+        self._index = self._index or self._open()
+        return self._index.vectors(ids)

@@ -1,0 +1,165 @@
+"""Every way of searching has one interface, filters before it counts, and never gives a passage twice."""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import KeywordEncoder
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
+
+from indexes.chroma import PassageIndex
+from indexes.errors import InputError
+from indexes.filters import Facets, PassageFilter, chroma_where
+from indexes.ingest import add_files
+from indexes.lexical import FusedIndex, LexicalIndex, Searchable
+from indexes.paths import DataPaths
+from indexes.search import RerankedIndex, RetrieverKind, Search, open_search, vary
+from indexes.types import Candidate, Encoder
+
+KINDS: tuple[RetrieverKind, ...] = ("dense", "lexical", "fused")
+
+
+@pytest.fixture
+def corpus(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> str:
+    """Forty short texts about cats in two types of files."""
+    files = []
+    for n in range(40):
+        file = tmp_path / f"{'note' if n % 2 else 'page'}-{n:02}.{'md' if n % 2 else 'txt'}"
+        file.write_text(f"Cats purr and sleep on cushion number {n}.", encoding="utf-8")
+        files.append(file)
+    list(add_files(paths, "cats", files, encoder))
+    return "cats"
+
+
+def opened(paths: DataPaths, corpus: str, kind: RetrieverKind, encoder: Encoder) -> Search:
+    return open_search(paths, corpus, kind, lambda: encoder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_filters_leave_k_passages_that_fit_and_none_twice(
+    paths: DataPaths, encoder: KeywordEncoder, corpus: str, kind: RetrieverKind
+) -> None:
+    """Filtering what was found, instead of what is searched, would leave fewer than k."""
+    search = opened(paths, corpus, kind, encoder)
+    found = search.search("which cats purr on cushion 6", 15, PassageFilter(kinds=("md",)))
+    assert len({c.passage.id for c in found}) == len(found) == 15
+    assert {c.passage.kind for c in found} == {"md"}
+    named = search.search("cats", 10, PassageFilter(sources=("page-0*", "note-39.md")))
+    assert {c.passage.source for c in named} == {*(f"page-0{n}.txt" for n in range(0, 10, 2)), "note-39.md"}
+    assert search.search("cats", 10, PassageFilter(kinds=("pdf",))) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dates_bound_what_is_found(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path, kind: RetrieverKind
+) -> None:
+    for day in ("2024-02-29", "2024-12-31", "2025-06-01"):
+        file = tmp_path / f"{day}.md"
+        file.write_text(f"Rain fell on {day}.", encoding="utf-8")
+        noon = datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp()
+        os.utime(file, (noon, noon))
+    list(add_files(paths, "rain", sorted(tmp_path.glob("*.md")), encoder))
+    search = opened(paths, "rain", kind, encoder)
+
+    def days(**span: str) -> list[str]:
+        return sorted(c.passage.date for c in search.search("rain fell", 10, PassageFilter(**span)))  # type: ignore[arg-type]
+
+    assert days(since="2024-03", until="2024") == ["2024-12-31"]
+    assert days(until="2024-12-31") == ["2024-02-29", "2024-12-31"]
+
+
+def test_a_filter_that_makes_no_sense_is_said() -> None:
+    with pytest.raises(InputError, match=r"2026-11-21 was expected for since, but got 'May'"):
+        PassageFilter(since="May")
+
+
+def test_an_older_collection_is_filtered_by_what_the_manifest_knows() -> None:
+    """Collections from before passages had a type have none stored; the sources stand in for it."""
+    facets = [Facets(source="a.md", kind="md", date=""), Facets(source="b.txt", kind="txt", date="")]
+    assert chroma_where(PassageFilter(kinds=("md",)), facets) == {"source": {"$in": ["a.md"]}}
+    assert chroma_where(PassageFilter(kinds=("pdf",)), facets) is None
+
+
+def test_a_source_of_several_types_is_filtered_by_type_too() -> None:
+    facets = [Facets(source="z", kind="md", date="2024-01-01"), Facets(source="z", kind="txt", date="2025-01-01")]
+    where = chroma_where(PassageFilter(kinds=("md",), since="2024"), facets)
+    kinds, days = {"kind": {"$in": ["md"]}}, {"date": {"$in": ["2024-01-01"]}}
+    assert where == {"$and": [{"source": {"$in": ["z"]}}, kinds, days]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_threshold_is_of_the_scores_that_are_shown(
+    paths: DataPaths, encoder: KeywordEncoder, corpus: str, kind: RetrieverKind
+) -> None:
+    search = opened(paths, corpus, kind, encoder)
+    found = search.search("cats purr on cushion 7", 10)
+    cut = found[3].score
+    assert search.search("cats purr on cushion 7", 10, threshold=cut) == [c for c in found if c.score >= cut]
+    assert search.search("cats purr on cushion 7", 10, threshold=found[0].score + 1) == []
+
+
+def test_fusion_of_a_corpus_is_the_fusion_of_both_searches(
+    paths: DataPaths, encoder: KeywordEncoder, corpus: str
+) -> None:
+    fused = FusedIndex(PassageIndex.open(paths, corpus, encoder), LexicalIndex.open(paths, corpus))
+    assert fused.search("cushion 7", 5) == opened(paths, corpus, "fused", encoder).search("cushion 7", 5)
+    assert fused.search("cushion 7", 5)[0].passage.text == "Cats purr and sleep on cushion number 7."
+
+
+class LengthScorer:
+    """Prefers short passages, whatever is asked."""
+
+    def score(self, question: str, candidates: Sequence[Candidate]) -> Sequence[float]:
+        return [-float(len(candidate.passage.text)) for candidate in candidates]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scorer_orders_the_first_hits_and_the_others_follow(
+    paths: DataPaths, encoder: KeywordEncoder, corpus: str, kind: RetrieverKind
+) -> None:
+    first = opened(paths, corpus, kind, encoder)
+    plain = first.search("cats on cushion 12", 12)
+    reranked: Searchable = RerankedIndex(first, LengthScorer(), depth=8)
+    (found,) = reranked.search_many(["cats on cushion 12"], 12)
+    assert [c.passage.id for c in found[8:]] == [c.passage.id for c in plain[8:]]
+    assert {c.passage.id for c in found[:8]} == {c.passage.id for c in plain[:8]}
+    lengths = [len(c.passage.text) for c in found[:8]]
+    assert lengths == sorted(lengths)
+    assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.3, 0.5, 1.0])
+def test_variety_is_maximal_marginal_relevance_as_others_compute_it(balance: float) -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((30, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    question = vectors[0] + vectors[1]
+    question /= np.linalg.norm(question)
+    theirs = maximal_marginal_relevance(question, list(vectors), lambda_mult=balance, k=10)
+    assert vary((vectors @ question).tolist(), vectors, 10, balance) == theirs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_variety_avoids_repeated_passages(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path, kind: RetrieverKind
+) -> None:
+    texts = [*(f"Cats purr and purr at night {n}" for n in range(5)), "Dogs bark at cats"]
+    for n, text in enumerate(texts):
+        (tmp_path / f"{n}.txt").write_text(text, encoding="utf-8")
+    list(add_files(paths, "pets", sorted(tmp_path.glob("*.txt")), encoder))
+    search = opened(paths, "pets", kind, encoder)
+    assert "5.txt" not in {c.passage.source for c in search.search("cats purr at night", 3)}
+    assert "5.txt" in {c.passage.source for c in search.search("cats purr at night", 3, mmr=0.2)}
+    assert search.search("zebra crossing", 3, PassageFilter(sources=("none",)), mmr=0.5) == []
+    with pytest.raises(InputError, match="from 0"):
+        search.search("cats", 3, mmr=1.5)
+
+
+def test_a_lexical_search_loads_no_encoder(paths: DataPaths, encoder: KeywordEncoder, corpus: str) -> None:
+    def no_encoder() -> Encoder:
+        raise AssertionError("loaded for nothing")
+
+    assert open_search(paths, corpus, "lexical", no_encoder).search("cushion", 3)
