@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+<<<<<<< HEAD
 from indexes.encoder_files import hub_answers
 from indexes.errors import NotFoundError, WeightsError
+=======
+from indexes.encoder_files import hub_answers
+from indexes.errors import NotFoundError, UserError, WeightsError
+>>>>>>> 65a9b0c (A cross-encoder of any folder or hub name puts hits in order)
 from indexes.types import Candidate
 
 if TYPE_CHECKING:
@@ -50,8 +55,12 @@ def load_cross_encoder(name: str) -> CrossEncoderScorer:
             )
         try:
             return CrossEncoderScorer(name, _open(str(folder.resolve())))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise WeightsError(f"The cross-encoder in folder '{name}' cannot be loaded: {error}") from error
+        except UserError:
+            raise
+        except Exception as error:  # whatever torch, safetensors or the library say of a damaged folder
+            raise WeightsError(
+                f"The cross-encoder in folder '{name}' cannot be loaded: {error} Copy or train it again."
+            ) from error
     try:
         return CrossEncoderScorer(name, _open(name, local_files_only=not hub_answers()))
     except (OSError, ValueError) as error:
