@@ -39,6 +39,8 @@ DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything
 EncoderName = Annotated[
     str, typer.Option(envvar="ENCODER", help="A name under DATA_DIR/encoders, a folder, or a hub name.")
 ]
+
+
 class Retriever(StrEnum):
     """The ways of searching that a command line can name."""
 

@@ -100,9 +100,7 @@ class PassageIndex:
         """The `k` passages nearest to `question` among those that fit `where`, best first."""
         return self.search_many([question], k, where)[0]
 
-    def search_many(
-        self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING
-    ) -> list[list[Candidate]]:
+    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
         """The `k` (at most `MAX_K`) nearest passages of each question among those that fit `where`, best first."""
         return self.search_vectors(self.encoder.encode_queries(questions), k, where)
 

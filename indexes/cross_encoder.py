@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-<<<<<<< HEAD
-from indexes.encoder_files import hub_answers
-from indexes.errors import NotFoundError, WeightsError
-=======
 from indexes.encoder_files import hub_answers
 from indexes.errors import NotFoundError, UserError, WeightsError
->>>>>>> 65a9b0c (A cross-encoder of any folder or hub name puts hits in order)
 from indexes.types import Candidate
 
 if TYPE_CHECKING:
