@@ -6,9 +6,8 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -21,6 +20,7 @@ from indexes.errors import InputError, StoreError, UserError
 from indexes.paths import DataPaths
 from indexes.precision import Wish
 from indexes.progress import ProgressBars
+from indexes.search import RetrieverKind
 from indexes.store_settings import read_store
 
 if TYPE_CHECKING:
@@ -39,14 +39,6 @@ DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything
 EncoderName = Annotated[
     str, typer.Option(envvar="ENCODER", help="A name under DATA_DIR/encoders, a folder, or a hub name.")
 ]
-
-
-class Retriever(StrEnum):
-    """The ways of searching that a command line can name."""
-
-    dense = "dense"
-    lexical = "lexical"
-    fused = "fused"
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -97,7 +89,7 @@ def search(
     corpus: str,
     question: str,
     encoder: EncoderName = DEFAULT_ENCODER,
-    retriever: Annotated[Retriever, typer.Option(help="By meaning, by words, or both.")] = Retriever.dense,
+    retriever: Annotated[RetrieverKind, typer.Option(help="By meaning, by words, or both.")] = "dense",
     k: Annotated[int, typer.Option(min=1, max=300, help="How many passages.")] = 10,
     source: Annotated[list[str] | None, typer.Option(help="Only of this source, or of these: reports/*")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only of this type of file: pdf, html …")] = None,
@@ -117,7 +109,7 @@ def search(
     paths = open_paths(data_dir)
     where = PassageFilter(sources=tuple(source or ()), kinds=tuple(kind or ()), since=since, until=until)
     scorer = load_cross_encoder(rerank) if rerank else None
-    searched = open_search(paths, corpus, retriever.value, lambda: load_encoder(encoder, paths), scorer)
+    searched = open_search(paths, corpus, retriever, lambda: load_encoder(encoder, paths), scorer)
     found = searched.search(question, k, where, threshold=threshold, mmr=mmr)
     if as_json:
         _print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
@@ -202,7 +194,7 @@ def evaluate(
     corpus: str,
     questions: Annotated[Path, typer.Option(help="questions.jsonl[.gz] with positives.")],
     encoder: Annotated[list[str] | None, typer.Option(help="Once for each encoder to judge.")] = None,
-    retriever: Annotated[list[Retriever] | None, typer.Option(help="Once for each way of searching.")] = None,
+    retriever: Annotated[str, typer.Option(help="Ways of searching: dense,lexical,fused.")] = "dense",
     k: Annotated[str, typer.Option(help="Cut-offs of hit rate and recall.")] = "1,5,10,20",
     split: Annotated[str | None, typer.Option(help="Only questions of this split.")] = None,
     as_json: AsJson = False,
@@ -215,8 +207,7 @@ def evaluate(
 
     cutoffs = parse_cutoffs(k)
     queries = read_queries(questions, split)
-    kinds = [each.value for each in retriever or (Retriever.dense,)]
-    searches = open_searches(open_paths(data_dir), corpus, encoder or [DEFAULT_ENCODER], kinds)
+    searches = open_searches(open_paths(data_dir), corpus, encoder or [DEFAULT_ENCODER], parse_retrievers(retriever))
     report = judge(queries, searches, cutoffs, run_out)
     if as_json:
         _print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
@@ -236,6 +227,15 @@ def _twice(found: list[Finding]) -> tuple[list[Finding], list[Finding]]:
 def open_paths(data_dir: Path) -> DataPaths:
     """Everything under `data_dir`, its vectors there too or where CHROMA_URL says."""
     return DataPaths(data_dir, read_store(os.environ))
+
+
+def parse_retrievers(text: str) -> list[RetrieverKind]:
+    """'dense,fused' as a list; raises a usage error otherwise."""
+    known = get_args(RetrieverKind)
+    kinds = [part.strip() for part in text.split(",")]
+    if any(kind not in known for kind in kinds):
+        raise typer.BadParameter(f"expected some of {', '.join(known)}; got '{text}'")
+    return [kind for kind in known if kind in kinds]
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:

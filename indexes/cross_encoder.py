@@ -70,4 +70,5 @@ def _open(name: str, *, local_files_only: bool = False) -> CrossEncoder:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    return CrossEncoder(name, local_files_only=local_files_only)
+    model: CrossEncoder = CrossEncoder(name, local_files_only=local_files_only)
+    return model
