@@ -39,8 +39,6 @@ DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything
 EncoderName = Annotated[
     str, typer.Option(envvar="ENCODER", help="A name under DATA_DIR/encoders, a folder, or a hub name.")
 ]
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
