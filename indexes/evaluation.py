@@ -5,7 +5,8 @@ The metrics are trec_eval's (through pytrec_eval). A hit counts by document id, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,24 +77,29 @@ def evaluate_run(qrels: Qrels, run: Run, cutoffs: Sequence[int] = DEFAULT_CUTOFF
 
     ks = sorted(set(cutoffs))
     joined = ",".join(str(k) for k in ks)
-    measures = {f"success.{joined}", f"recall.{joined},{_RANK_METRICS_CUTOFF}", f"ndcg_cut.{_RANK_METRICS_CUTOFF}"}
+    measures = {
+        f"success.{joined}",
+        f"recall.{joined},{_RANK_METRICS_CUTOFF}",
+        f"ndcg_cut.{_RANK_METRICS_CUTOFF}",
+        "recip_rank",
+    }
     judged = {query: dict(grades) for query, grades in qrels.items()}
     # An empty ranking makes pytrec_eval leave the question out; a document that nobody judged makes it count as 0.
     full = {query: dict(run.get(query) or {"": 0.0}) for query in judged}
     found = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(full)
-    top = {query: _top(scores, _RANK_METRICS_CUTOFF) for query, scores in full.items()}
-    reciprocal = pytrec_eval.RelevanceEvaluator(judged, {"recip_rank"}).evaluate(top)
-    return {query: _named(found[query], reciprocal[query], ks) for query in judged}
+    return {query: _named(found[query], ks) for query in judged}
 
 
 def _top(scores: Mapping[str, float], k: int) -> dict[str, float]:
     return dict(sorted(scores.items(), key=lambda item: item[1], reverse=True)[:k])
 
 
-def _named(found: Mapping[str, float], reciprocal: Mapping[str, float], ks: Sequence[int]) -> dict[str, float]:
+def _named(found: Mapping[str, float], ks: Sequence[int]) -> dict[str, float]:
     hit_rates = {f"hit_rate@{k}": found[f"success_{k}"] for k in ks}
     recalls = {f"recall@{k}": found[f"recall_{k}"] for k in sorted({*ks, _RANK_METRICS_CUTOFF})}
-    ranks = {"mrr@10": reciprocal["recip_rank"], "ndcg@10": found["ndcg_cut_10"]}
+    # Cut here, not before: trec_eval breaks ties in its own way, and a cut among equal scores would take others.
+    is_late = found["recip_rank"] < 1 / (_RANK_METRICS_CUTOFF + 0.5)
+    ranks = {"mrr@10": 0.0 if is_late else found["recip_rank"], "ndcg@10": found["ndcg_cut_10"]}
     return hit_rates | recalls | ranks
 
 
@@ -155,6 +161,51 @@ def write_trec_qrels(file: Path, qrels: Qrels) -> None:
             for document, grade in g.items()
         ],
     )
+
+
+def read_trec_run(file: Path) -> dict[str, dict[str, float]]:
+    """The run in `file`, as trec_eval reads it: `question Q0 document rank score name`; the score alone counts."""
+    run: dict[str, dict[str, float]] = {}
+    for number, (query, _, document, _, score, _) in _rows(file, 6):
+        try:
+            value = float(score)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or document in run.setdefault(query, {}):
+            raise InputError(
+                f"Line {number} of '{file}' should give document '{document}' one score for question '{query}', but "
+                f"has '{score}', or the document a second time."
+            )
+        run[query][document] = value
+    return run
+
+
+def read_trec_qrels(file: Path) -> dict[str, dict[str, int]]:
+    """The judgements in `file`, as trec_eval reads them: `question 0 document grade`."""
+    qrels: dict[str, dict[str, int]] = {}
+    for number, (query, _, document, grade) in _rows(file, 4):
+        try:
+            qrels.setdefault(query, {})[document] = int(grade)
+        except ValueError as error:
+            raise InputError(f"Line {number} of '{file}' should end in a whole grade, but has '{grade}'.") from error
+    return qrels
+
+
+def _rows(file: Path, n_columns: int) -> Iterator[tuple[int, list[str]]]:
+    """The columns of each line that is not empty, with its number."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"A TREC file was expected at '{file}', but it cannot be read. Check the path.") from error
+    for number, line in enumerate(lines, start=1):
+        columns = line.split()
+        if columns and len(columns) != n_columns:
+            raise InputError(
+                f"Line {number} of '{file}' should have {n_columns} columns, as trec_eval reads them, but has "
+                f"{len(columns)}."
+            )
+        if columns:
+            yield number, columns
 
 
 def _word(text: str) -> str:
