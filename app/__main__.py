@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from app.background import Background, Stage, Work, fetch_weights, prepare_corpus, write_docstrings
+from app.jobs import Jobs
 from app.settings import Settings, read_settings
 from app.shelf import IndexShelf
 from app.workbench import ConnectLLM, Workbench
@@ -69,6 +70,8 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
         encoder=settings.encoder,
         shelf=shelf,
         connect=_connect(settings, paths),
+        llm=_llm_config(settings),
+        jobs=Jobs(paths, dict(os.environ)),
         llm_name=_llm_name(settings),
         background=Background(works, StageLines()),
         max_upload_mb=settings.app_max_upload_mb,
@@ -76,14 +79,18 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
 
 
 def _connect(settings: Settings, paths: DataPaths) -> ConnectLLM:
+    config = _llm_config(settings)
+    return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=_MAX_ANSWER_TOKENS)
+
+
+def _llm_config(settings: Settings) -> LLMConfig:
     key = settings.openai_api_key
-    config = LLMConfig(
+    return LLMConfig(
         base_url=settings.openai_base_url,
         api_key=key.get_secret_value() if key else None,
         model=settings.llm_model,
         local_llm=settings.local_llm,
     )
-    return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=_MAX_ANSWER_TOKENS)
 
 
 _MAX_ANSWER_TOKENS = 700

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from langchain_core.language_models import BaseChatModel
 
 from app.background import Background
+from app.jobs import Jobs
 from app.shelf import IndexShelf
+from distill.llm import LLMConfig
 from indexes.paths import DataPaths
 
 ConnectLLM = Callable[[Callable[[str], None]], BaseChatModel]
@@ -26,3 +28,5 @@ class Workbench:
     llm_name: str
     background: Background
     max_upload_mb: int = 200
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    jobs: Jobs | None = None

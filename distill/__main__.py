@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +24,7 @@ from indexes.progress import ProgressBars
 if TYPE_CHECKING:
     from distill.asking import Asker
     from distill.run import RunConfig
-    from distill.spending import Price
+    from distill.spending import Meter
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
@@ -81,6 +83,9 @@ def run(
     until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",
     seed: Annotated[int, typer.Option(help="Of sampling, shuffling and training.")] = 13,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    progress: Annotated[
+        Path | None, typer.Option(help="A file that always says where the run is, for programs that watch it.")
+    ] = None,
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Teach a retriever for CORPUS: questions → candidates → teacher's orders → ranker → retriever → verdict.
@@ -89,6 +94,7 @@ def run(
     A run that was stopped goes on when the same command is given again.
     """
     from distill.pipeline import run_distillation
+    from distill.progress_file import ProgressFile
     from distill.run import STAGES, Event, RunConfig
 
     if bool(questions) == bool(write_questions):
@@ -113,7 +119,7 @@ def run(
         retrieval=_one_of("--retrieval", retrieval, ("fused", "dense", "lexical")),
         n_candidates=n_candidates,
         n_scored=n_scored,
-        teacher=teacher or ("file" if rankings else _name_of(llm)),
+        teacher=teacher or ("file" if rankings else llm.name),
         control=_one_of("--control", control, ("ranker", "fused")),
         rankings=_resolved(rankings),
         mode=mode,
@@ -132,13 +138,23 @@ def run(
     if dry_run:
         _print_estimate(config, llm, paths)
         return
-    with ProgressBars(messages) as bars:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gently, by hand or not: all is kept
+    meter = _meter(llm, paths, budget)
+    watched = ProgressFile(progress, meter.summary) if progress else None
+    with ProgressBars(messages) as bars, watched or nullcontext():
 
         def report(event: Event) -> None:
             bars.show(event.remark or event.stage, event.done, event.total)
+            if watched:
+                watched(event)
+
+        def say(text: str) -> None:
+            bars.say(text)
+            if watched:
+                watched.say(text)
 
         batch_file = paths.run(name) / "batch.jsonl" if batch else None
-        connect = _connector(llm, paths, bars, concurrency, budget, batch_file)
+        connect = _connector(llm, paths, say, concurrency, meter, batch_file)
         metrics = run_distillation(
             paths, config, connect, report, until=_one_of("--until", until, STAGES), report_to=report_to
         )
@@ -152,13 +168,21 @@ def run(
         console.print(f"The encoder is in {place}; the page offers it at once.", markup=False, soft_wrap=True)
 
 
-def _connector(
-    llm: LLMConfig, paths: DataPaths, bars: ProgressBars, concurrency: int, budget: str, batch_file: Path | None
-) -> Callable[[float], Asker]:
+def _meter(llm: LLMConfig, paths: DataPaths, budget: str) -> Meter:
+    from distill.estimating import price_of
     from distill.spending import Meter, parse_budget
 
-    meter = Meter(budget=parse_budget(budget), price=_price(llm, paths), max_reply_tokens=_MAX_REPLY_TOKENS)
+    return Meter(budget=parse_budget(budget), price=price_of(llm, paths), max_reply_tokens=_MAX_REPLY_TOKENS)
 
+
+def _connector(
+    llm: LLMConfig,
+    paths: DataPaths,
+    say: Callable[[str], None],
+    concurrency: int,
+    meter: Meter,
+    batch_file: Path | None,
+) -> Callable[[float], Asker]:
     def connect(temperature: float) -> Asker:
         from distill.asking import Asker
         from distill.llm import PATIENT_RETRIES, check_llm, connect_llm
@@ -168,13 +192,13 @@ def _connector(
         model = connect_llm(
             llm,
             paths,
-            on_status=bars.say,
+            on_status=say,
             temperature=temperature,
             max_tokens=_MAX_REPLY_TOKENS,
             max_retries=PATIENT_RETRIES,
         )
         check_llm(model)
-        cache = ReplyCache(paths.llm_cache, bars.say)
+        cache = ReplyCache(paths.llm_cache, say)
         n_at_once = concurrency or (1 if llm.is_embedded else 8)
         later = Postponement(model, batch_file, cache) if batch_file else None
         return Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later)
@@ -182,18 +206,10 @@ def _connector(
     return connect
 
 
-def _price(llm: LLMConfig, paths: DataPaths) -> Price | None:
-    from distill.llm import DEFAULT_OPENAI_MODEL
-    from distill.spending import FREE, find_price
-
-    model = llm.model or ("" if llm.base_url else DEFAULT_OPENAI_MODEL)
-    return FREE if llm.is_embedded else find_price(model, paths.root / "prices.toml")
-
-
 def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None:
-    from distill.estimating import estimate
+    from distill.estimating import estimate, price_of
 
-    found = estimate(paths, config, _price(llm, paths), is_embedded=llm.is_embedded)
+    found = estimate(paths, config, price_of(llm, paths), is_embedded=llm.is_embedded)
     cost = "at a price that is not known" if found.cost is None else f"for about {found.cost:.2f} US dollars"
     time = "" if found.seconds is None else f", in about {found.seconds / 60:.0f} minutes on two cores"
     console.print(
@@ -288,10 +304,6 @@ def llm_config() -> LLMConfig:
         model=os.environ.get("LLM_MODEL") or None,
         local_llm=os.environ.get("LOCAL_LLM") or "qwen-1.5b",
     )
-
-
-def _name_of(llm: LLMConfig) -> str:
-    return llm.local_llm if llm.is_embedded else (llm.model or llm.base_url or "the endpoint's default model")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.assessment import N_QUESTIONS
+from distill.llm import DEFAULT_OPENAI_MODEL, LLMConfig
 from distill.modes import AUTO_MODES, calls_per_question, parse_mode
 from distill.questions import assign_splits
 from distill.run import FROM_FILE, WITHOUT_LLM, RunConfig
-from distill.spending import Estimate, Price
+from distill.spending import FREE, Estimate, Price, find_price
 from indexes.corpus import Corpus
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
@@ -54,6 +55,12 @@ def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_emb
         cost=price.of(read, written) if price else None,
         seconds=seconds,
     )
+
+
+def price_of(llm: LLMConfig, paths: DataPaths) -> Price | None:
+    """The price of `llm`: nothing where it is embedded, None where it is not known."""
+    model = llm.model or ("" if llm.base_url else DEFAULT_OPENAI_MODEL)
+    return FREE if llm.is_embedded else find_price(model, paths.root / "prices.toml")
 
 
 def _passage_tokens(texts: Sequence[str]) -> float:

@@ -57,6 +57,11 @@ class LLMConfig:
     def is_embedded(self) -> bool:
         return not self.base_url and not self.api_key
 
+    @property
+    def name(self) -> str:
+        """What it is called as a teacher."""
+        return self.local_llm if self.is_embedded else (self.model or self.base_url or "the endpoint's default model")
+
 
 def connect_llm(
     config: LLMConfig,

@@ -18,10 +18,11 @@ from distill.report import report_markdown
 from distill.rerank import Reranker
 from distill.run import Distillation, read_json, write_json
 from distill.teacher import status_shares
-from distill.verdict import decide
+from distill.verdict import METRIC, decide
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
 from indexes.errors import UserError
+from indexes.evaluation import mean_interval
 from indexes.judging import Judgement, Search, judge
 from indexes.lexical import search_fused
 from indexes.queries import read_queries
@@ -64,6 +65,9 @@ def make_verdict(run: Distillation) -> None:
         "held_out": run.config.origin,
         "retrievers": judgement.metrics if judgement else {},
         "comparisons": list(judgement.comparisons) if judgement else [],
+        "intervals": {name: mean_interval(values, METRIC) for name, values in judgement.by_query.items()}
+        if judgement
+        else {},
         "verdict": asdict(verdict),
         "teacher": teacher | ({"statuses": status_shares(rankings)} if rankings else {}),
         "spend": run.spent(),

@@ -44,6 +44,7 @@ def run_distillation(
     run = Distillation(paths, config, connect, report, report_to, token_vectors)
     with only_process(run):
         for stage in STAGES[: STAGES.index(until) + 1]:
+            run.say(stage)
             try:
                 _RUN_STAGE[stage](run)
             finally:

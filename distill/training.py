@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,11 @@ def trainer_options(
     }
 
 
+LOSSES_FILE = "losses.jsonl"  # beside the checkpoints: what was logged, so that curves can be drawn while it trains
+
+
 class ProgressCallback(TrainerCallback):
-    """Tells the caller after each step, and stops when the loss, or what evaluation finds, is no number any more.
+    """Tells the caller after each step, writes the losses down, and stops when one is no number any more.
 
     What evaluation finds is looked at before the epoch's checkpoint is written, so no checkpoint holds such weights.
     """
@@ -81,9 +84,22 @@ class ProgressCallback(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Looks at the numbers that were logged."""
-        for key, value in (kwargs.get("logs") or {}).items():
+        logged = kwargs.get("logs") or {}
+        if state.is_world_process_zero:
+            _write_losses(Path(str(args.output_dir)) / LOSSES_FILE, logged, state)
+        for key, value in logged.items():
             if (key == "loss" or key.startswith("eval_")) and isinstance(value, float) and not math.isfinite(value):
                 raise _NotANumberError(f"{key} became {value} at step {state.global_step} of {state.max_steps}")
+
+
+def _write_losses(file: Path, logged: Mapping[str, Any], state: TrainerState) -> None:
+    """Adds a line for numbers that are a loss; a training that is resumed repeats steps, and the later line counts."""
+    known = ("loss", "eval_loss", "eval_agreement")
+    found = {key: logged[key] for key in known if isinstance(logged.get(key), float) and math.isfinite(logged[key])}
+    if found:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"step": state.global_step, "steps": state.max_steps} | found) + "\n")
 
 
 class _NotANumberError(Exception):

@@ -109,6 +109,19 @@ def mean_metrics(by_query: MetricsByQuery) -> dict[str, float]:
     return {metric: float(np.mean([values[metric] for values in by_query.values()])) for metric in metrics}
 
 
+def mean_interval(by_query: MetricsByQuery, metric: str = "ndcg@10", *, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean of `metric` over the questions."""
+    from scipy import stats
+
+    values = np.array([by_query[query][metric] for query in sorted(by_query)])
+    if len(values) < 2 or np.all(values == values[0]):
+        return float(values.mean()), float(values.mean())
+    found: Any = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=_N_RESAMPLES, rng=np.random.default_rng(seed), batch=500
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
 def compare_runs(a: MetricsByQuery, b: MetricsByQuery, metric: str = "ndcg@10", *, seed: int = 0) -> Comparison:
     """Whether b differs from a: paired permutation test (two-sided) and percentile bootstrap interval, by question."""
     from scipy import stats

@@ -12,6 +12,7 @@ from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
 from app.ui.evaluate import build_evaluate
+from app.ui.teach import build_teach
 from app.workbench import Workbench
 
 TITLE = "Intermediate Distillation"
@@ -30,6 +31,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         with gr.Tabs():
             ask = build_ask(bench)
             compare = build_compare(bench)
+            teach = build_teach(bench)
             evaluate = build_evaluate(bench)
             corpora = build_corpora(bench)
         gr.on(
@@ -42,6 +44,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         )
         for each in (ask, compare, evaluate, corpora):
             each.refresh.on([page.load, each.tab.select, finished.change])
+        teach.refresh.on([page.load, teach.tab.select, finished.change, *teach.triggers])
     page.queue(default_concurrency_limit=8)
     return page  # type: ignore[no-any-return]
 

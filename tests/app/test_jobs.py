@@ -1,0 +1,206 @@
+"""The teaching slot, with a tiny child in place of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.jobs import Job, Jobs
+from indexes.errors import InputError, NotFoundError
+from indexes.paths import DataPaths
+
+# Says that it lives, then waits for a file: "finish" ends it well, "fail" with a sentence, SIGTERM gently.
+CHILD = """
+import json, os, signal, sys, time
+from pathlib import Path
+file = Path(next(a for a in sys.argv if a.startswith("--progress=")).removeprefix("--progress="))
+folder = file.parent
+def write(end=None):
+    state = {"pid": os.getpid(), "beat": time.time(), "stage": "rankings", "stages": {}, "spend": {}, "end": end}
+    file.with_name("p.partial").write_text(json.dumps(state)); file.with_name("p.partial").replace(file)
+def stop(*_):
+    if "stubborn" not in sys.argv:
+        write({"how": "stopped", "sentence": ""}); raise SystemExit(130)
+signal.signal(signal.SIGTERM, stop)
+if "dies-at-once" in sys.argv:
+    print("usage: this is wrong"); raise SystemExit(2)
+(folder / "seen.json").write_text(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ)}))
+write()
+while True:
+    time.sleep(0.02)
+    if (folder / "finish").exists():
+        (folder / "metrics.json").write_text("{}"); write({"how": "done", "sentence": ""}); break
+    if (folder / "fail").exists():
+        write({"how": "failed", "sentence": "The LLM refuses."}); raise SystemExit(1)
+"""
+
+
+def wait_until(true: Callable[[], bool], what: str = "") -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def jobs(paths: DataPaths, tmp_path: Path) -> Iterator[Jobs]:
+    child = tmp_path / "child.py"
+    child.write_text(CHILD, encoding="utf-8")
+    jobs = Jobs(paths, {"PATH": "/bin", "COMMON": "yes"}, (sys.executable, str(child)))
+    yield jobs
+    while job := jobs.running():
+        os.kill(job.pid, signal.SIGKILL)
+        wait_until(lambda: jobs.running() is None)
+
+
+def job(name: str = "first", *arguments: str) -> Job:
+    return Job(name=name, corpus="nature", arguments=arguments, environment={"LLM_MODEL": "wise"})
+
+
+def start(
+    jobs: Jobs, paths: DataPaths, name: str = "first", *arguments: str, secrets: dict[str, str] | None = None
+) -> None:
+    """Starts a job and waits until its child has said that it lives."""
+    jobs.start(job(name, *arguments), secrets or {}, {})
+    wait_until(lambda: (paths.run(name) / "seen.json").exists() and jobs.progress(name).pid > 0, name)
+
+
+def seen(paths: DataPaths, name: str = "first") -> dict[str, object]:
+    value: dict[str, object] = json.loads((paths.run(name) / "seen.json").read_text(encoding="utf-8"))
+    return value
+
+
+def test_a_job_goes_on_when_the_one_who_started_it_is_forgotten(jobs: Jobs, paths: DataPaths) -> None:
+    start(jobs, paths)
+    anew = Jobs(paths)  # as after a restart of the page
+    assert anew.state("first") == "running"
+    running = anew.running()
+    assert running is not None and running.corpus == "nature"
+    assert os.getsid(running.pid) == running.pid  # a closed terminal does not reach it
+    (paths.run("first") / "finish").touch()
+    wait_until(lambda: anew.state("first") == "done")
+    assert anew.running() is None
+
+
+def test_a_key_is_in_the_environment_and_nowhere_else(jobs: Jobs, paths: DataPaths) -> None:
+    start(jobs, paths, secrets={"OPENAI_API_KEY": "sk-secret"})
+    child = seen(paths)
+    assert child["env"] == {"COMMON": "yes", "LLM_MODEL": "wise", "OPENAI_API_KEY": "sk-secret"} | {
+        key: value
+        for key, value in dict(child["env"]).items()
+        if key in ("PATH", "LC_CTYPE")  # type: ignore[call-overload]
+    }
+    assert "sk-secret" not in json.dumps(child["argv"])
+    for file in paths.run("first").iterdir():
+        assert file.name == "seen.json" or "sk-secret" not in file.read_text(encoding="utf-8")
+
+
+def test_of_two_who_start_at_once_one_is_told_who_teaches_what(jobs: Jobs, paths: DataPaths) -> None:
+    said: list[str] = []
+
+    def press(name: str) -> None:
+        try:
+            jobs.start(job(name), {}, {})
+        except InputError as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=press, args=(name,)) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    running = jobs.running()
+    assert running is not None
+    assert len(said) == 1
+    assert f"'{running.name}' is being taught for corpus 'nature' since" in said[0]
+    other = "second" if running.name == "first" else "first"
+    assert not paths.run(other).exists()
+
+
+def test_a_pause_is_gentle_and_a_resume_gives_the_same_command_again(jobs: Jobs, paths: DataPaths) -> None:
+    start(jobs, paths, "first", "--corpus=nature")
+    before = seen(paths)["argv"]
+    jobs.pause("first")
+    wait_until(lambda: jobs.state("first") == "paused")
+    assert jobs.progress("first").how == "stopped"
+    (paths.run("first") / "seen.json").unlink()
+    jobs.resume("first", budget="3 usd", secrets={})
+    wait_until(lambda: (paths.run("first") / "seen.json").exists())
+    assert [each for each in seen(paths)["argv"] if not each.startswith("--budget")] == before  # type: ignore[attr-defined]
+    assert "--budget=3 usd" in seen(paths)["argv"]  # type: ignore[operator]
+    assert jobs.state("first") == "running"
+
+
+def test_a_killed_job_is_interrupted_and_can_be_resumed(jobs: Jobs, paths: DataPaths) -> None:
+    start(jobs, paths)
+    running = jobs.running()
+    assert running is not None
+    os.kill(running.pid, signal.SIGKILL)
+    wait_until(lambda: jobs.state("first") == "interrupted")
+    jobs.resume("first", budget="", secrets={})
+    assert jobs.state("first") == "running"
+
+
+def test_another_process_with_the_same_number_is_not_taken_for_the_job(jobs: Jobs, paths: DataPaths) -> None:
+    """After a restart of the machine a number may belong to anybody, who must not be shown, waited for or ended."""
+    start(jobs, paths)
+    jobs.end("first")
+    file = paths.run("first") / "job.json"
+    known = json.loads(file.read_text(encoding="utf-8")) | {"pid": os.getpid()}
+    file.write_text(json.dumps(known), encoding="utf-8")
+    assert jobs.state("first") in ("interrupted", "failed")
+    assert jobs.running() is None
+    jobs.end("first")  # would end this very test
+
+
+def test_a_failed_job_says_why(jobs: Jobs, paths: DataPaths) -> None:
+    start(jobs, paths)
+    (paths.run("first") / "fail").touch()
+    wait_until(lambda: jobs.state("first") == "failed")
+    assert jobs.progress("first").sentence == "The LLM refuses."
+
+
+def test_a_job_that_dies_at_once_has_failed_and_its_log_tells(jobs: Jobs) -> None:
+    jobs.start(job("first", "dies-at-once"), {}, {})
+    wait_until(lambda: jobs.state("first") == "failed")
+    assert jobs.log_tail("first") == "usage: this is wrong"
+
+
+def test_a_key_that_a_person_typed_is_asked_for_again_after_a_restart(jobs: Jobs, paths: DataPaths) -> None:
+    jobs.start(replace(job(), needs_key=True), {"OPENAI_API_KEY": "sk-own"}, {})
+    jobs.end("first")
+    with pytest.raises(InputError, match="type its key again"):
+        Jobs(paths).resume("first", budget="", secrets={})
+    jobs.resume("first", budget="", secrets={})  # this process still knows it
+    wait_until(lambda: (paths.run("first") / "seen.json").exists())
+    assert dict(seen(paths)["env"])["OPENAI_API_KEY"] == "sk-own"  # type: ignore[call-overload]
+
+
+def test_a_name_that_is_taken_is_refused_and_nothing_is_overwritten(jobs: Jobs, paths: DataPaths) -> None:
+    paths.run("first").mkdir(parents=True)
+    with pytest.raises(InputError, match="Choose another name"):
+        jobs.start(job(), {}, {"like.txt": b"x"})
+    assert list(paths.run("first").iterdir()) == []
+
+
+def test_a_run_begun_elsewhere_is_not_resumed_here(jobs: Jobs) -> None:
+    with pytest.raises(NotFoundError, match="its own command"):
+        jobs.resume("unknown", budget="", secrets={})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 3}', '{"name": "first"}'])
+def test_damaged_files_do_not_keep_the_page_from_opening(jobs: Jobs, paths: DataPaths, content: str) -> None:
+    paths.run("first").mkdir(parents=True)
+    for name in ("job.json", "progress.json"):
+        (paths.run("first") / name).write_text(content, encoding="utf-8")
+    assert jobs.running() is None
+    assert jobs.state("first") == "interrupted"

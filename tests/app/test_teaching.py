@@ -1,0 +1,247 @@
+"""From the form to a command, what is foreseen, and what the page reads of runs: plain values, no model, no process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.curves import bars_html, curves_html
+from app.jobs import Jobs
+from app.lessons import figures_html, headline_html, runs_table_html, stages_list_html
+from app.runs import Curve, RunInfo, Verdict, bars_of, curves_of, delete_run, list_runs, malformed_share, verdict_of
+from app.teaching import Lesson, foresee, go_on, job_of, make_plan, next_name
+from app.workbench import Workbench
+from distill.llm import LLMConfig
+from distill.promotion import promote
+from indexes.errors import InputError, NotFoundError
+from indexes.paths import DataPaths
+
+PAGE_LLM = LLMConfig(base_url="http://127.0.0.1:9/v1", api_key="sk-page", model="wise")
+HOSTILE = "<img src=x onerror=alert(1)>"
+METRICS: dict[str, Any] = {
+    "config": {"name": "taught", "corpus": "nature", "base": "keywords"},
+    "questions": 200,
+    "retrievers": {"keywords": {"ndcg@10": 0.56}, "taught": {"ndcg@10": 0.64}, "lexical": {"ndcg@10": 0.6}},
+    "intervals": {"keywords": [0.5, 0.62], "taught": [0.58, 0.7]},
+    "verdict": {"promoted": True, "sentence": "On 200 questions it never saw, nDCG@10 rose.", "advice": ["Go on."]},
+}
+
+
+def plan_of(bench: Workbench, lesson: Lesson) -> Any:
+    return make_plan(lesson, bench.paths, bench.encoder, PAGE_LLM)
+
+
+def write(file: Path, *records: object) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return file
+
+
+def finished(paths: DataPaths, name: str = "taught", **changes: object) -> None:
+    """A run as `python -m distill run` leaves it."""
+    metrics = METRICS | {"config": METRICS["config"] | {"name": name}} | changes
+    write(paths.run(name) / "config.json", metrics["config"])
+    write(paths.run(name) / "metrics.json", metrics)
+
+
+def test_what_is_filled_in_by_default_becomes_a_whole_command(bench: Workbench, corpus: str) -> None:
+    job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
+    assert job.arguments[-2:] == ("--", "nature")
+    assert {"--name=nature-taught-1", "--train=query", "--base=keywords", "--write-questions=200"} <= {*job.arguments}
+    assert job.environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+    assert "sk-page" not in repr(job)
+
+
+def test_the_keys_of_two_endpoints_are_never_mixed_up(bench: Workbench, corpus: str) -> None:
+    """The page's key sent to an address that a visitor typed would be a stolen key."""
+    typed = Lesson(corpus=corpus, teacher="endpoint", base_url="https://other.example/v1", model="m")
+    assert plan_of(bench, typed).llm.api_key is None
+    assert plan_of(bench, replace(typed, key="sk-own")).llm.api_key == "sk-own"
+    assert plan_of(bench, replace(typed, key="sk-own")).needs_key
+    embedded = plan_of(bench, Lesson(corpus=corpus, teacher="embedded"))
+    assert embedded.llm.is_embedded
+    assert job_of(embedded, bench.paths).environment["OPENAI_API_KEY"] == ""
+
+
+def test_a_resume_takes_the_pages_key_to_the_pages_endpoint_only(bench: Workbench, corpus: str) -> None:
+    class Recorded(Jobs):
+        secrets: Any = None
+
+        def resume(self, name: str, *, budget: str, secrets: Any) -> None:
+            self.secrets = secrets
+
+    jobs = Recorded(bench.paths)
+    for url, expected in (("http://127.0.0.1:9/v1", {"OPENAI_API_KEY": "sk-page"}), ("https://other.example/v1", {})):
+        job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
+        kept = {"name": job.name, "corpus": corpus, "arguments": [], "environment": {"OPENAI_BASE_URL": url}}
+        write(bench.paths.run(job.name) / "job.json", kept)
+        go_on(jobs, job.name, budget="", key="", page_llm=PAGE_LLM)
+        assert jobs.secrets == expected
+        (bench.paths.run(job.name) / "job.json").unlink()
+        bench.paths.run(job.name).rmdir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": "../../escape"}, "cannot be the name"),
+        ({"name": "--help"}, "cannot be the name"),
+        ({"name": "keywords"}, "cannot be the name"),
+        ({"n_written": 3}, "from 10 to 5,000"),
+        ({"n_written": None}, "from 10 to 5,000"),
+        ({"n_candidates": 200}, "from 2 to 20"),
+        ({"budget": "much"}, "A budget like"),
+        ({"budget": "3 usd"}, "price, which is not known"),
+        ({"like": "one\ntwo"}, "three to twenty"),
+        ({"teacher": "endpoint", "base_url": "file:///etc/passwd", "model": "m"}, "has to be whole"),
+        ({"teacher": "endpoint", "base_url": "https://key@host/v1", "model": "m"}, "has to be whole"),
+        ({"teacher": "endpoint", "base_url": "https://[", "model": "m"}, "has to be whole"),
+        ({"teacher": "endpoint", "base_url": "https://host/v1"}, "which model"),
+        ({"upload": "gone/none.jsonl"}, "'none.jsonl'"),
+        ({"upload": "gone/none.exe"}, "no file of questions"),
+    ],
+)
+def test_what_is_wrong_with_the_form_is_said(
+    bench: Workbench, corpus: str, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        plan_of(bench, Lesson(**({"corpus": corpus} | changes)))
+
+
+def test_a_corpus_that_is_gone_is_said(bench: Workbench) -> None:
+    with pytest.raises(NotFoundError, match="There is no corpus 'gone'"):
+        plan_of(bench, Lesson(corpus="gone"))
+
+
+def test_an_uploaded_line_that_is_no_question_is_named_without_the_servers_path(
+    bench: Workbench, corpus: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "Why?"}\nnonsense\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"Line 2 of 'mine\.jsonl' is no question"):
+        plan_of(bench, Lesson(corpus=corpus, upload=str(file)))
+
+
+def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench, corpus: str) -> None:
+    said = " ".join(foresee(plan_of(bench, Lesson(corpus=corpus, n_written=30)), bench.paths))
+    assert "About 104 calls of wise" in said  # 40 to write 30 questions, 24 of which train; 20 asked twice before
+    assert "at a price that is not known" in said
+    assert "on two cores, and however long the endpoint takes" in said
+    assert not bench.paths.runs.exists()
+
+
+def test_without_a_teacher_uploaded_questions_cost_nothing(bench: Workbench, corpus: str, tmp_path: Path) -> None:
+    file = tmp_path / "questions.txt"
+    file.write_text("Why do bees dance?\nWhat pulls the sea?\nHow is glass made?\nWhy?\nWho?\n", encoding="utf-8")
+    plan = plan_of(bench, Lesson(corpus=corpus, upload=str(file), teacher="none"))
+    said = " ".join(foresee(plan, bench.paths))
+    assert "4 questions train and 1 are held out" in said
+    assert "no gain can be measured" in said
+    assert "No LLM is asked" in said
+    assert "--teacher=none" in job_of(plan, bench.paths).arguments
+
+
+def test_a_made_up_name_is_free(paths: DataPaths) -> None:
+    paths.run("nature-taught-1").mkdir(parents=True)
+    paths.encoder("nature-taught-2").mkdir(parents=True)
+    assert next_name(paths, "nature") == "nature-taught-3"
+
+
+def test_earlier_runs_are_listed_with_their_verdicts(bench: Workbench, taught: str) -> None:
+    finished(bench.paths)
+    promote(bench.paths, "nature", taught, "taught")
+    write(bench.paths.run("broken") / "config.json", ["no run"])
+    (run,) = list_runs(bench.paths, Jobs(bench.paths))
+    assert (run.name, run.state, run.answers_now) == ("taught", "done", True)
+    assert run.sentence == "On 200 questions it never saw, nDCG@10 rose."
+
+
+def test_a_run_is_deleted_with_its_encoder_and_index_unless_it_answers(bench: Workbench, taught: str) -> None:
+    from distill.promotion import rollback
+    from indexes.corpus import Corpus
+
+    finished(bench.paths)
+    jobs = Jobs(bench.paths)
+    promote(bench.paths, "nature", taught, "taught")
+    with pytest.raises(InputError, match="Roll it back first"):
+        delete_run(bench.paths, jobs, "taught")
+    rollback(bench.paths, "nature")
+    delete_run(bench.paths, jobs, "taught")
+    assert list_runs(bench.paths, jobs) == []
+    assert [index.encoder for index in Corpus.open(bench.paths, "nature").indexes()] == ["keywords"]
+    assert not bench.paths.encoder("taught").exists()
+    with pytest.raises(NotFoundError):
+        delete_run(bench.paths, jobs, "taught")
+
+
+def test_bars_carry_intervals_where_a_run_kept_them() -> None:
+    bars = bars_of(METRICS)
+    assert [(bar.label, bar.value, bar.interval) for bar in bars] == [
+        ("Baseline", 0.56, (0.5, 0.62)),
+        ("Taught", 0.64, (0.58, 0.7)),
+        ("Keyword search (BM25)", 0.6, None),
+    ]
+    html = bars_html(bars, 200)
+    assert "0.580–0.700" in html
+    assert "On 200 held-out questions" in html
+    assert bars_html(bars_of({}), 0) == ""
+
+
+def test_losses_are_drawn_and_a_resumed_training_draws_no_step_twice(paths: DataPaths) -> None:
+    write(
+        paths.run("taught") / "retriever-checkpoints" / "losses.jsonl",
+        {"step": 0, "steps": 40, "eval_loss": 2.0},
+        {"step": 10, "steps": 40, "loss": 1.5},
+        {"step": 20, "steps": 40, "loss": 9.0, "eval_loss": 9.0},
+        {"step": 15, "steps": 40, "loss": 1.2},
+        {"step": 20, "steps": 40, "eval_loss": 1.0},
+    )
+    (curve,) = curves_of(paths, "taught")
+    assert curve.trained == ((10, 1.5), (15, 1.2))
+    assert curve.held_out == ((0, 2.0), (20, 1.0))
+    html = curves_html([curve])
+    assert "step 20 of 40" in html
+    assert "held out 2.000 → 1.000" in html
+
+
+def test_a_flat_or_single_loss_can_be_drawn() -> None:
+    for points in (((0.0, 1.0),), ((0.0, 0.0), (1.0, 0.0))):
+        html = curves_html([Curve(title="t", trained=(), held_out=points, steps=1)])
+        assert "nan" not in html and "inf" not in html
+
+
+def test_malformed_replies_are_counted_in_whole_lines(paths: DataPaths) -> None:
+    file = write(paths.run("taught") / "rankings.jsonl", {"status": "ok"}, {"status": "partial"})
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write('{"status": "o')  # being written just now
+    assert malformed_share(paths, "taught") == (2, 0.5)
+    assert malformed_share(paths, "none") is None
+
+
+def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -> None:
+    run = RunInfo(name=HOSTILE, corpus=HOSTILE, state="done", sentence=HOSTILE, answers_now=True, changed_at=0)
+    progress = replace(
+        Jobs(paths).progress("none"),
+        note=HOSTILE,
+        stage="rankings",
+        stages={"rankings": {"label": HOSTILE, "total": 3}},
+    )
+    verdict = Verdict(is_better=True, sentence=HOSTILE, advice=(HOSTILE,))
+    shown = [
+        headline_html(run, verdict),
+        headline_html(replace(run, state="failed"), None),
+        runs_table_html([run]),
+        stages_list_html(progress, "running"),
+        figures_html((1, 0.0), {"sentence": HOSTILE, "trust": HOSTILE}, {}),
+        bars_html(bars_of(METRICS | {"retrievers": {HOSTILE: {"ndcg@10": 0.5}}}), 1),
+    ]
+    assert not any("<img" in html for html in shown)
+
+
+def test_a_run_without_a_verdict_has_none() -> None:
+    assert verdict_of({}) is None
+    assert verdict_of({"verdict": ["an older form"]}) is None

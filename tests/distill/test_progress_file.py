@@ -1,0 +1,69 @@
+"""The file that says where a run is, to whoever watches it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill.progress_file import ProgressFile
+from distill.run import Event
+from indexes.errors import InputError
+
+
+def read(file: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return value
+
+
+def test_a_watcher_sees_stage_count_spend_and_end(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "progress.json"
+    with ProgressFile(file, lambda: {"calls": 7, "cost_usd": 0.5}, every_s=0) as report:
+        report(Event(stage="questions"))
+        report(Event(stage="questions", done=2, total=10))
+        report(Event(stage="rankings", remark="It knows what it prefers."))
+        now = read(file)
+        assert now["stage"] == "rankings"
+        assert "ended" in now["stages"]["questions"]
+        assert (now["stages"]["questions"]["done"], now["stages"]["questions"]["total"]) == (2, 10)
+        assert now["remarks"][0]["text"] == "It knows what it prefers."
+        assert now["end"] is None
+    assert read(file)["end"]["how"] == "done"
+    assert read(file)["spend"] == {"calls": 7, "cost_usd": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("error", "how", "sentence"),
+    [
+        (InputError("Say it again."), "failed", "Say it again."),
+        (KeyboardInterrupt(), "stopped", ""),
+        (ValueError("sk-secret in a traceback"), "failed", "It ended by a defect of the program; the log shows where."),
+    ],
+)
+def test_however_it_ends_the_file_says_so(tmp_path: Path, error: BaseException, how: str, sentence: str) -> None:
+    file = tmp_path / "progress.json"
+    with pytest.raises(type(error)), ProgressFile(file):
+        raise error
+    assert (read(file)["end"]["how"], read(file)["end"]["sentence"]) == (how, sentence)
+
+
+def test_a_run_that_goes_on_adds_to_what_it_had_spent_and_done(tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    with pytest.raises(KeyboardInterrupt), ProgressFile(file, lambda: {"calls": 5, "cost_usd": None}) as report:
+        report(Event(stage="questions", done=1, total=1))
+        raise KeyboardInterrupt
+    with ProgressFile(file, lambda: {"calls": 2, "cost_usd": 0.1}) as report:
+        report(Event(stage="candidates"))
+        assert read(file)["end"] is None
+    assert read(file)["spend"] == {"calls": 7, "cost_usd": None}  # what is not known stays not known in sum
+    assert set(read(file)["stages"]) == {"questions", "candidates"}
+
+
+def test_a_damaged_file_does_not_stop_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    file.write_text("{", encoding="utf-8")
+    with ProgressFile(file):
+        pass
+    assert read(file)["end"]["how"] == "done"
