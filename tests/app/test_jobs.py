@@ -33,7 +33,8 @@ def stop(*_):
 signal.signal(signal.SIGTERM, stop)
 if "dies-at-once" in sys.argv:
     print("usage: this is wrong"); raise SystemExit(2)
-(folder / "seen.json").write_text(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ)}))
+(folder / "seen.partial").write_text(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ)}))
+(folder / "seen.partial").replace(folder / "seen.json")
 write()
 while True:
     time.sleep(0.02)
