@@ -75,8 +75,10 @@ def add(
             if event.outcome:
                 outcome = event.outcome
                 n_failed += outcome.status == "failed"
-                counts = f"{outcome.n_documents} documents, {outcome.n_passages} passages"
-                bars.say(f"{outcome.source}: {outcome.status}, {outcome.reason or counts}")
+                counts = (
+                    f"{outcome.n_documents} documents, {outcome.n_passages} passages" if outcome.n_documents else ""
+                )
+                bars.say(f"{outcome.source}: " + ", ".join(filter(None, (outcome.status, counts, outcome.reason))))
             bars.show(event.stage, event.done, event.total)
     if n_failed:
         raise InputError(f"{n_failed} file(s) could not be read; the reasons stand above. The others are indexed.")

@@ -144,7 +144,7 @@ class Corpus:
             move_source(connection, other, source)
             status, reason = "renamed", f"was '{other}'"
         else:
-            n_documents, _ = replace_source(connection, source, file, tokenizer, self.settings)
+            n_documents, reason = replace_source(connection, source, file, tokenizer, self.settings)
             row = (source, content_hash, file.stat().st_size, n_documents)
             connection.execute("INSERT INTO sources VALUES (?, ?, ?, ?)", row)
         n_documents, n_passages = count_source(connection, source)

@@ -116,4 +116,11 @@ def _read_one(file: Path, source: str, suffix: str) -> Document:
         text, title = read_package(file, suffix)
     if not text.strip():
         raise UnreadableFileError(_NO_TEXT)
-    return Document(id=source, source=source, title=title or stem_of(source), text=text, page_starts=starts, date=day)
+    title, note = title or stem_of(source), _blank_pages(text, starts) if suffix == ".pdf" else ""
+    return Document(id=source, source=source, title=title, text=text, page_starts=starts, date=day, note=note)
+
+
+def _blank_pages(text: str, starts: tuple[int, ...]) -> str:
+    """How many pages have no text, as a sentence; a document half of which was scanned must not look complete."""
+    n_blank = sum(not text[start:end].strip() for start, end in zip(starts, [*starts[1:], len(text)], strict=True))
+    return f"{n_blank} of {len(starts)} pages have no text: they are blank or scanned." if n_blank else ""

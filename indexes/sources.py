@@ -34,12 +34,12 @@ WHERE passages.source = ? AND before.id = passages.id AND before.start = passage
 
 def replace_source(
     connection: sqlite3.Connection, source: str, file: Path, tokenizer: Tokenizer, settings: PassageSettings
-) -> tuple[int, int]:
-    """(documents, passages) that `source` now has, read from `file`; those it had are gone."""
+) -> tuple[int, str]:
+    """How many documents `source` now has, read from `file`, and what could not be read of it; what it had is gone."""
     revision = next_generation(connection)
     connection.execute(_KEEP_BEFORE, (source,))
     forget_source(connection, source)
-    n_documents = n_passages = 0
+    n_documents, note = 0, ""
     for document in read_documents(file, source):
         try:
             connection.execute("INSERT INTO documents VALUES (?, ?)", (document.id, source))
@@ -52,9 +52,9 @@ def replace_source(
         ]
         connection.executemany(_INSERT, rows)
         n_documents += 1
-        n_passages += len(passages)
+        note = note or document.note
     connection.execute(_SAME_AS_BEFORE, (source,))
-    return n_documents, n_passages
+    return n_documents, note
 
 
 def forget_source(connection: sqlite3.Connection, source: str) -> None:
@@ -70,7 +70,7 @@ def move_source(connection: sqlite3.Connection, old: str, new: str) -> None:
     """
 
     def document_id(identifier: str) -> str:
-        named = identifier == old or identifier.startswith(f"{old}:")
+        named = identifier == old or identifier.startswith((f"{old}:", f"{old}@"))
         return new + identifier[len(old) :] if named else identifier
 
     def passage_id(identifier: str, document: str) -> str:

@@ -19,6 +19,7 @@ class Document:
     `id` is what a hit counts by; `source` is the file it came from, as shown to people; `page_starts[i]` is the
     character offset in `text` at which page i + 1 begins (empty where the format has no pages). `kind` is the type of
     file (pdf, html, md …), `date` the day that it is from (YYYY-MM-DD); both are "" where unknown.
+    `note` tells people what of the file could not be read.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Document:
     page_starts: tuple[int, ...] = ()
     kind: str = ""
     date: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

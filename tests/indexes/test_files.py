@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
+from benchmarks.sample_files import pdf_bytes
 from indexes.archives import check_directory, check_size
 from indexes.corpus import Corpus, FileOutcome
 from indexes.errors import InputError, UnreadableFileError
@@ -156,6 +157,26 @@ def test_a_damaged_member_does_not_stop_the_others_and_an_archive_added_again_is
     assert statuses == [("pets.zip/bad.txt", "failed"), ("pets.zip/cat.txt", "read")]
     assert [outcome.status for outcome in add(paths, encoder, file)] == ["failed", "unchanged"]
     assert [info.source for info in Corpus.open(paths, "pets").sources()] == ["pets.zip/cat.txt"]
+
+
+def test_a_long_text_under_a_new_name_leaves_the_old_name_free(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
+) -> None:
+    """Its parts are named by the file, so they have to be renamed with it."""
+    file, kept = tmp_path / "long.txt", tmp_path / "kept.txt"
+    file.write_text(f"{'c' * 1000} " * 1100)
+    add(paths, encoder, file)
+    file.rename(kept)
+    events = add_files(paths, "pets", [kept], encoder, sync=True)
+    assert [event.outcome.status for event in events if event.outcome] == ["renamed"]
+    file.write_text(f"{'d' * 1000} " * 1100)
+    assert [outcome.status for outcome in add(paths, encoder, file)] == ["read"]
+
+
+def test_a_partly_scanned_pdf_is_read_and_says_so(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
+    (tmp_path / "half.pdf").write_bytes(pdf_bytes(["Cats purr.", "", "Dogs bark."]))
+    (outcome,) = add(paths, encoder, tmp_path / "half.pdf")
+    assert (outcome.status, outcome.reason) == ("read", "1 of 3 pages have no text: they are blank or scanned.")
 
 
 def test_links_hidden_folders_and_empty_code_in_a_folder_are_passed_over(tmp_path: Path) -> None:
