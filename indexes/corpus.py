@@ -180,6 +180,11 @@ class Corpus:
             rows = connection.execute("SELECT source, content_hash FROM sources ORDER BY source").fetchall()
         return {source: self.original(source, content_hash) for source, content_hash in rows}
 
+    def stray_files(self) -> list[Path]:
+        """What is kept and no source names, as an add or a delete leaves it that was killed."""
+        wanted = set(self.originals().values())
+        return [file for file in sorted((self.folder / "files").glob("*")) if file not in wanted]
+
     def remove_source(self, source: str) -> None:
         """Forgets a source with its documents, passages and kept original; `NotFoundError` if there is none."""
         with self._connect() as connection:

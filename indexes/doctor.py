@@ -106,11 +106,9 @@ def _files(corpus: Corpus) -> Iterator[Finding]:
         elif hash_file(kept) != kept.name.split(".")[0]:
             sentence = f"The kept original of '{source}' is damaged; its passages are not. {again}"
             yield Finding(kind="damaged original", subject=source, sentence=sentence)
-    wanted = set(originals.values())
-    for file in sorted((corpus.folder / "files").glob("*")):
-        if file not in wanted:
-            sentence = "A file is kept that no source names, as an interrupted add or delete leaves it."
-            yield Finding(kind="stray file", subject=file.name, sentence=sentence)
+    for file in corpus.stray_files():
+        sentence = "A file is kept that no source names, as an interrupted add or delete leaves it."
+        yield Finding(kind="stray file", subject=file.name, sentence=sentence)
 
 
 def _lexical(corpus: Corpus) -> Iterator[Finding]:

@@ -119,6 +119,8 @@ def _read_files(
             manifest.remove_source(source)
             outcome = FileOutcome(source=source, status="removed", reason="no longer among the files")
             yield Progress(stage="reading", done=len(named), total=len(named), outcome=outcome)
+    for stray in manifest.stray_files():  # of an add before this one, which was killed
+        stray.unlink(missing_ok=True)
     if not manifest.sources():
         delete_folder(manifest.folder)
         raise InputError(

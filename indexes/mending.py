@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from indexes.corpus import Corpus, doomed_folder
 from indexes.doctor import Finding, examine
@@ -76,8 +77,7 @@ def _mend_index(
                 delete_ids(collection, finding.ids)
             for page in pages(finding.ids if finding.kind == "stale metadata" else ()):
                 passages = corpus.get_passages(page)
-                metadatas = [passage_metadata(passage) for passage in passages]
-                # Not over the old ones: a page that a passage no longer has would stay.
+                metadatas: list[Any] = [passage_metadata(passage) for passage in passages]
                 collection.update(ids=[passage.id for passage in passages], metadatas=metadatas)
     if kinds.intersection(_LACKING):
         with suppress(NotFoundError):

@@ -164,3 +164,14 @@ def test_sync_with_an_empty_folder_removes_nothing(
     with pytest.raises(InputError, match="nothing was removed"):
         add(paths, encoder, tmp_path / "empty", sync=True)
     assert len(found(paths, encoder, "purr")) == 2
+
+
+def test_what_a_killed_add_left_is_swept_up_by_the_next(
+    paths: DataPaths, encoder: KeywordEncoder, folder: Path
+) -> None:
+    add(paths, encoder, folder)
+    kept = Corpus.open(paths, "zoo").folder / "files"
+    (kept / "0123.txt").write_text("of a source that was replaced")
+    (kept / "4567.txt.partial").write_text("half of")
+    add(paths, encoder, folder)
+    assert len(list(kept.iterdir())) == 2
