@@ -20,7 +20,7 @@ from indexes.store import (
     delete_ids,
     drop_collection,
     existing_collection,
-    passage_metadata,
+    metadata_update,
     sentences,
 )
 from indexes.types import Encoder
@@ -77,7 +77,7 @@ def _mend_index(
                 delete_ids(collection, finding.ids)
             for page in pages(finding.ids if finding.kind == "stale metadata" else ()):
                 passages = corpus.get_passages(page)
-                metadatas: list[Any] = [passage_metadata(passage) for passage in passages]
+                metadatas: list[Any] = [metadata_update(passage) for passage in passages]
                 collection.update(ids=[passage.id for passage in passages], metadatas=metadatas)
     if kinds.intersection(_LACKING):
         with suppress(NotFoundError):

@@ -6,13 +6,13 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexes.corpus import Corpus
 from indexes.records import IndexInfo
-from indexes.store import delete_ids, passage_metadata, write_passages
+from indexes.store import delete_ids, metadata_update, write_passages
 
 if TYPE_CHECKING:
     from indexes.store import Collection
@@ -82,9 +82,8 @@ def refresh_metadata(corpus: Corpus, collection: Collection) -> None:
         return
     for page in pages(corpus.changed_since(synced)):
         passages = corpus.get_passages(page)
-        collection.update(
-            ids=[passage.id for passage in passages], metadatas=[passage_metadata(passage) for passage in passages]
-        )
+        metadatas: list[Any] = [metadata_update(passage) for passage in passages]
+        collection.update(ids=[passage.id for passage in passages], metadatas=metadatas)
 
 
 def drop_orphans(collection: Collection, difference: Difference) -> None:

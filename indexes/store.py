@@ -224,6 +224,11 @@ def passage_metadata(passage: Passage) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def metadata_update(passage: Passage) -> dict[str, Any]:
+    """What is written over the metadata of a stored passage: a page that it no longer has is taken out."""
+    return {"page": None} | passage_metadata(passage)
+
+
 def delete_ids(collection: Collection, ids: Sequence[str]) -> None:
     """Takes these passages out of the collection."""
     for first in range(0, len(ids), _MAX_REQUEST):

@@ -98,7 +98,9 @@ def add_a_vector(paths: DataPaths, corpus: Corpus) -> None:
 
 
 def change_the_metadata(paths: DataPaths, corpus: Corpus) -> None:
-    collection(paths, corpus).update(ids=corpus.passage_ids_by_length()[:1], metadatas=[{"source": "old.txt"}])
+    collection(paths, corpus).update(
+        ids=corpus.passage_ids_by_length()[:1], metadatas=[{"source": "old.txt", "page": 5}]
+    )
 
 
 def begin_an_index(paths: DataPaths, corpus: Corpus) -> None:
