@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 from rich.console import Console
@@ -25,6 +26,7 @@ from indexes.store_settings import read_store
 
 if TYPE_CHECKING:
     from indexes.doctor import Finding
+    from indexes.embedding import Embed
 
 _HELP = f"""{__doc__}
 
@@ -56,6 +58,12 @@ def add(
     precision: Annotated[
         Wish, typer.Option(help="Number format of the encoder; auto: that of the index there is, or what pays here.")
     ] = "auto",
+    engine: Annotated[
+        Literal["here", "ray"], typer.Option(help="Embed in this process, or on the Ray cluster at RAY_ADDRESS.")
+    ] = "here",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of the cluster; by default one for each GPU, or else each core.")
+    ] = None,
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date.
@@ -68,10 +76,13 @@ def add(
     if sync and not files:
         raise typer.BadParameter("--sync needs PATH: the corpus will have exactly its files")
     paths = open_paths(data_dir)
+    embed = ray_engine(encoder, paths, workers) if engine == "ray" else None
     n_failed = 0
     with ProgressBars(messages) as bars:
         loaded = load_encoder(encoder, paths, precision, bars.say)
-        for event in add_files(paths, corpus, files or [], loaded, sync=sync, wait_s=wait, on_wait=bars.say):
+        for event in add_files(
+            paths, corpus, files or [], loaded, sync=sync, wait_s=wait, on_wait=bars.say, embed=embed
+        ):
             if event.outcome:
                 outcome = event.outcome
                 n_failed += outcome.status == "failed"
@@ -227,6 +238,15 @@ def _twice(found: list[Finding]) -> tuple[list[Finding], list[Finding]]:
 def open_paths(data_dir: Path) -> DataPaths:
     """Everything under `data_dir`, its vectors there too or where CHROMA_URL says."""
     return DataPaths(data_dir, read_store(os.environ))
+
+
+def ray_engine(encoder: str, paths: DataPaths, n_workers: int | None) -> Embed:
+    """What embeds on a Ray cluster; Ray reports no usage statistics unless RAY_USAGE_STATS_ENABLED says so."""
+    from indexes.ray_engine import RayEngine
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    there = replace(paths, root=paths.root.resolve())  # workers have other working folders
+    return RayEngine(load=partial(load_encoder, encoder, there), n_workers=n_workers)
 
 
 def parse_retrievers(text: str) -> list[RetrieverKind]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from indexes.store import (
     shared_collection,
     write_passages,
 )
-from indexes.types import Encoder, Passage
+from indexes.types import Encoder, Passage, Vectors
 
 if TYPE_CHECKING:
     from indexes.store import Collection
@@ -29,12 +29,18 @@ if TYPE_CHECKING:
 _BATCH = 512  # passages that are read, encoded or written at a time; three times as many are in memory
 
 
-def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
+# Gives passages of a corpus with their vectors, in any order, until each id was given.
+Embed = Callable[[Corpus, Sequence[str], Encoder], Iterable[tuple[Sequence[Passage], Vectors]]]
+
+
+def update_index(
+    paths: DataPaths, corpus: Corpus, encoder: Encoder, embed: Embed | None = None
+) -> Iterator[tuple[int, int]]:
     """(passages embedded, passages to embed) after each batch, while the index comes in step with the manifest.
 
     Passages that are indexed already are not embedded again, so an interrupted update goes on where it was. An encoder
     that embeds passages as another one does (the same fingerprint) shares its collection. A changed encoder gets a new
-    collection, and the old one answers until the new one is complete.
+    collection, and the old one answers until the new one is complete. `embed` embeds elsewhere than in this process.
     """
     generation = corpus.generation()
     previous = find_index(corpus, encoder)
@@ -48,7 +54,7 @@ def update_index(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
         difference = compare(corpus, collection)
         missing = reuse_vectors(corpus, collection, difference)
     yield 0, len(missing)
-    for done in _embed(corpus, collection, encoder, missing):
+    for done in _embed(collection, (embed or embed_here)(corpus, missing, encoder)):
         yield done, len(missing)
     with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
         refresh_metadata(corpus, collection)
@@ -71,23 +77,30 @@ def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
     return sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
 
 
-def _embed(corpus: Corpus, collection: Collection, encoder: Encoder, missing: Sequence[str]) -> Iterator[int]:
-    """How many passages are written, after each batch.
-
-    While one batch is encoded, the next is read and the last written: encoder, SQLite and Chroma let other threads run.
-    """
-    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+def _embed(collection: Collection, embedded: Iterable[tuple[Sequence[Passage], Vectors]]) -> Iterator[int]:
+    """How many passages are written, after each batch. While one is written, the next is embedded."""
+    n_sent = 0
+    with ThreadPoolExecutor(1, "writer") as writer:
         writing: Future[None] | None = None
-        for number, passages in enumerate(_read_ahead(reader, corpus, missing)):
-            vectors = encoder.encode_passages([passage.full_text for passage in passages])
-            before = writing
+        for passages, vectors in embedded:
+            before, n_before = writing, n_sent
             writing = writer.submit(write_passages, collection, passages, vectors)  # whoever stops here loses nothing
+            n_sent += len(passages)
             if before:
                 before.result()  # an error of the store ends the update here
-                yield number * _BATCH
+                yield n_before
         if writing:
             writing.result()
-            yield len(missing)
+            yield n_sent
+
+
+def embed_here(corpus: Corpus, ids: Sequence[str], encoder: Encoder) -> Iterator[tuple[Sequence[Passage], Vectors]]:
+    """Passages with their vectors, embedded in this process. While one batch is encoded, the next is read: encoder and
+    SQLite let other threads run.
+    """
+    with ThreadPoolExecutor(1, "reader") as reader:
+        for passages in _read_ahead(reader, corpus, ids):
+            yield passages, encoder.encode_passages([passage.full_text for passage in passages])
 
 
 def _read_ahead(reader: ThreadPoolExecutor, corpus: Corpus, ids: Sequence[str]) -> Iterator[list[Passage]]:

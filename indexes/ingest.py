@@ -9,7 +9,7 @@ from typing import Literal
 
 from indexes.chroma import delete_indexes, remove_passages
 from indexes.corpus import Corpus, delete_folder
-from indexes.embedding import update_index
+from indexes.embedding import Embed, update_index
 from indexes.encoders import load_encoder
 from indexes.errors import InputError, NotFoundError, UnreadableFileError
 from indexes.files import SourceFile, open_sources
@@ -44,12 +44,14 @@ def add_files(
     sync: bool = False,
     wait_s: float = 0.0,
     on_wait: OnWait = lambda sentence: None,
+    embed: Embed | None = None,
 ) -> Iterator[Progress]:
     """Progress while `files` (and folders) are read and the indexes of `corpus` brought up to date.
 
     `encoder`'s index is built if need be; those by other encoders are brought up to date too, as long as they load.
     With `sync` the corpus has exactly these files afterwards: its other sources are removed. Every step can be
-    interrupted and repeated: what was done is not done again.
+    interrupted and repeated: what was done is not done again. `embed` embeds for `encoder`'s index elsewhere than in
+    this process.
     """
     with writing(paths, corpus, f"adding files to corpus '{corpus}'", wait_s=wait_s, on_wait=on_wait):
         with open_sources(files) as named:
@@ -66,7 +68,7 @@ def add_files(
                 yield event
                 if event.done < event.total:
                     check_space(paths)
-        for done, total in _update(paths, manifest, encoder):
+        for done, total in _update(paths, manifest, encoder, embed):
             yield Progress(stage="embedding", done=done, total=total)
         for each in _encoders_behind(paths, manifest, encoder):
             for done, total in _update(paths, manifest, each):
@@ -89,8 +91,10 @@ def index_corpus(
         yield from _update(paths, corpus, encoder)
 
 
-def _update(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
-    for done, total in update_index(paths, corpus, encoder):
+def _update(
+    paths: DataPaths, corpus: Corpus, encoder: Encoder, embed: Embed | None = None
+) -> Iterator[tuple[int, int]]:
+    for done, total in update_index(paths, corpus, encoder, embed):
         if done < total:
             check_space(paths)
         yield done, total
