@@ -106,9 +106,9 @@ class PassageIndex:
 
     def search_vectors(self, vectors: Vectors, k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
         """The `k` nearest passages of each unit vector (B, D), best first; equal scores by passage id."""
-        n_results = min(k, MAX_K, self.n_passages)
+        n_results = min(k, MAX_K)  # Chroma gives fewer where there are fewer; counting them first costs as much again
         clause = chroma_where(where, self._facets()) if where else {}
-        if n_results == 0 or len(vectors) == 0 or clause is None:
+        if n_results < 1 or len(vectors) == 0 or clause is None:
             return [[] for _ in vectors]
         at_once = max(1, _MAX_RESULTS_AT_ONCE // n_results)
         return [

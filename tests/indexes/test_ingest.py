@@ -82,6 +82,15 @@ def test_a_deleted_source_is_gone(paths: DataPaths, encoder: KeywordEncoder, cat
     assert len(list((Corpus.open(paths, "pets").folder / "files").iterdir())) == 1
 
 
+def test_more_results_than_there_are_passages_are_all_of_them(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path
+) -> None:
+    add(paths, encoder, cats)
+    index = PassageIndex.open(paths, "pets", encoder)
+    assert len(index.search("cats purr", 300)) == index.n_passages
+    assert index.search("cats purr", 0) == []
+
+
 def test_a_deleted_corpus_is_gone(paths: DataPaths, encoder: KeywordEncoder, cats: Path) -> None:
     add(paths, encoder, cats)
     delete_corpus(paths, "pets")
