@@ -51,13 +51,17 @@ class Row:
 
 
 _PLAIN = {"passage_weights": "none"}
+_KL = {"objective": "kl"}
 ROWS: Mapping[str, Row] = {
-    "control-fused": Row(teacher=WITHOUT_LLM, settings={"control": "fused"}),
+    "control-fused": Row(teacher=WITHOUT_LLM, settings=_KL | {"control": "fused"}),
     "control-ranker": Row(teacher=WITHOUT_LLM),
+    "control-ranker-kl": Row(teacher=WITHOUT_LLM, settings=_KL),
     "control-ranker-plain": Row(teacher=WITHOUT_LLM, settings=_PLAIN),
     "perfect": Row(teacher="perfect"),
+    "perfect-kl": Row(teacher="perfect", settings=_KL),
     "perfect-plain": Row(teacher="perfect", settings=_PLAIN),
     "noisy": Row(teacher="noisy"),
+    "noisy-kl": Row(teacher="noisy", settings=_KL),
     "noisy-direct": Row(teacher="noisy", settings={"method": "direct"}),
     "noisy-contrastive": Row(teacher="noisy", settings={"method": "contrastive"}),
     "pseudo-label": Row(teacher=WITHOUT_LLM, settings={"method": "pseudo-label"}),

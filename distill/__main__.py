@@ -69,6 +69,9 @@ def run(
     ranker_train: Annotated[str, typer.Option(help="head (its weights of three signals) or full.")] = "head",
     method: Annotated[str, typer.Option(help="intermediate, direct, contrastive or pseudo-label.")] = "intermediate",
     train: Annotated[str, typer.Option(help="query (an encoder for questions), full (both sides) or lora.")] = "query",
+    objective: Annotated[
+        str, typer.Option(help="Of stage 2: margin-mse (margins of the ranker's scores) or kl (as a distribution).")
+    ] = "margin-mse",
     passage_weights: Annotated[
         str, typer.Option(help="idf: rare words count more in a passage's vector; none: with query, vectors stay.")
     ] = "idf",
@@ -131,6 +134,7 @@ def run(
         ranker_train=_one_of("--ranker-train", ranker_train, ("head", "full")),
         method=_one_of("--method", method, ("intermediate", "direct", "contrastive", "pseudo-label")),
         train=_one_of("--train", train, ("full", "query", "lora")),
+        objective=_one_of("--objective", objective, ("margin-mse", "kl")),
         passage_weights=_one_of("--passage-weights", passage_weights, ("none", "idf")),
         seed=seed,
     )

@@ -6,7 +6,7 @@ A batch names its lists by number; passages, targets and weights wait in the los
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -20,10 +20,10 @@ from sentence_transformers.util import all_gather, all_gather_with_grad
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize, pad
 
+from distill.retriever import Objective
 from distill.training_lists import TrainingList
 from indexes.types import Vectors
 
-Objective = Literal["kl", "margin-mse"]
 Features = dict[str, Any]
 NO_PASSAGE = -1
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distill.query_side import FrozenCorpus
 
 Train = Literal["full", "query", "lora"]
+Objective = Literal["kl", "margin-mse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class RetrieverConfig:
     max_tokens: int = 192
     student_temperature: float = 0.05
     teacher_temperature: float = 1.0
-    objective: Literal["kl", "margin-mse"] = "kl"
+    objective: Objective = "kl"
     in_batch_negatives: bool = False
     cached_gradients: bool = False
     passages_at_once: int = 32

@@ -14,7 +14,7 @@ from distill.asking import Asker
 from distill.question_prompts import Style
 from distill.ranker_report import RankerTrain
 from distill.remembering import RememberingEncoder
-from distill.retriever import Train
+from distill.retriever import Objective, Train
 from distill.targets import Method
 from distill.token_vectors import TokenVectors
 from indexes.chroma import PassageIndex
@@ -47,7 +47,7 @@ WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
 FROM_FILE = "file"  # and in one whose orders come from a file
 _WRITING_TEMPERATURE = 0.7
 # What runs were begun with that do not name these settings yet.
-_BEFORE: dict[str, Any] = {"styles": [], "passage_weights": "none"}
+_BEFORE: dict[str, Any] = {"styles": [], "passage_weights": "none", "objective": "kl"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,7 @@ class RunConfig:
     `teacher` is the LLM's name, `WITHOUT_LLM` (`control` then says whose order teaches), or `FROM_FILE` where
     `rankings` names a file of orders that were made elsewhere. With `passage_weights` "idf" the rare words of a passage
     count more in its vector, so passages are embedded anew; with "none" and train="query" they keep their vectors.
+    `objective` is that of the method "intermediate"; the others have their own.
     """
 
     name: str
@@ -86,6 +87,7 @@ class RunConfig:
     method: Method = "intermediate"
     train: Train = "query"
     passage_weights: PassageWeights = "idf"
+    objective: Objective = "margin-mse"
     seed: int = 13
 
     @property

@@ -9,9 +9,9 @@ from distill.doubtful import doubtful_passages
 from distill.jsonl import Record, read_records, write_records
 from distill.labelling import orders
 from distill.ranker import LateInteractionRanker, Ranker, load_ranker
-from distill.retriever import DEFAULTS, RetrieverConfig, Training
+from distill.retriever import DEFAULTS, Objective, RetrieverConfig, Training
 from distill.run import WITHOUT_LLM, Distillation, write_json
-from distill.targets import SHARPNESS, contrastive, direct, intermediate, pseudo_label, utility
+from distill.targets import SHARPNESS, Method, contrastive, direct, intermediate, pseudo_label, utility
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import find_encoder, hub_answers
 from indexes.encoders import load_encoder, load_trainable
@@ -176,8 +176,8 @@ def _index_of(run: Distillation, student: SentenceTransformerEncoder) -> Passage
 
 def retriever_config(run: Distillation) -> RetrieverConfig:
     """How stage 2 of this run trains."""
-    config = DEFAULTS[run.config.train]
-    return replace(config, objective="margin-mse") if run.config.method == "pseudo-label" else config
+    objectives: Mapping[Method, Objective] = {"intermediate": run.config.objective, "pseudo-label": "margin-mse"}
+    return replace(DEFAULTS[run.config.train], objective=objectives.get(run.config.method, "kl"))
 
 
 def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
