@@ -20,7 +20,8 @@ from app.__main__ import assemble, launch
 from app.jobs import Jobs
 from app.settings import Settings
 from distill.promotion import promoted
-from indexes.encoders import DEFAULT_ENCODER, load_encoder
+from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
