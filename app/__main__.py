@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import typer
 
+from app.accounts import Doorkeeper, PasswordHash, read_accounts, write_account
 from app.background import Background, Stage, Work, fetch_weights, prepare_corpus, write_docstrings
 from app.jobs import Jobs
 from app.settings import Settings, read_settings
@@ -28,12 +31,15 @@ if TYPE_CHECKING:
 commands = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@commands.command()
-def serve() -> None:
+@commands.callback(invoke_without_command=True)
+def serve(context: typer.Context) -> None:
     """Open the page. Settings come from the environment: DATA_DIR, ENCODER, APP_HOST, APP_PORT, LOCAL_LLM,
     OPENAI_BASE_URL, OPENAI_API_KEY, LLM_MODEL, CHROMA_URL, CHROMA_TENANT, CHROMA_DATABASE, CHROMA_TOKEN.
     """
+    if context.invoked_subcommand:
+        return
     settings = read_settings()
+    read_accounts_of(settings)
     check_port(settings.app_host, settings.app_port)
     paths = DataPaths(settings.data_dir, settings.store)
     check_writable(paths)
@@ -53,6 +59,13 @@ def serve() -> None:
         if not settings.uses_endpoint:
             embedded_server(settings.local_llm, paths.models).stop()
         page.close(verbose=False)
+
+
+@commands.command()
+def password(name: str) -> None:
+    """Print the line that lets NAME in, for APP_AUTH; the password is asked for and not shown."""
+    secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    sys.stdout.write(write_account(name, secret) + "\n")
 
 
 def assemble(settings: Settings, paths: DataPaths) -> Workbench:
@@ -116,7 +129,10 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
     from app.ui.theme import STYLE_SHEET, build_theme
 
     page = build_app(bench)
+    accounts = read_accounts_of(settings)
     page.launch(
+        auth=_door(accounts) if accounts else None,
+        root_path=settings.app_root_path or None,
         server_name=settings.app_host,
         server_port=settings.app_port,
         prevent_thread_lock=True,
@@ -134,6 +150,21 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
         quiet=True,
     )
     return page
+
+
+def read_accounts_of(settings: Settings) -> dict[str, PasswordHash]:
+    """Who may use the page; everyone who reaches it where nobody is named."""
+    text = settings.app_auth.get_secret_value().strip() if settings.app_auth else ""
+    return read_accounts(text) if text else {}
+
+
+def _door(accounts: dict[str, PasswordHash]) -> Callable[[str, str], Awaitable[bool]]:
+    keeper = Doorkeeper(accounts)
+
+    async def lets_in(name: str, password: str) -> bool:
+        return await asyncio.to_thread(keeper.lets_in, name, password)  # hashing must not hold up other visitors
+
+    return lets_in
 
 
 def check_port(host: str, port: int) -> None:

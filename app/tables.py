@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from app.background import Stage
@@ -56,8 +56,9 @@ def outcomes_html(outcomes: Sequence[FileOutcome]) -> str:
     return _table("Files", ("File", "Outcome", "Documents", "Passages", "Why"), rows, len(ordered))
 
 
-def corpora_html(corpora: Sequence[CorpusInfo]) -> str:
-    """Every corpus in figures."""
+def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | None = None) -> str:
+    """Every corpus in figures, with the size of its files by name and the passages that each index has."""
+    sizes = n_bytes or {}
     if not corpora:
         return '<p class="empty">There is no corpus yet. Drop some files on the left to make one.</p>'
     rows = [
@@ -66,11 +67,15 @@ def corpora_html(corpora: Sequence[CorpusInfo]) -> str:
             f"{each.n_sources:,}",
             f"{each.n_documents:,}",
             f"{each.n_passages:,}",
-            "<br>".join(escape(index.encoder) for index in each.indexes) or "<i>not indexed yet</i>",
+            format_bytes(sizes[each.name]) if each.name in sizes else "–",
+            "<br>".join(f"{escape(index.encoder)} ({index.n_passages:,})" for index in each.indexes)
+            or "<i>not indexed yet</i>",
         )
         for each in corpora
     ]
-    return _table("Corpora", ("Corpus", "Files", "Documents", "Passages", "Indexed by"), rows, len(rows))
+    return _table(
+        "Corpora", ("Corpus", "Files", "Documents", "Passages", "Size", "Indexed by (passages)"), rows, len(rows)
+    )
 
 
 def sources_html(sources: Sequence[SourceInfo]) -> str:

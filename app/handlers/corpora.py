@@ -15,8 +15,9 @@ from app.rendering import notice_html
 from app.shelf import look_up
 from app.tables import corpora_html, outcomes_html, progress_html, sources_html
 from app.workbench import Workbench
-from indexes.corpus import Corpus, FileOutcome
+from indexes.corpus import Corpus, FileOutcome, SourceInfo
 from indexes.errors import InputError, UserError
+from indexes.formats import ARCHIVE_SUFFIX, SUPPORTED_SUFFIXES, suffix_of
 
 MAX_NAME_CHARACTERS = 80
 _PROGRESS_INTERVAL_S = 0.2
@@ -29,6 +30,14 @@ class AddView(NamedTuple):
     outcomes: Update
     files: Update
     add: Update
+    stop: Update
+
+
+class ReindexView(NamedTuple):
+    """How far the indexes are, and the buttons."""
+
+    progress: Update
+    reindex: Update
     stop: Update
 
 
@@ -52,6 +61,30 @@ def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, flag:
     yield AddView(_summary(name, outcomes), outcomes_html(outcomes), None, *idle())
 
 
+def choose_of_folder(folder: Sequence[str] | None, files: Sequence[str] | None) -> list[str]:
+    """The files to add once those of a `folder` came to `files`: what cannot be read, or is hidden, is passed over."""
+    wanted = (*SUPPORTED_SUFFIXES, ARCHIVE_SUFFIX)
+    names = [(file, Path(file).name) for file in folder or []]
+    chosen = [file for file, name in names if suffix_of(name) in wanted and not name.startswith(".")]
+    return [*(files or []), *(file for file in chosen if file not in (files or []))]
+
+
+def reindex(bench: Workbench, corpus: str | None, flag: StopFlag) -> Iterator[ReindexView]:
+    """Progress while every index of `corpus` is brought in step with its files; what is there already is kept."""
+    flag.is_set = False
+    try:
+        name = check_name(corpus)
+        Corpus.open(bench.paths, name)
+        yield ReindexView(notice_html("Loading the encoder …", "busy"), *busy())
+        for progress in _add_files(bench, name, [], [], flag):
+            yield ReindexView(progress, gr.skip(), gr.skip())
+    except UserError as error:
+        yield ReindexView(notice_html(str(error), "error"), *idle())
+        return
+    sentence = "Stopped; it goes on where it was." if flag.is_set else f"Every index of corpus '{name}' is in step."
+    yield ReindexView(notice_html(sentence, "info" if flag.is_set else "done"), *idle())
+
+
 def check_files(files: Sequence[str]) -> None:
     """Nothing if these files can be added; raises `InputError` if there are none, or two of one name."""
     if not files:
@@ -60,8 +93,8 @@ def check_files(files: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            f"Two of the files are called '{twice[0]}', and a corpus knows its files by name. Rename one, or add them "
-            "to different corpora."
+            f"Two of the files are called '{twice[0]}', and a corpus knows its files by name. Put them "
+            "into one zip file, which keeps their folders, or rename one."
         )
 
 
@@ -113,22 +146,35 @@ class CorporaView(NamedTuple):
     picked: Update
     delete_corpus: Update
     delete_sources: Update
+    reindex: Update
 
 
 def list_corpora_view(bench: Workbench, corpus: str | None) -> CorporaView:
     """Everything there is, as it is on disk now."""
     corpora, shown, _ = look_up(bench.paths, bench.encoder, corpus)
     names = [info.name for info in corpora]
-    sources = Corpus.open(bench.paths, shown.name).sources() if shown else []
+    sources = _sources(bench, shown.name) if shown else []
     return CorporaView(
-        corpora=corpora_html(corpora),
+        corpora=corpora_html(corpora, _sizes(bench, names)),
         target=gr.update(choices=names),
         corpus=corpus_picker(corpora, shown, corpus),
         sources=sources_html(sources) if sources else "",
         picked=gr.update(choices=[each.source for each in sources], value=[], interactive=bool(sources)),
         delete_corpus=gr.update(interactive=shown is not None),
         delete_sources=gr.update(interactive=False),
+        reindex=gr.update(interactive=shown is not None),
     )
+
+
+def _sources(bench: Workbench, corpus: str) -> list[SourceInfo]:
+    try:
+        return Corpus.open(bench.paths, corpus).sources()
+    except UserError:
+        return []  # deleted in this moment, in another window
+
+
+def _sizes(bench: Workbench, names: Sequence[str]) -> dict[str, int]:
+    return {name: sum(each.n_bytes for each in _sources(bench, name)) for name in names}
 
 
 class Doomed(NamedTuple):

@@ -135,27 +135,22 @@ def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
     comparisons = evaluation.against_baseline(metric)
     drawings = draw(evaluation, comparisons, metric)
     files = write_files(folder, evaluation, drawings)
-    names = evaluation.retrievers
-    csv, trec, png = (gr.update(value=str(files[each])) for each in ("csv", "trec", "png"))
-    left, right = (gr.update(choices=list(names), value=each) for each in (names[0], _most_moved(evaluation, metric)))
+    names = list(evaluation.retrievers)
+    start, stop = idle()
     return EvaluationView(
-        evaluation,
-        "",
-        gr.update(visible=True),
-        figures_html(evaluation, comparisons, metric),
-        charts_html(drawings),
-        csv,
-        trec,
-        png,
-        left,
-        right,
-        *idle(),
+        evaluation=evaluation,
+        progress="",
+        results=gr.update(visible=True),
+        figures=figures_html(evaluation, comparisons, metric),
+        charts=charts_html(drawings),
+        csv=gr.update(value=str(files["csv"])),
+        trec=gr.update(value=str(files["trec"])),
+        png=gr.update(value=str(files["png"])),
+        left=gr.update(choices=names, value=names[0]),
+        right=gr.update(choices=names, value=names[min(1, len(names) - 1)]),  # a taught one if there is any
+        evaluate=start,
+        stop=stop,
     )
-
-
-def _most_moved(evaluation: Evaluation, metric: str) -> str:
-    """The retriever to look at beside the baseline: the second one, which is a taught one if there is any."""
-    return evaluation.retrievers[min(1, len(evaluation.retrievers) - 1)]
 
 
 class MetricView(NamedTuple):

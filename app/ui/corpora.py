@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 
 import gradio as gr
 
 from app.handlers import corpora as handlers
 from app.handlers.buttons import StopFlag, press_stop
 from app.rendering import aside_html
+from app.ui.inside import build_inside
 from app.ui.refresh import Refresh
 from app.workbench import Workbench
+from indexes.formats import SUPPORTED_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +47,20 @@ class _Browser:
     question: gr.HTML
     confirm: gr.Button
     keep: gr.Button
+    reindex: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
 
 
 def build_corpora(bench: Workbench) -> CorporaTab:
     """The tab with its events."""
-    with gr.Tab("Corpora", id="corpora") as tab, gr.Row():
-        with gr.Column(scale=5, min_width=320):
-            form = _build_form(bench)
-        with gr.Column(scale=6, min_width=320):
-            browser = _build_browser()
+    with gr.Tab("Corpora", id="corpora") as tab:
+        with gr.Row():
+            with gr.Column(scale=5, min_width=320):
+                form = _build_form(bench)
+            with gr.Column(scale=6, min_width=320):
+                browser = _build_browser()
+        build_inside(bench, browser.corpus)
     refresh = Refresh(
         fn=partial(handlers.list_corpora_view, bench),
         inputs=[browser.corpus],
@@ -64,6 +72,7 @@ def build_corpora(bench: Workbench) -> CorporaTab:
             browser.picked,
             browser.delete_corpus,
             browser.delete_sources,
+            browser.reindex,
         ],
     )
     _wire_form(bench, form, refresh)
@@ -87,8 +96,11 @@ def _build_form(bench: Workbench) -> _Form:
         height=180,
         elem_id="add-files",
     )
-    kinds = "txt, md, html, pdf, docx, csv and jsonl files"
-    gr.HTML(aside_html(f"{kinds}, {bench.max_upload_mb} MB each at most."), js_on_load=None)
+    folder = gr.UploadButton("Take a folder …", file_count="directory", size="sm", elem_id="add-folder")
+    kinds = ", ".join(suffix.removeprefix(".") for suffix in SUPPORTED_SUFFIXES)
+    limit = f"{bench.max_upload_mb} MB each at most; a zip is read as the folder that it holds."
+    gr.HTML(f'<details class="form"><summary>{escape(limit)}</summary>{aside_html(kinds)}</details>', js_on_load=None)
+    folder.upload(handlers.choose_of_folder, [folder, files], files, api_visibility="private", show_progress="hidden")
     with gr.Row():
         add = gr.Button("Add and index", variant="primary", scale=3, min_width=140, elem_id="add-button")
         stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="add-stop")
@@ -106,6 +118,10 @@ def _build_browser() -> _Browser:
     with gr.Row():
         delete_sources = gr.Button("Delete files", interactive=False, elem_id="delete-sources")
         delete_corpus = gr.Button("Delete corpus", interactive=False, elem_id="delete-corpus")
+    with gr.Row():
+        reindex = gr.Button("Bring indexes in step", interactive=False, scale=3, elem_id="reindex")
+        stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="reindex-stop")
+    progress = gr.HTML(elem_id="reindex-progress", js_on_load=None)
     question = gr.HTML(elem_id="delete-question", js_on_load=None)
     with gr.Group(visible=False) as box, gr.Row():
         confirm = gr.Button("Yes, delete", variant="stop", elem_id="delete-confirm")
@@ -121,6 +137,9 @@ def _build_browser() -> _Browser:
         question=question,
         confirm=confirm,
         keep=keep,
+        reindex=reindex,
+        stop=stop,
+        progress=progress,
     )
 
 
@@ -133,6 +152,7 @@ def _wire_form(bench: Workbench, form: _Form, refresh: Refresh) -> None:
         api_visibility="private",
         show_progress="hidden",
         concurrency_limit=1,
+        concurrency_id="indexing",
     )
     refresh.after(added)
     form.stop.click(press_stop, flag, form.stop, api_visibility="private", queue=False)
@@ -161,3 +181,15 @@ def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh) -> None
     )
     refresh.after(deleted)
     refresh.on([browser.corpus.input])
+    flag = gr.State(StopFlag())
+    stepped = browser.reindex.click(
+        partial(handlers.reindex, bench),
+        [browser.corpus, flag],
+        [browser.progress, browser.reindex, browser.stop],
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_limit=1,
+        concurrency_id="indexing",
+    )
+    refresh.after(stepped)
+    browser.stop.click(press_stop, flag, browser.stop, api_visibility="private", queue=False)

@@ -18,6 +18,8 @@ from app.workbench import Workbench
 TITLE = "Intermediate Distillation"
 _CACHE_CHECK_S, _CACHE_AGE_S = 3600, 24 * 3600  # uploaded copies are deleted after a day; originals are in the corpus
 
+_MAX_WAITING = 100  # whoever comes after them is told so at once, and does not wait for an answer that comes too late
+
 
 def build_app(bench: Workbench) -> gr.Blocks:
     """The page, not launched yet; everything that it remembers is in `bench` or in the visitor's session."""
@@ -45,7 +47,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         for each in (ask, compare, evaluate, corpora):
             each.refresh.on([page.load, each.tab.select, finished.change])
         teach.refresh.on([page.load, teach.tab.select, finished.change, *teach.triggers])
-    page.queue(default_concurrency_limit=8)
+    page.queue(default_concurrency_limit=8, max_size=_MAX_WAITING)
     return page  # type: ignore[no-any-return]
 
 

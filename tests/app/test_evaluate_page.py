@@ -1,0 +1,235 @@
+"""The Evaluate and the Corpora tab as a person uses them, in a headless browser, with fake encoders.
+
+The tests are the steps of one visit, in order: each finds what the ones before it left.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from fakes import KeywordEncoder
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from scripted_endpoint import ScriptedEndpoint
+
+from app.__main__ import launch
+from app.background import Background
+from app.settings import Settings
+from app.shelf import IndexShelf
+from app.workbench import Workbench
+from distill.llm import LLMConfig, connect_llm
+from indexes.corpus import Corpus
+from indexes.embedding import update_index
+from indexes.ingest import add_files, delete_corpus
+from indexes.paths import DataPaths
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+PATIENCE_MS = 60_000
+CREATURES = ("heron", "otter", "wren", "swift", "badger", "lynx", "toad", "perch", "moth", "adder", "hare", "kite")
+PLACES = ("river", "moor", "forest")
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
+    """A corpus of three files, indexed by two encoders of which one mixes many words up."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    paths = DataPaths(folder / "data")
+    files = []
+    for place in PLACES:
+        records = [
+            {"id": f"{name}-{place}", "title": f"The {name} {EVIL}", "text": f"The {name} lives by the {place} {EVIL}."}
+            for name in CREATURES
+        ]
+        files.append(folder / f"{place}.jsonl")
+        files[-1].write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+    def load(name: str, paths: DataPaths) -> KeywordEncoder:
+        return KeywordEncoder(name, fingerprint=f"of-{name}", dimension=16 if name == "taught" else 256)
+
+    for _ in add_files(paths, "wildlife", files, load("keywords", paths)):
+        pass
+    paths.encoder("taught").mkdir(parents=True)
+    for _ in update_index(paths, Corpus.open(paths, "wildlife"), load("taught", paths)):
+        pass
+    with ScriptedEndpoint(lambda messages: "It lives by the river [1].", delay_s=0.01) as endpoint:
+        config = LLMConfig(base_url=endpoint.base_url, api_key="a-key", model="scripted")
+        yield Workbench(
+            paths=paths,
+            encoder="keywords",
+            shelf=IndexShelf(paths, load),
+            connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
+            llm_name="scripted",
+            background=Background({}),
+            max_upload_mb=1,
+        )
+
+
+@pytest.fixture(scope="module")
+def address(bench: Workbench) -> Iterator[str]:
+    """Where the page listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    opened = launch(bench, Settings(data_dir=bench.paths.root, app_port=port, app_max_upload_mb=1))
+    yield f"http://127.0.0.1:{port}/"
+    opened.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The visitor's page; at the end, nothing wrong may have been seen on it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    wrongs: list[str] = []
+    page.on("dialog", lambda dialog: (wrongs.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("pageerror", lambda error: wrongs.append(f"error: {error}"))
+    page.on("console", lambda message: wrongs.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: wrongs.append(request.url) if _is_elsewhere(request.url) else None)
+    page.goto(address)
+    yield page
+    context.close()
+    # The file over the limit is refused with status 413, which the console repeats.
+    assert [wrong for wrong in wrongs if "413" not in wrong] == []
+
+
+def _is_elsewhere(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1"
+
+
+def field(page: Page, element_id: str) -> Locator:
+    return page.locator(f"#{element_id}").locator("input, textarea").first
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keeps what the page looks like: light, dark, and at the width of a phone."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+    page.evaluate("document.body.classList.add('dark')")
+    page.screenshot(path=ARTIFACTS / f"{name}-dark.png", full_page=True)
+    page.evaluate("document.body.classList.remove('dark')")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.screenshot(path=ARTIFACTS / f"{name}-phone.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_judged_questions_give_figures_pictures_and_files(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Evaluate", exact=True).click()
+    page.locator("#evaluate-button").click()
+    expect(page.locator("#evaluate-progress")).to_contain_text("Drop a file of judged questions first")
+    records = [
+        {
+            "question": f"Where does the {name} live by the {place}? {EVIL}",
+            "positives": [f"{name}-{place}"],
+            "answers": [f"by the {place}"],
+        }
+        for name in CREATURES
+        for place in PLACES
+    ]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    page.locator("#evaluate-file input[type=file]").set_input_files(file)
+    expect(page.locator("#evaluate-file")).to_contain_text("questions")
+    page.locator("#evaluate-button").click()
+    figures = page.locator("#evaluate-figures table")
+    expect(figures.locator("tbody tr")).to_have_count(5)
+    expect(figures).to_contain_text("Distilled: taught")
+    expect(page.locator("#evaluate-charts svg")).to_have_count(3)
+    for kind, ending in (("csv", ".csv"), ("trec", ".zip"), ("png", ".png")):
+        with page.expect_download() as download:
+            page.locator(f"#evaluate-{kind}").click()
+        assert download.value.suggested_filename.endswith(ending)
+
+
+def test_a_question_is_looked_into(page: Page) -> None:
+    rows = page.locator("#evaluate-questions tbody tr")
+    expect(rows.first).to_contain_text("Where does the")
+    rows.first.click()
+    opened = page.locator("#evaluate-question article")
+    expect(opened.locator("section")).to_have_count(2)
+    expect(opened.locator(".passage.relevant").first).to_be_visible()
+    expect(opened).to_contain_text(EVIL)
+    expect(page.locator("#evaluate-question img")).to_have_count(0)
+    expect(page.locator("#evaluate-questions img")).to_have_count(0)
+    shoot(page, "evaluate")
+
+
+def test_answers_are_judged_with_a_limit(page: Page) -> None:
+    page.get_by_text("Answer quality: ask the LLM too").click()
+    field(page, "answers-limit").fill("2")
+    field(page, "answers-limit").blur()
+    page.locator("#answers-button").click()
+    table = page.locator("#answers-table")
+    expect(table).to_contain_text("2 answerable")
+    expect(page.locator("#answers-button")).to_be_enabled()
+    expect(table.locator("tbody tr")).to_have_count(2)
+    expect(table.locator("img")).to_have_count(0)
+
+
+def test_a_zip_is_added_searched_and_mapped(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("tab", name="Corpora", exact=True).click()
+    file = tmp_path / "more.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("bogs/newt.txt", f"The newt lives in the bog. {EVIL}")
+        archive.writestr("bogs/empty.txt", "")
+    field(page, "add-corpus").fill("wildlife")
+    field(page, "add-corpus").press("Enter")
+    page.locator("#add-files input[type=file]").set_input_files(file)
+    expect(page.locator("#add-files")).to_contain_text("more")
+    page.locator("#add-button").click()
+    outcomes = page.locator("#add-outcomes")
+    expect(outcomes.locator("tr", has_text="newt.txt")).to_contain_text("read")
+    expect(outcomes.locator("tr", has_text="empty.txt")).to_contain_text("The file is empty.")
+    expect(page.locator("#corpora-table")).to_contain_text("keywords (37)")
+
+    field(page, "inside-words").fill("newt bog")
+    field(page, "inside-words").press("Enter")
+    hits = page.locator("#inside-hits")
+    expect(hits.locator("mark").first).to_have_text("newt")
+    expect(hits.locator("img")).to_have_count(0)
+    page.get_by_role("button", name="Draw the map").click()
+    expect(page.locator("#inside-map svg")).to_be_visible()
+    field(page, "inside-question").fill("Where does the newt live?")
+    field(page, "inside-question").press("Enter")
+    expect(page.locator("#inside-map")).to_contain_text("found by Baseline")
+    expect(page.locator("#inside-map")).to_contain_text("found by Distilled: taught")
+    shoot(page, "corpora-inside")
+
+
+def test_a_file_over_the_limit_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "large.txt"
+    file.write_text("word " * 300_000, encoding="utf-8")
+    page.locator("#add-files input[type=file]").set_input_files(file)
+    expect(page.get_by_text("exceeds").first).to_be_visible()
+
+
+def test_a_corpus_deleted_in_another_window_is_said(page: Page, bench: Workbench) -> None:
+    delete_corpus(bench.paths, "wildlife")
+    field(page, "inside-words").fill("otter")
+    field(page, "inside-words").press("Enter")
+    expect(page.locator("#inside-hits")).to_contain_text("There is no corpus 'wildlife'")
+    page.get_by_role("tab", name="Evaluate", exact=True).click()
+    page.locator("#evaluate-questions tbody tr").nth(1).click()
+    expect(page.locator("#evaluate-question")).to_contain_text("There is no corpus 'wildlife'")
