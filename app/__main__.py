@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -131,7 +131,7 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
     page = build_app(bench)
     accounts = read_accounts_of(settings)
     page.launch(
-        auth=_door(accounts) if accounts else None,
+        auth=cast(Any, _door(accounts)) if accounts else None,  # gradio awaits it, but does not say so
         root_path=settings.app_root_path or None,
         server_name=settings.app_host,
         server_port=settings.app_port,
