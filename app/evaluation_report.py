@@ -26,11 +26,11 @@ def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], 
     best = {each: max(values[each] for values in means.values()) for each in METRICS}
     rows = []
     for place, (name, values) in enumerate(means.items()):
-        cells = [_figure(values[each], values[each] == best[each] and len(means) > 1) for each in METRICS]
-        cells.append(_difference(comparisons.get(name)))
+        cells = [_difference(comparisons.get(name))]
+        cells += [_figure(values[each], values[each] == best[each] and len(means) > 1) for each in METRICS]
         mark = f'<i class="swatch" style="background: {colour_of(place)}"></i>'
         rows.append(f'<tr><th scope="row">{mark}{escape(name)}</th>{"".join(cells)}</tr>')
-    heads = ["Retriever", *METRICS, f"{metric} against the baseline, 95 % interval"]
+    heads = ["Retriever", f"{metric} against the baseline", *METRICS]
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
     return (
         f'<p class="aside">{_read_as(evaluation)}</p><div class="scroll"><table class="figures numbers" '
@@ -44,7 +44,8 @@ def _read_as(evaluation: Evaluation) -> str:
     few = " So few questions show only large differences." if n < 100 else ""
     return (
         f"{n:,} question{'s' * (n != 1)} over corpus '{escape(evaluation.corpus)}'. A hit is a relevant document among "
-        "the first k. A difference is sure where its interval leaves out zero (paired by question; permutation test). "
+        "the first k. Under each difference stands its 95 % interval "
+        "(paired by question; p by permutation): where it leaves out zero, chance alone hardly explains it. "
         f"With many retrievers, one may seem better by luck.{few}"
     )
 
@@ -59,8 +60,8 @@ def _difference(c: Comparison | None) -> str:
     kind, word = ("same", "no clear difference")
     if c.low > 0 or c.high < 0:
         kind, word = ("up", "better") if c.difference > 0 else ("down", "worse")
-    shown = f"{c.difference:+.3f} ({c.low:+.3f} to {c.high:+.3f}), p = {c.p_value:.4f}"
-    return f'<td class="difference">{shown} <span class="move {kind}">{word}</span></td>'
+    interval = f"<small>{c.low:+.3f} to {c.high:+.3f}, p = {c.p_value:.4f}</small>"
+    return f'<td>{c.difference:+.3f} <span class="move {kind}">{word}</span><br>{interval}</td>'
 
 
 def draw(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: str) -> list[Drawing]:

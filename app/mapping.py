@@ -109,7 +109,7 @@ def draw_map(
     everything = [map_.points, *(each.points for each in found), *([question[None]] if question is not None else [])]
     to_page = _fit(np.vstack(everything))
     marks: list[Mark] = [
-        Dot(x=x, y=y, radius=2.6, colour=colours.get(groups[each.id], COLOURS[-1]), opacity=0.7, hint=_hint(each))
+        Dot(x=x, y=y, radius=3, colour=colours.get(groups[each.id], COLOURS[-1]), opacity=0.85, hint=_hint(each))
         for each, (x, y) in zip(map_.passages, to_page(map_.points), strict=True)
     ]
     legend = [(name, colour, True) for name, colour in _named(map_.passages, groups, colours)]

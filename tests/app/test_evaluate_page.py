@@ -222,7 +222,7 @@ def test_a_file_over_the_limit_is_refused_in_words(page: Page, tmp_path: Path) -
     file = tmp_path / "large.txt"
     file.write_text("word " * 300_000, encoding="utf-8")
     page.locator("#add-files input[type=file]").set_input_files(file)
-    expect(page.get_by_text("exceeds").first).to_be_visible()
+    expect(page.get_by_text("exceed").first).to_be_visible()
 
 
 def test_a_corpus_deleted_in_another_window_is_said(page: Page, bench: Workbench) -> None:
