@@ -75,10 +75,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
 @pytest.fixture(scope="module")
 def address(bench: Workbench) -> Iterator[str]:
     """Where the page listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    opened = launch(bench, Settings(data_dir=bench.paths.root, app_port=port, app_max_upload_mb=1))
+    for attempt in range(5):  # a port that is free now may be somebody's a moment later
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        try:
+            opened = launch(bench, Settings(data_dir=bench.paths.root, app_port=port, app_max_upload_mb=1))
+            break
+        except OSError:
+            if attempt == 4:
+                raise
     yield f"http://127.0.0.1:{port}/"
     opened.close(verbose=False)
 
