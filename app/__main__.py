@@ -10,7 +10,8 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,6 +20,7 @@ from app.background import Background, Stage, Work, fetch_weights, prepare_corpu
 from app.jobs import Jobs
 from app.settings import Settings, read_settings
 from app.shelf import IndexShelf
+from app.vote_rankings import export_votes
 from app.workbench import ConnectLLM, Workbench
 from distill.llm import LLMConfig, connect_llm, embedded_server
 from indexes.encoders import load_encoder
@@ -66,6 +68,17 @@ def password(name: str) -> None:
     """Print the line that lets NAME in, for APP_AUTH; the password is asked for and not shown."""
     secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     sys.stdout.write(write_account(name, secret) + "\n")
+
+
+@commands.command()
+def votes(
+    corpus: Annotated[str, typer.Argument(help="The corpus that was voted on.")],
+    questions: Annotated[Path, typer.Option(help="Where the questions go, for distill run --questions.")],
+    rankings: Annotated[Path, typer.Option(help="Where the orders go, for distill run --rankings.")],
+) -> None:
+    """Write what visitors' votes and thumbs on a corpus teach, for the next distillation."""
+    n_questions, n_rankings = export_votes(DataPaths(read_settings().data_dir), corpus, questions, rankings)
+    say(f"{n_rankings} orders of {n_questions} questions were written to {rankings} and {questions}.")
 
 
 def assemble(settings: Settings, paths: DataPaths) -> Workbench:
@@ -146,7 +159,7 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
         share=False,
         ssr_mode=False,
         pwa=False,
-        mcp_server=False,
+        mcp_server=settings.app_mcp,
         quiet=True,
     )
     return page

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
 from app.answering import find_citations
+from app.attribution import last_sentence
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
 _DISABLED = ["link", "image", "autolink", "reference", "html_block", "html_inline"]
 
 
-def to_safe_html(text: str, n_passages: int, anchor: Callable[[int], str]) -> str:
-    """`text` as HTML, every citation of passage n turned into a link to `#anchor(n)` on the same page."""
+Link = Callable[[int, str], str]
+"""The link of a citation, as safe HTML: from the number of the passage and what it is cited for."""
+
+
+def to_safe_html(text: str, n_passages: int, link: Link) -> str:
+    """`text` as HTML, every citation of passage n turned into `link(n, the sentence that it ends)`."""
     parser = _parser()
     tokens = parser.parse(text)
     for token in tokens:
         if token.children:
-            token.children = [new for child in token.children for new in _linked(child, n_passages, anchor)]
+            token.children = list(_linked(token.children, n_passages, link))
     return str(parser.renderer.render(tokens, parser.options, {}))
 
 
@@ -34,21 +39,25 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(_DISABLED).enable("table")
 
 
-def _linked(token: Token, n_passages: int, anchor: Callable[[int], str]) -> list[Token]:
-    """`token`, or if it is text with citations: its pieces, the links as ready HTML between them."""
-    citations = find_citations(token.content, n_passages) if token.type == "text" else []
-    pieces, cursor = [], 0
-    for citation in citations:
-        pieces.append(_piece(token, "text", token.content[cursor : citation.start]))
-        pieces.append(_piece(token, "html_inline", "".join(citation_link(n, anchor(n)) for n in citation.numbers)))
-        cursor = citation.end
-    return [*pieces, _piece(token, "text", token.content[cursor:])] if pieces else [token]
+def _linked(children: Sequence[Token], n_passages: int, link: Link) -> Iterator[Token]:
+    """The tokens of a paragraph; text with citations in pieces, the links as ready HTML between them."""
+    said = ""
+    for token in children:
+        cursor = 0
+        for citation in find_citations(token.content, n_passages) if token.type == "text" else []:
+            claim = last_sentence(said + token.content[: citation.start])
+            yield _piece(token, "text", token.content[cursor : citation.start])
+            yield _piece(token, "html_inline", "".join(link(n, claim) for n in citation.numbers))
+            cursor = citation.end
+        yield _piece(token, "text", token.content[cursor:]) if cursor else token
+        said += token.content or " "
 
 
 def _piece(token: Token, kind: str, content: str) -> Token:
     return token.copy(type=kind, content=content)
 
 
-def citation_link(number: int, anchor: str) -> str:
-    """The link of one citation."""
-    return f'<a class="citation" href="#{escape(anchor)}" aria-label="Open passage {number}">{number}</a>'
+def citation_link(number: int, anchor: str, span: tuple[int, int] | None = None) -> str:
+    """The link of one citation of the element `anchor`; `span`: the characters that it means, as a browser counts."""
+    marks = f' data-start="{span[0]}" data-end="{span[1]}"' if span else ""
+    return f'<a class="citation" href="#{escape(anchor)}"{marks} aria-label="Open passage {number}">{number}</a>'

@@ -1,4 +1,4 @@
-"""Answers, passages and comparisons → safe HTML: pure. Every text of a file, a question or an LLM is escaped."""
+"""Answers and passages → safe HTML: pure. Every text of a file, a question or an LLM is escaped."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from html import escape
 
 from app.answering import Answer
-from app.comparison import Comparison, Move
-from app.markdown import to_safe_html
+from app.attribution import supporting_span
+from app.comparison import Move
+from app.markdown import Link, citation_link, to_safe_html
 from app.retriever import Retrieval
 from indexes.types import Candidate, Passage
 
@@ -38,8 +39,19 @@ def command_html(sentence: str, command: str) -> str:
 # --- answers ---------------------------------------------------------------------------------------------------
 
 
-def answer_html(answer: Answer, prefix: str) -> str:
-    """An answer as it stands, its citations linked to the passages of the panel called `prefix`."""
+def answer_html(
+    answer: Answer,
+    prefix: str,
+    passages: Sequence[Passage] = (),
+    *,
+    searched_s: float | None = None,
+    times: bool = True,
+) -> str:
+    """An answer as it stands, its citations linked to the passages of the panel called `prefix`.
+
+    With the `passages` it was written from, a citation knows the words that it means. `searched_s` is when they were
+    found; without `times` nothing says how long anything took.
+    """
     parts = []
     if answer.says_nothing and answer.state == "done":
         parts.append(
@@ -48,48 +60,80 @@ def answer_html(answer: Answer, prefix: str) -> str:
             "Another wording may find others.</p>"
         )
     elif answer.text:
-        body = to_safe_html(answer.text, answer.n_passages, lambda number: passage_anchor(prefix, number))
-        parts.append(f'<div class="text">{body}</div>')
+        parts.append(f'<div class="text">{to_safe_html(answer.text, answer.n_passages, _link(prefix, passages))}</div>')
         if answer.state == "done" and not answer.citations:
             parts.append(aside_html("The LLM cited no passage: check this against the passages."))
     if answer.notice and answer.state == "done":
         parts.append(aside_html(answer.notice))
     elif answer.notice:
         parts.append(notice_html(answer.notice, {"failed": "error", "waiting": "busy"}.get(answer.state, "info")))
-    if times := _answer_times(answer):
-        parts.append(f'<p class="times">{times}</p>')
+    if times and (line := _times(answer, searched_s)):
+        parts.append(f'<p class="times">{line}</p>')
     busy = "true" if answer.state in ("waiting", "writing") else "false"
     return f'<section class="answer {answer.state}" aria-label="Answer" aria-busy="{busy}">{"".join(parts)}</section>'
 
 
-def _answer_times(answer: Answer) -> str:
-    if answer.first_word_s is None:
-        return ""
-    total = f" · complete after {answer.took_s:.1f} s" if answer.state == "done" else ""
-    return f"First word after {answer.first_word_s:.1f} s{total}"
+def _link(prefix: str, passages: Sequence[Passage]) -> Link:
+    def link(number: int, claim: str) -> str:
+        text = passages[number - 1].text if number <= len(passages) else ""
+        span = supporting_span(claim, text)
+        anchor = passage_anchor(prefix, number)
+        return citation_link(
+            number, anchor, (_browser_length(text, span[0]), _browser_length(text, span[1])) if span else None
+        )
+
+    return link
+
+
+def _browser_length(text: str, end: int) -> int:
+    """How many characters `text[:end]` has for a browser, which counts those beyond U+FFFF twice."""
+    return len(text[:end].encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _times(answer: Answer, searched_s: float | None) -> str:
+    before = searched_s or 0.0
+    parts = [] if searched_s is None else [f"Passages after {format_ms(searched_s * 1000)}"]
+    if answer.first_word_s is not None:
+        parts.append(f"first word after {before + answer.first_word_s:.1f} s")
+    if answer.state == "done":
+        parts.append(f"complete after {before + answer.took_s:.1f} s")
+    line = " · ".join(parts)
+    return line[:1].upper() + line[1:]
 
 
 # --- passages --------------------------------------------------------------------------------------------------
 
 
 def passages_html(
-    retrieval: Retrieval, prefix: str, n_read: int, moves: Sequence[Move] = (), *, is_reference: bool = False
+    retrieval: Retrieval,
+    prefix: str,
+    n_read: int,
+    moves: Sequence[Move] = (),
+    *,
+    is_reference: bool = False,
+    is_blind: bool = False,
 ) -> str:
     """What was found, best first; the first `n_read` are those that the answer is written from.
 
-    With `moves`, each says how it moved against the other side; on the reference side, where it went.
+    With `moves`, each says how it moved against the other side; on the reference side, where it went. A blind list
+    shows neither scores nor times: they would give its retriever away.
     """
     if not retrieval.candidates:
-        return notice_html("This index has no passages. Add files to the corpus first.")
+        return notice_html("Nothing was found. No passage of this corpus fits the question.")
     items = []
     for number, candidate in enumerate(retrieval.candidates, start=1):
         if number == n_read + 1:
             items.append('<li class="divider">Found too, not read for the answer</li>')
         move = _move_html(moves[number - 1], is_reference) if moves else ""
-        items.append(f"<li>{_passage_html(candidate, passage_anchor(prefix, number), number, move)}</li>")
+        score = "" if is_blind else _score_html(candidate.score)
+        items.append(f"<li>{_passage_html(candidate, passage_anchor(prefix, number), number, move + score)}</li>")
     n_found = len(retrieval.candidates)
-    head = f"{n_found} passage{'s' * (n_found != 1)} in {format_ms(retrieval.took_ms)}"
+    head = f"{n_found} passage{'s' * (n_found != 1)}" + ("" if is_blind else f" in {format_ms(retrieval.took_ms)}")
     return f'<section class="passages" aria-label="Passages"><h3>{head}</h3><ol>{"".join(items)}</ol></section>'
+
+
+def _score_html(score: float) -> str:
+    return f'<span class="score" title="How well it fits, as this retriever counts">{score:.2f}</span>'
 
 
 def format_ms(took_ms: float) -> str:
@@ -97,30 +141,35 @@ def format_ms(took_ms: float) -> str:
     return f"{took_ms:.0f} ms" if took_ms < 1000 else f"{took_ms / 1000:.1f} s"
 
 
-def _passage_html(candidate: Candidate, anchor: str, number: int, move: str) -> str:
+def _passage_html(candidate: Candidate, anchor: str, number: int, marks: str) -> str:
     passage = candidate.passage
     snippet = " ".join(passage.text.split())
     snippet = snippet if len(snippet) <= _SNIPPET_CHARACTERS else snippet[:_SNIPPET_CHARACTERS].rstrip() + "…"
     return (
-        f'<details class="passage" id="{escape(anchor)}"><summary>'
+        f'<details class="passage" id="{escape(anchor)}" data-passage="{escape(passage.id)}"><summary>'
         f'<span class="number">{number}</span>'
-        f'<span class="title">{escape(passage.title or passage.source)}</span>{move}'
-        f'<span class="score" title="Similarity of question and passage">{candidate.score:.2f}</span>'
+        f'<span class="title">{escape(passage.title or passage.source)}</span>{marks}'
         f'<span class="snippet">{escape(snippet)}</span></summary>'
-        f'<div class="text">{escape(passage.text)}</div><p class="source">{source_line(passage)}</p></details>'
+        f'<div class="text">{escape(passage.text)}</div>'
+        f'<p class="source">{source_line(passage)}</p>{_thumbs_html(number)}</details>'
     )
 
 
+def _thumbs_html(number: int) -> str:
+    """The two buttons under a passage; the page's script reads which passage they are of."""
+    buttons = "".join(
+        f'<button type="button" class="thumb" data-thumb="{thumb}" aria-pressed="false" '
+        f'aria-label="Passage {number} {words}">{shown}</button>'
+        for thumb, shown, words in (("up", "Helps", "helps"), ("down", "Does not help", "does not help"))
+    )
+    return f'<p class="thumbs" role="group" aria-label="Your judgement of passage {number}">{buttons}</p>'
+
+
 def source_line(passage: Passage) -> str:
-    """Where a passage stands: its file, its page or characters, and its document where that is not the file."""
+    """Where a passage stands: its file, its document and section if they are not the file, its page or characters."""
     where = f"page {passage.page}" if passage.page else f"characters {passage.start:,}–{passage.end:,}"
-    parts = [passage.source, where]
-    if passage.document_id != passage.source:
-        parts.insert(1, passage.document_id)
+    parts = dict.fromkeys(filter(None, [passage.source, passage.document_id, passage.title, where]))
     return " · ".join(escape(part) for part in parts)
-
-
-# --- comparisons -----------------------------------------------------------------------------------------------
 
 
 def _move_html(move: Move, is_reference: bool) -> str:
@@ -137,13 +186,3 @@ def _move_html(move: Move, is_reference: bool) -> str:
     arrow, kind, word = ("▲", "up", "higher") if move.gain > 0 else ("▼", "down", "lower")
     steps = abs(move.gain)
     return f'<span class="move {kind}" {hint} aria-label="{steps} {word} than on the other side">{arrow} {steps}</span>'
-
-
-def comparison_html(comparison: Comparison) -> str:
-    """How much the sides have in common and how long each took."""
-    n_found = max((len(side.candidates) for side in comparison.sides), default=0)
-    times = "".join(f"<li><b>{escape(side.retriever)}</b> {format_ms(side.took_ms)}</li>" for side in comparison.sides)
-    shared = f"{comparison.n_shared} of {n_found} passages were found by both."
-    first = [side.candidates[0].passage.id for side in comparison.sides if side.candidates]
-    verdict = "They agree on the first one." if len(set(first)) == 1 else "They disagree on the first one."
-    return f'<div class="comparison"><p>{shared} {verdict}</p><ul>{times}</ul></div>'

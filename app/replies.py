@@ -1,4 +1,4 @@
-"""A question to the workbench → the retriever to ask, the passages to read and the growing answers."""
+"""A question and what was found for it → the passages to read and the growing answers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from app.answering import Answer, answer_question, fail
-from app.retriever import IndexRetriever, Retrieval
-from app.shelf import look_up, starting_choice
+from app.conversation import Turn, stand_alone
+from app.retriever import Retrieval
 from app.streaming import Publish, Stopped, Worker, follow
 from app.workbench import Workbench
-from indexes.corpus import Corpus
+from distill.prompts import NO_ANSWER
 from indexes.errors import InputError, UserError
 from indexes.types import Passage
 
@@ -31,20 +31,17 @@ def check_question(question: str) -> str:
     return question
 
 
-def open_retriever(bench: Workbench, corpus: str | None, encoder: str | None) -> tuple[str, IndexRetriever]:
-    """The name to show and the retriever of `corpus` by `encoder`; the one to start with where none was picked."""
-    if corpus:
-        Corpus.open(bench.paths, corpus)  # a corpus that is gone is not replaced by another
-    _, shown, choices = look_up(bench.paths, bench.encoder, corpus)
-    if shown is None:
-        raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
-    start = starting_choice(choices)
-    if start is None:
-        raise InputError(f"Corpus '{shown.name}' is not indexed yet. Wait until it is, or add its files again.")
-    encoder = encoder or start.encoder
-    index = bench.shelf.index(shown.name, encoder)
-    label = next((choice.label for choice in choices if choice.encoder == encoder), encoder)
-    return label, IndexRetriever(index=index)
+def find_standalone(bench: Workbench, turns: Sequence[Turn], question: str, stopped: Stopped) -> tuple[str, str]:
+    """`question` as a search understands it without the turns before, and a remark where that could not be found."""
+
+    def work(publish: Publish[tuple[str, str]], stopped: Stopped) -> None:
+        try:
+            publish((stand_alone(bench.connect(lambda status: None), turns, question), ""))
+        except UserError as error:
+            publish((question, f"Searched as typed, without the questions before it: {error}"))
+
+    *_, (latest,) = [((question, ""),), *follow([work], [(question, "")], stopped)]
+    return latest
 
 
 def passages_to_read(retrieval: Retrieval) -> list[Passage]:
@@ -72,6 +69,9 @@ def _writer(bench: Workbench, question: str, passages: Sequence[Passage]) -> Wor
     waiting = Answer(n_passages=len(passages))
 
     def work(publish: Publish[Answer], stopped: Stopped) -> None:
+        if not passages:
+            publish(replace(waiting, state="done", text=NO_ANSWER))
+            return
         try:
             llm = bench.connect(lambda status: publish(replace(waiting, notice=f"{status} …")))
         except UserError as error:

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     app_root_path: str = Field(default="", pattern=r"^(https?://[^\s/]+)?(/[\w.~-]+)*/?$")
     app_max_upload_mb: int = Field(default=200, ge=1)
     app_demo: bool = True
+    app_mcp: bool = False
 
     @property
     def uses_endpoint(self) -> bool:
@@ -56,6 +57,7 @@ _EXPECTED = {
     "app_max_upload_mb": "a whole number of megabytes, at least 1",
     "app_root_path": "the path at which a proxy shows the page, like /rag",
     "app_demo": "true or false",
+    "app_mcp": "true or false",
 }
 
 

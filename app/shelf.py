@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from distill.promotion import promoted
+from distill.ranker import Ranker, load_ranker
 from indexes.corpus import Corpus, CorpusInfo, list_corpora
 from indexes.errors import NotFoundError
+from indexes.lexical import LexicalIndex
 from indexes.paths import DataPaths
 from indexes.precision import comparable
 from indexes.types import Encoder, Tokenizer, Vectors
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from indexes.chroma import PassageIndex
 
 LoadEncoder = Callable[[str, DataPaths], Encoder]
+LoadRanker = Callable[[Path], Ranker]
 Kind = Literal["baseline", "distilled", "other"]
 
 
@@ -128,9 +132,15 @@ class SerialEncoder:
 class IndexShelf:
     """The indexes of every corpus, over encoders that are loaded once each."""
 
-    def __init__(self, paths: DataPaths, load_encoder: LoadEncoder) -> None:
+    def __init__(self, paths: DataPaths, load_encoder: LoadEncoder, load_ranker: LoadRanker = load_ranker) -> None:
         self._paths = paths
         self._load = load_encoder
+        self._load_ranker = load_ranker
+        self._lexical: dict[str, tuple[str, LexicalIndex]] = {}
+        self._rankers: dict[str, tuple[float, Ranker]] = {}
+        self._reading = threading.Lock()  # of lexical indexes and rankers: one reads them, the others wait for it
+        self._opening = threading.Lock()  # Chroma's first two clients of a process trip over each other
+        self.ranking = threading.Lock()  # a ranker's model serves one question at a time
         self._lock = threading.Lock()
         self._encoders: dict[str, SerialEncoder] = {}
 
@@ -159,8 +169,27 @@ class IndexShelf:
             )
         if not comparable(self.encoder(encoder).fingerprint, info.fingerprint):
             self._forget(encoder)  # taught again since it was loaded
-        return PassageIndex.open(self._paths, corpus, self.encoder(encoder))
+        known = self.encoder(encoder)
+        with self._opening:
+            return PassageIndex.open(self._paths, corpus, known)
 
     def _forget(self, encoder: str) -> None:
         with self._lock:
             self._encoders.pop(encoder, None)
+
+    def lexical(self, corpus: str) -> LexicalIndex:
+        """The lexical index of `corpus` as it is on disk now, read again only where the corpus has changed."""
+        with self._reading:
+            content = Corpus.open(self._paths, corpus).content_hash()
+            if self._lexical.get(corpus, ("",))[0] != content:
+                self._lexical[corpus] = (content, LexicalIndex.open(self._paths, corpus))
+            return self._lexical[corpus][1]
+
+    def ranker(self, run: str) -> Ranker:
+        """The trained ranker of `run`, loaded once and again when it was trained anew."""
+        folder = self._paths.run(run) / "ranker"
+        with self._reading:
+            written_at = folder.stat().st_mtime if folder.is_dir() else 0.0
+            if self._rankers.get(run, (-1.0,))[0] != written_at:
+                self._rankers[run] = (written_at, self._load_ranker(folder))
+            return self._rankers[run][1]

@@ -13,8 +13,9 @@ from app.answering import Answer, answer_question
 from app.handlers.buttons import StopFlag, Update, busy, idle
 from app.judged_questions import read_held_out, read_upload
 from app.rendering import notice_html
-from app.replies import N_READ, open_retriever
+from app.replies import N_READ
 from app.retriever import IndexRetriever, retrieve
+from app.searching import open_retriever
 from app.tables import progress_html
 from app.workbench import Workbench
 from indexes.errors import InputError, UserError
@@ -50,7 +51,7 @@ def judge_answers(
         read = read_held_out(bench.paths, source) if source else read_upload(file)
         questions = choose_answerable(read, max(1, min(int(limit or 1), MAX_ANSWERS)))
         yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())
-        _, retriever = open_retriever(bench, corpus, encoder)
+        retriever = open_retriever(bench, corpus, encoder).retriever
         llm = bench.connect(lambda status: None)
         for query in questions:
             yield AnswersView(_bar(graded, questions), answers_html(graded), *busy())

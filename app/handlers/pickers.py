@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.choices import LEXICAL, RERANKED, Choice, list_all
 from app.demo import DEMO_CORPUS
 from app.handlers.buttons import Update
+from app.handlers.links import Link
+from app.handlers.voting import show_score
 from app.rendering import command_html, notice_html
 from app.shelf import RetrieverChoice, look_up, starting_choice
 from app.workbench import Workbench
@@ -21,56 +24,98 @@ class AskChoices(NamedTuple):
 
     corpus: Update
     retriever: Update
+    rerank: Update
     examples: Update
 
 
-def list_ask_choices(bench: Workbench, corpus: str | None, encoder: str | None) -> AskChoices:
-    """The corpora and retrievers as they are on disk now; what was picked stays picked if it is still there."""
-    corpora, shown, choices = look_up(bench.paths, bench.encoder, corpus)
-    picked = _keep(encoder, choices, starting_choice(choices))
+def list_ask_choices(
+    bench: Workbench, corpus: str | None, retriever: str | None, link: Link | None = None
+) -> AskChoices:
+    """The corpora and retrievers as they are on disk now; what was picked stays picked if it is still there.
+
+    Where nothing was picked yet, a `link` says what to begin with.
+    """
+    begins = link is not None and not corpus
+    wanted_corpus, wanted = (link.corpus, link.retriever) if link and not corpus else (corpus, retriever)
+    is_reranked = begins and (wanted or "").endswith(RERANKED)
+    corpora, shown, dense = look_up(bench.paths, bench.encoder, wanted_corpus)
+    choices = list_all(bench.paths, dense)
+    picked = _keep((wanted or "").removesuffix(RERANKED), choices, starting_choice(dense))
     return AskChoices(
         corpus=corpus_picker(corpora, shown, corpus),
-        retriever=_retriever_picker(choices, picked, encoder) | {"info": _meaning(shown, choices, picked)},
+        retriever=_retriever_picker(choices, picked, retriever) | {"info": _meaning(shown, choices, picked)},
+        rerank=_rerank_box(choices, picked) | ({"value": True} if is_reranked else {}),
         examples=gr.update(visible=shown is not None and shown.name == DEMO_CORPUS),
     )
 
 
-def explain_retriever(bench: Workbench, corpus: str | None, encoder: str | None) -> Update:
+class Explained(NamedTuple):
+    """What the picked retriever is, and whether a ranker can put its passages in order."""
+
+    retriever: Update
+    rerank: Update
+
+
+def explain_retriever(bench: Workbench, corpus: str | None, retriever: str | None) -> Explained:
     """The retriever's picker with one line on what the picked one is."""
-    _, shown, choices = look_up(bench.paths, bench.encoder, corpus)
-    return gr.update(info=_meaning(shown, choices, encoder))
+    _, shown, dense = look_up(bench.paths, bench.encoder, corpus)
+    choices = list_all(bench.paths, dense)
+    return Explained(gr.update(info=_meaning(shown, choices, retriever)), _rerank_box(choices, retriever))
 
 
 class CompareChoices(NamedTuple):
-    """What can be picked on the Compare tab; `teach` stands there while there is nothing to compare with."""
+    """What can be picked on the Compare tab; `teach` stands there while nothing has been taught yet."""
 
     corpus: Update
     left: Update
     right: Update
     teach: Update
     body: Update
+    score: Update
 
 
 def list_compare_choices(bench: Workbench, corpus: str | None, left: str | None, right: str | None) -> CompareChoices:
     """The corpora and both sides' retrievers as they are on disk now."""
-    corpora, shown, choices = look_up(bench.paths, bench.encoder, corpus)
-    enough = len(choices) > 1
-    first = next(iter(choices), None)
-    start = starting_choice(choices)
-    second = start if start != first else next(iter(choices[1:]), None)
+    corpora, shown, dense = look_up(bench.paths, bench.encoder, corpus)
+    choices = with_reranked(list_all(bench.paths, dense))
+    is_taught = any(each.kind == "distilled" for each in dense)
+    first, second = starting_sides(dense)
+    left_key, right_key = _keep_key(left, choices, first), _keep_key(right, choices, second)
     return CompareChoices(
         corpus=corpus_picker(corpora, shown, corpus),
-        left=_retriever_picker(choices, _keep(left, choices, first), left) | {"visible": enough},
-        right=_retriever_picker(choices, _keep(right, choices, second), right) | {"visible": enough},
-        teach=gr.update(value="" if enough else _how_to_teach(shown), visible=not enough),
-        body=gr.update(visible=enough),
+        left=_retriever_picker(choices, left_key, left) | {"visible": bool(choices)},
+        right=_retriever_picker(choices, right_key, right) | {"visible": bool(choices)},
+        teach=gr.update(value="" if is_taught else _how_to_teach(shown), visible=not is_taught),
+        body=gr.update(visible=bool(choices)),
+        score=show_score(bench, shown.name if shown else None, left_key, right_key),
     )
 
 
-def _keep(encoder: str | None, choices: Sequence[RetrieverChoice], start: RetrieverChoice | None) -> str | None:
-    if encoder in [choice.encoder for choice in choices]:
-        return encoder
-    return start.encoder if start else None
+def with_reranked(choices: Sequence[Choice]) -> list[Choice]:
+    """`choices`, and each of them re-ranked that can be."""
+    return [*choices, *(choice.reranked for choice in choices if choice.ranker)]
+
+
+def starting_sides(dense: Sequence[RetrieverChoice]) -> tuple[str | None, str | None]:
+    """The keys to compare where none were picked: the baseline with the promoted or the first taught retriever.
+
+    While there is none, the baseline with the words alone.
+    """
+    if not dense:
+        return None, None
+    start = starting_choice(dense)
+    first = dense[0].encoder
+    if start and start.encoder != first:
+        return first, start.encoder
+    return first, dense[1].encoder if len(dense) > 1 else LEXICAL
+
+
+def _keep(retriever: str | None, choices: Sequence[Choice], start: RetrieverChoice | None) -> str | None:
+    return _keep_key(retriever, choices, start.encoder if start else None)
+
+
+def _keep_key(retriever: str | None, choices: Sequence[Choice], start: str | None) -> str | None:
+    return retriever if retriever in [choice.key for choice in choices] else start
 
 
 def corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None, current: str | None) -> Update:
@@ -78,8 +123,15 @@ def corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None, curre
     return gr.update(choices=names, interactive=bool(names), **_changed(shown.name if shown else None, current))
 
 
-def _retriever_picker(choices: Sequence[RetrieverChoice], picked: str | None, current: str | None) -> Update:
-    return gr.update(choices=[(choice.label, choice.encoder) for choice in choices], **_changed(picked, current))
+def _retriever_picker(choices: Sequence[Choice], picked: str | None, current: str | None) -> Update:
+    return gr.update(choices=[(choice.label, choice.key) for choice in choices], **_changed(picked, current))
+
+
+def _rerank_box(choices: Sequence[Choice], picked: str | None) -> Update:
+    ranker = next((choice.ranker for choice in choices if choice.key == picked), "")
+    if not ranker:
+        return gr.update(visible=False, value=False)
+    return gr.update(visible=True, info=f"The ranker of run '{ranker}' puts the best passages in order: slower.")
 
 
 def _changed(value: str | None, current: str | None) -> dict[str, Any]:
@@ -87,19 +139,19 @@ def _changed(value: str | None, current: str | None) -> dict[str, Any]:
     return {} if value == current else {"value": value}
 
 
-def _meaning(shown: CorpusInfo | None, choices: Sequence[RetrieverChoice], picked: str | None) -> str:
+def _meaning(shown: CorpusInfo | None, choices: Sequence[Choice], picked: str | None) -> str:
     if shown is None:
         return "There is no corpus yet. Add files on the Corpora tab to make one."
     if not choices:
         return "This corpus is not indexed yet. It can be asked as soon as it is."
-    return next((choice.meaning for choice in choices if choice.encoder == picked), "")
+    return next((choice.meaning for choice in choices if choice.key == picked), "")
 
 
 def _how_to_teach(shown: CorpusInfo | None) -> str:
     if shown is None:
         return notice_html("There is no corpus yet. Add files on the Corpora tab to make one.")
     return command_html(
-        f"Corpus '{shown.name}' has only one retriever, so there is nothing to compare yet. Teach a second one from "
-        "the order in which an LLM ranks passages; it appears here when it is done:",
+        f"Nothing has been taught on corpus '{shown.name}' yet. Teach a retriever from the order in which an LLM ranks "
+        "passages; it appears here when it is done:",
         f"python -m distill run {shlex.quote(shown.name)} --write-questions 200 --name my-retriever",
     )

@@ -1,4 +1,4 @@
-"""The Ask tab: one corpus, one retriever, one question."""
+"""The Ask tab: one corpus, one retriever, one question after the other."""
 
 from __future__ import annotations
 
@@ -8,42 +8,44 @@ from functools import partial
 import gradio as gr
 
 from app.demo import EXAMPLE_QUESTIONS
-from app.handlers import asking, pickers
+from app.handlers import asking, pickers, voting
 from app.handlers.buttons import StopFlag, press_stop
-from app.replies import MAX_QUESTION_CHARACTERS
-from app.ui.panel import build_panel
+from app.handlers.links import read_link
+from app.ui.panel import build_panel, on_thumb
 from app.ui.refresh import Refresh
 from app.workbench import Workbench
 
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
+_N_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskTab:
-    """What other parts of the page need of this tab."""
+    """What other parts of the page need of this tab; `restore` puts the question of a link into its box."""
 
     tab: gr.Tab
     refresh: Refresh
+    restore: Refresh
 
 
-def build_ask(bench: Workbench) -> AskTab:
+def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
     """The tab with its events."""
     with gr.Tab("Ask", id="ask") as tab:
         flag = gr.State(StopFlag())
         n_clicked = gr.State(0)
+        turns, last, shown = gr.State(()), gr.State(""), gr.State(None)
         with gr.Row(elem_classes="pickers"):
             corpus = gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="ask-corpus")
-            retriever = gr.Radio(
-                label="Retriever", info=" ", choices=[], scale=3, min_width=280, elem_id="ask-retriever"
-            )
+            with gr.Column(scale=3, min_width=280):
+                retriever = gr.Radio(label="Retriever", info=" ", choices=[], elem_id="ask-retriever")
+                rerank = gr.Checkbox(label="Re-rank", info=" ", visible=False, container=False, elem_id="ask-rerank")
         with gr.Row(elem_classes="question"):
             question = gr.Textbox(
                 label="Question",
-                placeholder="Ask the corpus something, then press Enter",
+                placeholder="Ask the corpus something, or follow up, then press Enter",
                 lines=1,
                 show_label=False,
                 container=False,
-                max_length=MAX_QUESTION_CHARACTERS,
                 scale=8,
                 min_width=240,
                 elem_id="ask-question",
@@ -57,40 +59,69 @@ def build_ask(bench: Workbench) -> AskTab:
             visible=False,
             elem_id="ask-examples",
         )
-        panel = build_panel("ask", in_columns=True, empty=_EMPTY)
+        earlier = gr.HTML(elem_id="ask-earlier", js_on_load=None)
+        with gr.Row(elem_classes="asked-row"):
+            asked = gr.HTML(elem_id="ask-asked", js_on_load=None, scale=8, min_width=240)
+            retry = gr.Button("Try again", visible=False, size="sm", scale=0, min_width=110, elem_id="ask-retry")
+            fresh = gr.Button("New conversation", visible=False, size="sm", scale=0, min_width=150, elem_id="ask-fresh")
+        panel = build_panel("ask", empty=_EMPTY)
+        note = gr.HTML(elem_id="ask-note", js_on_load=None)
 
-    # One event for all three ways to ask, so that none starts while another is under way.
+    view = asking.AskView(
+        answer=panel.answer,
+        passages=panel.passages,
+        asked=asked,
+        earlier=earlier,
+        question=question,
+        ask=button,
+        stop=stop,
+        retry=retry,
+        fresh=fresh,
+        turns=turns,
+        last=last,
+        shown=shown,
+    )
+    # One event for all ways to ask, so that none starts while another is under way.
     gr.on(
         [button.click, question.submit, n_clicked.change],
         partial(asking.ask, bench),
-        [question, corpus, retriever, flag],
-        [panel.answer, panel.passages, button, stop],
-        api_name="ask",
-        show_progress="hidden",
-        concurrency_limit=8,
-    )
-    examples.click(
-        lambda sample, n: (sample[0], n + 1),
-        [examples, n_clicked],
-        [question, n_clicked],
+        [question, corpus, retriever, rerank, turns, flag],
+        list(view),
         api_visibility="private",
-        queue=False,
+        show_progress="hidden",
+        concurrency_limit=_N_AT_ONCE,
     )
+    examples.click(_ask_sample, [examples, n_clicked], [question, n_clicked], api_visibility="private", queue=False)
+    retry.click(_ask_again, [last, n_clicked], [question, n_clicked], api_visibility="private", queue=False)
+    fresh.click(asking.start_afresh, None, list(view), api_visibility="private", queue=False)
     stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
-    choices = partial(pickers.list_ask_choices, bench)
-    corpus.input(
-        choices,
-        [corpus, retriever],
-        [corpus, retriever, examples],
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    on_thumb(panel.passages, partial(voting.judge_passage, bench), [shown, visitor], note)
+
+    def look(corpus: str | None, retriever: str | None, request: gr.Request) -> pickers.AskChoices:
+        return pickers.list_ask_choices(bench, corpus, retriever, read_link(dict(request.query_params)))
+
+    def restore(question: str, request: gr.Request) -> str:
+        return question or read_link(dict(request.query_params)).question
+
+    picked = [corpus, retriever, rerank, examples]
+    corpus.input(look, [corpus, retriever], picked, api_visibility="private", show_progress="hidden")
     retriever.input(
         partial(pickers.explain_retriever, bench),
         [corpus, retriever],
-        retriever,
+        [retriever, rerank],
         api_visibility="private",
         show_progress="hidden",
     )
-    refresh = Refresh(fn=choices, inputs=[corpus, retriever], outputs=[corpus, retriever, examples])
-    return AskTab(tab=tab, refresh=refresh)
+    return AskTab(
+        tab=tab,
+        refresh=Refresh(fn=look, inputs=[corpus, retriever], outputs=picked),
+        restore=Refresh(fn=restore, inputs=[question], outputs=[question]),
+    )
+
+
+def _ask_sample(sample: list[str], n: int) -> tuple[str, int]:
+    return sample[0], n + 1
+
+
+def _ask_again(last: str, n: int) -> tuple[str, int]:
+    return last, n + 1

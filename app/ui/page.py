@@ -8,6 +8,8 @@ from html import escape
 import gradio as gr
 
 from app.handlers.background import show_background
+from app.handlers.voting import new_visitor
+from app.ui.api import build_api
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
@@ -19,6 +21,7 @@ TITLE = "Intermediate Distillation"
 _CACHE_CHECK_S, _CACHE_AGE_S = 3600, 24 * 3600  # uploaded copies are deleted after a day; originals are in the corpus
 
 _MAX_WAITING = 100  # whoever comes after them is told so at once, and does not wait for an answer that comes too late
+_VISITOR = "visitor"  # keeps a browser's number readable over a restart; it hides nothing
 
 
 def build_app(bench: Workbench) -> gr.Blocks:
@@ -30,9 +33,10 @@ def build_app(bench: Workbench) -> gr.Blocks:
         banner = gr.HTML(elem_id="banner", js_on_load=None)
         timer = gr.Timer(1.0, active=True)
         finished = gr.State(0)
+        visitor = gr.BrowserState("", storage_key="visitor", secret=_VISITOR)
         with gr.Tabs():
-            ask = build_ask(bench)
-            compare = build_compare(bench)
+            ask = build_ask(bench, visitor)
+            compare = build_compare(bench, visitor)
             teach = build_teach(bench)
             evaluate = build_evaluate(bench)
             corpora = build_corpora(bench)
@@ -47,6 +51,9 @@ def build_app(bench: Workbench) -> gr.Blocks:
         for each in (ask, compare, evaluate, corpora):
             each.refresh.on([page.load, each.tab.select, finished.change])
         teach.refresh.on([page.load, teach.tab.select, finished.change, *teach.triggers])
+        page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")
+        ask.restore.on([page.load])
+        build_api(bench)
     page.queue(default_concurrency_limit=8, max_size=_MAX_WAITING)
     return page  # type: ignore[no-any-return]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-# A citation opens its passage and brings it into view; the link alone would only move the page.
+# A citation opens its passage, marks the words that it means and brings them into view.
 _OPEN_PASSAGE = """
 element.addEventListener('click', (event) => {
   const link = event.target.closest('a.citation');
@@ -14,12 +17,51 @@ element.addEventListener('click', (event) => {
   event.preventDefault();
   const passage = document.getElementById(link.getAttribute('href').slice(1));
   if (!passage) return;
-  document.querySelectorAll('details.cited').forEach((other) => other.classList.remove('cited'));
+  document.querySelectorAll('details.cited').forEach((other) => {
+    other.classList.remove('cited');
+    const marked = other.querySelector('.text');
+    marked.textContent = marked.textContent;
+  });
   passage.open = true;
   passage.classList.add('cited');
+  const text = passage.querySelector('.text');
+  let target = passage;
+  if (link.dataset.end) {
+    const whole = text.textContent;
+    const [start, end] = [Number(link.dataset.start), Number(link.dataset.end)];
+    target = document.createElement('mark');
+    target.textContent = whole.slice(start, end);
+    text.replaceChildren(whole.slice(0, start), target, whole.slice(end));
+  }
   passage.querySelector('summary').focus({preventScroll: true});
   passage.scrollIntoView({behavior: 'smooth', block: 'nearest'});
+  const below = target.offsetTop - text.offsetTop;
+  if (below > text.clientHeight) text.scrollTop = below - 40;
 });
+"""
+
+# A thumb is a toggle; pointing at a passage shows where it stands on the other side.
+_JUDGE_AND_FOLLOW = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button.thumb');
+  if (!button) return;
+  const passage = button.closest('details').dataset.passage;
+  const pressed = button.getAttribute('aria-pressed') === 'true';
+  const thumb = pressed ? 'none' : button.dataset.thumb;
+  element.querySelectorAll('details').forEach((each) => {
+    if (each.dataset.passage !== passage) return;
+    each.querySelectorAll('button.thumb').forEach((other) =>
+      other.setAttribute('aria-pressed', String(other.dataset.thumb === thumb)));
+  });
+  trigger('select', {passage, thumb});
+});
+const follow = (event) => {
+  const pointed = event.target.closest('details');
+  element.querySelectorAll('details').forEach((each) =>
+    each.classList.toggle('twin', !!pointed && each !== pointed && each.dataset.passage === pointed.dataset.passage));
+};
+element.addEventListener('mouseover', follow);
+element.addEventListener('focusin', follow);
 """
 
 
@@ -31,21 +73,32 @@ class Panel:
     passages: gr.HTML
 
 
-def build_panel(prefix: str, *, in_columns: bool, empty: str = "") -> Panel:
-    """A panel whose element ids begin with `prefix`: two columns side by side, or one where the caller is in one."""
-    if not in_columns:
-        return Panel(answer=_build_answer(prefix, empty), passages=_build_passages(prefix))
+def build_panel(prefix: str, *, empty: str = "") -> Panel:
+    """A panel of two columns, whose element ids begin with `prefix`."""
     with gr.Row(elem_classes="panel"):
         with gr.Column(scale=5, min_width=320):
-            answer = _build_answer(prefix, empty)
+            answer = build_answer(prefix, empty)
         with gr.Column(scale=6, min_width=320):
-            passages = _build_passages(prefix)
+            passages = build_passages(prefix)
     return Panel(answer=answer, passages=passages)
 
 
-def _build_answer(prefix: str, empty: str) -> gr.HTML:
+def build_answer(prefix: str, empty: str = "") -> gr.HTML:
+    """Where an answer is written."""
     return gr.HTML(value=empty, elem_id=f"{prefix}-answer", elem_classes="panel-answer", js_on_load=_OPEN_PASSAGE)
 
 
-def _build_passages(prefix: str) -> gr.HTML:
-    return gr.HTML(elem_id=f"{prefix}-passages", elem_classes="panel-passages", js_on_load=None)
+def build_passages(prefix: str) -> gr.HTML:
+    """Where passages are listed."""
+    return gr.HTML(elem_id=f"{prefix}-passages", elem_classes="panel-passages", js_on_load=_JUDGE_AND_FOLLOW)
+
+
+def on_thumb(
+    passages: gr.HTML, judge: Callable[[Mapping[str, Any], Any, str], Any], inputs: Sequence[Component], note: gr.HTML
+) -> None:
+    """Calls `judge` with what a thumb says ({"passage", "thumb"}) and `inputs`; what it returns is shown in `note`."""
+
+    def take(state: Any, visitor: str, event: gr.EventData) -> Any:
+        return judge({name: getattr(event, name, "") for name in ("passage", "thumb")}, state, visitor)
+
+    passages.select(take, list(inputs), note, api_visibility="private", show_progress="hidden", queue=False)

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import gradio as gr
 import pytest
@@ -29,8 +29,7 @@ def test_every_event_returns_as_many_values_as_it_has_outputs(page: gr.Blocks) -
 
 def test_every_event_takes_as_many_values_as_it_has_inputs(page: gr.Blocks) -> None:
     for event in page.fns.values():
-        parameters = inspect.signature(event.fn).parameters
-        assert len(parameters) == len(event.inputs), event.fn
+        assert len(_given(event.fn)) == len(event.inputs), event.fn
 
 
 def test_nothing_of_the_page_is_counted_or_kept_elsewhere(page: gr.Blocks) -> None:
@@ -61,9 +60,17 @@ def test_the_theme_loads_nothing_from_elsewhere() -> None:
     assert "@import" not in css
 
 
+def _given(fn: Callable[..., Any]) -> list[str]:
+    """The parameters of a handler that the page fills from components; gradio fills in the others by their type."""
+    hints = get_type_hints(fn.func if isinstance(fn, partial) else fn)
+    return [name for name in inspect.signature(fn).parameters if hints.get(name) not in (gr.Request, gr.EventData)]
+
+
 def _n_values(fn: Callable[..., Any]) -> int:
     """How many values a handler returns by its annotation: the fields of its NamedTuple; 0 where it has none."""
     plain = fn.func if isinstance(fn, partial) else fn
     hint = get_type_hints(plain, include_extras=False).get("return") if plain.__name__ != "<lambda>" else None
     inner = next((each for each in (hint, *get_args(hint)) if hasattr(each, "_fields")), None)
+    if get_origin(hint) is tuple:
+        return len(get_args(hint))
     return len(inner._fields) if inner else int(hint is not None)

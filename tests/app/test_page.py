@@ -17,6 +17,7 @@ from scripted_endpoint import Message, ScriptedEndpoint
 
 from app.__main__ import assemble, launch
 from app.settings import Settings
+from app.votes import VoteBook
 from distill.prompts import NO_ANSWER
 from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.encoders import load_encoder
@@ -209,6 +210,43 @@ def test_a_question_is_answered_with_citations_that_open_their_passage(page: Pag
     shoot(page, "ask")
 
 
+def test_a_link_brings_back_the_question_and_its_corpus_and_asks_nothing(
+    page: Page, endpoint: ScriptedEndpoint
+) -> None:
+    page.locator("#ask-retriever label", has_text="Lexical").click()
+    field(page, "ask-question").fill("Why do the tides rise?")
+    field(page, "ask-question").press("Enter")
+    expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+    n_asked = len(endpoint.requests)
+    page.locator("#ask-asked a.link").click()
+    expect(field(page, "ask-question")).to_have_value("Why do the tides rise?")
+    expect(page.locator("#ask-retriever label", has_text="Lexical").locator("input")).to_be_checked()
+    expect(page.locator("#ask-retriever")).to_contain_text("Words alone")
+    assert len(endpoint.requests) == n_asked
+
+
+def test_a_follow_up_is_searched_as_it_was_understood_and_can_be_forgotten(
+    page: Page, endpoint: ScriptedEndpoint
+) -> None:
+    field(page, "ask-question").fill("Why do the tides rise?")
+    field(page, "ask-question").press("Enter")
+    expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+    endpoint.reply = lambda messages: (
+        "Why do the tides <b>fall</b>?" if "Last question" in str(messages[-1]["content"]) else reply(messages)
+    )
+    try:
+        field(page, "ask-question").fill("And fall?")
+        field(page, "ask-question").press("Enter")
+        expect(page.locator("#ask-asked")).to_contain_text("Searched for: Why do the tides <b>fall</b>?")
+        expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+        expect(page.locator("#ask-earlier")).to_contain_text("Why do the tides rise?")
+        shoot(page, "ask-follow-up")
+        page.locator("#ask-fresh").click()
+        expect(page.locator("#ask-earlier")).not_to_contain_text("tides")
+    finally:
+        endpoint.reply = reply
+
+
 def test_hostile_text_and_names_are_shown_and_never_run(page: Page) -> None:
     field(page, "ask-question").fill("Which birds remember faces? <img src=x onerror=alert('ran')>")
     page.locator("#ask-button").click()
@@ -250,6 +288,8 @@ def test_a_failing_llm_is_told_in_a_sentence_beside_the_passages(page: Page, end
         expect(page.locator("#ask-passages details").first).to_be_visible()
     finally:
         endpoint.recover()
+    page.locator("#ask-retry").click()
+    expect(page.locator("#ask-answer .answer.done")).to_contain_text("The moon pulls the sea")
 
 
 def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths: DataPaths) -> None:
@@ -258,7 +298,7 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     expect(page.locator("#compare-teach")).to_contain_text("python -m distill run 'field notes'")
     _index_with_another_encoder(paths, "notes-taught")
 
-    open_tab(page, "Ask")
+    page.reload()
     page.locator("#ask-retriever label", has_text="Distilled: notes-taught").click()
     expect(page.locator("#ask-retriever")).to_contain_text("was taught here")
     field(page, "ask-question").fill("Which bird sleeps in the air?")
@@ -274,12 +314,32 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     expect(page.locator("#compare-summary")).to_contain_text("passages were found by both")
     for side in ("left", "right"):
         expect(page.locator(f"#{side}-answer .answer.done")).to_contain_text("The moon pulls the sea")
-        expect(page.locator(f"#{side}-passages details").first).to_be_visible()
-    expect(page.locator("#right-passages .move").first).to_be_visible()
+        expect(page.locator(f"#{side}-passage-1")).to_be_visible()
+    expect(page.locator("#right-passage-1 .move")).to_be_visible()
     page.locator("#right-answer a.citation").first.click()
     expect(page.locator("#right-passage-2")).to_have_attribute("open", "")
     expect(page.locator("#left-passage-2")).not_to_have_attribute("open", re.compile(".*"))
     shoot(page, "compare")
+
+    page.locator("#compare-blind label").click()
+    field(page, "compare-question").press("Enter")
+    expect(page.locator("#compare-ballot")).to_be_visible()
+    for place in ("compare-summary", "left-title", "right-title", "left-answer", "right-answer", "compare-passages"):
+        shown = page.locator(f"#{place}").inner_html()
+        assert not re.search("baseline|distilled|notes-taught| ms|score|after", shown, re.IGNORECASE), place
+    page.locator("#left-passage-1 summary").click()
+    page.locator("#left-passage-1 button[data-thumb=up]").click()
+    expect(page.locator("#left-passage-1 button[data-thumb=up]")).to_have_attribute("aria-pressed", "true")
+    page.locator("#vote-right").click()
+    expect(page.locator("#compare-note")).to_contain_text("Thank you, your vote is kept. Left was")
+    expect(page.locator("#compare-score")).to_contain_text("decided votes")
+    expect(page.locator("#right-title")).to_contain_text(re.compile("Baseline|Distilled: notes-taught"))
+    shoot(page, "compare-voted")
+    page.locator("#vote-left").click()
+    expect(page.locator("#compare-note [role=alert]")).to_contain_text("that vote stands")
+    book = VoteBook(paths.votes)
+    assert [vote.verdict for vote in book.votes()] == ["right"]
+    assert [thumb.thumb for thumb in book.thumbs()] == ["up"]
 
 
 def test_a_file_and_then_the_corpus_are_deleted_after_a_question(page: Page) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.handlers import corpora, pickers
-from app.replies import open_retriever
+from app.searching import open_retriever
 from app.workbench import Workbench
 from distill.promotion import promote, rollback
 from indexes.corpus import Corpus
@@ -15,8 +15,8 @@ def test_an_index_made_by_another_process_is_offered_without_a_restart(bench: Wo
 
     list(update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("later")))
     after = pickers.list_ask_choices(bench, corpus, "keywords")
-    assert len(before.retriever["choices"]) == 1
-    assert [value for _, value in after.retriever["choices"]] == ["keywords", "later"]
+    assert [value for _, value in before.retriever["choices"]] == ["keywords", "lexical", "fused"]
+    assert [value for _, value in after.retriever["choices"]] == ["keywords", "later", "lexical", "fused"]
     assert "value" not in after.retriever, "setting it again would undo what was picked in the meantime"
 
 
@@ -31,12 +31,12 @@ def test_the_pick_starts_at_the_promoted_retriever(bench: Workbench, corpus: str
     promote(bench.paths, corpus, taught, "a-run")
     choices = pickers.list_ask_choices(bench, corpus, None)
     assert choices.retriever["value"] == taught
-    assert choices.retriever["choices"] == [("Baseline", "keywords"), ("Distilled: taught (promoted)", taught)]
+    assert choices.retriever["choices"][:2] == [("Baseline", "keywords"), ("Distilled: taught (promoted)", taught)]
     assert "was promoted" in choices.retriever["info"]
     assert "value" not in pickers.list_ask_choices(bench, corpus, "keywords").retriever, "what was picked stays"
     sides = pickers.list_compare_choices(bench, corpus, None, None)
     assert (sides.left["value"], sides.right["value"]) == ("keywords", taught)
-    assert open_retriever(bench, corpus, None)[0] == "Distilled: taught (promoted)"
+    assert open_retriever(bench, corpus, None).choice.label == "Distilled: taught (promoted)"
 
 
 def test_a_promotion_that_is_rolled_back_gives_the_baseline_its_place_again(

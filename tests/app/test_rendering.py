@@ -15,21 +15,21 @@ from app.rendering import (
     answer_html,
     aside_html,
     command_html,
-    comparison_html,
     notice_html,
     passage_anchor,
     passages_html,
     source_line,
 )
 from app.retriever import Retrieval
+from app.sides import comparison_html
 from app.tables import corpora_html, format_bytes, outcomes_html, progress_html, sources_html, stages_html
 from indexes.corpus import CorpusInfo, FileOutcome, IndexInfo, SourceInfo
 from indexes.types import Candidate, Passage
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)> ${alert(4)} {{5}}"
 SAFE_TAGS = {
-    "a", "b", "blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "hr", "i", "li", "ol", "p", "pre",
-    "section", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "a", "b", "blockquote", "br", "button", "code", "details", "div", "em", "h1", "h2", "h3", "hr", "i", "li", "ol",
+    "p", "pre", "section", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 
 
@@ -121,11 +121,11 @@ def test_hostile_text_is_shown_everywhere(html: str) -> None:
     ],
 )
 def test_markdown_of_an_llm_loads_and_links_nothing(markdown: str) -> None:
-    assert_harmless(to_safe_html(markdown, 2, lambda number: f"p{number}"))
+    assert_harmless(to_safe_html(markdown, 2, lambda number, claim: f"p{number}"))
 
 
 def test_markdown_keeps_its_form() -> None:
-    html = to_safe_html("**Bold** and `code`\n\n- one\n- two", 0, str)
+    html = to_safe_html("**Bold** and `code`\n\n- one\n- two", 0, _no_link)
     assert "<strong>Bold</strong>" in html
     assert "<code>code</code>" in html
     assert html.count("<li>") == 2
@@ -142,7 +142,7 @@ def test_citations_open_the_passage_of_the_same_panel() -> None:
 
 
 def test_a_number_in_code_is_no_citation() -> None:
-    assert "citation" not in to_safe_html("`x[1]`\n\n```\ny[2]\n```", 2, str)
+    assert "citation" not in to_safe_html("`x[1]`\n\n```\ny[2]\n```", 2, _no_link)
 
 
 def test_an_answer_without_citations_says_so_when_it_is_complete() -> None:
@@ -216,3 +216,7 @@ def test_a_long_list_of_files_is_cut_and_counted_failures_first() -> None:
 @pytest.mark.parametrize(("n_bytes", "shown"), [(0, "0 B"), (999, "999 B"), (1400, "1.4 kB"), (12_000_000, "12.0 MB")])
 def test_sizes_are_readable(n_bytes: int, shown: str) -> None:
     assert format_bytes(n_bytes) == shown
+
+
+def _no_link(number: int, claim: str) -> str:
+    return str(number)

@@ -1,0 +1,86 @@
+"""Ask and Compare for programs: plain values in, plain values out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from app.answering import Answer
+from app.comparison import compare_retrievers
+from app.handlers.pickers import starting_sides
+from app.replies import N_SHOWN, check_question, passages_to_read, write_answers
+from app.retriever import Retrieval, retrieve
+from app.searching import Opened, open_retriever
+from app.shelf import look_up
+from app.workbench import Workbench
+from indexes.errors import InputError, UserError
+
+
+def ask(bench: Workbench, question: str, corpus: str, retriever: str) -> dict[str, Any]:
+    """The answer, its citations, and the passages that it was written from; `gr.Error` with a sentence."""
+    try:
+        question = check_question(question)
+        opened = open_retriever(bench, corpus or None, retriever)
+        found = retrieve(opened.choice.label, opened.retriever, question, N_SHOWN)
+    except UserError as error:
+        raise gr.Error(str(error)) from None
+    (answer,) = _answers(bench, question, [found])
+    return {"question": question, "corpus": opened.corpus} | _side(opened, found) | _answer(answer)
+
+
+def compare(bench: Workbench, question: str, corpus: str, left: str, right: str, with_answers: bool) -> dict[str, Any]:
+    """Both sides with their passages, how each moved, and how many they share; `gr.Error` with a sentence."""
+    try:
+        question = check_question(question)
+        opened = _open_sides(bench, corpus, left, right)
+        comparison = compare_retrievers(question, {each.choice.label: each.retriever for each in opened}, N_SHOWN)
+    except UserError as error:
+        raise gr.Error(str(error)) from None
+    sides = [_side(each, found) for each, found in zip(opened, comparison.sides, strict=True)]
+    for side, moves in zip(sides, comparison.moves, strict=True):
+        side["moves"] = [asdict(move) | {"gain": move.gain} for move in moves]
+    if with_answers:
+        for side, answer in zip(sides, _answers(bench, question, comparison.sides), strict=True):
+            side.update(_answer(answer))
+    return {
+        "question": question,
+        "corpus": opened[0].corpus,
+        "n_shared": comparison.n_shared,
+        "left": sides[0],
+        "right": sides[1],
+    }
+
+
+def _open_sides(bench: Workbench, corpus: str, left: str, right: str) -> list[Opened]:
+    _, _, dense = look_up(bench.paths, bench.encoder, corpus or None)
+    first, second = starting_sides(dense)
+    opened = [open_retriever(bench, corpus or None, key) for key in (left or first, right or second)]
+    if opened[0].choice.key == opened[1].choice.key:
+        raise InputError("Both sides are the same retriever. Name two different ones.")
+    return opened
+
+
+def _answers(bench: Workbench, question: str, found: Any) -> tuple[Answer, ...]:
+    """The complete answers; a side on which nothing was found has an empty one."""
+    passages = [passages_to_read(retrieval) for retrieval in found]
+    *_, last = write_answers(bench, question, passages, lambda: False)
+    return last
+
+
+def _side(opened: Opened, found: Retrieval) -> dict[str, Any]:
+    passages = [asdict(each.passage) | {"score": each.score} for each in found.candidates]
+    return {"retriever": opened.choice.key, "took_ms": round(found.took_ms, 1), "passages": passages}
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    """An answer; `cited` are places in the list of passages, from 1. An LLM that failed leaves its sentence."""
+    return {
+        "answer": answer.text,
+        "state": answer.state,
+        "notice": answer.notice,
+        "cited": sorted({number for citation in answer.citations for number in citation.numbers}),
+        "first_word_s": answer.first_word_s,
+        "took_s": answer.took_s,
+    }

@@ -1,0 +1,44 @@
+"""Ask and Compare as named, typed endpoints: for `gradio_client`, for HTTP, and as tools of an MCP server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradio.events import api
+
+from app.handlers import endpoints
+from app.workbench import Workbench
+
+_N_AT_ONCE = 4
+
+
+def build_api(bench: Workbench) -> None:
+    """Adds the endpoints /ask and /compare to the page that is being built."""
+
+    def ask(question: str, corpus: str = "", retriever: str = "") -> dict[str, Any]:
+        """Answer a question from a corpus of documents, with numbered citations of its passages.
+
+        Args:
+            question: What to ask, in any language.
+            corpus: The corpus to ask; empty for the first one.
+            retriever: Which retriever finds the passages: baseline, distilled, lexical, fused, or the name of an
+                encoder; with +rerank at its end the trained ranker orders them. Empty for the one in use.
+        """
+        return endpoints.ask(bench, question, corpus, retriever)
+
+    def compare(
+        question: str, corpus: str = "", left: str = "", right: str = "", answers: bool = False
+    ) -> dict[str, Any]:
+        """Compare what two retrievers find in a corpus of documents for one question.
+
+        Args:
+            question: What to ask, in any language.
+            corpus: The corpus to ask; empty for the first one.
+            left: One retriever, named as for ask; empty for the baseline.
+            right: The other one; empty for the one that was taught.
+            answers: Whether an answer is written from the passages of each.
+        """
+        return endpoints.compare(bench, question, corpus, left, right, answers)
+
+    for function in (ask, compare):
+        api(function, api_name=function.__name__, concurrency_limit=_N_AT_ONCE)

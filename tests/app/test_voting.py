@@ -1,0 +1,96 @@
+"""A blind comparison gives nothing away before the vote, and a vote is about what was shown."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app.handlers import comparing, voting
+from app.handlers.buttons import StopFlag
+from app.votes import VoteBook
+from app.workbench import Workbench
+
+QUESTION = "Why do honey bees dance?"
+TELLTALES = re.compile(r"keywords|taught|baseline|distilled|\d ms|after \d|similarity|class=.score", re.IGNORECASE)
+
+
+def compared(bench: Workbench, corpus: str, taught: str, *, is_blind: bool) -> list[comparing.CompareView]:
+    return list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, True, is_blind, StopFlag()))
+
+
+def state_of(views: list[comparing.CompareView]) -> comparing.Compared:
+    return next(view.compared for view in views if isinstance(view.compared, comparing.Compared))
+
+
+def test_nothing_gives_the_sides_away_before_the_vote(bench: Workbench, corpus: str, taught: str) -> None:
+    views = compared(bench, corpus, taught, is_blind=True)
+    sent = " ".join(str(value) for view in views for value in view[:-1])
+    assert "bees.txt" in sent
+    assert TELLTALES.search(sent) is None
+
+
+def test_the_lot_decides_the_sides(bench: Workbench, corpus: str, taught: str) -> None:
+    lefts = {
+        state_of(list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, False, True, StopFlag())))
+        .sides[0]
+        .retriever
+        for _ in range(24)
+    }
+    assert lefts == {"keywords", taught}, "24 equal draws would come once in eight million"
+
+
+def test_the_vote_names_the_sides_and_keeps_what_was_shown(bench: Workbench, corpus: str, taught: str) -> None:
+    state = state_of(compared(bench, corpus, taught, is_blind=True))
+    view = voting.vote(bench, "left", state, "me")
+    assert f"Left was {state.labels[0]}, right was {state.labels[1]}" in view.note
+    assert state.labels[0] in view.left_title
+    assert 'class="score"' in view.passages
+    (vote,) = VoteBook(bench.paths.votes).votes()
+    assert (vote.corpus, vote.question, vote.is_blind, vote.verdict) == (corpus, QUESTION, True, "left")
+    assert vote.sides == state.sides
+    assert len(vote.sides[0].passages) == 4
+    assert vote.time.endswith("+00:00")
+
+
+def test_a_second_vote_on_a_blind_comparison_is_refused(bench: Workbench, corpus: str, taught: str) -> None:
+    state = state_of(compared(bench, corpus, taught, is_blind=True))
+    voting.vote(bench, "left", state, "me")
+    assert "that vote stands" in voting.vote(bench, "right", state, "me").note
+    assert [vote.verdict for vote in VoteBook(bench.paths.votes).votes()] == ["left"]
+    assert "is kept" in voting.vote(bench, "right", state, "another").note
+
+
+def test_a_second_vote_on_an_open_comparison_replaces_the_first(bench: Workbench, corpus: str, taught: str) -> None:
+    state = state_of(compared(bench, corpus, taught, is_blind=False))
+    voting.vote(bench, "left", state, "me")
+    voting.vote(bench, "both bad", state, "me")
+    assert [vote.verdict for vote in VoteBook(bench.paths.votes).votes()] == ["both bad"]
+
+
+@pytest.mark.parametrize(("verdict", "has_compared"), [("left", False), ("<b>", True)])
+def test_a_vote_on_nothing_or_of_another_kind_is_refused(
+    bench: Workbench, corpus: str, taught: str, verdict: str, has_compared: bool
+) -> None:
+    state = state_of(compared(bench, corpus, taught, is_blind=True)) if has_compared else None
+    assert 'role="alert"' in voting.vote(bench, verdict, state, "me").note
+    assert not bench.paths.votes.exists()
+
+
+def test_a_thumb_is_kept_for_a_passage_that_is_shown_and_refused_for_any_other(
+    bench: Workbench, corpus: str, taught: str
+) -> None:
+    state = state_of(compared(bench, corpus, taught, is_blind=False))
+    shown = state.sides[0].passages[2]
+    assert voting.judge_passage(bench, {"passage": shown, "thumb": "up"}, state, "me") == ""
+    for event in ({"passage": "x", "thumb": "up"}, {"passage": shown, "thumb": "sideways"}, {}):
+        assert 'role="alert"' in voting.judge_passage(bench, event, state, "me")
+    assert [thumb.passage for thumb in VoteBook(bench.paths.votes).thumbs()] == [shown]
+
+
+def test_the_running_score_does_not_depend_on_the_sides(bench: Workbench, corpus: str, taught: str) -> None:
+    voting.vote(bench, "left", state_of(compared(bench, corpus, taught, is_blind=True)), "me")
+    score = voting.show_score(bench, corpus, "keywords", taught)
+    assert "1 decided votes" in score
+    assert score == voting.show_score(bench, corpus, taught, "keywords")
+    assert "Nobody has voted" in voting.show_score(bench, corpus, "keywords", "lexical")
