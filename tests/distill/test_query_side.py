@@ -97,7 +97,7 @@ def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
     encoder = load_encoder("taught", paths)
     assert encoder.fingerprint == base.fingerprint
     progress = [event for event in add_files(paths, "words", [], encoder) if event.stage == "embedding"]
-    assert [(event.done, event.total) for event in progress] == [(0, 0), (0, 0)]
+    assert {(event.done, event.total) for event in progress} == {(0, 0)}
     question = records()[0]
     found = PassageIndex.open(paths, "words", encoder).search(question["question"], 1)
     assert found[0].passage.text == TEXTS[question["passages"][0]]
