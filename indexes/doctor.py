@@ -12,6 +12,7 @@ import numpy as np
 
 from indexes.corpus import Corpus, doomed_folder, hash_file, list_corpora
 from indexes.errors import NotFoundError, StoreError
+from indexes.lexical import kept_in
 from indexes.locks import is_being_written
 from indexes.manifest import MANIFEST
 from indexes.paths import DataPaths
@@ -112,8 +113,9 @@ def _files(corpus: Corpus) -> Iterator[Finding]:
 
 
 def _lexical(corpus: Corpus) -> Iterator[Finding]:
-    for folder in sorted((corpus.folder / "lexical").glob("*")):
-        if folder.name != corpus.content_hash():
+    current = kept_in(corpus)
+    for folder in sorted(current.parent.glob("*")):
+        if folder != current:
             sentence = "The lexical index is of other passages than the corpus has now; it is made anew when searched."
             yield Finding(kind="stale lexical index", subject=folder.name, sentence=sentence)
 

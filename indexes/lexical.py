@@ -75,6 +75,11 @@ class _Kept(NamedTuple):
     date: _Column
 
 
+def kept_in(corpus: Corpus) -> Path:
+    """Where the lexical index of the passages that `corpus` has now is kept, or will be."""
+    return corpus.folder / "lexical" / f"{_FORMAT}-{corpus.content_hash()}"
+
+
 class LexicalIndex:
     """BM25 over the passages of one corpus."""
 
@@ -90,7 +95,7 @@ class LexicalIndex:
         What is kept is mapped into memory, and once in a process: opening costs next to nothing.
         """
         manifest = Corpus.open(paths, corpus)
-        folder = manifest.folder / "lexical" / f"{_FORMAT}-{manifest.content_hash()}"
+        folder = kept_in(manifest)
         if not folder.is_dir():
             _build(manifest, folder)
         return cls(manifest, _load(folder))
