@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.demo import EXAMPLE_QUESTIONS
 from app.handlers import asking, pickers, voting
-from app.handlers.buttons import StopFlag, press_stop
+from app.handlers.buttons import StopFlag, Update, press_stop
 from app.handlers.links import read_link
 from app.ui.panel import build_panel, on_thumb
 from app.ui.refresh import Refresh
@@ -100,8 +100,10 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
     def look(corpus: str | None, retriever: str | None, request: gr.Request) -> pickers.AskChoices:
         return pickers.list_ask_choices(bench, corpus, retriever, read_link(dict(request.query_params)))
 
-    def restore(question: str, request: gr.Request) -> str:
-        return question or read_link(dict(request.query_params)).question
+    def restore(question: str, request: gr.Request) -> Update:
+        linked = read_link(dict(request.query_params)).question
+        # Nothing to put there: the box is left alone, as something may have been typed since the page was asked for.
+        return linked if linked and not question else gr.skip()
 
     picked = [corpus, retriever, rerank, examples]
     corpus.input(look, [corpus, retriever], picked, api_visibility="private", show_progress="hidden")

@@ -19,7 +19,7 @@ from indexes.errors import StoreError
 from indexes.ingest import delete_corpus
 
 DEADLINE_S = 120
-N_DOCUMENTS = 300  # more than one batch
+N_DOCUMENTS = 3000  # more than the batches that are on their way when it is stopped
 
 
 def write_corpus(file: Path) -> None:
