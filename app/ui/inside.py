@@ -61,5 +61,6 @@ def _build_map(bench: Workbench, corpus: gr.Dropdown) -> None:
         [kept, picture],
         concurrency_limit=2,
         api_visibility="private",
+        trigger_mode="always_last",  # a question that is asked while the map is drawn is not lost
     )
     corpus.input(lambda: "", None, picture, **_QUIET)
