@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import gradio as gr
 
@@ -32,7 +33,6 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
     """The tab with its events."""
     with gr.Tab("Ask", id="ask") as tab:
         flag = gr.State(StopFlag())
-        n_clicked = gr.State(0)
         turns, last, shown = gr.State(()), gr.State(""), gr.State(None)
         with gr.Row(elem_classes="pickers"):
             corpus = gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="ask-corpus")
@@ -81,18 +81,18 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         last=last,
         shown=shown,
     )
-    # One event for all ways to ask, so that none starts while another is under way.
-    gr.on(
-        [button.click, question.submit, n_clicked.change],
-        partial(asking.ask, bench),
-        [question, corpus, retriever, rerank, turns, flag],
-        list(view),
-        api_visibility="private",
-        show_progress="hidden",
-        concurrency_limit=_N_AT_ONCE,
-    )
-    examples.click(_ask_sample, [examples, n_clicked], [question, n_clicked], api_visibility="private", queue=False)
-    retry.click(_ask_again, [last, n_clicked], [question, n_clicked], api_visibility="private", queue=False)
+    ask: dict[str, Any] = {
+        "fn": partial(asking.ask, bench),
+        "inputs": [question, corpus, retriever, rerank, turns, flag],
+        "outputs": list(view),
+        "api_visibility": "private",
+        "show_progress": "hidden",
+        "concurrency_limit": _N_AT_ONCE,
+        "concurrency_id": "ask",
+    }
+    gr.on([button.click, question.submit], **ask)
+    examples.click(lambda sample: sample[0], examples, question, api_visibility="private").then(**ask)
+    retry.click(lambda last: last, last, question, api_visibility="private").then(**ask)
     fresh.click(asking.start_afresh, None, list(view), api_visibility="private", queue=False)
     stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
     on_thumb(panel.passages, partial(voting.judge_passage, bench), [shown, visitor], note)
@@ -119,11 +119,3 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         refresh=Refresh(fn=look, inputs=[corpus, retriever], outputs=picked),
         restore=Refresh(fn=restore, inputs=[question], outputs=[question]),
     )
-
-
-def _ask_sample(sample: list[str], n: int) -> tuple[str, int]:
-    return sample[0], n + 1
-
-
-def _ask_again(last: str, n: int) -> tuple[str, int]:
-    return last, n + 1

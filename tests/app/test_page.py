@@ -288,6 +288,7 @@ def test_a_failing_llm_is_told_in_a_sentence_beside_the_passages(page: Page, end
         expect(page.locator("#ask-passages details").first).to_be_visible()
     finally:
         endpoint.recover()
+    page.wait_for_timeout(1000)  # the event ends a moment after its last words, and until then takes no other
     page.locator("#ask-retry").click()
     expect(page.locator("#ask-answer .answer.done")).to_contain_text("The moon pulls the sea")
 
