@@ -88,7 +88,8 @@ def ask(
         return
     answer = Answer(n_passages=len(passages))
     for (answer,) in write_answers(bench, searched, [passages], flag.read):
-        yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s))
+        # The button too, each time: the page was seen to lose its first enabling among the words.
+        yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=busy()[1])
     if answer.state == "done":
         turns = remember(turns, Turn(question=question, searched=searched, answer=answer.text))
     yield _ended(_SAME, can_retry=answer.state != "done")._replace(turns=turns, fresh=gr.update(visible=bool(turns)))

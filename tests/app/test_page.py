@@ -324,6 +324,9 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
 
     page.locator("#compare-blind label").click()
     field(page, "compare-question").press("Enter")
+    # The open comparison before this one has a ballot too: only what is shown after it must not tell.
+    expect(page.locator("#compare-summary")).not_to_contain_text("Baseline")
+    expect(page.locator("#left-answer .answer.done")).to_be_visible()
     expect(page.locator("#compare-ballot")).to_be_visible()
     for place in ("compare-summary", "left-title", "right-title", "left-answer", "right-answer", "compare-passages"):
         shown = page.locator(f"#{place}").inner_html()
