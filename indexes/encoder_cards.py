@@ -15,7 +15,9 @@ from indexes.torch_encoder import SentenceTransformerEncoder, fingerprint_of, mo
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_FORMAT = 1  # of the card and of the graphs it names: another number leaves what was written before aside
+# Another number leaves what was written before aside.
+_CARD_FORMAT = 2
+_GRAPH_FORMAT = 1
 Side = Literal["document", "query"]
 SIDES: tuple[Side, ...] = get_args(Side)
 
@@ -54,7 +56,7 @@ def _signature(folder: Path) -> str:
     """16 hex digits that change whenever a file in `folder` is written."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.blake2b(repr((_FORMAT, str(folder), facts)).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr((_CARD_FORMAT, str(folder), facts)).encode(), digest_size=8).hexdigest()
 
 
 def describe(encoder: SentenceTransformerEncoder) -> EncoderCard:
@@ -84,7 +86,7 @@ def tokenizer_of(model: SentenceTransformer, side: Side) -> Any:
 
 
 def _graph_name(model: SentenceTransformer, side: Side) -> str:
-    parts = (str(_FORMAT), fingerprint_of(model, side), tokenizer_of(model, side).to_str())
+    parts = (str(_GRAPH_FORMAT), fingerprint_of(model, side), tokenizer_of(model, side).to_str())
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

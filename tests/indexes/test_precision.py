@@ -1,7 +1,9 @@
 """An encoder computes in the format that was asked for, near enough to its original, and an index never mixes two."""
 
 import copy
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,14 +98,35 @@ def test_both_sides_of_a_two_sided_encoder_are_converted_and_the_passages_graph_
     assert taught.encode_passages(TEXTS) == pytest.approx(base.encode_passages(TEXTS), abs=1e-5)
 
 
-def test_prompts_stand_before_the_texts(tiny: DataPaths) -> None:
-    model = load_trainable("tiny", tiny).model
-    model.prompts = {"query": "what is ", "passage": "the "}
-    model.save_pretrained(str(tiny.encoder("prompted")), create_model_card=False)
-    encoder, original = load_encoder("prompted", tiny, "fp32"), load_trainable("prompted", tiny)
-    assert isinstance(encoder, OnnxEncoder)
-    assert encoder.encode_passages(TEXTS) == pytest.approx(original.encode_passages(TEXTS), abs=1e-5)
-    assert encoder.encode_queries(TEXTS) == pytest.approx(original.encode_queries(TEXTS), abs=1e-5)
+PROMPTS = {
+    "e5": ({"query": "what is ", "passage": "the "}, None, "what is ", "the "),
+    "new e5": ({"query": "what is ", "document": "the "}, None, "what is ", "the "),
+    "bge": ({"query": "question about "}, None, "question about ", ""),
+    "saved again": ({"query": "what is ", "document": "", "passage": "the "}, None, "what is ", "the "),
+    "corpus": ({"query": "what is ", "corpus": "the "}, None, "what is ", "the "),
+    "one for both": ({"retrieval": "about "}, "retrieval", "about ", "about "),
+    "a side's by default": ({"query": "what is "}, "query", "what is ", ""),
+    "none": ({}, None, "", ""),
+}
+
+
+@pytest.mark.parametrize(("prompts", "default", "of_questions", "of_passages"), PROMPTS.values(), ids=PROMPTS.keys())
+def test_the_prompts_of_an_encoders_config_stand_before_the_texts_by_graph_and_by_torch(
+    tiny: DataPaths, prompts: dict[str, str], default: str | None, of_questions: str, of_passages: str
+) -> None:
+    """Encoders such as e5 were trained with them, and find much less without."""
+    bare = load_trainable("tiny", tiny).model
+    shutil.copytree(tiny.encoder("tiny"), tiny.encoder("prompted"))
+    config = tiny.encoder("prompted") / "config_sentence_transformers.json"
+    told = json.loads(config.read_text()) | {"prompts": prompts, "default_prompt_name": default}
+    config.write_text(json.dumps(told), encoding="utf-8")
+    graph, trainable = load_encoder("prompted", tiny, "fp32"), load_trainable("prompted", tiny)
+    assert isinstance(graph, OnnxEncoder)
+    assert graph.fingerprint == trainable.fingerprint
+    for encoder in (graph, trainable):
+        for encode, prompt in ((encoder.encode_queries, of_questions), (encoder.encode_passages, of_passages)):
+            expected = bare.encode([prompt + text for text in TEXTS], prompt="", normalize_embeddings=True)
+            assert encode(TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_converted_encoder_opens_without_torch_and_is_not_converted_again(tiny: DataPaths) -> None:
@@ -183,13 +206,20 @@ def test_an_encoder_whose_graph_was_refused_computes_by_torch_and_says_so(tiny: 
     assert said == ["Encoder 'tiny' computes by torch in fp32: its vectors differ."]
 
 
-def test_an_encoder_that_is_no_transformer_computes_by_torch_and_says_so(paths: DataPaths) -> None:
+def test_a_static_encoder_computes_by_torch_says_so_and_finds_what_it_indexed(paths: DataPaths, tmp_path: Path) -> None:
     tiny_static().save_pretrained(str(paths.encoder("static")), create_model_card=False)
     said: list[str] = []
     encoder = load_encoder("static", paths, "auto", said.append)
-    assert encoder.encode_passages(["cats purr"]).shape == (1, 16)
+    assert isinstance(encoder, SentenceTransformerEncoder)
     assert encoder.fingerprint == load_trainable("static", paths).fingerprint
     assert "StaticEmbedding" in said[0]
+    list(add_files(paths, "words", files(tmp_path), encoder))
+    index = PassageIndex.open(paths, "words", load_encoder("static", paths))
+    passages = list(Corpus.open(paths, "words").passages())
+    assert index.n_passages == len(passages) == 4
+    best = [hits[0].passage for hits in index.search_many([passage.full_text for passage in passages], 1)]
+    assert best == passages
+    assert embedded(paths, "words", load_encoder("static", paths)) == 0
 
 
 def test_where_nothing_can_be_written_the_encoder_works_without_a_conversion(tiny: DataPaths) -> None:
