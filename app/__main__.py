@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -20,11 +19,12 @@ from app.background import Background, Stage, Work, fetch_weights, prepare_corpu
 from app.jobs import Jobs
 from app.settings import Settings, read_settings
 from app.shelf import IndexShelf
+from app.starting import check_mcp, check_port, check_writable, open_door
 from app.vote_rankings import export_votes
 from app.workbench import ConnectLLM, Workbench
 from distill.llm import LLMConfig, connect_llm, embedded_server
 from indexes.encoders import load_encoder
-from indexes.errors import InputError, StoreError, UserError
+from indexes.errors import UserError
 from indexes.paths import DataPaths
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def serve(context: typer.Context) -> None:
         return
     settings = read_settings()
     read_accounts_of(settings)
+    check_mcp(settings)
     check_port(settings.app_host, settings.app_port)
     paths = DataPaths(settings.data_dir, settings.store)
     check_writable(paths)
@@ -52,6 +53,8 @@ def serve(context: typer.Context) -> None:
         signal.signal(number, lambda number, frame: ended.set())
     page = launch(bench, settings)
     say(f"The page is open on {page.local_url} (Ctrl-C ends it)")
+    if warning := open_door(settings):
+        say(warning)
     bench.background.start()
     try:
         ended.wait()
@@ -178,38 +181,6 @@ def _door(accounts: dict[str, PasswordHash]) -> Callable[[str, str], Awaitable[b
         return await asyncio.to_thread(keeper.lets_in, name, password)  # hashing must not hold up other visitors
 
     return lets_in
-
-
-def check_port(host: str, port: int) -> None:
-    """Nothing if the page can listen there; otherwise the sentence is raised."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except socket.gaierror:
-            raise InputError(f"APP_HOST is '{host}', but no such address is known. Use 127.0.0.1 or 0.0.0.0.") from None
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise InputError(
-                f"The page cannot listen on {host}:{port} ({reason}). End what uses that port, or choose another: "
-                f"APP_PORT={port + 1 if port < 65535 else 7860} python -m app"
-            ) from None
-
-
-def check_writable(paths: DataPaths) -> None:
-    """Nothing if the data folder can be written; otherwise the sentence is raised."""
-    probe = paths.root / ".writable"
-    try:
-        paths.root.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise StoreError(
-            f"The data folder {paths.root} cannot be written ({reason}). Check its rights and the disk's space, or set "
-            "DATA_DIR to another folder."
-        ) from None
 
 
 class StageLines:

@@ -25,7 +25,7 @@ def ask(bench: Workbench, question: str, corpus: str, retriever: str) -> dict[st
         opened = open_retriever(bench, corpus or None, retriever)
         found = retrieve(opened.choice.label, opened.retriever, question, N_SHOWN)
     except UserError as error:
-        raise gr.Error(str(error)) from None
+        raise gr.Error(str(error), print_exception=False) from None
     (answer,) = _answers(bench, question, [found])
     return {"question": question, "corpus": opened.corpus} | _side(opened, found) | _answer(answer)
 
@@ -37,7 +37,7 @@ def compare(bench: Workbench, question: str, corpus: str, left: str, right: str,
         opened = _open_sides(bench, corpus, left, right)
         comparison = compare_retrievers(question, {each.choice.label: each.retriever for each in opened}, N_SHOWN)
     except UserError as error:
-        raise gr.Error(str(error)) from None
+        raise gr.Error(str(error), print_exception=False) from None
     sides = [_side(each, found) for each, found in zip(opened, comparison.sides, strict=True)]
     for side, moves in zip(sides, comparison.moves, strict=True):
         side["moves"] = [asdict(move) | {"gain": move.gain} for move in moves]

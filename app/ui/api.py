@@ -10,6 +10,7 @@ from app.handlers import endpoints
 from app.workbench import Workbench
 
 _N_AT_ONCE = 4
+# The docstrings below are what an MCP client reads of its tools; of each argument gradio takes one line.
 
 
 def build_api(bench: Workbench) -> None:
@@ -18,11 +19,12 @@ def build_api(bench: Workbench) -> None:
     def ask(question: str, corpus: str = "", retriever: str = "") -> dict[str, Any]:
         """Answer a question from a corpus of documents, with numbered citations of its passages.
 
+        With +rerank at the end of a retriever's name the trained ranker puts its passages in order.
+
         Args:
             question: What to ask, in any language.
             corpus: The corpus to ask; empty for the first one.
-            retriever: Which retriever finds the passages: baseline, distilled, lexical, fused, or the name of an
-                encoder; with +rerank at its end the trained ranker orders them. Empty for the one in use.
+            retriever: baseline, distilled, lexical, fused, or an encoder's name; empty for the one in use.
         """
         return endpoints.ask(bench, question, corpus, retriever)
 
