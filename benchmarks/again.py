@@ -1,17 +1,21 @@
-"""What adding an unchanged folder again costs: `make bench TABLE=again`.
+"""What adding an unchanged folder or file again costs: `make bench TABLE=again`, python -m benchmarks.again [PATH].
 
-The folder is this project's own sources, the encoder the real one. Both adds run in one process, one after the other;
-their share is what counts, the times are of this machine.
+By default this project's own sources are added, by the real encoder, which was converted before. Both adds run in one
+process, one after the other, and then as two commands, each with the start of its process; their share is what counts,
+the times are of this machine.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from indexes.corpus import Corpus
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
 from indexes.ingest import add_files
@@ -20,19 +24,33 @@ from indexes.paths import DataPaths
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(folder: Path) -> None:
-    """Prints passages, seconds and embedded passages of the first add and of the second, and the share."""
+def main(path: Path) -> None:
+    """Prints passages, and for both ways the seconds of the first add and of the second, and their share."""
     with tempfile.TemporaryDirectory() as place:
         paths = DataPaths(Path(place))
-        encoder = load_encoder(DEFAULT_ENCODER, paths, "fp32")
-        rows = []
-        for _ in range(2):
-            began = time.monotonic()
-            events = list(add_files(paths, "sources", [folder], encoder))
-            n_embedded = max((event.total for event in events if event.stage == "embedding"), default=0)
-            rows.append({"seconds": round(time.monotonic() - began, 3), "embedded": n_embedded})
-        share = rows[1]["seconds"] / rows[0]["seconds"]
-        print(json.dumps({"first": rows[0], "again": rows[1], "share": round(share, 4)}))
+        encoder = load_encoder(DEFAULT_ENCODER, paths)
+        in_process = _twice(lambda: list(add_files(paths, "process", [path], encoder)))
+        as_command = _twice(lambda: _add(path, place))
+        n_passages = Corpus.open(paths, "command").info().n_passages
+        print(json.dumps({"passages": n_passages, "in one process": in_process, "as a command": as_command}))
+
+
+def _add(path: Path, data_dir: str) -> None:
+    command = [sys.executable, "-m", "indexes", "add", "command", str(path.resolve()), "--data-dir", data_dir]
+    subprocess.run(command, check=True, capture_output=True, cwd=_ROOT)  # noqa: S603
+
+
+def _twice(add: Callable[[], object]) -> dict[str, float]:
+    seconds = []
+    for _ in range(2):
+        began = time.monotonic()
+        add()
+        seconds.append(time.monotonic() - began)
+    return {
+        "first_s": round(seconds[0], 3),
+        "again_s": round(seconds[1], 3),
+        "share": round(seconds[1] / seconds[0], 4),
+    }
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def add(
     vectors. An interrupted add goes on where it was.
     """
     from indexes.ingest import add_files
+    from indexes.late_encoder import load_late
 
     if sync and not files:
         raise typer.BadParameter("--sync needs PATH: the corpus will have exactly its files")
@@ -79,7 +80,7 @@ def add(
     embed = ray_engine(encoder, paths, workers) if engine == "ray" else None
     n_failed = 0
     with ProgressBars(messages) as bars:
-        loaded = load_encoder(encoder, paths, precision, bars.say)
+        loaded = load_late(encoder, paths, precision, bars.say)
         for event in add_files(
             paths, corpus, files or [], loaded, sync=sync, wait_s=wait, on_wait=bars.say, embed=embed
         ):

@@ -67,13 +67,13 @@ def ensure_graph(
     folder: Path, precision: GraphPrecision, side: Side, load: Callable[[], SentenceTransformer]
 ) -> GraphReport:
     """The report on the graph in `folder`, which is made of the model that `load` gives if it is not there."""
-    if report := _read_report(folder / precision):
+    if report := known_report(folder, precision):
         return report
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         for left in folder.glob("partial-*"):  # of a conversion that was interrupted
             shutil.rmtree(left)
-        return _read_report(folder / precision) or _convert(folder, precision, side, load())
+        return known_report(folder, precision) or _convert(folder, precision, side, load())
 
 
 def discard_graph(folder: Path, precision: GraphPrecision) -> None:
@@ -81,9 +81,10 @@ def discard_graph(folder: Path, precision: GraphPrecision) -> None:
     shutil.rmtree(folder / precision, ignore_errors=True)
 
 
-def _read_report(folder: Path) -> GraphReport | None:
+def known_report(folder: Path, precision: GraphPrecision) -> GraphReport | None:
+    """The report on the graph in `folder`, None if it was not made yet."""
     try:
-        return GraphReport(**json.loads((folder / "report.json").read_text(encoding="utf-8")))
+        return GraphReport(**json.loads((folder / precision / "report.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -92,7 +93,7 @@ def _convert(folder: Path, precision: GraphPrecision, side: Side, model: Sentenc
     shutil.rmtree(folder / precision, ignore_errors=True)  # one without a readable report
     partial = Path(mkdtemp(prefix="partial-", dir=folder))
     if precision == "int8":
-        exact = _read_report(folder / "fp32") or _convert(folder, "fp32", side, model)
+        exact = known_report(folder, "fp32") or _convert(folder, "fp32", side, model)
         report = exact if exact.refused else _attempt(partial, lambda: _quantize(folder / "fp32", partial), side, model)
     else:
         report = _attempt(partial, lambda: _export(model, side, partial), side, model)

@@ -37,19 +37,28 @@ class EncoderCard:
 
 def read_card(paths: DataPaths, folder: Path | None, load: Callable[[], SentenceTransformerEncoder]) -> EncoderCard:
     """The card of the encoder in `folder`, which is loaded only if no card was written since the folder changed."""
-    file = paths.graphs / "cards" / f"{_signature(folder)}.json" if folder else None
-    try:
-        if file:
-            return EncoderCard(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        pass  # none yet, or a damaged one: it is written anew
+    if folder and (known := known_card(paths, folder)):
+        return known
     card = describe(load())
-    if file:
+    if folder:
+        file = _card_file(paths, folder)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(card)), encoding="utf-8")
         partial.replace(file)
     return card
+
+
+def known_card(paths: DataPaths, folder: Path) -> EncoderCard | None:
+    """The card of the encoder in `folder` if one was written since the folder changed."""
+    try:
+        return EncoderCard(**json.loads(_card_file(paths, folder).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # none yet, or a damaged one: it is written anew
+
+
+def _card_file(paths: DataPaths, folder: Path) -> Path:
+    return paths.graphs / "cards" / f"{_signature(folder)}.json"
 
 
 def _signature(folder: Path) -> str:

@@ -37,6 +37,11 @@ class OnnxEncoder:
         return self._name
 
     @property
+    def origin(self) -> str:
+        """The fingerprint of its vectors in fp32."""
+        return self._card.fingerprint
+
+    @property
     def fingerprint(self) -> str:
         """What the passages' vectors are known by, with the precision in which they are computed."""
         return mark(self._card.fingerprint, self.precision)

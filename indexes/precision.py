@@ -43,6 +43,11 @@ def precision_of(fingerprint: str) -> Precision:
 class Adjustable(Protocol):
     """An encoder that can compute in more than one format."""
 
+    @property
+    def origin(self) -> str:
+        """The fingerprint of its vectors in fp32."""
+        ...
+
     def fitting(self, precision: Precision) -> Encoder:
         """This encoder, computing in `precision` if nobody asked for another one."""
         ...
@@ -51,6 +56,6 @@ class Adjustable(Protocol):
 def as_indexed(encoder: Encoder, fingerprints: Iterable[str]) -> Encoder:
     """`encoder` in the format of the first of these indexes that it made, unless it was asked to compute in another."""
     for fingerprint in fingerprints:
-        if isinstance(encoder, Adjustable) and comparable(fingerprint, encoder.fingerprint):
+        if isinstance(encoder, Adjustable) and unmarked(fingerprint) == encoder.origin:
             return encoder.fitting(precision_of(fingerprint))
     return encoder

@@ -58,6 +58,11 @@ class SentenceTransformerEncoder:
         return self._name
 
     @property
+    def origin(self) -> str:
+        """The fingerprint of its vectors in fp32."""
+        return self._fingerprint
+
+    @property
     def fingerprint(self) -> str:
         """What the passages' vectors are known by: two encoders that embed passages alike have the same."""
         return mark(self._fingerprint, self.precision)
