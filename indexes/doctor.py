@@ -19,6 +19,7 @@ from indexes.paths import DataPaths
 from indexes.reconciling import compare, pages, stored_ids
 from indexes.records import IndexInfo
 from indexes.store import existing_collection, passage_metadata, sentences, stored_collections
+from indexes.torn import is_torn, is_unfinished
 from indexes.types import Vectors
 
 if TYPE_CHECKING:
@@ -67,11 +68,12 @@ def examine(paths: DataPaths, corpus: str, *, is_ours: bool = False) -> list[Fin
     if damaged := list(_manifest(manifest)):
         return damaged  # it cannot be asked what should be there
     found = [*_interrupted_delete(manifest.folder), *_files(manifest), *_lexical(manifest)]
+    is_quiet = is_ours or not is_being_written(paths, manifest.name)
     seen: set[str] = set()
     for info in manifest.indexes():
-        found += _index(paths, manifest, info, is_seen=info.collection in seen)
+        found += _index(paths, manifest, info, is_seen=info.collection in seen, is_quiet=is_quiet)
         seen.add(info.collection)
-    if is_ours or not is_being_written(paths, manifest.name):
+    if is_quiet:
         found += _collections(paths, manifest)
     return found
 
@@ -120,10 +122,15 @@ def _lexical(corpus: Corpus) -> Iterator[Finding]:
             yield Finding(kind="stale lexical index", subject=folder.name, sentence=sentence)
 
 
-def _index(paths: DataPaths, corpus: Corpus, info: IndexInfo, *, is_seen: bool) -> Iterator[Finding]:
+def _index(paths: DataPaths, corpus: Corpus, info: IndexInfo, *, is_seen: bool, is_quiet: bool) -> Iterator[Finding]:
     try:
         collection = existing_collection(paths, info)
+        if not is_seen and is_quiet and is_unfinished(paths, corpus) and is_torn(paths, info.collection, info.encoder):
+            sentence = f"The graph of the index by '{info.encoder}' is torn: a program died, or a disk was full."
+            yield Finding(kind="unreadable collection", subject=info.encoder, sentence=sentence)
+            return
         with sentences(paths, f"reading the index by '{info.encoder}'"):
+            collection.count()  # brings it in step with what was written, or fails
             wrong = _wrong_maker(info, collection)
         if wrong:
             yield wrong

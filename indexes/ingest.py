@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,14 +12,15 @@ from indexes.chroma import delete_indexes, remove_passages
 from indexes.corpus import Corpus, delete_folder
 from indexes.embedding import Embed, update_index
 from indexes.encoders import load_encoder
-from indexes.errors import InputError, NotFoundError, UnreadableFileError
+from indexes.errors import InputError, NotFoundError, StoreError, UnreadableFileError
 from indexes.files import SourceFile, open_sources
 from indexes.locks import writing
 from indexes.paths import DataPaths
 from indexes.reconciling import is_in_step
-from indexes.records import FileOutcome
+from indexes.records import FileOutcome, IndexInfo
 from indexes.space import check_space
 from indexes.store import drop_collection, existing_collection
+from indexes.torn import drop_torn, mark_finished, mark_unfinished
 from indexes.types import Encoder
 
 OnWait = Callable[[str], None]
@@ -68,11 +70,12 @@ def add_files(
                 yield event
                 if event.done < event.total:
                     check_space(paths)
-        for done, total in _update(paths, manifest, encoder, embed):
-            yield Progress(stage="embedding", done=done, total=total)
-        for each in _encoders_behind(paths, manifest, encoder):
-            for done, total in _update(paths, manifest, each):
+        with _whole(paths, manifest, on_wait):
+            for done, total in _update(paths, manifest, encoder, embed):
                 yield Progress(stage="embedding", done=done, total=total)
+            for each in _encoders_behind(paths, manifest, encoder):
+                for done, total in _update(paths, manifest, each):
+                    yield Progress(stage="embedding", done=done, total=total)
 
 
 def index_corpus(
@@ -87,8 +90,25 @@ def index_corpus(
 
     It waits for another writer: who calls this is in the middle of something long.
     """
-    with writing(paths, corpus.name, f"indexing corpus '{corpus.name}'", wait_s=wait_s, on_wait=on_wait):
+    doing = f"indexing corpus '{corpus.name}'"
+    with writing(paths, corpus.name, doing, wait_s=wait_s, on_wait=on_wait), _whole(paths, corpus, on_wait):
         yield from _update(paths, corpus, encoder)
+
+
+@contextmanager
+def _whole(paths: DataPaths, corpus: Corpus, say: OnWait) -> Iterator[None]:
+    """Collections are written inside, after what a killed writer tore was taken away; who is killed leaves a mark."""
+    for encoder in drop_torn(paths, corpus):
+        say(f"The index by '{encoder}' was torn when a program died while writing it; it is built anew.")
+    mark_unfinished(paths, corpus)
+    try:
+        yield
+    except StoreError:
+        raise  # a full disk can tear a graph as well
+    except BaseException:
+        mark_finished(paths, corpus)  # stopped between two writes
+        raise
+    mark_finished(paths, corpus)
 
 
 def _update(
@@ -147,10 +167,17 @@ def _encoders_behind(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iter
         if info.encoder == encoder.name:
             continue
         try:
-            if not is_in_step(corpus, info, existing_collection(paths, info)):
+            if not _is_there_and_in_step(paths, corpus, info):
                 yield load_encoder(info.encoder, paths)
         except NotFoundError:
             continue  # its encoder is gone; the index still answers for the passages that it has
+
+
+def _is_there_and_in_step(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> bool:
+    try:
+        return is_in_step(corpus, info, existing_collection(paths, info))
+    except NotFoundError:
+        return False
 
 
 def remove_sources(paths: DataPaths, corpus: str, sources: Sequence[str]) -> None:
