@@ -13,7 +13,7 @@ from indexes.types import Candidate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """Where a passage at `rank` stands on the other side: at `other_rank`, or nowhere.
+    """Where a passage at `rank` stands elsewhere: at `other_rank`, or nowhere.
 
     `document_rank` is the best rank of its document over there, so that a neighbouring passage is not taken for a loss.
     """
@@ -24,7 +24,7 @@ class Move:
 
     @property
     def gain(self) -> int | None:
-        """How many ranks better than on the other side; None where only this side found it."""
+        """How many ranks better than elsewhere; None where only this side found it."""
         return None if self.other_rank is None else self.other_rank - self.rank
 
 
@@ -32,7 +32,7 @@ class Move:
 class Comparison:
     """The retrievals of one question, and for each of them the moves against the reference side.
 
-    The first side is the reference of all others; its own moves are against the second.
+    The first side is the reference of all others; its own moves are against the best rank on any of them.
     """
 
     sides: tuple[Retrieval, ...]
@@ -48,18 +48,20 @@ class Comparison:
 def compare_retrievers(question: str, retrievers: Mapping[str, BaseRetriever], k: int) -> Comparison:
     """What each of `retrievers` (by the name to show) finds for `question`."""
     sides = tuple(retrieve(name, retriever, question, k) for name, retriever in retrievers.items())
-    others = [sides[min(1, len(sides) - 1)], *[sides[0]] * (len(sides) - 1)] if sides else []
-    moves = tuple(find_moves(side.candidates, other.candidates) for side, other in zip(sides, others, strict=True))
-    return Comparison(sides=sides, moves=moves)
+    first, *others = [side.candidates for side in sides] or [()]
+    moves = [find_moves(first, *others), *(find_moves(other, first) for other in others)]
+    return Comparison(sides=sides, moves=tuple(moves[: len(sides)]))
 
 
-def find_moves(candidates: Sequence[Candidate], others: Sequence[Candidate]) -> tuple[Move, ...]:
-    """For each of `candidates`, where its passage and its document stand among `others`."""
+def find_moves(candidates: Sequence[Candidate], *others: Sequence[Candidate]) -> tuple[Move, ...]:
+    """For each of `candidates`, where its passage and its document stand among `others`: the best rank on any list."""
     ranks: dict[str, int] = {}
     document_ranks: dict[str, int] = {}
-    for rank, other in enumerate(others, start=1):
-        ranks.setdefault(other.passage.id, rank)
-        document_ranks.setdefault(other.passage.document_id, rank)
+    for found in others:
+        for rank, other in enumerate(found, start=1):
+            passage = other.passage
+            ranks[passage.id] = min(rank, ranks.get(passage.id, rank))
+            document_ranks[passage.document_id] = min(rank, document_ranks.get(passage.document_id, rank))
     return tuple(
         Move(
             rank=rank,

@@ -31,11 +31,6 @@ def aside_html(sentence: str) -> str:
     return f'<p class="aside">{escape(sentence)}</p>'
 
 
-def command_html(sentence: str, command: str) -> str:
-    """A sentence and the command to copy."""
-    return f'<div class="notice info">{escape(sentence)}<pre class="command">{escape(command)}</pre></div>'
-
-
 # --- answers ---------------------------------------------------------------------------------------------------
 
 
@@ -111,12 +106,14 @@ def passages_html(
     moves: Sequence[Move] = (),
     *,
     is_reference: bool = False,
+    n_others: int = 1,
     is_blind: bool = False,
 ) -> str:
     """What was found, best first; the first `n_read` are those that the answer is written from.
 
-    With `moves`, each says how it moved against the other side; on the reference side, where it went. A blind list
-    shows neither scores nor times: they would give its retriever away.
+    With `moves`, each says how it moved against the other side; on the reference side, where it went. With several
+    others, each of them is against the reference, and the reference says only what no other found. A blind list shows
+    neither scores nor times: they would give its retriever away.
     """
     if not retrieval.candidates:
         return notice_html("Nothing was found. No passage of this corpus fits the question.")
@@ -124,7 +121,7 @@ def passages_html(
     for number, candidate in enumerate(retrieval.candidates, start=1):
         if number == n_read + 1:
             items.append('<li class="divider">Found too, not read for the answer</li>')
-        move = _move_html(moves[number - 1], is_reference) if moves else ""
+        move = _move_html(moves[number - 1], is_reference, n_others) if moves else ""
         score = "" if is_blind else _score_html(candidate.score)
         items.append(f"<li>{_passage_html(candidate, passage_anchor(prefix, number), number, move + score)}</li>")
     n_found = len(retrieval.candidates)
@@ -172,17 +169,23 @@ def source_line(passage: Passage) -> str:
     return " · ".join(escape(part) for part in parts)
 
 
-def _move_html(move: Move, is_reference: bool) -> str:
+def _move_html(move: Move, is_reference: bool, n_others: int) -> str:
+    """How a passage moved; among several sides, `is_reference` is the one that the others are measured against."""
+    if n_others > 1 and is_reference:
+        only = '<span class="move only" title="No other side found it">only here</span>'
+        return only if move.other_rank is None else ""
+    other = "other" if n_others == 1 else "first"
     if move.other_rank is None and move.document_rank is not None:
-        hint = f"The other side has another passage of this document, at {move.document_rank}"
+        hint = f"The {other} side has another passage of this document, at {move.document_rank}"
         return f'<span class="move other" title="{hint}">other passage at {move.document_rank}</span>'
     if move.gain is None:
-        return '<span class="move only" title="Only this side found it">only here</span>'
+        word, hint = ("only here", "Only this side found it") if n_others == 1 else ("new", "The first side lacks it")
+        return f'<span class="move only" title="{hint}">{word}</span>'
+    hint = f'title="At {move.other_rank} on the {other} side"'
     if is_reference:
-        return f'<span class="move same" title="At {move.other_rank} on the other side">→ {move.other_rank}</span>'
-    hint = f'title="At {move.other_rank} on the other side"'
+        return f'<span class="move same" {hint}>→ {move.other_rank}</span>'
     if move.gain == 0:
         return f'<span class="move same" {hint} aria-label="unmoved">=</span>'
     arrow, kind, word = ("▲", "up", "higher") if move.gain > 0 else ("▼", "down", "lower")
-    steps = abs(move.gain)
-    return f'<span class="move {kind}" {hint} aria-label="{steps} {word} than on the other side">{arrow} {steps}</span>'
+    words = f"{abs(move.gain)} {word} than on the {other} side"
+    return f'<span class="move {kind}" {hint} aria-label="{words}">{arrow} {abs(move.gain)}</span>'

@@ -1,4 +1,4 @@
-"""Votes on two retrievers and thumbs on passages: kept line by line, and counted."""
+"""Votes on retrievers and thumbs on passages: kept line by line."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from distill.jsonl import appending, read_records
 from distill.question_filters import key_of
 from indexes.errors import InputError, StoreError
 
-Verdict = Literal["left", "right", "tie", "both bad"]
+Verdict = Literal["left", "right", "tie", "both bad", "first", "second", "third", "fourth", "none"]
 Thumb = Literal["up", "down", "none"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 THUMBS: tuple[Thumb, ...] = get_args(Thumb)
+MAX_SIDES = 4
+_OF_TWO: tuple[Verdict, ...] = ("left", "right", "tie", "both bad")
+_BEST: tuple[Verdict, ...] = ("first", "second", "third", "fourth")
 _LOCK_TIMEOUT_S = 10
 
 
@@ -38,20 +41,20 @@ class Vote:
     comparison: str
     corpus: str
     question: str
-    sides: tuple[Side, Side]
+    sides: tuple[Side, ...]
     is_blind: bool
     verdict: Verdict
 
     @property
     def matter(self) -> tuple[str, ...]:
-        """What a visitor has one vote on: a question and a pair of retrievers, whichever side they stood on."""
-        first, second = sorted(side.retriever for side in self.sides)
-        return self.visitor, self.corpus, key_of(self.question), first, second
+        """What a visitor has one vote on: a question and some retrievers, whichever side they stood on."""
+        return self.visitor, self.corpus, key_of(self.question), *sorted(side.retriever for side in self.sides)
 
     @property
     def winner(self) -> Side | None:
-        """The side that was preferred, None where neither was."""
-        return self.sides[0] if self.verdict == "left" else self.sides[1] if self.verdict == "right" else None
+        """The side that was preferred, None where none was."""
+        places = verdicts_for(len(self.sides))[: len(self.sides)]
+        return self.sides[places.index(self.verdict)] if self.verdict in places else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +95,12 @@ class VoteBook:
             raise StoreError(f"Your vote could not be kept in {self._file}. Try again in a moment.") from error
 
     def votes(self) -> list[Vote]:
-        """What each visitor thinks of each pair and question now: a later vote replaces an earlier one."""
-        return list({vote.matter: vote for vote in self._entries("vote", Vote)}.values())
+        """What each visitor thinks of each pair (or more) and question now, in the order in which it was said last."""
+        found: dict[tuple[str, ...], Vote] = {}
+        for vote in self._entries("vote", Vote):
+            found.pop(vote.matter, None)
+            found[vote.matter] = vote
+        return list(found.values())
 
     def thumbs(self) -> list[PassageThumb]:
         """What each visitor thinks of each passage now; thumbs that were taken back are gone."""
@@ -136,57 +143,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def check_verdict(value: str) -> Verdict:
-    """`value` as a verdict; raises `InputError` where it is none."""
-    found = next((verdict for verdict in VERDICTS if verdict == value), None)
+def verdicts_for(n_sides: int) -> tuple[Verdict, ...]:
+    """What can be said of so many sides: for each of them that it is the best, in their order, and then the rest."""
+    return _OF_TWO if n_sides == 2 else (*_BEST[:n_sides], "none")
+
+
+def check_verdict(value: str, n_sides: int) -> Verdict:
+    """`value` as a verdict on so many sides; raises `InputError` where it is none."""
+    allowed = verdicts_for(n_sides)
+    found = next((verdict for verdict in allowed if verdict == value), None)
     if found is None:
-        raise InputError(f"A vote is one of {', '.join(VERDICTS)}, but '{value}' came. Use the buttons.")
+        raise InputError(f"A vote is one of {', '.join(allowed)}, but '{value}' came. Use the buttons.")
     return found
-
-
-# --- what the votes say ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """Votes on two retrievers: how often each was better, and the share of the second with its 95 % interval."""
-
-    first: int = 0
-    second: int = 0
-    ties: int = 0
-    both_bad: int = 0
-    low: float = 0.0
-    high: float = 1.0
-
-    @property
-    def decided(self) -> int:
-        return self.first + self.second
-
-    @property
-    def n(self) -> int:
-        return self.decided + self.ties + self.both_bad
-
-    @property
-    def share(self) -> float:
-        return self.second / self.decided if self.decided else 0.5
-
-
-def count_votes(votes: Iterable[Vote], corpus: str, first: str, second: str) -> Score:
-    """How the votes on the retrievers `first` and `second` of `corpus` stand; Wilson's interval on the decided ones."""
-    from scipy.stats import binomtest
-
-    about = [v for v in votes if v.corpus == corpus and {s.retriever for s in v.sides} == {first, second}]
-    winners = [vote.winner.retriever for vote in about if vote.winner]
-    n_first, n_second = winners.count(first), winners.count(second)
-    low, high = 0.0, 1.0
-    if winners:
-        interval = binomtest(n_second, len(winners)).proportion_ci(0.95, method="wilson")
-        low, high = float(interval.low), float(interval.high)
-    return Score(
-        first=n_first,
-        second=n_second,
-        ties=sum(vote.verdict == "tie" for vote in about),
-        both_bad=sum(vote.verdict == "both bad" for vote in about),
-        low=low,
-        high=high,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,13 +10,15 @@ import gradio as gr
 
 from app.answering import Answer
 from app.comparison import compare_retrievers
+from app.handlers.comparing import check_sides
 from app.handlers.pickers import starting_sides
 from app.replies import N_SHOWN, check_question, passages_to_read, write_answers
 from app.retriever import Retrieval, retrieve
 from app.searching import Opened, open_retriever
 from app.shelf import look_up
+from app.sides import PREFIXES
 from app.workbench import Workbench
-from indexes.errors import InputError, UserError
+from indexes.errors import UserError
 
 
 def ask(bench: Workbench, question: str, corpus: str, retriever: str) -> dict[str, Any]:
@@ -30,11 +33,22 @@ def ask(bench: Workbench, question: str, corpus: str, retriever: str) -> dict[st
     return {"question": question, "corpus": opened.corpus} | _side(opened, found) | _answer(answer)
 
 
-def compare(bench: Workbench, question: str, corpus: str, left: str, right: str, with_answers: bool) -> dict[str, Any]:
-    """Both sides with their passages, how each moved, and how many they share; `gr.Error` with a sentence."""
+def compare(
+    bench: Workbench,
+    question: str,
+    corpus: str,
+    left: str,
+    right: str,
+    with_answers: bool,
+    more: Sequence[str] = (),
+) -> dict[str, Any]:
+    """All sides with their passages, how each moved, and how many they share; `gr.Error` with a sentence.
+
+    The third and the fourth side are there only where `more` names them.
+    """
     try:
         question = check_question(question)
-        opened = _open_sides(bench, corpus, left, right)
+        opened = _open_sides(bench, corpus, left, right, more)
         comparison = compare_retrievers(question, {each.choice.label: each.retriever for each in opened}, N_SHOWN)
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from None
@@ -44,21 +58,17 @@ def compare(bench: Workbench, question: str, corpus: str, left: str, right: str,
     if with_answers:
         for side, answer in zip(sides, _answers(bench, question, comparison.sides), strict=True):
             side.update(_answer(answer))
-    return {
-        "question": question,
-        "corpus": opened[0].corpus,
-        "n_shared": comparison.n_shared,
-        "left": sides[0],
-        "right": sides[1],
-    }
+    about = {"question": question, "corpus": opened[0].corpus, "n_shared": comparison.n_shared}
+    return about | dict(zip(PREFIXES, sides, strict=False))
 
 
-def _open_sides(bench: Workbench, corpus: str, left: str, right: str) -> list[Opened]:
+def _open_sides(bench: Workbench, corpus: str, left: str, right: str, more: Sequence[str]) -> list[Opened]:
     _, _, dense = look_up(bench.paths, bench.encoder, corpus or None)
     first, second = starting_sides(dense)
-    opened = [open_retriever(bench, corpus or None, key) for key in (left or first, right or second)]
-    if opened[0].choice.key == opened[1].choice.key:
-        raise InputError("Both sides are the same retriever. Name two different ones.")
+    keys = (left or first, right or second, *(name for name in more if name))
+    check_sides(keys)
+    opened = [open_retriever(bench, corpus or None, key) for key in keys]
+    check_sides([each.choice.key for each in opened])  # "baseline" and the encoder's own name are the same one
     return opened
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from app.demo import DEMO_CORPUS
 from app.handlers.buttons import Update
 from app.handlers.links import Link
 from app.handlers.voting import show_score
-from app.rendering import command_html, notice_html
+from app.rendering import notice_html
 from app.shelf import RetrieverChoice, look_up, starting_choice
 from app.workbench import Workbench
 from indexes.corpus import CorpusInfo
@@ -69,26 +68,56 @@ class CompareChoices(NamedTuple):
     corpus: Update
     left: Update
     right: Update
+    more: Update
+    is_picked: Update
     teach: Update
     body: Update
     score: Update
 
 
-def list_compare_choices(bench: Workbench, corpus: str | None, left: str | None, right: str | None) -> CompareChoices:
-    """The corpora and both sides' retrievers as they are on disk now."""
-    corpora, shown, dense = look_up(bench.paths, bench.encoder, corpus)
+def list_compare_choices(
+    bench: Workbench,
+    corpus: str | None,
+    left: str | None,
+    right: str | None,
+    more: Sequence[str] | None = None,
+    is_picked: bool = False,
+    link: Link | None = None,
+) -> CompareChoices:
+    """The corpora and all sides' retrievers as they are on disk now.
+
+    Unless a person picked the right side (`is_picked`), it is the promoted retriever. Where nothing was picked yet, a
+    `link` says what to begin with.
+    """
+    wanted = (left, right, *(more or []))
+    begins = link is not None and bool(link.sides) and not corpus
+    if link and begins:
+        is_picked, wanted = len(link.sides) > 1, (*link.sides, None)[: max(2, len(link.sides))]
+    corpora, shown, dense = look_up(bench.paths, bench.encoder, link.corpus if link and begins else corpus)
     choices = with_reranked(list_all(bench.paths, dense))
-    is_taught = any(each.kind == "distilled" for each in dense)
-    first, second = starting_sides(dense)
-    left_key, right_key = _keep_key(left, choices, first), _keep_key(right, choices, second)
+    first, second, others = _sides(choices, starting_sides(dense), wanted, is_picked)
     return CompareChoices(
         corpus=corpus_picker(corpora, shown, corpus),
-        left=_retriever_picker(choices, left_key, left) | {"visible": bool(choices)},
-        right=_retriever_picker(choices, right_key, right) | {"visible": bool(choices)},
-        teach=gr.update(value="" if is_taught else _how_to_teach(shown), visible=not is_taught),
+        left=_retriever_picker(choices, first, left) | {"visible": bool(choices)},
+        right=_retriever_picker(choices, second, right) | {"visible": bool(choices)},
+        more=_retriever_picker(choices, others, list(more or [])) | {"visible": bool(choices)},
+        is_picked=is_picked,
+        teach=_how_to_teach(shown, dense),
         body=gr.update(visible=bool(choices)),
-        score=show_score(bench, shown.name if shown else None, left_key, right_key),
+        score=show_score(bench, shown.name if shown else None, [first, second, *others]),
     )
+
+
+def _sides(
+    choices: Sequence[Choice], start: tuple[str | None, str | None], wanted: Sequence[str | None], is_picked: bool
+) -> tuple[str | None, str | None, list[str]]:
+    """The left side, the right one and the others: what is `wanted` and still there, and else what to `start` with."""
+    known = {choice.key for choice in choices}
+    left, right, *others = (key if key in known else None for key in wanted)
+    left = left or start[0]
+    if not right or (not is_picked and start[1] != left):
+        right = start[1]
+    return left, right, [key for key in others if key]
 
 
 def with_reranked(choices: Sequence[Choice]) -> list[Choice]:
@@ -123,7 +152,9 @@ def corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None, curre
     return gr.update(choices=names, interactive=bool(names), **_changed(shown.name if shown else None, current))
 
 
-def _retriever_picker(choices: Sequence[Choice], picked: str | None, current: str | None) -> Update:
+def _retriever_picker(
+    choices: Sequence[Choice], picked: str | list[str] | None, current: str | list[str] | None
+) -> Update:
     return gr.update(choices=[(choice.label, choice.key) for choice in choices], **_changed(picked, current))
 
 
@@ -134,7 +165,7 @@ def _rerank_box(choices: Sequence[Choice], picked: str | None) -> Update:
     return gr.update(visible=True, info=f"The ranker of run '{ranker}' puts the best passages in order: slower.")
 
 
-def _changed(value: str | None, current: str | None) -> dict[str, Any]:
+def _changed(value: str | list[str] | None, current: str | list[str] | None) -> dict[str, Any]:
     """The value to set, if it is another: setting the same one would undo what was picked in the meantime."""
     return {} if value == current else {"value": value}
 
@@ -147,11 +178,14 @@ def _meaning(shown: CorpusInfo | None, choices: Sequence[Choice], picked: str | 
     return next((choice.meaning for choice in choices if choice.key == picked), "")
 
 
-def _how_to_teach(shown: CorpusInfo | None) -> str:
+def _how_to_teach(shown: CorpusInfo | None, dense: Sequence[RetrieverChoice]) -> Update:
+    if any(each.kind == "distilled" for each in dense):
+        return gr.update(value="", visible=False)
     if shown is None:
-        return notice_html("There is no corpus yet. Add files on the Corpora tab to make one.")
-    return command_html(
-        f"Nothing has been taught on corpus '{shown.name}' yet. Teach a retriever from the order in which an LLM ranks "
-        "passages; it appears here when it is done:",
-        f"python -m distill run {shlex.quote(shown.name)} --write-questions 200 --name my-retriever",
-    )
+        sentence = "There is no corpus yet. Add files on the Corpora tab to make one."
+    else:
+        sentence = (
+            f"Nothing has been taught on corpus '{shown.name}' yet. Open the Teach tab to teach a retriever; it "
+            "appears here when it is done. Until then, compare what is there already."
+        )
+    return gr.update(value=notice_html(sentence), visible=True)

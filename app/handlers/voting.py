@@ -1,10 +1,11 @@
-"""Votes on two sides, and thumbs on passages."""
+"""Votes on sides, and thumbs on passages."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -13,8 +14,9 @@ from app.handlers.asking import Shown
 from app.handlers.buttons import Update
 from app.handlers.comparing import Compared, show
 from app.rendering import notice_html
-from app.sides import reveal_html, score_html
-from app.votes import THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
+from app.scores import count_votes
+from app.sides import reveal_html, score_html, scores_html
+from app.votes import THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, now
 from app.workbench import Workbench
 from indexes.errors import InputError, UserError
 
@@ -27,8 +29,7 @@ class VoteView(NamedTuple):
     note: Update = _SAME
     score: Update = _SAME
     summary: Update = _SAME
-    left_title: Update = _SAME
-    right_title: Update = _SAME
+    answers: Update = _SAME
     passages: Update = _SAME
     compared: Update = _SAME
 
@@ -46,14 +47,12 @@ def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str
         book.add(entry)
     except UserError as error:
         return VoteView(note=notice_html(str(error), "error"))
-    score = show_score(bench, compared.corpus, *(side.retriever for side in compared.sides))
+    score = show_score(bench, compared.corpus, [side.retriever for side in compared.sides])
     note = reveal_html("Thank you, your vote is kept.", compared.labels)
     if not compared.is_closed:
         return VoteView(note=note, score=score)
     opened = show(replace(compared, is_closed=False))
-    return VoteView(
-        note, score, opened.summary, opened.left_title, opened.right_title, opened.passages, opened.compared
-    )
+    return VoteView(note, score, opened.summary, opened.answers, opened.passages, opened.compared)
 
 
 def _as_vote(verdict: str, compared: Compared | None, visitor: str) -> Vote:
@@ -67,7 +66,7 @@ def _as_vote(verdict: str, compared: Compared | None, visitor: str) -> Vote:
         question=compared.question,
         sides=compared.sides,
         is_blind=compared.is_blind,
-        verdict=check_verdict(verdict),
+        verdict=check_verdict(verdict, len(compared.sides)),
     )
 
 
@@ -108,13 +107,14 @@ def new_visitor(visitor: str | None) -> str:
     return visitor or secrets.token_hex(8)
 
 
-def show_score(bench: Workbench, corpus: str | None, left: str | None, right: str | None) -> str:
-    """How the votes on two retrievers stand, in the order of their names: a blind vote's sides do not change it."""
-    if not corpus or not left or not right or left == right:
+def show_score(bench: Workbench, corpus: str | None, retrievers: Sequence[str | None]) -> str:
+    """How the votes on these retrievers stand, in the order of their names: a blind vote's sides do not change it."""
+    names = sorted({name for name in retrievers if name})
+    if not corpus or len(names) < len(retrievers):
         return ""
-    first, second = sorted((left, right))
     try:
-        score = count_votes(VoteBook(bench.paths.votes).votes(), corpus, first, second)
+        votes = VoteBook(bench.paths.votes).votes()
     except UserError as error:
         return notice_html(str(error), "error")
-    return score_html(score, first, second)
+    scores = {pair: count_votes(votes, corpus, *pair) for pair in combinations(names, 2)}
+    return score_html(scores[names[0], names[1]], *names) if len(names) == 2 else scores_html(scores)

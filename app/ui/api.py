@@ -29,9 +29,14 @@ def build_api(bench: Workbench) -> None:
         return endpoints.ask(bench, question, corpus, retriever)
 
     def compare(
-        question: str, corpus: str = "", left: str = "", right: str = "", answers: bool = False
+        question: str,
+        corpus: str = "",
+        left: str = "",
+        right: str = "",
+        answers: bool = False,
+        more: list[str] | None = None,
     ) -> dict[str, Any]:
-        """Compare what two retrievers find in a corpus of documents for one question.
+        """Compare what two to four retrievers find in a corpus of documents for one question.
 
         Args:
             question: What to ask, in any language.
@@ -39,8 +44,9 @@ def build_api(bench: Workbench) -> None:
             left: One retriever, named as for ask; empty for the baseline.
             right: The other one; empty for the one that was taught.
             answers: Whether an answer is written from the passages of each.
+            more: Up to two further ones, named as for ask.
         """
-        return endpoints.compare(bench, question, corpus, left, right, answers)
+        return endpoints.compare(bench, question, corpus, left, right, answers, more or [])
 
     for function in (ask, compare):
         api(function, api_name=function.__name__, concurrency_limit=_N_AT_ONCE)

@@ -101,7 +101,8 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         return pickers.list_ask_choices(bench, corpus, retriever, read_link(dict(request.query_params)))
 
     def restore(question: str, request: gr.Request) -> Update:
-        linked = read_link(dict(request.query_params)).question
+        link = read_link(dict(request.query_params))
+        linked = "" if link.sides else link.question
         # Nothing to put there: the box is left alone, as something may have been typed since the page was asked for.
         return linked if linked and not question else gr.skip()
 

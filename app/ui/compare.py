@@ -1,4 +1,4 @@
-"""The Compare tab: one question, two retrievers side by side, and a vote."""
+"""The Compare tab: one question, two retrievers or more side by side, and a vote."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from app.handlers import comparing, contrasting, pickers, voting
-from app.handlers.buttons import StopFlag, press_stop
+from app.handlers.buttons import StopFlag, Update, press_stop
+from app.handlers.links import read_link
+from app.ui.ballot import build_ballot, on_vote
 from app.ui.panel import build_answer, build_passages, on_thumb
 from app.ui.refresh import Refresh
-from app.votes import Verdict
+from app.votes import MAX_SIDES
 from app.workbench import Workbench
 
 _N_AT_ONCE = 4
-_BALLOT: tuple[tuple[str, Verdict], ...] = (
-    ("Left is better", "left"),
-    ("Right is better", "right"),
-    ("Both are good", "tie"),
-    ("Both are bad", "both bad"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareTab:
-    """What other parts of the page need of this tab."""
+    """What other parts of the page need of this tab; `restore` opens it with the question of a link."""
 
     tab: gr.Tab
     refresh: Refresh
+    restore: Refresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,28 +35,24 @@ class _Pickers:
     corpus: gr.Dropdown
     left: gr.Dropdown
     right: gr.Dropdown
+    more: gr.Dropdown
 
     @property
     def all(self) -> list[gr.Dropdown]:
-        return [self.corpus, self.left, self.right]
+        return [self.corpus, self.left, self.right, self.more]
 
 
-def build_compare(bench: Workbench, visitor: gr.BrowserState) -> CompareTab:
-    """The tab with its events."""
+def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> CompareTab:
+    """The tab, one of `tabs`, with its events."""
     with gr.Tab("Compare", id="compare") as tab:
-        flag, compared = gr.State(StopFlag()), gr.State(None)
-        with gr.Row(elem_classes="pickers"):
-            picked = _Pickers(
-                corpus=gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="compare-corpus"),
-                left=gr.Dropdown(label="Left", choices=[], scale=2, min_width=200, elem_id="left-retriever"),
-                right=gr.Dropdown(label="Right", choices=[], scale=2, min_width=200, elem_id="right-retriever"),
-            )
+        flag, compared, is_picked = gr.State(StopFlag()), gr.State(None), gr.State(False)
+        picked = _build_pickers()
         teach = gr.HTML(visible=False, elem_id="compare-teach", js_on_load=None)
         with gr.Column(visible=False) as body:
             with gr.Row(elem_classes="question"):
                 question = gr.Textbox(
                     label="Question",
-                    placeholder="One question for both retrievers, then press Enter",
+                    placeholder="One question for all of them, then press Enter",
                     lines=1,
                     show_label=False,
                     container=False,
@@ -70,7 +64,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState) -> CompareTab:
                 stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="compare-stop")
             with gr.Row(elem_classes="options"):
                 with_answers = gr.Checkbox(
-                    label="Write both answers", value=True, container=False, min_width=180, elem_id="compare-answers"
+                    label="Write the answers", value=True, container=False, min_width=180, elem_id="compare-answers"
                 )
                 is_blind = gr.Checkbox(
                     label="Blind: the lot decides the sides, and your vote names them",
@@ -81,28 +75,15 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState) -> CompareTab:
                 )
             _build_contrasts(bench, picked, question)
             summary = gr.HTML(elem_id="compare-summary", js_on_load=None)
-            with gr.Row(elem_classes="sides"):
-                with gr.Column(min_width=320):
-                    left_title = gr.HTML(elem_id="left-title", js_on_load=None)
-                    left_answer = build_answer("left")
-                with gr.Column(min_width=320):
-                    right_title = gr.HTML(elem_id="right-title", js_on_load=None)
-                    right_answer = build_answer("right")
-            with gr.Row(visible=False, elem_id="compare-ballot", elem_classes="ballot") as ballot:
-                buttons = [
-                    (gr.Button(label, size="sm", min_width=110, elem_id=f"vote-{verdict.replace(' ', '-')}"), verdict)
-                    for label, verdict in _BALLOT
-                ]
+            answers = build_answer("compare")
+            ballot = build_ballot()
             note = gr.HTML(elem_id="compare-note", js_on_load=None)
             passages = build_passages("compare")
             score = gr.HTML(elem_id="compare-score", js_on_load=None)
 
     view = comparing.CompareView(
         summary=summary,
-        left_title=left_title,
-        left_answer=left_answer,
-        right_title=right_title,
-        right_answer=right_answer,
+        answers=answers,
         passages=passages,
         compare=button,
         stop=stop,
@@ -120,32 +101,74 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState) -> CompareTab:
         concurrency_limit=_N_AT_ONCE,
     )
     stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
-    outcome = [note, score, summary, left_title, right_title, passages, compared]
-    for each, verdict in buttons:
-        each.click(
-            partial(voting.vote, bench, verdict),
-            [compared, visitor],
-            outcome,
-            api_visibility="private",
-            show_progress="hidden",
-        )
-    on_thumb(passages, partial(voting.judge_passage, bench), [compared, visitor], note)
-    for side in (picked.left, picked.right):
-        side.input(
-            partial(voting.show_score, bench), picked.all, score, api_visibility="private", show_progress="hidden"
-        )
-    refresh = Refresh(
-        fn=partial(pickers.list_compare_choices, bench),
-        inputs=picked.all,
-        outputs=[*picked.all, teach, body, score],
+    on_vote(
+        ballot, partial(voting.vote, bench), [compared, visitor], [note, score, summary, answers, passages, compared]
     )
+    on_thumb(passages, partial(voting.judge_passage, bench), [compared, visitor], note)
+    refresh = _wire_pickers(bench, picked, is_picked, [teach, body, score])
+    return CompareTab(tab=tab, refresh=refresh, restore=_restore(tabs, question))
+
+
+def _build_pickers() -> _Pickers:
+    with gr.Row(elem_classes="pickers"):
+        return _Pickers(
+            corpus=gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="compare-corpus"),
+            left=gr.Dropdown(label="Left", choices=[], scale=2, min_width=200, elem_id="left-retriever"),
+            right=gr.Dropdown(label="Right", choices=[], scale=2, min_width=200, elem_id="right-retriever"),
+            more=gr.Dropdown(
+                label="More (up to 2)",
+                choices=[],
+                value=[],
+                multiselect=True,
+                max_choices=MAX_SIDES - 2,
+                scale=2,
+                min_width=200,
+                elem_id="more-retrievers",
+            ),
+        )
+
+
+def _wire_pickers(bench: Workbench, picked: _Pickers, is_picked: gr.State, shown: list[Component]) -> Refresh:
+    """What looks again at what can be picked; `is_picked` remembers that a person chose the right side."""
+
+    def show_score(corpus: str | None, left: str | None, right: str | None, more: list[str] | None) -> Update:
+        return voting.show_score(bench, corpus, [left, right, *(more or [])])
+
+    def look(
+        corpus: str | None,
+        left: str | None,
+        right: str | None,
+        more: list[str] | None,
+        is_picked: bool,
+        request: gr.Request,
+    ) -> pickers.CompareChoices:
+        link = read_link(dict(request.query_params))
+        return pickers.list_compare_choices(bench, corpus, left, right, more, is_picked, link)
+
+    quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    for side in (picked.left, picked.right, picked.more):
+        side.input(show_score, picked.all, shown[-1], **quietly)
+    picked.right.input(lambda: True, None, is_picked, queue=False, **quietly)
+    refresh = Refresh(fn=look, inputs=[*picked.all, is_picked], outputs=[*picked.all, is_picked, *shown])
     refresh.on([picked.corpus.input])
-    return CompareTab(tab=tab, refresh=refresh)
+    return refresh
+
+
+def _restore(tabs: gr.Tabs, question: gr.Textbox) -> Refresh:
+    """What opens this tab with the question of a link to a comparison."""
+
+    def restore(question: str, request: gr.Request) -> tuple[Update, Update]:
+        link = read_link(dict(request.query_params))
+        if not link.sides:
+            return gr.skip(), gr.skip()
+        return gr.update(selected="compare"), link.question if link.question and not question else gr.skip()
+
+    return Refresh(fn=restore, inputs=[question], outputs=[tabs, question])
 
 
 def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -> None:
-    """The list of questions on which the two retrievers differ most."""
-    with gr.Accordion("Questions on which they differ most", open=False, elem_id="compare-contrasts"):
+    """The list of questions on which the left and the right retriever differ most."""
+    with gr.Accordion("Questions on which left and right differ most", open=False, elem_id="compare-contrasts"):
         with gr.Row(elem_classes="options"):
             find = gr.Button("Look for them", size="sm", scale=0, min_width=150, elem_id="contrast-find")
             upload = gr.UploadButton(
@@ -170,8 +193,9 @@ def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -
     def among_known(corpus: str | None, left: str | None, right: str | None) -> contrasting.ContrastView:
         return contrasting.list_contrasts(bench, corpus, left, right, None)
 
-    find.click(among_known, picked.all, [found, note], **quietly)
-    upload.upload(partial(contrasting.list_contrasts, bench), [*picked.all, upload], [found, note], **quietly)
+    pair = [picked.corpus, picked.left, picked.right]
+    find.click(among_known, pair, [found, note], **quietly)
+    upload.upload(partial(contrasting.list_contrasts, bench), [*pair, upload], [found, note], **quietly)
     found.click(_first, found, question, api_visibility="private", queue=False)
 
 

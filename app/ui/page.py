@@ -34,9 +34,9 @@ def build_app(bench: Workbench) -> gr.Blocks:
         timer = gr.Timer(1.0, active=True)
         finished = gr.State(0)
         visitor = gr.BrowserState("", storage_key="visitor", secret=_VISITOR)
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             ask = build_ask(bench, visitor)
-            compare = build_compare(bench, visitor)
+            compare = build_compare(bench, visitor, tabs)
             teach = build_teach(bench)
             evaluate = build_evaluate(bench)
             corpora = build_corpora(bench)
@@ -53,6 +53,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         teach.refresh.on([page.load, teach.tab.select, finished.change, *teach.triggers])
         page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")
         ask.restore.on([page.load])
+        compare.restore.on([page.load])
         build_api(bench)
     page.queue(default_concurrency_limit=8, max_size=_MAX_WAITING)
     return page  # type: ignore[no-any-return]

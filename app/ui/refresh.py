@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import BlockContext
 from gradio.components import Component
 
 
@@ -16,7 +17,7 @@ class Refresh:
 
     fn: Callable[..., Any]
     inputs: Sequence[Component]
-    outputs: Sequence[Component]
+    outputs: Sequence[Component | BlockContext]
 
     def on(self, triggers: Sequence[Any]) -> None:
         """Looks again at each of `triggers`."""

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from scripted_endpoint import ScriptedEndpoint
 
 from app.handlers import comparing, pickers
 from app.handlers.buttons import StopFlag
+from app.handlers.links import Link, make_compare_link, read_link
 from app.workbench import Workbench
+from distill.promotion import promote
 
 QUESTION = "Why do honey bees dance?"
+
+
+def compared(
+    bench: Workbench, corpus: str, *keys: str, with_answers: bool = True, is_blind: bool = False
+) -> list[comparing.CompareView]:
+    left, right, *more = keys
+    return list(comparing.compare(bench, QUESTION, corpus, left, right, more, with_answers, is_blind, StopFlag()))
+
+
+def sent(views: Sequence[comparing.CompareView], field: str) -> str:
+    """The last that was sent to a part of the page."""
+    return next(value for view in reversed(views) if isinstance(value := getattr(view, field), str))
 
 
 def is_enabled(update: object) -> bool | None:
@@ -16,13 +33,15 @@ def is_enabled(update: object) -> bool | None:
 
 
 def test_both_sides_find_and_answer(bench: Workbench, corpus: str, taught: str, endpoint: ScriptedEndpoint) -> None:
-    views = list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, True, False, StopFlag()))
-    html = {field: "".join(str(getattr(view, field)) for view in views) for field in comparing.CompareView._fields}
-    assert html["passages"].count('class="source">bees.txt') == 2
-    assert 'href="#left-passage-1"' in html["left_answer"]
-    assert 'href="#right-passage-1"' in html["right_answer"]
-    assert "4 of 4 passages were found by both" in html["summary"]
-    assert "Distilled: taught" in html["summary"]
+    views = compared(bench, corpus, "keywords", taught)
+    assert sent(views, "passages").count('class="source">bees.txt') == 2
+    left, right = sent(views, "answers").split('id="right-title"')
+    assert "Left · Baseline" in left
+    assert 'href="#left-passage-1"' in left
+    assert "Right · Distilled: taught" in right
+    assert 'href="#right-passage-1"' in right
+    assert "4 of 4 passages were found by both" in sent(views, "summary")
+    assert "Distilled: taught" in sent(views, "summary")
     assert len(endpoint.requests) == 2
     assert is_enabled(views[-1].compare)
 
@@ -30,19 +49,59 @@ def test_both_sides_find_and_answer(bench: Workbench, corpus: str, taught: str, 
 def test_without_answers_no_llm_is_asked(
     bench: Workbench, corpus: str, taught: str, endpoint: ScriptedEndpoint
 ) -> None:
-    views = list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, False, False, StopFlag()))
-    assert "bees.txt" in str(views)
+    views = compared(bench, corpus, "keywords", taught, with_answers=False)
+    assert "bees.txt" in sent(views, "passages")
+    assert sent(views, "answers") == ""
     assert not endpoint.requests
 
 
-def test_two_equal_sides_are_no_comparison(bench: Workbench, corpus: str) -> None:
-    (view,) = comparing.compare(bench, QUESTION, corpus, "keywords", "keywords", True, False, StopFlag())
-    assert "two different ones" in view.summary
+@pytest.mark.parametrize("keys", [("keywords", "keywords"), ("keywords", "lexical", "fused", "lexical")])
+def test_equal_sides_are_no_comparison(bench: Workbench, corpus: str, keys: tuple[str, ...]) -> None:
+    (view,) = compared(bench, corpus, *keys)
+    assert "Pick different ones" in view.summary
+
+
+def test_four_retrievers_stand_side_by_side(
+    bench: Workbench, corpus: str, taught: str, endpoint: ScriptedEndpoint
+) -> None:
+    views = compared(bench, corpus, "keywords", taught, "lexical", "fused")
+    answers, passages = sent(views, "answers"), sent(views, "passages")
+    for prefix, name in zip(
+        ("left", "right", "third", "fourth"),
+        ("First · Baseline", "Second · Distilled: taught", "Third · Lexical", "Fourth · Fused"),
+        strict=True,
+    ):
+        assert f'<h2 id="{prefix}-title">{name}</h2>' in answers
+        assert f'href="#{prefix}-passage-1"' in answers
+        assert f'id="{prefix}-passage-1"' in passages
+        assert f"<h2>{name}</h2>" in passages
+    assert "found by all four" in sent(views, "summary")
+    assert len(endpoint.requests) == 4
+    ballot = sent(views, "ballot")
+    assert ballot.count("<button") == 5
+    assert "Fourth is best" in ballot
+    assert "None is best" in ballot
+
+
+def test_more_than_four_are_refused(bench: Workbench, corpus: str, taught: str) -> None:
+    (view,) = compared(bench, corpus, "keywords", taught, "lexical", "fused", "lexical+rerank")
+    assert "at most 4" in view.summary
+
+
+def test_among_several_sides_moves_are_told_against_the_first(bench: Workbench, corpus: str, taught: str) -> None:
+    # Words alone find one passage only; so three of the four of the first side are not found by it.
+    views = compared(bench, corpus, "lexical", "keywords", taught, with_answers=False)
+    first, second, third = sent(views, "passages").split('class="side"')[1:]
+    assert 'class="move' not in first, "every passage of it was found by another"
+    for side in (second, third):
+        assert side.count(">new</span>") == 3
+        assert "on the first side" in side
 
 
 def test_one_retriever_is_offered_with_the_way_to_a_second(bench: Workbench, corpus: str) -> None:
     choices = pickers.list_compare_choices(bench, corpus, None, None)
-    assert "python -m distill run nature" in choices.teach["value"]
+    assert "Nothing has been taught on corpus &#x27;nature&#x27; yet. Open the Teach tab" in choices.teach["value"]
+    assert "python -m" not in choices.teach["value"], "who reads this is on a page"
     assert (choices.left["value"], choices.right["value"]) == ("keywords", "lexical"), "the words are there already"
 
 
@@ -56,3 +115,37 @@ def test_two_retrievers_are_offered_side_by_side(bench: Workbench, corpus: str, 
         ("Fused", "fused"),
     ]
     assert choices.body["visible"] is True
+
+
+def test_a_promoted_retriever_becomes_the_right_side_unless_a_person_picked_one(
+    bench: Workbench, corpus: str, taught: str
+) -> None:
+    promote(bench.paths, corpus, taught, "a-run")
+    assert pickers.list_compare_choices(bench, corpus, "keywords", "lexical").right["value"] == taught
+    picked = pickers.list_compare_choices(bench, corpus, "keywords", "lexical", [], True)
+    assert "value" not in picked.right
+    opposite = pickers.list_compare_choices(bench, corpus, taught, "lexical")
+    assert "value" not in opposite.right, "it is the left side already"
+
+
+def test_further_retrievers_that_are_gone_are_taken_away(bench: Workbench, corpus: str) -> None:
+    choices = pickers.list_compare_choices(bench, corpus, "keywords", "lexical", ["gone", "fused"], True)
+    assert choices.more["value"] == ["fused"]
+
+
+def test_a_link_brings_back_the_comparison(bench: Workbench, corpus: str, taught: str) -> None:
+    link = make_compare_link(QUESTION, corpus, ["lexical", "keywords", "fused"])
+    assert link in sent(compared(bench, corpus, "lexical", "keywords", "fused"), "summary").replace("&amp;", "&")
+    read = read_link(dict(part.split("=") for part in link.removeprefix("?").split("&")))
+    assert read.sides == ("lexical", "keywords", "fused")
+    choices = pickers.list_compare_choices(bench, None, None, None, None, False, read)
+    assert (choices.left["value"], choices.right["value"]) == ("lexical", "keywords")
+    assert choices.more["value"] == ["fused"]
+    assert choices.is_picked is True, "a promotion later does not replace what the link named"
+    later = pickers.list_compare_choices(bench, corpus, "keywords", "lexical", [], False, read)
+    assert "value" not in later.left, "what was picked since is not undone"
+
+
+def test_a_link_to_a_retriever_that_is_gone_begins_with_the_usual_ones(bench: Workbench, corpus: str) -> None:
+    choices = pickers.list_compare_choices(bench, None, None, None, None, False, Link(corpus="gone", sides=("x",)))
+    assert (choices.left["value"], choices.right["value"]) == ("keywords", "lexical")

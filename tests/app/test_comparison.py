@@ -57,3 +57,4 @@ def test_more_than_two_retrievers_are_measured_against_the_first() -> None:
     found = {name: ListedRetriever(found=[(i, i) for i in name]) for name in ("abc", "bac", "cab")}
     comparison = compare_retrievers("What?", found, k=3)
     assert [move.gain for move in comparison.moves[2]] == [2, -1, -1]
+    assert [move.other_rank for move in comparison.moves[0]] == [2, 1, 1], "the best rank on any other side"

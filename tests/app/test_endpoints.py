@@ -41,6 +41,15 @@ def test_programs_ask_and_compare_by_name(page: gr.Blocks, taught: str) -> None:
     found = client.predict("Why do honey bees dance?", "nature", "baseline", "distilled", api_name="/compare")
     assert (found["left"]["retriever"], found["right"]["retriever"], found["n_shared"]) == ("keywords", taught, 4)
     assert found["right"]["moves"][0]["gain"] == 0
+    several = client.predict("Why do honey bees dance?", more=["lexical", "fused"], api_name="/compare")
+    assert [several[side]["retriever"] for side in ("left", "right", "third", "fourth")] == [
+        "keywords",
+        taught,
+        "lexical",
+        "fused",
+    ]
+    with pytest.raises(AppError, match="same retriever"):
+        client.predict("Why?", left="baseline", right="keywords", api_name="/compare")
     for wrong in ({"question": " "}, {"question": "Why?", "corpus": "gone"}, {"question": "Why?", "retriever": "x"}):
         with pytest.raises(AppError, match=r"Type a question|There is no"):
             client.predict(**wrong, api_name="/ask")

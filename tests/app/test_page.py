@@ -296,7 +296,7 @@ def test_a_failing_llm_is_told_in_a_sentence_beside_the_passages(page: Page, end
 def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths: DataPaths) -> None:
     """The index comes from elsewhere, as from `python -m distill run` while the page is open."""
     open_tab(page, "Compare")
-    expect(page.locator("#compare-teach")).to_contain_text("python -m distill run 'field notes'")
+    expect(page.locator("#compare-teach")).to_contain_text("Open the Teach tab")
     _index_with_another_encoder(paths, "notes-taught")
 
     page.reload()

@@ -14,7 +14,6 @@ from app.markdown import to_safe_html
 from app.rendering import (
     answer_html,
     aside_html,
-    command_html,
     notice_html,
     passage_anchor,
     passages_html,
@@ -80,7 +79,6 @@ def test_hostile_passages_and_names_are_text() -> None:
     [
         notice_html(HOSTILE),
         aside_html(HOSTILE),
-        command_html(HOSTILE, HOSTILE),
         progress_html(HOSTILE, 1, 2),
         outcomes_html([FileOutcome(source=HOSTILE, status="failed", reason=HOSTILE)]),
         sources_html([SourceInfo(source=HOSTILE, n_documents=1, n_passages=1, n_bytes=1)]),

@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import commands
+from app.scores import count_votes
 from app.vote_rankings import export_votes, votes_as_rankings
-from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook, count_votes
+from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook
 from app.workbench import Workbench
 from distill.questions import load_questions
 from distill.rankings import read_rankings
@@ -104,6 +105,35 @@ def test_the_score_counts_retrievers_and_not_sides() -> None:
     assert (score.first, score.second, score.ties, score.both_bad) == (1, 9, 1, 1)
     # Wilson's interval for 9 of 10, as tables have it
     assert (round(score.low, 3), round(score.high, 3)) == (0.596, 0.982)
+
+
+def test_the_best_of_several_is_better_than_each_other_and_says_nothing_of_them() -> None:
+    third = Side(retriever="words", passages=("a",), documents=("A",))
+    vote = a_vote("second", sides=(LEFT, RIGHT, third))
+    assert vote.winner == RIGHT
+    assert count_votes([vote], "nature", "base", "taught").second == 1
+    assert count_votes([vote], "nature", "taught", "words").first == 1
+    assert count_votes([vote], "nature", "base", "words").n == 0
+    none = a_vote("none", "w", sides=(LEFT, RIGHT, third))
+    assert none.winner is None
+    assert count_votes([none], "nature", "base", "words").ties == 1
+
+
+def test_a_visitor_counts_once_for_a_question_and_a_pair_however_many_sides_were_shown(book: VoteBook) -> None:
+    third = Side(retriever="words", passages=("a",), documents=("A",))
+    book.add(a_vote("right"))
+    book.add(a_vote("first", sides=(LEFT, RIGHT, third)))
+    score = count_votes(book.votes(), "nature", "base", "taught")
+    assert (score.first, score.second) == (1, 0), "what was said last"
+    book.add(a_vote("right"))
+    assert count_votes(book.votes(), "nature", "base", "taught").second == 1
+
+
+def test_a_vote_for_the_best_of_several_teaches_its_order() -> None:
+    third = Side(retriever="words", passages=("d", "a"), documents=("D", "A"))
+    found = votes_as_rankings([a_vote("third", sides=(LEFT, RIGHT, third))], [], "nature")
+    assert [line["ranking"] for line in found.rankings] == [["d", "a"]]
+    assert votes_as_rankings([a_vote("none", sides=(LEFT, RIGHT, third))], [], "nature").rankings == ()
 
 
 def test_without_a_decided_vote_nothing_is_known() -> None:

@@ -16,23 +16,31 @@ TELLTALES = re.compile(r"keywords|taught|baseline|distilled|\d ms|after \d|simil
 
 
 def compared(bench: Workbench, corpus: str, taught: str, *, is_blind: bool) -> list[comparing.CompareView]:
-    return list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, True, is_blind, StopFlag()))
+    return several(bench, corpus, "keywords", taught, is_blind=is_blind)
+
+
+def several(bench: Workbench, corpus: str, *keys: str, is_blind: bool) -> list[comparing.CompareView]:
+    left, right, *more = keys
+    return list(comparing.compare(bench, QUESTION, corpus, left, right, more, True, is_blind, StopFlag()))
 
 
 def state_of(views: list[comparing.CompareView]) -> comparing.Compared:
-    return next(view.compared for view in views if isinstance(view.compared, comparing.Compared))
+    return next(view.compared for view in reversed(views) if isinstance(view.compared, comparing.Compared))
 
 
 def test_nothing_gives_the_sides_away_before_the_vote(bench: Workbench, corpus: str, taught: str) -> None:
-    views = compared(bench, corpus, taught, is_blind=True)
-    sent = " ".join(str(value) for view in views for value in view[:-1])
-    assert "bees.txt" in sent
-    assert TELLTALES.search(sent) is None
+    for views in (
+        compared(bench, corpus, taught, is_blind=True),
+        several(bench, corpus, "keywords", taught, "lexical", "fused", is_blind=True),
+    ):
+        sent = " ".join(str(value) for view in views for value in view[:-1])
+        assert "bees.txt" in sent
+        assert TELLTALES.search(sent) is None
 
 
 def test_the_lot_decides_the_sides(bench: Workbench, corpus: str, taught: str) -> None:
     lefts = {
-        state_of(list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, False, True, StopFlag())))
+        state_of(list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, [], False, True, StopFlag())))
         .sides[0]
         .retriever
         for _ in range(24)
@@ -44,7 +52,8 @@ def test_the_vote_names_the_sides_and_keeps_what_was_shown(bench: Workbench, cor
     state = state_of(compared(bench, corpus, taught, is_blind=True))
     view = voting.vote(bench, "left", state, "me")
     assert f"Left was {state.labels[0]}, right was {state.labels[1]}" in view.note
-    assert state.labels[0] in view.left_title
+    assert f"Left · {state.labels[0]}" in view.answers
+    assert "Bees dance" in view.answers
     assert 'class="score"' in view.passages
     (vote,) = VoteBook(bench.paths.votes).votes()
     assert (vote.corpus, vote.question, vote.is_blind, vote.verdict) == (corpus, QUESTION, True, "left")
@@ -90,7 +99,28 @@ def test_a_thumb_is_kept_for_a_passage_that_is_shown_and_refused_for_any_other(
 
 def test_the_running_score_does_not_depend_on_the_sides(bench: Workbench, corpus: str, taught: str) -> None:
     voting.vote(bench, "left", state_of(compared(bench, corpus, taught, is_blind=True)), "me")
-    score = voting.show_score(bench, corpus, "keywords", taught)
+    score = voting.show_score(bench, corpus, ["keywords", taught])
     assert "1 decided votes" in score
-    assert score == voting.show_score(bench, corpus, taught, "keywords")
-    assert "Nobody has voted" in voting.show_score(bench, corpus, "keywords", "lexical")
+    assert score == voting.show_score(bench, corpus, [taught, "keywords"])
+    assert "Nobody has voted" in voting.show_score(bench, corpus, ["keywords", "lexical"])
+
+
+def test_the_best_of_several_is_kept_with_all_that_was_shown_and_counts_against_each_other(
+    bench: Workbench, corpus: str, taught: str
+) -> None:
+    state = state_of(several(bench, corpus, "keywords", taught, "lexical", is_blind=True))
+    view = voting.vote(bench, "third", state, "me")
+    assert f"First was {state.labels[0]}, second was {state.labels[1]}, third was {state.labels[2]}" in view.note
+    (vote,) = VoteBook(bench.paths.votes).votes()
+    assert vote.sides == state.sides
+    assert vote.winner == state.sides[2]
+    assert view.score.count("<th scope") == 2, "nothing is known of the two that were not the best"
+    assert view.score.count("1 of 1") + view.score.count("0 of 1") == 2
+
+
+def test_a_vote_that_does_not_fit_the_number_of_sides_is_refused(bench: Workbench, corpus: str, taught: str) -> None:
+    three = state_of(several(bench, corpus, "keywords", taught, "lexical", is_blind=False))
+    two = state_of(compared(bench, corpus, taught, is_blind=False))
+    for verdict, state in (("left", three), ("tie", three), ("fourth", three), ("first", two), ("none", two)):
+        assert "A vote is one of" in voting.vote(bench, verdict, state, "me").note
+    assert not bench.paths.votes.exists()
