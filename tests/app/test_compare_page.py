@@ -1,0 +1,131 @@
+"""Three retrievers side by side as a person compares them, in a headless browser, with fake encoders."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from app.__main__ import launch
+from app.settings import Settings
+from app.votes import VoteBook
+from app.workbench import Workbench
+from distill.promotion import promote
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+PATIENCE_MS = 60_000
+QUESTION = "Why do honey bees dance?"
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def address(bench: Workbench, taught: str) -> Iterator[str]:
+    """Where a page listens that has four retrievers to choose from."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    opened = launch(bench, Settings(data_dir=bench.paths.root, app_port=port))
+    yield f"http://127.0.0.1:{port}/"
+    opened.close(verbose=False)
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A telephone's page; at the end, nothing wrong may have been seen on it."""
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    wrongs: list[str] = []
+    context.on("weberror", lambda error: wrongs.append(str(error.error)))
+    context.on("console", lambda message: wrongs.append(message.text) if message.type == "error" else None)
+    expect.set_options(timeout=PATIENCE_MS)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(address)
+    yield page
+    seen = list(wrongs)
+    context.close()
+    assert seen == []
+
+
+def field(page: Page, element_id: str) -> Locator:
+    return page.locator(f"#{element_id}").locator("input, textarea").first
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).first.click()
+
+
+def pick(page: Page, element_id: str, name: str) -> None:
+    field(page, element_id).click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_three_retrievers_are_compared_blind_and_the_best_is_voted_for(
+    page: Page, address: str, bench: Workbench
+) -> None:
+    open_tab(page, "Compare")
+    expect(field(page, "right-retriever")).to_have_value("Distilled: taught")
+    pick(page, "more-retrievers", "Lexical")
+    page.keyboard.press("Escape")
+    page.locator("#compare-blind label").click()
+    field(page, "compare-question").fill(QUESTION)
+    field(page, "compare-question").press("Enter")
+    expect(page.locator("#compare-ballot button")).to_have_count(4)
+    expect(page.locator("#third-answer .answer.done")).to_contain_text("Bees dance")
+    for place in ("compare-summary", "compare-answer", "compare-passages"):
+        assert not re.search("baseline|taught|lexical| ms", page.locator(f"#{place}").inner_html(), re.IGNORECASE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing hangs out of a telephone's page"
+    page.locator("#third-answer a.citation").first.click()
+    expect(page.locator("#third-passage-1")).to_have_attribute("open", "")
+    page.locator("#vote-third").click()
+    expect(page.locator("#compare-note")).to_contain_text("Thank you, your vote is kept. First was")
+    expect(page.locator("#third-title")).to_contain_text(re.compile("Third · (Baseline|Distilled: taught|Lexical)"))
+    expect(page.locator("#compare-score")).to_contain_text("pair by pair")
+    (vote,) = VoteBook(bench.paths.votes).votes()
+    assert vote.winner == vote.sides[2]
+
+    shown = [side.retriever for side in vote.sides]
+    link = page.locator("#compare-summary a.link").get_attribute("href")
+    page = page.context.new_page()  # gradio's own script complains where a page is left while it listens
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"{address}{link}")
+    expect(field(page, "compare-question")).to_have_value(QUESTION)
+    labels = {"keywords": "Baseline", "taught": "Distilled: taught", "lexical": "Lexical"}
+    expect(field(page, "left-retriever")).to_have_value(labels[shown[0]])
+    expect(field(page, "right-retriever")).to_have_value(labels[shown[1]])
+    expect(page.locator("#more-retrievers")).to_contain_text(labels[shown[2]])
+
+
+def test_a_retriever_that_is_promoted_meanwhile_takes_the_right_side_without_a_reload(
+    page: Page, bench: Workbench, corpus: str, taught: str
+) -> None:
+    from indexes.corpus import Corpus
+    from indexes.embedding import update_index
+
+    bench.paths.encoder("better").mkdir(parents=True)
+    for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("better")):
+        pass
+    open_tab(page, "Compare")
+    expect(field(page, "right-retriever")).to_have_value("Distilled: better")
+    promote(bench.paths, corpus, taught, "a-run")
+    open_tab(page, "Ask")
+    open_tab(page, "Compare")
+    expect(field(page, "right-retriever")).to_have_value("Distilled: taught (promoted)")
+    pick(page, "right-retriever", "Fused")
+    open_tab(page, "Ask")
+    open_tab(page, "Compare")
+    page.wait_for_timeout(1000)
+    expect(field(page, "right-retriever")).to_have_value("Fused")
