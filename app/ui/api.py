@@ -34,7 +34,8 @@ def build_api(bench: Workbench) -> None:
         left: str = "",
         right: str = "",
         answers: bool = False,
-        more: list[str] | None = None,
+        third: str = "",
+        fourth: str = "",
     ) -> dict[str, Any]:
         """Compare what two to four retrievers find in a corpus of documents for one question.
 
@@ -44,9 +45,10 @@ def build_api(bench: Workbench) -> None:
             left: One retriever, named as for ask; empty for the baseline.
             right: The other one; empty for the one that was taught.
             answers: Whether an answer is written from the passages of each.
-            more: Up to two further ones, named as for ask.
+            third: A third retriever, named as for ask; empty for none.
+            fourth: A fourth retriever, named as for ask; empty for none.
         """
-        return endpoints.compare(bench, question, corpus, left, right, answers, more or [])
+        return endpoints.compare(bench, question, corpus, left, right, answers, [third, fourth])
 
     for function in (ask, compare):
         api(function, api_name=function.__name__, concurrency_limit=_N_AT_ONCE)

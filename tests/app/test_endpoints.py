@@ -41,7 +41,7 @@ def test_programs_ask_and_compare_by_name(page: gr.Blocks, taught: str) -> None:
     found = client.predict("Why do honey bees dance?", "nature", "baseline", "distilled", api_name="/compare")
     assert (found["left"]["retriever"], found["right"]["retriever"], found["n_shared"]) == ("keywords", taught, 4)
     assert found["right"]["moves"][0]["gain"] == 0
-    several = client.predict("Why do honey bees dance?", more=["lexical", "fused"], api_name="/compare")
+    several = client.predict("Why do honey bees dance?", third="lexical", fourth="fused", api_name="/compare")
     assert [several[side]["retriever"] for side in ("left", "right", "third", "fourth")] == [
         "keywords",
         taught,
