@@ -25,13 +25,14 @@ from indexes.errors import UnreadableFileError
 from indexes.formats import SUPPORTED_SUFFIXES, kind_of, stem_of, suffix_of
 from indexes.passages import PassageSettings, split_document
 from indexes.readers.text import MAX_PIECE, open_text, text_pieces
+from indexes.readers.whole import read_one
 from indexes.types import Document, Passage
 
 SMALL = PassageSettings(max_tokens=16, overlap_tokens=2)
 
 
 def read(file: Path) -> list[Document]:
-    return list(read_documents(file, file.name))
+    return list(read_documents(file, file.name, read_one))
 
 
 def passages_of(documents: list[Document], how: PassageSettings = SMALL) -> list[Passage]:

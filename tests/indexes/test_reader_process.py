@@ -1,0 +1,100 @@
+"""A file that hangs or crashes its reader costs that file alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from benchmarks.sample_files import pdf_bytes
+from indexes.documents import read_documents
+from indexes.errors import UnreadableFileError
+from indexes.readers.process import ReaderProcess
+from indexes.readers.whole import read_one
+
+
+def endless_pdf(file: Path, *, depth: int = 9, breadth: int = 10) -> Path:
+    """A PDF of one page whose form contains ten times another one, which contains ten times another one …"""
+    last = 4 + depth
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] /Contents 4 0 R "
+        b"/Resources << /XObject << /F 5 0 R >> >> >>",
+    ]
+    for number in range(4, last + 1):
+        content = zlib.compress(b"/F Do " * breadth)
+        inner = f"/Resources << /XObject << /F {number + 1} 0 R >> >>" if number < last else ""
+        kind = f"/Type /XObject /Subtype /Form /BBox [0 0 99 99] {inner}" if number > 4 else ""
+        head = f"<< {kind} /Filter /FlateDecode /Length {len(content)} >>\nstream\n".encode()
+        objects.append(head + content + b"\nendstream")
+    body, places = b"%PDF-1.7\n", []
+    for number, written in enumerate(objects, start=1):
+        places.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, written)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"xref\n0 %d\n0000000000 65535 f \n%strailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF"
+    file.write_bytes(body + end % (len(places) + 1, table, len(places) + 1, len(body)))
+    return file
+
+
+@pytest.fixture
+def cats(tmp_path: Path) -> Path:
+    file = tmp_path / "cats.pdf"
+    file.write_bytes(pdf_bytes(["Cats purr.", "", "Dogs bark."]))
+    return file
+
+
+def test_a_pdf_that_keeps_its_reader_busy_is_given_up_and_the_next_one_is_read(tmp_path: Path, cats: Path) -> None:
+    reader = ReaderProcess(limit_s=2)
+    with pytest.raises(UnreadableFileError, match=r"more than 2 seconds.*damaged, or made to be slow"):
+        list(read_documents(endless_pdf(tmp_path / "endless.pdf"), "endless.pdf", reader.read))
+    assert list(read_documents(cats, "cats.pdf", reader.read)) == list(read_documents(cats, "cats.pdf", read_one))
+
+
+def test_a_reader_that_dies_costs_the_file_that_it_reads(tmp_path: Path, cats: Path) -> None:
+    reader = ReaderProcess(limit_s=60)
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    if not children.exists():
+        pytest.skip("the reader's process is found in /proc")
+    before = set(children.read_text().split())
+
+    def kill() -> None:
+        while not (new := set(children.read_text().split()) - before):
+            time.sleep(0.01)
+        os.kill(int(new.pop()), signal.SIGSEGV)
+
+    killer = Thread(target=kill)
+    killer.start()
+    with pytest.raises(UnreadableFileError, match="The reader failed on the file"):
+        reader.read(endless_pdf(tmp_path / "endless.pdf"), "endless.pdf")
+    killer.join()
+    assert reader.read(cats, "cats.pdf").text.startswith("Cats purr.")
+
+
+def test_what_the_process_reads_and_refuses_is_what_is_read_and_refused_here(tmp_path: Path, cats: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<title>Größe \U0001f600</title><h1>Cats\u2028</h1><p>purr \ud800</p>", "utf-8", "surrogatepass")
+    reader = ReaderProcess()
+    for file in (cats, page):
+        assert reader.read(file, file.name) == read_one(file, file.name)
+    scanned = tmp_path / "scanned.pdf"
+    scanned.write_bytes(pdf_bytes(["", ""]))
+    for read in (reader.read, read_one):
+        with pytest.raises(UnreadableFileError, match=r"2 page\(s\) and no text"):
+            read(scanned, "scanned.pdf")
+
+
+def test_an_add_lets_no_stranger_s_pdf_into_its_own_process(cats: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from indexes.documents import read_documents\n"
+        f"print(len(list(read_documents(Path({str(cats)!r}), 'cats.pdf'))), 'pypdfium2' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.stdout == "1 False\n", done.stderr
