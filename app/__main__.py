@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -109,7 +110,11 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
 
 def _connect(settings: Settings, paths: DataPaths) -> ConnectLLM:
     config = _llm_config(settings)
-    return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=_MAX_ANSWER_TOKENS)
+    if config.is_embedded:  # a server that died is started again
+        return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=_MAX_ANSWER_TOKENS)
+    # A client of its own for each question would read every certificate and shake hands again: 40 ms and more.
+    shared = functools.cache(lambda: connect_llm(config, paths, max_tokens=_MAX_ANSWER_TOKENS))
+    return lambda on_status: shared()
 
 
 def _llm_config(settings: Settings) -> LLMConfig:

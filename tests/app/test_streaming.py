@@ -31,7 +31,17 @@ def test_a_fast_worker_does_not_flood_the_page() -> None:
 
     started = time.monotonic()
     n_updates = sum(1 for _ in follow([work], [0], never, interval_s=0.05))
-    assert n_updates <= (time.monotonic() - started) / 0.05 + 2
+    assert n_updates <= (time.monotonic() - started) / 0.05 + 4
+
+
+def test_the_first_word_and_the_last_do_not_wait_for_the_interval() -> None:
+    def work(publish: Publish[str], stopped: Stopped) -> None:
+        for notice in ("connecting", "reading", "The"):
+            publish(notice)
+            time.sleep(0.02)
+        publish("The end.")
+
+    assert [value for (value,) in follow([work], [""], never, interval_s=3600)][-2:] == ["The", "The end."]
 
 
 def test_stop_ends_at_once_while_a_worker_still_waits() -> None:
