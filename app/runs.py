@@ -217,6 +217,7 @@ def delete_run(paths: DataPaths, jobs: Jobs, name: str) -> None:
     What the LLM has replied stays in the cache of replies.
     """
     from indexes.chroma import delete_index
+    from indexes.encoder_cards import remove_unused_graphs
 
     folder = paths.run(name)
     if not folder.is_dir():
@@ -232,6 +233,7 @@ def delete_run(paths: DataPaths, jobs: Jobs, name: str) -> None:
             delete_index(paths, manifest, name)
     for each in (paths.encoder(name), folder):
         shutil.rmtree(each, ignore_errors=True)
+    remove_unused_graphs(paths)
 
 
 def read_object(file: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from indexes.corpus import Corpus, doomed_folder, hash_file, list_corpora
+from indexes.encoder_cards import unused_graphs
 from indexes.errors import NotFoundError, StoreError
 from indexes.lexical import kept_in
 from indexes.locks import is_being_written
@@ -43,6 +44,7 @@ Kind = Literal[
     "damaged passages",
     "stale metadata",
     "wrong count",
+    "unused conversion",
 ]
 _UNIT_TOLERANCE = 0.01  # vectors of int8 and bf16 encoders are a little longer or shorter than one
 
@@ -75,7 +77,7 @@ def examine(paths: DataPaths, corpus: str, *, is_ours: bool = False) -> list[Fin
         seen.add(info.collection)
     if is_quiet:
         found += _collections(paths, manifest)
-    return found
+    return [*found, *_conversions(paths)]
 
 
 def _interrupted_delete(folder: Path) -> Iterator[Finding]:
@@ -205,6 +207,15 @@ def _are_sound(vectors: Vectors, dimension: int) -> list[bool]:
         return [False] * len(vectors)
     lengths = np.linalg.norm(vectors, axis=1)
     return [bool(abs(length - 1) <= _UNIT_TOLERANCE) for length in lengths]  # a length that is no number is not
+
+
+def _conversions(paths: DataPaths) -> Iterator[Finding]:
+    for folder in unused_graphs(paths)[0]:
+        n_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        sentence = (
+            f"An encoder's conversion of {n_bytes / 1e6:.0f} MB is kept that none uses: it is gone or was taught again."
+        )
+        yield Finding(kind="unused conversion", subject=folder.name, sentence=sentence)
 
 
 def _collections(paths: DataPaths, corpus: Corpus) -> Iterator[Finding]:

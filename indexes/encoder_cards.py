@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -24,7 +25,10 @@ SIDES: tuple[Side, ...] = get_args(Side)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderCard:
-    """An encoder without its weights. `graphs` and `prompts` are by side; `unfit` says why there can be no graphs."""
+    """An encoder without its weights. `graphs` and `prompts` are by side; `unfit` says why there can be no graphs.
+
+    `folder` is where it was, "" for one of a hub.
+    """
 
     fingerprint: str
     query_fingerprint: str
@@ -33,39 +37,74 @@ class EncoderCard:
     graphs: dict[str, str]
     prompts: dict[str, str]
     unfit: str = ""
+    folder: str = ""
 
 
 def read_card(paths: DataPaths, folder: Path | None, load: Callable[[], SentenceTransformerEncoder]) -> EncoderCard:
-    """The card of the encoder in `folder`, which is loaded only if no card was written since the folder changed."""
+    """The card of the encoder in `folder`, which is loaded only if no card was written since the folder changed.
+
+    That of a hub's encoder (None) is written as well, so that its graphs are known to be in use, but never read: what
+    a hub has under a name may be another one today.
+    """
     if folder and (known := known_card(paths, folder)):
         return known
-    card = describe(load())
-    if folder:
-        file = _card_file(paths, folder)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(card)), encoding="utf-8")
-        partial.replace(file)
+    card = replace(describe(load()), folder=str(folder.resolve() if folder else ""))
+    file = _card_file(paths, folder) if folder else _cards(paths) / f"hub-{card.query_fingerprint}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(card)), encoding="utf-8")
+    partial.replace(file)
     return card
 
 
 def known_card(paths: DataPaths, folder: Path) -> EncoderCard | None:
     """The card of the encoder in `folder` if one was written since the folder changed."""
+    return _read(_card_file(paths, folder))
+
+
+def unused_graphs(paths: DataPaths) -> tuple[list[Path], list[Path]]:
+    """The folders of graphs whose encoder is not there any more, or not as it was; and the cards of such encoders."""
+    cards = {file: _read(file) for file in sorted(_cards(paths).glob("*.json"))}
+    old = [file for file, card in cards.items() if card is None or not _is_current(paths, file, card)]
+    used = {graph for file, card in cards.items() if card and file not in old for graph in card.graphs.values()}
+    folders = sorted(paths.graphs.iterdir()) if paths.graphs.is_dir() else []
+    return [each for each in folders if each.is_dir() and each.name not in used and each != _cards(paths)], old
+
+
+def remove_unused_graphs(paths: DataPaths) -> None:
+    """Deletes them; one that is wanted after all is made anew."""
+    graphs, cards = unused_graphs(paths)
+    for folder in graphs:
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in cards:
+        file.unlink(missing_ok=True)
+
+
+def _is_current(paths: DataPaths, file: Path, card: EncoderCard) -> bool:
+    folder = Path(card.folder)
+    return not card.folder or (folder.is_dir() and _card_file(paths, folder) == file)
+
+
+def _read(file: Path) -> EncoderCard | None:
     try:
-        return EncoderCard(**json.loads(_card_file(paths, folder).read_text(encoding="utf-8")))
+        return EncoderCard(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None  # none yet, or a damaged one: it is written anew
 
 
+def _cards(paths: DataPaths) -> Path:
+    return paths.graphs / "cards"
+
+
 def _card_file(paths: DataPaths, folder: Path) -> Path:
-    return paths.graphs / "cards" / f"{_signature(folder)}.json"
+    return _cards(paths) / f"{_signature(folder)}.json"
 
 
 def _signature(folder: Path) -> str:
-    """16 hex digits that change whenever a file in `folder` is written."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    """16 hex digits that change whenever a file in `folder` is written that says what the encoder does."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".md")
     facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.blake2b(repr((_CARD_FORMAT, str(folder), facts)).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr((_CARD_FORMAT, str(folder.resolve()), facts)).encode(), digest_size=8).hexdigest()
 
 
 def describe(encoder: SentenceTransformerEncoder) -> EncoderCard:

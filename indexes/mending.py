@@ -10,6 +10,7 @@ from typing import Any
 from indexes.corpus import Corpus, doomed_folder
 from indexes.doctor import Finding, examine
 from indexes.embedding import update_index
+from indexes.encoder_cards import remove_unused_graphs
 from indexes.errors import NotFoundError
 from indexes.locks import writing
 from indexes.manifest import MANIFEST
@@ -36,6 +37,8 @@ def repair(paths: DataPaths, corpus: str, load_encoder: LoadEncoder) -> tuple[li
         found = examine(paths, corpus, is_ours=True)
         if any(finding.kind == "interrupted delete" for finding in found):
             shutil.rmtree(doomed_folder(paths.corpus(corpus)))
+        if any(finding.kind == "unused conversion" for finding in found):
+            remove_unused_graphs(paths)
         if (paths.corpus(corpus) / MANIFEST).is_file() and not any(each.kind == "damaged manifest" for each in found):
             _mend(paths, Corpus.open(paths, corpus), found, load_encoder)
             return found, examine(paths, corpus, is_ours=True)

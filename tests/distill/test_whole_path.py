@@ -81,6 +81,19 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
         yield Taught(folder / "data", endpoint, command, json.loads(done.stdout))
 
 
+def test_the_taught_encoder_was_converted_when_its_run_ended(taught: Taught) -> None:
+    """The first question on the page would wait for it."""
+    program = (
+        "import sys; from pathlib import Path; from indexes.encoders import load_encoder\n"
+        "from indexes.paths import DataPaths\n"
+        f"encoder = load_encoder('taught', DataPaths(Path({str(taught.paths.root)!r})))\n"
+        "print(type(encoder).__name__, encoder.encode_queries(['otter']).shape, 'torch' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.stdout == "OnnxEncoder (1, 384) False\n", done.stderr
+
+
 def test_every_stage_leaves_its_file(taught: Taught) -> None:
     folder = taught.paths.run("taught")
     questions = read_records(folder / "questions.jsonl")
