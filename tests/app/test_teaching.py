@@ -170,10 +170,12 @@ def test_a_run_is_deleted_with_its_encoder_and_index_unless_it_answers(bench: Wo
     with pytest.raises(InputError, match="Roll it back first"):
         delete_run(bench.paths, jobs, "taught")
     rollback(bench.paths, "nature")
+    (bench.paths.graphs / "of-taught").mkdir(parents=True)  # a conversion that no encoder uses any more
     delete_run(bench.paths, jobs, "taught")
     assert list_runs(bench.paths, jobs) == []
     assert [index.encoder for index in Corpus.open(bench.paths, "nature").indexes()] == ["keywords"]
     assert not bench.paths.encoder("taught").exists()
+    assert not (bench.paths.graphs / "of-taught").exists()
     with pytest.raises(NotFoundError):
         delete_run(bench.paths, jobs, "taught")
 
