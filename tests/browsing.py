@@ -1,0 +1,88 @@
+"""A browser as a visitor's: what the page's tests share."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+
+ARTIFACTS = Path(__file__).parent.parent / "artifacts"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+PATIENCE_MS = 60_000
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Headless Chromium, this machine's own."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser: Browser, address: str) -> Iterator[Page]:
+    """A new visitor's page; in the end its console may not have complained, nor any other host have been asked."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    wrongs: list[str] = []
+
+    def see(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            wrongs.append(message.text)
+
+    page.on("console", see)
+    page.on("pageerror", lambda error: wrongs.append(str(error)))
+    page.on("dialog", lambda dialog: (wrongs.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: wrongs.append(request.url[:60]) if _is_elsewhere(request.url) else None)
+    page.goto(address)
+    yield page
+    context.close()
+    assert wrongs == []
+
+
+def _is_elsewhere(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1"
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Opens the tab called `name`."""
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def field(page: Page, element_id: str) -> Locator:
+    """What is typed into in the component `element_id`."""
+    return page.locator(f"#{element_id}").locator("input, textarea").first
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keeps the tab in both themes and at the width of a telephone, where nothing may stick out."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+    page.evaluate("document.body.classList.add('dark')")
+    page.screenshot(path=ARTIFACTS / f"{name}-dark.png", full_page=True)
+    page.evaluate("document.body.classList.remove('dark')")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)
+    page.screenshot(path=ARTIFACTS / f"{name}-390.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 900})
