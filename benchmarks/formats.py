@@ -10,7 +10,8 @@ from rich.table import Table
 
 from benchmarks.sample_files import write_samples
 from indexes.documents import read_documents
-from indexes.encoders import DEFAULT_ENCODER, load_encoder
+from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders import load_encoder
 from indexes.passages import PassageSettings, split_document
 from indexes.paths import DataPaths
 from indexes.types import Passage

@@ -1,4 +1,4 @@
-"""The command line of teaching: python -m distill run | report | promote | rollback | push."""
+"""The command line of teaching: python -m distill run | report | search | promote | rollback | push."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import typer
 from rich.console import Console
 
 from distill.llm import LLMConfig
-from indexes.__main__ import messages, open_paths
+from indexes.__main__ import messages, open_paths, print_found
 from indexes.__main__ import run as run_command_line
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 from indexes.progress import ProgressBars
+from indexes.search import RetrieverKind
 
 if TYPE_CHECKING:
     from distill.asking import Asker
@@ -266,6 +267,24 @@ def report(name: str, data_dir: DataDir = Path("data")) -> None:
     if not file.is_file():
         raise typer.BadParameter(f"run '{name}' has no verdict yet: {file} is not there")
     print_report(read_json(file), console)
+
+
+@app.command()
+def search(
+    name: str,
+    question: str,
+    retriever: Annotated[RetrieverKind, typer.Option(help="What finds the passages that are ranked.")] = "fused",
+    k: Annotated[int, typer.Option(min=1, max=300, help="How many passages.")] = 10,
+    source: Annotated[list[str] | None, typer.Option(help="Only of this source, or of these: reports/*")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """The passages that answer QUESTION best, by the ranker that run NAME has trained."""
+    from distill.trained_search import open_trained
+    from indexes.filters import PassageFilter
+
+    trained = open_trained(open_paths(data_dir), name, retriever, PassageFilter(sources=tuple(source or ())))
+    print_found(trained.search(question, k), as_json=as_json)
 
 
 @app.command()

@@ -25,8 +25,11 @@ from indexes.search import RetrieverKind
 from indexes.store_settings import read_store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from indexes.doctor import Finding
     from indexes.embedding import Embed
+    from indexes.types import Candidate
 
 _HELP = f"""{__doc__}
 
@@ -119,10 +122,19 @@ def search(
     from indexes.search import open_search
 
     paths = open_paths(data_dir)
+    if rerank and (paths.run(rerank) / "ranker").is_dir():
+        raise InputError(
+            f"'{rerank}' is a run, and its ranker is no cross-encoder alone. Search with it by: "
+            f"python -m distill search '{rerank}' QUESTION"
+        )
     where = PassageFilter(sources=tuple(source or ()), kinds=tuple(kind or ()), since=since, until=until)
     scorer = load_cross_encoder(rerank) if rerank else None
     searched = open_search(paths, corpus, retriever, lambda: load_encoder(encoder, paths), scorer)
-    found = searched.search(question, k, where, threshold=threshold, mmr=mmr)
+    print_found(searched.search(question, k, where, threshold=threshold, mmr=mmr), as_json=as_json)
+
+
+def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:
+    """Prints passages with their scores, best first."""
     if as_json:
         _print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
         return

@@ -139,6 +139,27 @@ def test_the_distilled_index_answers(taught: Taught) -> None:
     assert index.search("What bends light into a beam?", 1)[0].passage.source == "lighthouse.md"
 
 
+def test_the_trained_ranker_searches_from_the_command_line(taught: Taught) -> None:
+    done = run("distill", taught.paths.root, "search", "taught", "What bends light into a beam?", "--k", "3", "--json")
+    found = json.loads(done.stdout)
+    assert len(found) == 3
+    assert found[0]["source"] == "lighthouse.md"
+    assert [each["score"] for each in found] == sorted((each["score"] for each in found), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("distill", "search", "nobody", "why?"), "no run 'nobody' with a trained ranker (there are: 'taught')"),
+        (("indexes", "search", "facts", "why?", "--rerank", "taught"), "python -m distill search 'taught' QUESTION"),
+    ],
+)
+def test_a_search_with_what_is_no_ranker_says_what_to_do(taught: Taught, arguments: tuple[str, ...], said: str) -> None:
+    done = run(arguments[0], taught.paths.root, *arguments[1:])
+    assert done.returncode == 1
+    assert said in " ".join(done.stderr.split())
+
+
 def test_a_finished_run_is_not_run_again(taught: Taught) -> None:
     n_before = len(taught.endpoint.requests)
     again = run("distill", taught.paths.root, *taught.command, base_url=taught.endpoint.base_url)

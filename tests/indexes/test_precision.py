@@ -237,10 +237,11 @@ def test_bf16_has_unit_vectors_and_a_fingerprint_of_its_own(tiny: DataPaths) -> 
     assert (vectors * exact.encode_passages(TEXTS)).sum(axis=1).min() > 0.99
 
 
-def test_the_choice_is_said(tiny: DataPaths) -> None:
+def test_the_choice_is_said_and_nothing_else(tiny: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
     said: list[str] = []
     encoder = load_encoder("tiny", tiny, "auto", said.append)
     assert len(said) == 1
+    assert caplog.records == []
     assert precision_of(encoder.fingerprint) in said[0]
 
 
