@@ -105,6 +105,7 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
         llm_name=_llm_name(settings),
         background=Background(works, StageLines()),
         max_upload_mb=settings.app_max_upload_mb,
+        keeps_questions=settings.app_log_questions,
     )
 
 

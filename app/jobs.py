@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from indexes.errors import InputError, NotFoundError, StoreError
 from indexes.paths import DataPaths
@@ -102,9 +102,7 @@ class Jobs:
         with self._slot():
             job = self.find(name)
             if job is None:
-                raise NotFoundError(
-                    f"Run '{name}' was not begun on this page, so its own command has to go on with it."
-                )
+                raise NotFoundError(f"Run '{name}' was not begun on this page, or it is not there any more.")
             known = secrets or self._keys.get(name, {})
             if job.needs_key and not known:
                 raise InputError(
@@ -112,6 +110,18 @@ class Jobs:
                     "teacher, type its key again, and press Resume once more."
                 )
             self._launch(replace(job, budget=budget, wish=""), known)
+
+    def adopt(self, job: Job, secrets: Mapping[str, str]) -> None:
+        """Goes on with a run that a command began; `InputError` while that command is still at it."""
+        with self._slot():
+            try:
+                with FileLock(self._paths.run(job.name) / "lock", timeout=0):
+                    pass
+            except Timeout:
+                raise InputError(
+                    f"Run '{job.name}' is going on in the terminal that it was begun in. End it there first."
+                ) from None
+            self._launch(job, secrets)
 
     def pause(self, name: str) -> None:
         """Asks the job to stop soon; all that it has done is kept."""

@@ -18,6 +18,7 @@ from indexes.paths import DataPaths
 
 Point = tuple[float, float]
 _METRIC = "ndcg@10"
+_OF_RANKER = "Ranker: agreement with the teacher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,17 @@ def curves_of(paths: DataPaths, name: str) -> list[Curve]:
     """What the trainings of the run have logged so far: the ranker's, then the retriever's."""
     folder = paths.run(name)
     files = [*sorted(folder.glob("ranker-checkpoints/*/losses.jsonl")), folder / "retriever-checkpoints/losses.jsonl"]
-    return [curve for file in files if (curve := _curve(*_stamped(file)))]
+    learns = "error of the margins" if _learns_margins(folder) else "divergence from the ranker"
+    titles = {"retriever-checkpoints": f"Retriever: {learns}"}
+    found = [_curve(*_stamped(file), titles.get(file.parent.name, _OF_RANKER)) for file in files]
+    return [curve for curve in found if curve]
+
+
+def _learns_margins(folder: Path) -> bool:
+    """Whether stage 2 of the run learns the margins of the ranker's scores, and not their distribution."""
+    config = read_object(folder / "config.json")
+    method, objective = str(config.get("method", "intermediate")), str(config.get("objective", "kl"))
+    return method == "pseudo-label" or (method, objective) == ("intermediate", "margin-mse")
 
 
 def _stamped(file: Path) -> tuple[Path, int, float]:
@@ -159,11 +170,11 @@ def _stamped(file: Path) -> tuple[Path, int, float]:
 
 
 @lru_cache(maxsize=32)
-def _curve(file: Path, n_bytes: int, changed_at: float) -> Curve | None:
+def _curve(file: Path, n_bytes: int, changed_at: float, title: str) -> Curve | None:
     trained: dict[int, float] = {}
     held_out: dict[int, float] = {}
     steps = 0
-    key = "eval_loss" if file.parent.name == "retriever-checkpoints" else "eval_agreement"
+    key = "eval_agreement" if title == _OF_RANKER else "eval_loss"
     for record in _records(file) if n_bytes else ():
         step, steps = int(record["step"]), int(record["steps"])
         if "loss" in record:
@@ -172,9 +183,7 @@ def _curve(file: Path, n_bytes: int, changed_at: float) -> Curve | None:
             _put(held_out, step, record[key])
     if not trained and not held_out:
         return None
-    is_retriever = key == "eval_loss"
-    title = "Retriever: divergence from the ranker" if is_retriever else "Ranker: agreement with the teacher"
-    shown = tuple(trained.items()) if is_retriever else ()  # loss and agreement have no scale in common
+    shown = () if title == _OF_RANKER else tuple(trained.items())  # loss and agreement have no scale in common
     return Curve(title=title, trained=shown, held_out=tuple(held_out.items()), steps=steps)
 
 

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     app_max_upload_mb: int = Field(default=200, ge=1)
     app_demo: bool = True
     app_mcp: bool = False
+    app_log_questions: bool = False
 
     @property
     def uses_endpoint(self) -> bool:
@@ -58,6 +59,7 @@ _EXPECTED = {
     "app_root_path": "the path at which a proxy shows the page, like /rag",
     "app_demo": "true or false",
     "app_mcp": "true or false",
+    "app_log_questions": "true or false",
 }
 
 

@@ -8,10 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from app.asked import asked_file, count_asked
+from app.commands import arguments_of
 from app.jobs import Job, Jobs
+from app.vote_rankings import people_orders
 from distill.llm import LLMConfig
 from indexes.corpus import Corpus
 from indexes.errors import InputError
@@ -27,6 +30,7 @@ LEAST_WRITTEN, MOST_WRITTEN = 10, 5000
 LEAST_CANDIDATES, MOST_CANDIDATES = 2, 20
 _NAME = re.compile(r"[^\W_][\w .-]{0,59}")
 _MOST_EXAMPLES_CHARACTERS = 20_000
+_VOTES, _ASKED = "votes.jsonl", "asked.jsonl"
 # Seconds on two cores: of a question whose candidates are scored and that trains, of a passage that is embedded.
 _A_QUESTION = {"query": 0.25, "full": 1.9}
 _A_PASSAGE = 1 / 40
@@ -35,7 +39,8 @@ _A_PASSAGE = 1 / 40
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
     """The form as it was filled in: `upload` is a file of questions, without one `n_written` are to be written in the
-    manner of `like` (one a line, may be empty). The last three are for the teacher "endpoint".
+    manner of `like` (one a line, may be empty). `votes` and `asked` take what people said and asked here as well. The
+    last three are for the teacher "endpoint".
     """
 
     corpus: str
@@ -47,6 +52,8 @@ class Lesson:
     n_candidates: int = 10
     budget: str = ""
     train: Literal["query", "full"] = "query"
+    votes: bool = False
+    asked: bool = False
     base_url: str = ""
     model: str = ""
     key: str = field(default="", repr=False)
@@ -62,6 +69,8 @@ class Plan:
     needs_key: bool
     files: Mapping[str, bytes]
     questions: Sequence[Query] = ()
+    n_votes: int = 0
+    n_asked: int = 0
 
 
 def make_plan(lesson: Lesson, paths: DataPaths, baseline: str, page_llm: LLMConfig) -> Plan:
@@ -74,6 +83,8 @@ def make_plan(lesson: Lesson, paths: DataPaths, baseline: str, page_llm: LLMConf
     name = _checked_name(lesson.name.strip() or next_name(paths, corpus), baseline)
     llm = _llm_of(lesson, page_llm)
     files, questions = _files_of(lesson)
+    orders, n_asked = offered(lesson, paths, corpus)
+    files |= _of_people(orders, asked_file(paths, corpus) if n_asked else None)
     folder = paths.run(name).resolve()
     config = RunConfig(
         name=name,
@@ -82,6 +93,8 @@ def make_plan(lesson: Lesson, paths: DataPaths, baseline: str, page_llm: LLMConf
         questions=str(folder / next(iter(files))) if lesson.upload else "",
         n_written=0 if lesson.upload else _between("Questions to write", lesson.n_written, LEAST_WRITTEN, MOST_WRITTEN),
         like=str(folder / "like.txt") if "like.txt" in files else "",
+        log=str(folder / _ASKED) if n_asked else "",
+        votes=str(folder / _VOTES) if orders else "",
         n_candidates=_between("Passages to rank", lesson.n_candidates, LEAST_CANDIDATES, MOST_CANDIDATES),
         teacher=WITHOUT_LLM if lesson.teacher == "none" else llm.name,
         train=lesson.train,
@@ -89,8 +102,31 @@ def make_plan(lesson: Lesson, paths: DataPaths, baseline: str, page_llm: LLMConf
     Meter(budget=parse_budget(lesson.budget), price=price_of(llm, paths))  # says what is wrong with the budget
     needs_key = lesson.teacher == "endpoint" and bool(lesson.key.strip())
     return Plan(
-        config=config, llm=llm, budget=lesson.budget.strip(), needs_key=needs_key, files=files, questions=questions
+        config=config,
+        llm=llm,
+        budget=lesson.budget.strip(),
+        needs_key=needs_key,
+        files=files,
+        questions=questions,
+        n_votes=len(orders),
+        n_asked=n_asked,
     )
+
+
+def offered(lesson: Lesson, paths: DataPaths, corpus: str) -> tuple[list[dict[str, Any]], int]:
+    """The orders that people's votes give and the number of questions they asked, as far as `lesson` takes them.
+
+    Votes count beside a teacher's orders, so without one they are left out.
+    """
+    orders = people_orders(paths, corpus) if lesson.votes and lesson.teacher != "none" else []
+    return orders, count_asked(paths, corpus) if lesson.asked else 0
+
+
+def _of_people(orders: Sequence[Mapping[str, Any]], asked: Path | None) -> dict[str, bytes]:
+    """The files of a run that say what people did until now; what they do later changes no run that has begun."""
+    lines = "".join(json.dumps(order, ensure_ascii=False) + "\n" for order in orders)
+    files = {_VOTES: lines.encode()} if orders else {}
+    return files | ({_ASKED: asked.read_bytes()} if asked else {})
 
 
 def next_name(paths: DataPaths, corpus: str) -> str:
@@ -113,7 +149,7 @@ def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
             config = replace(config, questions=str(file))
         found = estimate(paths, config, price_of(plan.llm, paths), is_embedded=plan.llm.is_embedded)
     n_passages = Corpus.open(paths, config.corpus).info().n_passages
-    sentences = [*_about_questions(plan)]
+    sentences = [*_about_questions(plan), *_about_people(plan)]
     if found.calls:
         cost = "at a price that is not known" if found.cost is None else f"for about {_dollars(found.cost)}"
         cost = "on this machine, for free" if plan.llm.is_embedded else cost
@@ -124,7 +160,8 @@ def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
     else:
         sentences.append("No LLM is asked, so it costs nothing.")
     n_training = _n_training(plan)
-    own = n_training * _A_QUESTION[config.train] + (n_passages * _A_PASSAGE if config.train == "full" else 0)
+    embeds = config.train == "full" or config.passage_weights != "none"
+    own = n_training * _A_QUESTION[config.train] + (n_passages * _A_PASSAGE if embeds else 0)
     also = "" if plan.llm.is_embedded or not found.calls else ", and however long the endpoint takes"
     sentences.append(f"That takes about {_duration(own + (found.seconds or 0))} on two cores{also}.")
     return tuple(sentences)
@@ -132,34 +169,25 @@ def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
 
 def job_of(plan: Plan, paths: DataPaths) -> Job:
     """The job that carries `plan` out; no key is in it."""
-    from distill.run import WITHOUT_LLM
-
     config = plan.config
-    options = {
-        "name": config.name,
-        "train": config.train,
-        "base": config.base,
-        "n-candidates": config.n_candidates,
-        "data-dir": paths.root.resolve(),
-        "questions": config.questions,
-        "write-questions": config.n_written or "",
-        "like": config.like,
-        "teacher": "none" if config.teacher == WITHOUT_LLM else "",
-    }
-    arguments = [f"--{option}={value}" for option, value in options.items() if value != ""]
     return Job(
         name=config.name,
         corpus=config.corpus,
-        arguments=(*arguments, "--", config.corpus),
+        arguments=arguments_of(config, paths.root),
         budget=plan.budget,
-        environment={
-            "OPENAI_BASE_URL": plan.llm.base_url or "",
-            "OPENAI_API_KEY": "",
-            "LLM_MODEL": plan.llm.model or "",
-            "LOCAL_LLM": plan.llm.local_llm,
-        },
+        environment=_environment(plan.llm),
         needs_key=plan.needs_key,
     )
+
+
+def _environment(llm: LLMConfig) -> dict[str, str]:
+    """What names `llm` to a child, without its key."""
+    return {
+        "OPENAI_BASE_URL": llm.base_url or "",
+        "OPENAI_API_KEY": "",
+        "LLM_MODEL": llm.model or "",
+        "LOCAL_LLM": llm.local_llm,
+    }
 
 
 def begin(jobs: Jobs, plan: Plan, paths: DataPaths) -> str:
@@ -169,22 +197,43 @@ def begin(jobs: Jobs, plan: Plan, paths: DataPaths) -> str:
     return job.name
 
 
-def go_on(jobs: Jobs, name: str, *, budget: str, key: str, page_llm: LLMConfig) -> None:
+def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, page_llm: LLMConfig) -> None:
     """Resumes the run called `name` with the page's key, or with `key` where a person's own one is needed.
 
-    The page's key only ever goes to the page's endpoint.
+    The page's key only ever goes to the page's endpoint. A run that was begun by a command goes on where the page's
+    LLM, or the embedded one, is the teacher that it was begun with.
     """
     from distill.spending import parse_budget
 
     parse_budget(budget)
     job = jobs.find(name)
-    if job and job.needs_key:
+    if job is None:
+        job, llm = _job_of_command(paths, name, page_llm)
+        jobs.adopt(replace(job, budget=budget.strip()), _secrets(llm.api_key))
+        return
+    if job.needs_key:
         known = key.strip()
-    elif job and job.environment.get("OPENAI_BASE_URL", "") == (page_llm.base_url or ""):
+    elif job.environment.get("OPENAI_BASE_URL", "") == (page_llm.base_url or ""):
         known = page_llm.api_key or ""
     else:
         known = ""
     jobs.resume(name, budget=budget.strip(), secrets=_secrets(known))
+
+
+def _job_of_command(paths: DataPaths, name: str, page_llm: LLMConfig) -> tuple[Job, LLMConfig]:
+    """The job that goes on with a run which a command began, and its LLM."""
+    from distill.run import FROM_FILE, WITHOUT_LLM, read_config
+
+    config = read_config(paths.run(name))
+    known = [page_llm, LLMConfig(local_llm=page_llm.local_llm)]
+    llm = next((each for each in known if config.teacher in (each.name, WITHOUT_LLM, FROM_FILE)), None)
+    if llm is None:
+        raise InputError(
+            f"Run '{name}' was begun with the teacher '{config.teacher}', and the page's LLM is '{page_llm.name}'. "
+            "Go on with it by the command that began it."
+        )
+    arguments = arguments_of(config, paths.root)
+    return Job(name=name, corpus=config.corpus, arguments=arguments, environment=_environment(llm)), llm
 
 
 def _secrets(key: str | None) -> Mapping[str, str]:
@@ -285,6 +334,15 @@ def _about_questions(plan: Plan) -> list[str]:
         )
     elif n_judged < 30:
         sentences.append(f"Only {n_judged} of those held out say what answers them; so few rarely show a clear gain.")
+    return sentences
+
+
+def _about_people(plan: Plan) -> list[str]:
+    sentences = []
+    if plan.n_votes:
+        sentences.append(f"People's votes give {plan.n_votes:,} order(s), which count beside the teacher's.")
+    if plan.n_asked:
+        sentences.append(f"{plan.n_asked:,} question(s) that people asked here train too.")
     return sentences
 
 

@@ -70,6 +70,14 @@ def export_votes(paths: DataPaths, corpus: str, questions: Path, rankings: Path)
     return len(found.questions), len(found.rankings)
 
 
+def people_orders(paths: DataPaths, corpus: str) -> list[dict[str, Any]]:
+    """What visitors' votes and thumbs order, as records {"question", "ranking"}: what `distill run --votes` reads."""
+    book = VoteBook(paths.votes)
+    found = votes_as_rankings(book.votes(), book.thumbs(), corpus)
+    texts = {record["id"]: record["question"] for record in found.questions}
+    return [{"question": texts[record["id"]], "ranking": record["ranking"]} for record in found.rankings]
+
+
 def _orders(votes: Sequence[Vote], thumbs: Sequence[PassageThumb]) -> list[list[str]]:
     """The orders of one visitor for one question."""
     ups = [thumb.passage for thumb in thumbs if thumb.thumb == "up"]

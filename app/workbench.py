@@ -30,3 +30,4 @@ class Workbench:
     max_upload_mb: int = 200
     llm: LLMConfig = field(default_factory=LLMConfig)
     jobs: Jobs | None = None
+    keeps_questions: bool = False

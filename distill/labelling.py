@@ -13,6 +13,8 @@ from distill.assessment import assess_teacher, choose_mode
 from distill.candidates import mine_candidates, with_sources
 from distill.jsonl import Record, read_records, write_records
 from distill.modes import AUTO_MODES
+from distill.people import beside, read_votes, voted_questions
+from distill.question_filters import key_of
 from distill.question_writing import Surroundings, WritingConfig, write_questions
 from distill.questions import assign_splits, load_questions, read_like, read_log
 from distill.rankings import read_rankings
@@ -33,6 +35,9 @@ def make_questions(run: Distillation) -> None:
         return
     config = run.config
     asked = read_log(Path(config.log)) if config.log else []
+    voted = voted_questions(read_votes(Path(config.votes))) if config.votes else []
+    known = {key_of(query.text) for query in voted}
+    asked = [*voted, *(query for query in asked if key_of(query.text) not in known)]
     if config.questions:
         queries = load_questions(Path(config.questions), seed=config.seed, asked=asked)
     else:
@@ -175,8 +180,13 @@ def make_rankings(run: Distillation) -> None:
 
 
 def orders(run: Distillation) -> dict[str, Record]:
-    """The rankings that hold an order, by question id, with the known positives first if the run says so."""
+    """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
+    the run says so.
+    """
     found = read_records(run.file("rankings.jsonl"))
+    if run.config.votes:
+        queries = read_queries(run.file("questions.jsonl"), "train")
+        found = beside(found, read_records(run.file("candidates.jsonl")), queries, read_votes(Path(run.config.votes)))
     if run.config.positives == "none":
         return {record["id"]: record for record in found if len(record["ranking"]) > 1}
     documents = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -55,9 +55,10 @@ class RunConfig:
     """What a run is: it goes on only with the same settings.
 
     `teacher` is the LLM's name, `WITHOUT_LLM` (`control` then says whose order teaches), or `FROM_FILE` where
-    `rankings` names a file of orders that were made elsewhere. With `passage_weights` "idf" the rare words of a passage
-    count more in its vector, so passages are embedded anew; with "none" and train="query" they keep their vectors.
-    `objective` is that of the method "intermediate"; the others have their own.
+    `rankings` names a file of orders that were made elsewhere; `votes` names one of people's orders, which count beside
+    the teacher's. With `passage_weights` "idf" the rare words of a passage count more in its vector, so passages are
+    embedded anew; with "none" and train="query" they keep their vectors. `objective` is that of the method
+    "intermediate"; the others have their own.
     """
 
     name: str
@@ -77,6 +78,7 @@ class RunConfig:
     teacher: str = ""
     control: Control = "ranker"
     rankings: str = ""
+    votes: str = ""
     mode: str = "listwise"
     insist: bool = False
     positives: Literal["none", "first"] = "none"
@@ -233,6 +235,15 @@ def claim_folder(run: Distillation) -> None:
         raise InputError(f"There is an encoder '{run.config.name}' already. Choose another --name.")
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The settings that the run in `folder` was begun with; raises `InputError` where they cannot be known."""
+    known = read_json(folder / "config.json")
+    values = {field.name: known.get(field.name, _BEFORE.get(field.name, field.default)) for field in fields(RunConfig)}
+    if any(value is MISSING for value in values.values()):
+        raise InputError(f"{folder / 'config.json'} does not say how the run was begun. Begin another one.")
+    return RunConfig(**(values | {"styles": tuple(values["styles"])}))
 
 
 def read_json(file: Path) -> dict[str, Any]:

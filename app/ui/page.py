@@ -29,7 +29,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=(_CACHE_CHECK_S, _CACHE_AGE_S)
     ) as page:
-        gr.HTML(_header(bench.llm_name), elem_id="header", js_on_load=None)
+        gr.HTML(_header(bench.llm_name, bench.keeps_questions), elem_id="header", js_on_load=None)
         banner = gr.HTML(elem_id="banner", js_on_load=None)
         timer = gr.Timer(1.0, active=True)
         finished = gr.State(0)
@@ -59,8 +59,9 @@ def build_app(bench: Workbench) -> gr.Blocks:
     return page  # type: ignore[no-any-return]
 
 
-def _header(llm_name: str) -> str:
+def _header(llm_name: str, keeps_questions: bool) -> str:
+    kept = " · Questions are kept on this machine, without who asked." if keeps_questions else ""
     return (
-        f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.</p>"
+        f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.{kept}</p>"
         f'<p class="llm" title="What writes the answers">LLM: <b>{escape(llm_name)}</b></p>'
     )

@@ -9,11 +9,11 @@ from typing import Any, get_type_hints
 
 import gradio as gr
 
+from app.handlers import teaching as handlers
+from app.handlers.teaching import Classroom, Form
 from app.jobs import Jobs
 from app.teaching import LEAST_CANDIDATES, LEAST_WRITTEN, MOST_CANDIDATES, MOST_WRITTEN
-from app.ui import teach_handlers as handlers
 from app.ui.refresh import Refresh
-from app.ui.teach_handlers import Classroom, Form
 from app.workbench import Workbench
 
 _TICK_S = 1.5
@@ -129,10 +129,22 @@ def _build_form(bench: Workbench) -> _Form:
         )
     fields["train"] = gr.Radio(
         label="What learns",
-        choices=[("The question side (minutes)", "query"), ("Both sides (much longer)", "full")],
+        choices=[("The question side (faster)", "query"), ("Both sides (much longer)", "full")],
         value="query",
-        info="With the question side alone every passage keeps its vector, and the corpus is not embedded again.",
+        info="Either way the corpus is embedded once more, so that rare words count more in its passages.",
         elem_id="teach-train",
+    )
+    fields["votes"] = gr.Checkbox(
+        label="Use people's votes too",
+        info="Their orders count beside the teacher's; the questions they voted on train.",
+        visible=False,
+        elem_id="teach-votes",
+    )
+    fields["asked"] = gr.Checkbox(
+        label="Use the questions asked here too",
+        info="They train, and are never held out, as nobody said what answers them.",
+        visible=False,
+        elem_id="teach-asked",
     )
     with gr.Accordion("More", open=False, elem_id="teach-more"):
         fields["name"] = gr.Textbox(
@@ -219,6 +231,13 @@ def _wire_form(room: Classroom, form: _Form, desk: _Desk, tab: gr.Tab, refresh: 
         [form.writing, form.uploading, form.endpoint],
         **_QUIETLY,
     )
+    gr.on(
+        [tab.select, fields["corpus"].change],
+        partial(handlers.offer, room),
+        fields["corpus"],
+        [fields["votes"], fields["asked"]],
+        **_QUIETLY,
+    )
     typed = [fields[name].input for name in Form._fields if name not in ("corpus", "upload", "like", "key")]
     gr.on(
         [tab.select, fields["corpus"].change, fields["upload"].upload, fields["upload"].clear, *typed],
@@ -251,6 +270,8 @@ def _with_form(handler: partial[Any]) -> Callable[..., Any]:
         name: str | None,
         n_candidates: float | None,
         budget: str | None,
+        votes: bool | None,
+        asked: bool | None,
     ) -> Any:
         return handler(
             Form(
@@ -267,6 +288,8 @@ def _with_form(handler: partial[Any]) -> Callable[..., Any]:
                 name,
                 n_candidates,
                 budget,
+                votes,
+                asked,
             )
         )
 

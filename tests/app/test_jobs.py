@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from app.jobs import Job, Jobs
 from indexes.errors import InputError, NotFoundError
@@ -193,9 +194,20 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_overwritten(jobs: Jobs, 
     assert list(paths.run("first").iterdir()) == []
 
 
-def test_a_run_begun_elsewhere_is_not_resumed_here(jobs: Jobs) -> None:
-    with pytest.raises(NotFoundError, match="its own command"):
+def test_what_was_never_begun_here_has_nothing_to_resume(jobs: Jobs) -> None:
+    with pytest.raises(NotFoundError, match="not begun on this page"):
         jobs.resume("unknown", budget="", secrets={})
+
+
+def test_a_run_that_a_command_began_goes_on_here_once_that_command_has_ended(jobs: Jobs, paths: DataPaths) -> None:
+    paths.run("first").mkdir(parents=True)
+    with FileLock(paths.run("first") / "lock"), pytest.raises(InputError, match="going on in the terminal"):
+        jobs.adopt(job(), {})
+    assert jobs.running() is None
+    jobs.adopt(job("first", "--seed=7"), {})
+    wait_until(lambda: (paths.run("first") / "seen.json").exists())
+    assert jobs.state("first") == "running"
+    assert "--seed=7" in seen(paths)["argv"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 3}', '{"name": "first"}'])

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.asked import keep_question
 from app.curves import bars_html, curves_html
+from app.handlers.teaching import Classroom, offer
 from app.jobs import Jobs
 from app.lessons import figures_html, headline_html, runs_table_html, stages_list_html
 from app.runs import Curve, RunInfo, Verdict, bars_of, curves_of, delete_run, list_runs, malformed_share, verdict_of
 from app.teaching import Lesson, foresee, go_on, job_of, make_plan, next_name
+from app.votes import Side, Vote, VoteBook
 from app.workbench import Workbench
 from distill.llm import LLMConfig
 from distill.promotion import promote
+from distill.run import RunConfig
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
@@ -51,7 +55,7 @@ def finished(paths: DataPaths, name: str = "taught", **changes: object) -> None:
 def test_what_is_filled_in_by_default_becomes_a_whole_command(bench: Workbench, corpus: str) -> None:
     job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
     assert job.arguments[-2:] == ("--", "nature")
-    assert {"--name=nature-taught-1", "--train=query", "--base=keywords", "--write-questions=200"} <= {*job.arguments}
+    assert {"--name=nature-taught-1", "--base=keywords", "--write-questions=200"} <= {*job.arguments}
     assert job.environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
     assert "sk-page" not in repr(job)
 
@@ -79,10 +83,74 @@ def test_a_resume_takes_the_pages_key_to_the_pages_endpoint_only(bench: Workbenc
         job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
         kept = {"name": job.name, "corpus": corpus, "arguments": [], "environment": {"OPENAI_BASE_URL": url}}
         write(bench.paths.run(job.name) / "job.json", kept)
-        go_on(jobs, job.name, budget="", key="", page_llm=PAGE_LLM)
+        go_on(jobs, job.name, bench.paths, budget="", key="", page_llm=PAGE_LLM)
         assert jobs.secrets == expected
         (bench.paths.run(job.name) / "job.json").unlink()
         bench.paths.run(job.name).rmdir()
+
+
+class Adopting(Jobs):
+    """Jobs that keep what they are to go on with, and start nothing."""
+
+    adopted: Any = None
+
+    def adopt(self, job: Any, secrets: Any) -> None:
+        self.adopted = (job, secrets)
+
+
+def begun_by_command(paths: DataPaths, **settings: object) -> None:
+    """A run as `python -m distill run` leaves it when it is stopped in the middle."""
+    config = asdict(RunConfig(name="taught", corpus="nature", base="keywords", n_written=50, **settings))  # type: ignore[arg-type]
+    write(paths.run("taught") / "config.json", config | {"content": "c", "fingerprint": "f"})
+
+
+def test_a_run_that_a_command_began_goes_on_with_the_same_settings(bench: Workbench, corpus: str) -> None:
+    jobs = Adopting(bench.paths)
+    begun_by_command(bench.paths, teacher="wise", seed=7, styles=("claim",))
+    go_on(jobs, "taught", bench.paths, budget="1000 tokens", key="", page_llm=PAGE_LLM)
+    job, secrets = jobs.adopted
+    assert {"--name=taught", "--write-questions=50", "--seed=7", "--style=claim"} <= {*job.arguments}
+    assert (job.corpus, job.budget, secrets) == ("nature", "1000 tokens", {"OPENAI_API_KEY": "sk-page"})
+
+
+def test_a_run_of_another_teacher_is_left_to_its_own_command(bench: Workbench, corpus: str) -> None:
+    jobs = Adopting(bench.paths)
+    begun_by_command(bench.paths, teacher="a model of another endpoint")
+    with pytest.raises(InputError, match="begun with the teacher 'a model of another endpoint'"):
+        go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
+    begun_by_command(bench.paths, teacher=PAGE_LLM.local_llm)
+    go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
+    job, secrets = jobs.adopted
+    assert (job.environment["OPENAI_BASE_URL"], secrets) == ("", {})  # the embedded one; the page's key stays here
+
+
+def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, corpus: str) -> None:
+    room = Classroom(bench=bench, jobs=Jobs(bench.paths))
+    assert [update["visible"] for update in offer(room, corpus)] == [False, False]
+    sides = tuple(Side(retriever=key, passages=("p", "q"), documents=("P", "Q")) for key in ("one", "two"))
+    vote = Vote(
+        time="t",
+        visitor="v",
+        comparison="c",
+        corpus=corpus,
+        question="Why?",
+        sides=sides,
+        is_blind=True,
+        verdict="left",
+    )
+    VoteBook(bench.paths.votes).add(vote)
+    keep_question(replace(bench, keeps_questions=True), corpus, "How?")
+    votes, asked = offer(room, corpus)
+    assert ("1 order" in votes["label"], "1 question" in asked["label"]) == (True, True)
+
+    plan = plan_of(bench, Lesson(corpus=corpus, votes=True, asked=True))
+    assert json.loads(plan.files["votes.jsonl"]) == {"question": "Why?", "ranking": ["p", "q"]}
+    assert Path(plan.config.votes).name == "votes.jsonl" and Path(plan.config.log).name == "asked.jsonl"
+    said = " ".join(foresee(plan, bench.paths))
+    assert "1 order(s), which count beside the teacher's" in said and "1 question(s) that people asked here" in said
+    unasked = plan_of(bench, Lesson(corpus=corpus))
+    assert (unasked.config.votes, unasked.config.log, unasked.files) == ("", "", {})
+    assert plan_of(bench, Lesson(corpus=corpus, votes=True, teacher="none")).config.votes == ""
 
 
 @pytest.mark.parametrize(
@@ -208,6 +276,14 @@ def test_losses_are_drawn_and_a_resumed_training_draws_no_step_twice(paths: Data
     html = curves_html([curve])
     assert "step 20 of 40" in html
     assert "held out 2.000 → 1.000" in html
+
+
+@pytest.mark.parametrize(("objective", "title"), [("margin-mse", "error of the margins"), ("kl", "divergence")])
+def test_the_retrievers_loss_is_called_what_it_is(paths: DataPaths, objective: str, title: str) -> None:
+    write(paths.run("taught") / "config.json", {"objective": objective})
+    write(paths.run("taught") / "retriever-checkpoints" / "losses.jsonl", {"step": 0, "steps": 40, "eval_loss": 2.0})
+    (curve,) = curves_of(paths, "taught")
+    assert title in curve.title
 
 
 def test_a_flat_or_single_loss_can_be_drawn() -> None:

@@ -47,6 +47,7 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
             llm_model="scripted",
             app_demo=False,
             app_port=free_port(),
+            app_log_questions=True,
         )
         opened = launch(assemble(settings, paths), settings)
         yield f"http://127.0.0.1:{settings.app_port}/"
@@ -96,6 +97,9 @@ def test_from_files_to_a_taught_retriever(page: Page, paths: DataPaths, teacher:
     shoot(page, "walk-2-vote")
 
     open_tab(page, "Teach")
+    page.get_by_label("Use people's votes too (1 order)").check()
+    page.get_by_label("Use the questions asked here too (1 question)").check()
+    expect(page.locator("#teach-foreseen")).to_contain_text("which count beside the teacher's")
     page.locator("#teach-n input").fill("10")
     page.locator("#teach-button").click()
     expect(page.locator("#teach-message")).to_contain_text("'facts-taught-1' has begun")

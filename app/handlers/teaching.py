@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.asked import count_asked
 from app.curves import bars_html, curves_html
 from app.jobs import Jobs
 from app.lessons import (
@@ -38,6 +39,7 @@ from app.runs import (
 )
 from app.shelf import look_up
 from app.teaching import Lesson, Plan, begin, foresee, go_on, make_plan
+from app.vote_rankings import people_orders
 from app.workbench import Workbench
 from distill.promotion import promote, promoted, rollback
 from indexes.corpus import CorpusInfo
@@ -75,6 +77,36 @@ def shape_form(source: str, teacher: str) -> ShapeView:
     )
 
 
+class OfferView(NamedTuple):
+    """What people said and asked here that could teach too."""
+
+    votes: Update
+    asked: Update
+
+
+def offer(room: Classroom, corpus: str | None) -> OfferView:
+    """The two offers with how much there is of each; hidden where there is nothing."""
+    paths = room.bench.paths
+    try:
+        _, shown, _ = look_up(paths, room.bench.encoder, corpus)
+        n_votes = len(people_orders(paths, shown.name)) if shown else 0
+        n_asked = count_asked(paths, shown.name) if shown else 0
+    except UserError:
+        n_votes = n_asked = 0
+    return OfferView(
+        _offer(n_votes, f"Use people's votes too ({_count(n_votes, 'order')})"),
+        _offer(n_asked, f"Use the questions asked here too ({_count(n_asked, 'question')})"),
+    )
+
+
+def _offer(n: int, label: str) -> Update:
+    return gr.update(visible=True, label=label) if n else gr.update(visible=False, value=False)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 class Form(NamedTuple):
     """The form's values as gradio gives them, in the order of the tab's inputs; empty fields may be None."""
 
@@ -91,20 +123,30 @@ class Form(NamedTuple):
     name: str | None
     n_candidates: float | None
     budget: str | None
+    votes: bool | None
+    asked: bool | None
 
 
 def fill_in(form: Form) -> Lesson:
     """The lesson of the form's values; `InputError` where a corpus or a file is missing."""
     values: dict[str, Any] = form._asdict()
     texts: dict[str, Any] = {
-        key: value or "" for key, value in values.items() if key not in ("source", "n_written", "n_candidates")
+        key: value or ""
+        for key, value in values.items()
+        if key not in ("source", "n_written", "n_candidates", "votes", "asked")
     }
     if not form.corpus:
         raise InputError("There is no corpus yet. Add files on the Corpora tab to make one.")
     if form.source == "upload" and not form.upload:
         raise InputError("Upload a file of questions first, or have them written.")
     texts["upload"] = texts["upload"] if form.source == "upload" else ""
-    return Lesson(**texts, n_written=values["n_written"], n_candidates=values["n_candidates"])
+    return Lesson(
+        **texts,
+        n_written=values["n_written"],
+        n_candidates=values["n_candidates"],
+        votes=bool(form.votes),
+        asked=bool(form.asked),
+    )
 
 
 def estimate(room: Classroom, form: Form) -> str:
@@ -217,7 +259,7 @@ def _parts(room: Classroom, run: RunInfo) -> dict[str, dict[str, Any]]:
     stages = silence_html(progress, run.state, time.time())
     stages += stages_list_html(progress, run.state) if job or run.state == "done" else ""
     report, log = report_of(paths, run.name), jobs.log_tail(run.name)
-    resumable = run.state in _RESUMABLE and job is not None
+    resumable = run.state in _RESUMABLE
     has_end = run.state == "done"
     return {
         "headline": {"value": headline_html(run, verdict_of(metrics))},
@@ -270,7 +312,9 @@ def pause(room: Classroom, picked: str | None) -> str:
 def resume(room: Classroom, picked: str | None, budget: str, key: str) -> str:
     """Goes on with the run."""
     return _say(
-        lambda: go_on(room.jobs, picked or "", budget=budget or "", key=key or "", page_llm=room.bench.llm),
+        lambda: go_on(
+            room.jobs, picked or "", room.bench.paths, budget=budget or "", key=key or "", page_llm=room.bench.llm
+        ),
         f"'{picked}' goes on.",
     )
 

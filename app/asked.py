@@ -1,0 +1,48 @@
+"""The questions that people ask of a corpus, kept where the page is told to: they can teach the next retriever.
+
+Who asked is not kept. The file lies in the corpus's folder and goes with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.workbench import Workbench
+from distill.jsonl import appending
+from distill.questions import read_log
+from indexes.errors import InputError, StoreError
+from indexes.paths import DataPaths
+
+_LOCK_TIMEOUT_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+def asked_file(paths: DataPaths, corpus: str) -> Path:
+    """Where the questions about `corpus` are kept, a record {"time", "question"} a line: what `distill run --log`
+    reads.
+    """
+    return paths.corpus(corpus) / "asked.jsonl"
+
+
+def keep_question(bench: Workbench, corpus: str, question: str) -> None:
+    """Keeps `question` if the page is told to; an answer never fails for it."""
+    from filelock import FileLock, Timeout
+
+    file = asked_file(bench.paths, corpus)
+    if not bench.keeps_questions or not file.parent.is_dir():  # it may have been deleted meanwhile
+        return
+    try:
+        with FileLock(f"{file}.lock", timeout=_LOCK_TIMEOUT_S), appending(file) as append:
+            append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "question": question})
+    except (OSError, Timeout, StoreError) as error:
+        _log.error("A question could not be kept in %s (%s).", file, error)
+
+
+def count_asked(paths: DataPaths, corpus: str) -> int:
+    """How many different questions about `corpus` are kept; 0 where their file cannot be read."""
+    try:
+        return len(read_log(asked_file(paths, corpus)))
+    except InputError:
+        return 0
