@@ -48,12 +48,16 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
             app_demo=False,
             app_port=free_port(),
             app_log_questions=True,
+            app_max_upload_mb=1,
         )
-        opened = launch(assemble(settings, paths), settings)
+        bench = assemble(settings, paths)
+        opened = launch(bench, settings)
+        bench.background.start()
         yield f"http://127.0.0.1:{settings.app_port}/"
         jobs = Jobs(paths)
         if job := jobs.running():
             jobs.end(job.name)
+        bench.background.stop()
         opened.close(verbose=False)
 
 
@@ -157,6 +161,30 @@ def test_a_run_is_deleted_after_a_question(page: Page, paths: DataPaths) -> None
     expect(page.locator("#teach-runs")).to_contain_text("No retriever has been taught yet")
     assert not paths.encoder("facts-taught-1").exists()
     assert not paths.run("facts-taught-1").exists()
+
+
+def test_a_file_over_the_limit_is_named_and_those_chosen_before_it_stay(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "small.md").write_text("The newt lives in the bog.", encoding="utf-8")
+    (tmp_path / "large.md").write_text("word " * 300_000, encoding="utf-8")
+    # gradio's own page complains of the upload whose progress it cannot follow any more
+    with visit(browser, address, borne="Failed to load resource|Response") as page:
+        open_tab(page, "Corpora")
+        chooser = page.locator("#add-files input[type=file]")
+        chooser.set_input_files(tmp_path / "small.md")
+        expect(page.locator("#add-files")).to_contain_text("small")
+        chooser.set_input_files(tmp_path / "large.md")
+        expect(page.get_by_test_id("toast-body")).to_contain_text(
+            re.compile("exceed the maximum allowed size of 1.*large", re.DOTALL)
+        )
+        expect(page.locator("#add-files")).to_contain_text("small")
+        expect(page.locator("#add-files")).not_to_contain_text("large")
+        field(page, "add-corpus").fill("facts")
+        field(page, "add-corpus").press("Enter")
+        page.locator("#add-button").click()
+        expect(page.locator("#add-outcomes").locator("tr", has_text="small.md")).to_contain_text("read")
+        shoot(page, "walk-5-limit")
 
 
 def delete_run(page: Page) -> None:
