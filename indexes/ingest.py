@@ -18,6 +18,7 @@ from indexes.locks import writing
 from indexes.paths import DataPaths
 from indexes.reconciling import is_in_step
 from indexes.records import FileOutcome, IndexInfo
+from indexes.settled import is_settled, note_settled
 from indexes.space import check_space
 from indexes.store import drop_collection, existing_collection
 from indexes.torn import drop_torn, mark_finished, mark_unfinished
@@ -70,12 +71,16 @@ def add_files(
                 yield event
                 if event.done < event.total:
                     check_space(paths)
+        if is_settled(paths, manifest, encoder):
+            yield Progress(stage="embedding", done=0, total=0)
+            return
         with _whole(paths, manifest, on_wait):
             for done, total in _update(paths, manifest, encoder, embed):
                 yield Progress(stage="embedding", done=done, total=total)
             for each in _encoders_behind(paths, manifest, encoder):
                 for done, total in _update(paths, manifest, each):
                     yield Progress(stage="embedding", done=done, total=total)
+        note_settled(paths, manifest)
 
 
 def index_corpus(

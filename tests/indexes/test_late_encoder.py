@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import KeywordEncoder
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
 from indexes.chroma import PassageIndex
@@ -18,6 +19,7 @@ from indexes.ingest import add_files
 from indexes.late_encoder import LateEncoder, load_late
 from indexes.paths import DataPaths
 from indexes.precision import Wish, precision_of
+from indexes.store import delete_ids, existing_collection
 from indexes.types import Encoder
 
 
@@ -109,16 +111,43 @@ def test_an_encoder_that_is_not_there_is_said_before_anything_is_read(paths: Dat
         load_late("nobody-has-this", paths)
 
 
-def test_the_command_loads_no_model_for_an_unchanged_corpus(tiny: DataPaths, folder: Path) -> None:
+def test_the_command_loads_neither_model_nor_store_for_an_unchanged_corpus(tiny: DataPaths, folder: Path) -> None:
     list(add_files(tiny, "words", [folder], load_encoder("tiny", tiny)))
     program = (
         f"import sys; sys.argv = ['indexes', 'add', 'words', {str(folder)!r}, '--encoder', 'tiny']; import runpy\n"
         "try: runpy.run_module('indexes', run_name='__main__')\n"
         "except SystemExit as end: assert not end.code\n"
-        "print([each for each in ('torch', 'onnxruntime', 'tokenizers') if each in sys.modules])"
+        "print([each for each in ('torch', 'onnxruntime', 'tokenizers', 'chromadb') if each in sys.modules])"
     )
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"PYTHONPATH": root, "DATA_DIR": str(tiny.root)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.stdout == "[]\n", done.stderr
     assert "unchanged" in done.stderr
+
+
+def test_vectors_that_are_lost_behind_an_unchanged_corpus_are_made_again(tiny: DataPaths, folder: Path) -> None:
+    """What was in step once is not believed to be so for ever."""
+    list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))
+    (info,) = Corpus.open(tiny, "words").indexes()
+    collection = existing_collection(tiny, info)
+    delete_ids(collection, list(collection.get(include=[])["ids"])[:2])
+    assert list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))[-1].total == 2
+    assert list(add_files(tiny, "words", [folder], load_late("tiny", tiny, load=never)))[-1].total == 0
+
+
+def test_an_encoder_that_had_no_index_gets_one(tiny: DataPaths, folder: Path) -> None:
+    list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))
+    assert list(add_files(tiny, "words", [folder], KeywordEncoder()))[-1].total == 4
+
+
+def test_an_index_whose_encoder_was_gone_is_brought_up_to_date_when_it_is_back(
+    tiny: DataPaths, folder: Path, tmp_path: Path
+) -> None:
+    list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))
+    tiny.encoder("tiny").rename(tmp_path / "away")
+    (folder / "more.txt").write_text("mars planet", encoding="utf-8")
+    list(add_files(tiny, "words", [folder], KeywordEncoder()))
+    (tmp_path / "away").rename(tiny.encoder("tiny"))
+    list(add_files(tiny, "words", [folder], KeywordEncoder()))
+    assert {info.n_passages for info in Corpus.open(tiny, "words").indexes()} == {5}
