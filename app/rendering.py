@@ -89,9 +89,9 @@ def _times(answer: Answer, searched_s: float | None) -> str:
     before = searched_s or 0.0
     parts = [] if searched_s is None else [f"Passages after {format_ms(searched_s * 1000)}"]
     if answer.first_word_s is not None:
-        parts.append(f"first word after {before + answer.first_word_s:.1f} s")
+        parts.append(f"first word after {format_ms((before + answer.first_word_s) * 1000)}")
     if answer.state == "done":
-        parts.append(f"complete after {before + answer.took_s:.1f} s")
+        parts.append(f"complete after {format_ms((before + answer.took_s) * 1000)}")
     line = " · ".join(parts)
     return line[:1].upper() + line[1:]
 

@@ -63,7 +63,8 @@ def sides_html(comparison: Comparison, labels: Sequence[str], n_read: int, *, is
         f'<div class="side"><h2>{escape(name)}</h2>{each}</div>'
         for name, each in zip(side_names(labels, is_blind=is_blind), lists, strict=True)
     )
-    return f'<div class="aligned" style="--rows: {n_rows}; --columns: {n_sides}">{sides}</div>'
+    kind = "aligned many" if n_sides > len(_OF_TWO) else "aligned"
+    return f'<div class="{kind}" style="--rows: {n_rows}; --columns: {n_sides}">{sides}</div>'
 
 
 def comparison_html(comparison: Comparison, *, is_blind: bool = False, link: str = "") -> str:

@@ -186,6 +186,6 @@ def _how_to_teach(shown: CorpusInfo | None, dense: Sequence[RetrieverChoice]) ->
     else:
         sentence = (
             f"Nothing has been taught on corpus '{shown.name}' yet. Open the Teach tab to teach a retriever; it "
-            "appears here when it is done. Until then, compare what is there already."
+            "appears here when it is done."
         )
     return gr.update(value=notice_html(sentence), visible=True)

@@ -112,17 +112,17 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> 
 def _build_pickers() -> _Pickers:
     with gr.Row(elem_classes="pickers"):
         return _Pickers(
-            corpus=gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="compare-corpus"),
-            left=gr.Dropdown(label="Left", choices=[], scale=2, min_width=200, elem_id="left-retriever"),
-            right=gr.Dropdown(label="Right", choices=[], scale=2, min_width=200, elem_id="right-retriever"),
+            corpus=gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=130, elem_id="compare-corpus"),
+            left=gr.Dropdown(label="Left", choices=[], scale=2, min_width=130, elem_id="left-retriever"),
+            right=gr.Dropdown(label="Right", choices=[], scale=2, min_width=130, elem_id="right-retriever"),
             more=gr.Dropdown(
-                label="More (up to 2)",
+                label="More (two at most)",
                 choices=[],
                 value=[],
                 multiselect=True,
                 max_choices=MAX_SIDES - 2,
                 scale=2,
-                min_width=200,
+                min_width=130,
                 elem_id="more-retrievers",
             ),
         )
@@ -168,7 +168,7 @@ def _restore(tabs: gr.Tabs, question: gr.Textbox) -> Refresh:
 
 def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -> None:
     """The list of questions on which the left and the right retriever differ most."""
-    with gr.Accordion("Questions on which left and right differ most", open=False, elem_id="compare-contrasts"):
+    with gr.Accordion("Questions on which they differ most", open=False, elem_id="compare-contrasts"):
         with gr.Row(elem_classes="options"):
             find = gr.Button("Look for them", size="sm", scale=0, min_width=150, elem_id="contrast-find")
             upload = gr.UploadButton(
