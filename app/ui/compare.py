@@ -112,7 +112,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> 
 def _build_pickers() -> _Pickers:
     with gr.Row(elem_classes="pickers"):
         return _Pickers(
-            corpus=gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=130, elem_id="compare-corpus"),
+            corpus=gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="compare-corpus"),
             left=gr.Dropdown(label="Left", choices=[], scale=2, min_width=130, elem_id="left-retriever"),
             right=gr.Dropdown(label="Right", choices=[], scale=2, min_width=130, elem_id="right-retriever"),
             more=gr.Dropdown(
