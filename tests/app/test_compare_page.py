@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import socket
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from browsing import chromium, field, free_port, open_tab, visit
+from playwright.sync_api import Browser, Page, expect
 
 from app.__main__ import launch
 from app.settings import Settings
@@ -16,28 +15,19 @@ from app.votes import VoteBook
 from app.workbench import Workbench
 from distill.promotion import promote
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
-PATIENCE_MS = 60_000
 QUESTION = "Why do honey bees dance?"
 
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def address(bench: Workbench, taught: str) -> Iterator[str]:
     """Where a page listens that has four retrievers to choose from."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     opened = launch(bench, Settings(data_dir=bench.paths.root, app_port=port))
     yield f"http://127.0.0.1:{port}/"
     opened.close(verbose=False)
@@ -46,26 +36,9 @@ def address(bench: Workbench, taught: str) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A telephone's page; at the end, nothing wrong may have been seen on it."""
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    wrongs: list[str] = []
-    context.on("weberror", lambda error: wrongs.append(str(error.error)))
-    context.on("console", lambda message: wrongs.append(message.text) if message.type == "error" else None)
-    expect.set_options(timeout=PATIENCE_MS)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(address)
-    yield page
-    seen = list(wrongs)
-    context.close()
-    assert seen == []
-
-
-def field(page: Page, element_id: str) -> Locator:
-    return page.locator(f"#{element_id}").locator("input, textarea").first
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).first.click()
+    with visit(browser, address) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
+        yield page
 
 
 def pick(page: Page, element_id: str, name: str) -> None:
@@ -74,7 +47,7 @@ def pick(page: Page, element_id: str, name: str) -> None:
 
 
 def test_three_retrievers_are_compared_blind_and_the_best_is_voted_for(
-    page: Page, address: str, bench: Workbench
+    page: Page, browser: Browser, address: str, bench: Workbench
 ) -> None:
     open_tab(page, "Compare")
     expect(field(page, "right-retriever")).to_have_value("Distilled: taught")
@@ -99,14 +72,12 @@ def test_three_retrievers_are_compared_blind_and_the_best_is_voted_for(
 
     shown = [side.retriever for side in vote.sides]
     link = page.locator("#compare-summary a.link").get_attribute("href")
-    page = page.context.new_page()  # gradio's own script complains where a page is left while it listens
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(f"{address}{link}")
-    expect(field(page, "compare-question")).to_have_value(QUESTION)
     labels = {"keywords": "Baseline", "taught": "Distilled: taught", "lexical": "Lexical"}
-    expect(field(page, "left-retriever")).to_have_value(labels[shown[0]])
-    expect(field(page, "right-retriever")).to_have_value(labels[shown[1]])
-    expect(page.locator("#more-retrievers")).to_contain_text(labels[shown[2]])
+    with visit(browser, f"{address}{link}") as sent:
+        expect(field(sent, "compare-question")).to_have_value(QUESTION)
+        expect(field(sent, "left-retriever")).to_have_value(labels[shown[0]])
+        expect(field(sent, "right-retriever")).to_have_value(labels[shown[1]])
+        expect(sent.locator("#more-retrievers")).to_contain_text(labels[shown[2]])
 
 
 def test_a_retriever_that_is_promoted_meanwhile_takes_the_right_side_without_a_reload(
