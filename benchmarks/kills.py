@@ -1,7 +1,7 @@
 """Kills `add` at random moments, then lets one complete: nothing may be lost, doubled or left over.
 
 python benchmarks/kills.py [KILLS RECORDS]: each round changes some files, adds the folder in a child process and kills
-it (SIGKILL) after a random time; after every fifth an add may end, and all is looked at. A cheap encoder stands in for
+it (SIGKILL) at a random moment; after every fifth an add may end, and all is looked at. A cheap encoder stands in for
 a model. Above some 1,000 passages the store writes files of its graph, which a kill can tear: they are counted.
 """
 
@@ -49,7 +49,11 @@ def main(n_kills: int, n_records: int) -> None:
             if killed.total() == n_kills:
                 break
             _change(folder, draw, n_records)
-            if moment := _kill(_start(paths, folder), draw.random() * whole_s, paths):
+            (paths.root / "doing").unlink(missing_ok=True)
+            child = _start(paths, folder)
+            if number % 4:  # mostly while vectors are written, which is a small part of the time
+                _wait_for_embedding(child, paths)
+            if moment := _kill(child, draw.random() * whole_s / (2 if number % 4 else 1), paths):
                 killed[moment] += 1
             if number % 5 == 4 and not _completed(paths, folder):
                 break
@@ -81,6 +85,14 @@ def _start(paths: DataPaths, folder: Path, *, check: bool = False) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
     finally:
         os._exit(status)
+
+
+def _wait_for_embedding(child: int, paths: DataPaths) -> None:
+    doing = paths.root / "doing"
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if doing.exists() and doing.read_text() == "embedding":
+            return
+        time.sleep(0.005)
 
 
 def _note(paths: DataPaths, sentence: str) -> None:
