@@ -211,9 +211,16 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
+def keep_quiet() -> None:
+    """Only errors of libraries come to the terminal, even of those that set a level of their own, as bm25s does."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.ERROR)
+
+
 def main() -> None:
     """Runs the command: a `UserError` becomes its sentence on stderr and exit status 1."""
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    keep_quiet()
     try:
         commands()
     except UserError as error:

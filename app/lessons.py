@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -30,6 +31,7 @@ STATE_WORDS: Mapping[State, str] = {
     "done": "done",
 }
 _SILENT_S = 90.0
+_OPTION = re.compile(r" \(--[^)]*\)|--(\w[\w-]*)")  # " (--like FILE)", or a bare --mode
 
 
 def estimate_html(sentences: Sequence[str]) -> str:
@@ -75,12 +77,17 @@ def _verdict_html(run: RunInfo, verdict: Verdict | None) -> str:
     if verdict is None:
         return f"{_title(run)}{notice_html(f'This run has no verdict. {now}'.strip())}"
     word, kind = ("Use it", "better") if verdict.is_better else ("No clear gain", "same")
-    advice = "".join(f"<li>{escape(each)}</li>" for each in verdict.advice)
+    advice = "".join(f"<li>{escape(_without_options(each))}</li>" for each in verdict.advice)
     standing = now or f"It does not answer for corpus '{run.corpus}'; on the Ask and Compare tabs it can be picked."
     return (
         f'{_title(run)}<div class="verdict {kind}" role="status"><b>{word}</b> {escape(verdict.sentence)}</div>'
         f"{aside_html(standing)}" + (f'<ul class="advice">{advice}</ul>' if advice else "")
     )
+
+
+def _without_options(advice: str) -> str:
+    """A run's advice, which speaks to whoever typed its command, for those who filled in the form."""
+    return _OPTION.sub(lambda match: match[1] or "", advice)
 
 
 def stages_list_html(progress: Progress, state: State) -> str:

@@ -89,10 +89,10 @@ def main() -> None:
     with ScriptedEndpoint(lambda messages: ANSWER, delay_s=WORD_S) as endpoint:
         setting = {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_API_KEY": "none", "LLM_MODEL": "scripted"}
         with serve(paths, setting) as (address, process), browse(chromium, address + link) as page:
+            ask(page, questions[0])  # the encoder and the index are read at the first question
             cpu = cpu_of(process)
             loads = [load(page) for _ in range(N_LOADS)]
             cpus = [(cpu_of(process) - cpu) / N_LOADS]
-            ask(page, questions[0])  # the encoder and the index are read at the first question
             cpu = cpu_of(process)
             pairs = [(ask_directly(endpoint, question), ask(page, question)) for question in questions]
             cpus.append((cpu_of(process) - cpu) / len(questions))

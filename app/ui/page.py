@@ -32,7 +32,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         gr.HTML(_header(bench.llm_name, bench.keeps_questions), elem_id="header", js_on_load=None)
         banner = gr.HTML(elem_id="banner", js_on_load=None)
         timer = gr.Timer(1.0, active=True)
-        finished = gr.State(0)
+        finished = gr.State(None)
         visitor = gr.BrowserState("", storage_key="visitor", secret=_VISITOR)
         with gr.Tabs() as tabs:
             ask = build_ask(bench, visitor)

@@ -96,6 +96,16 @@ def test_importing_the_page_builds_nothing_and_imports_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_only_errors_of_libraries_come_to_the_terminal() -> None:
+    check = (
+        "import logging; from app.__main__ import keep_quiet; keep_quiet()\n"
+        "library = logging.getLogger('chatty'); library.setLevel(logging.DEBUG)\n"
+        "library.debug('noise'); library.error('what went wrong')"
+    )
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "ERROR chatty: what went wrong\n"
+
+
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120

@@ -95,5 +95,7 @@ def test_the_page_looks_again_when_something_has_ended(bench: Workbench) -> None
     go.set()
     background.stop()
     after = show_background(replace(bench, background=background), finished=0)
+    opened_later = show_background(replace(bench, background=background), finished=None)
     assert (during.timer["active"], isinstance(during.finished, int)) == (True, False)
     assert (after.timer["active"], after.finished, after.banner["visible"]) == (False, 1, False)
+    assert not isinstance(opened_later.finished, int)  # every tab would look again for nothing

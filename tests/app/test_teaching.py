@@ -320,6 +320,14 @@ def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -
     assert not any("<img" in html for html in shown)
 
 
+def test_advice_speaks_of_the_form_and_not_of_a_commands_options() -> None:
+    run = RunInfo(name="taught", corpus="nature", state="done", sentence="", answers_now=False, changed_at=0)
+    advice = ("Show the writer 3 to 20 real questions (--like FILE): it helps.", "Take another --mode.")
+    html = headline_html(run, Verdict(is_better=False, sentence="No gain.", advice=advice))
+    assert "real questions: it helps." in html
+    assert "Take another mode." in html
+
+
 def test_a_run_without_a_verdict_has_none() -> None:
     assert verdict_of({}) is None
     assert verdict_of({"verdict": ["an older form"]}) is None
