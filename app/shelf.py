@@ -45,7 +45,7 @@ class RetrieverChoice:
             "distilled": f"{self.encoder} was taught here, on questions about this corpus.",
             "other": f"{self.encoder} is another encoder that this corpus was indexed with.",
         }[self.kind]
-        return f"{meaning} It was promoted: on questions it never saw it found more." if self.is_promoted else meaning
+        return f"{meaning} It was promoted: it answers where no other is picked." if self.is_promoted else meaning
 
 
 def list_choices(paths: DataPaths, baseline: str, corpus: CorpusInfo) -> list[RetrieverChoice]:
