@@ -27,7 +27,7 @@ def hits_html(found: Sequence[Candidate], words: Sequence[str], n_most: int) -> 
     """What was found, best first; opened, a passage shows all of its text."""
     if not found:
         return aside_html("No passage has any of these words. Words as common as 'the' do not count.")
-    n = f"The {len(found)} best passages" if len(found) == n_most else f"{len(found)} passage(s)"
+    n = f"The {len(found)} best passages" if len(found) == n_most else f"{len(found)} passage{'s' * (len(found) != 1)}"
     items = "".join(f"<li>{_hit(candidate, number, words)}</li>" for number, candidate in enumerate(found, start=1))
     return (
         f'<section class="passages" aria-label="Passages found"><h3>{n} with these words</h3><ol>{items}</ol></section>'

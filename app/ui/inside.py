@@ -49,7 +49,7 @@ def _build_map(bench: Workbench, corpus: gr.Dropdown) -> None:
             placeholder="A question, to see what is found for it (optional)",
             max_length=MAX_QUESTION_CHARACTERS,
             scale=5,
-            min_width=200,
+            min_width=240,
             elem_id="inside-question",
         )
         draw = gr.Button("Draw the map", scale=2, min_width=120, elem_id="inside-draw")
