@@ -49,7 +49,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             show_progress="hidden",
         )
         for each in (ask, compare, evaluate, corpora):
-            each.refresh.on([*([page.load] if each is ask else []), each.tab.select, finished.change])
+            each.refresh.on([page.load, each.tab.select, finished.change])
         teach.refresh.on([teach.tab.select, finished.change, *teach.triggers])
         page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")
         ask.restore.on([page.load])
