@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
 
-_MAX_REPLY_TOKENS = 400
+_REPLY_TOKENS = 400  # an order of 20 passages takes 100
 
 DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything is kept.")]
 
@@ -80,6 +80,9 @@ def run(
     base: Annotated[str, typer.Option(envvar="ENCODER", help="The encoder to teach.")] = DEFAULT_ENCODER,
     concurrency: Annotated[int, typer.Option(min=0, max=256, help="LLM requests at a time (0: 8, embedded: 1).")] = 0,
     budget: Annotated[str, typer.Option(help="Stop before this is passed: '2.50 usd' or '200000 tokens'.")] = "",
+    reply_tokens: Annotated[
+        int, typer.Option(min=50, help="Longest reply of the LLM; those that think aloud need thousands.")
+    ] = _REPLY_TOKENS,
     batch: Annotated[
         bool, typer.Option("--batch", help="Write requests to files for a provider's batch service; see import-batch.")
     ] = False,
@@ -148,7 +151,7 @@ def run(
         _print_estimate(config, llm, paths)
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gently, by hand or not: all is kept
-    meter = _meter(llm, paths, budget)
+    meter = _meter(llm, paths, budget, reply_tokens)
     watched = ProgressFile(progress, meter.summary) if progress else None
     with ProgressBars(messages) as bars, watched or nullcontext():
 
@@ -163,7 +166,7 @@ def run(
                 watched.say(text)
 
         batch_file = paths.run(name) / "batch.jsonl" if batch else None
-        connect = _connector(llm, paths, say, concurrency, meter, batch_file)
+        connect = _connector(llm, paths, say, concurrency, meter, reply_tokens, batch_file)
         metrics = run_distillation(
             paths, config, connect, report, until=_one_of("--until", until, STAGES), report_to=report_to
         )
@@ -177,11 +180,11 @@ def run(
         console.print(f"The encoder is in {place}; the page offers it at once.", markup=False, soft_wrap=True)
 
 
-def _meter(llm: LLMConfig, paths: DataPaths, budget: str) -> Meter:
+def _meter(llm: LLMConfig, paths: DataPaths, budget: str, reply_tokens: int) -> Meter:
     from distill.estimating import price_of
     from distill.spending import Meter, parse_budget
 
-    return Meter(budget=parse_budget(budget), price=price_of(llm, paths), max_reply_tokens=_MAX_REPLY_TOKENS)
+    return Meter(budget=parse_budget(budget), price=price_of(llm, paths), max_reply_tokens=reply_tokens)
 
 
 def _connector(
@@ -190,6 +193,7 @@ def _connector(
     say: Callable[[str], None],
     concurrency: int,
     meter: Meter,
+    reply_tokens: int,
     batch_file: Path | None,
 ) -> Callable[[float], Asker]:
     def connect(temperature: float) -> Asker:
@@ -203,7 +207,7 @@ def _connector(
             paths,
             on_status=say,
             temperature=temperature,
-            max_tokens=_MAX_REPLY_TOKENS,
+            max_tokens=reply_tokens,
             max_retries=PATIENT_RETRIES,
         )
         check_llm(model)

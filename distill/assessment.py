@@ -72,12 +72,22 @@ def assess_teacher(
     mode = parse_mode(mode) if isinstance(mode, str) else mode
     usable = [record for record in records if len(candidate_ids(record)) > 1]
     sample = random.Random(seed).sample(usable, min(n_questions, len(usable)))  # noqa: S311
-    jobs = [_asked_twice(record, texts, mode, seed, limits) for record in sample]
-    answers: list[Answers] = []
+    # By pairs each is shown in both orders anyway, and a second time they would be the same prompts.
+    repeats = 1 if mode.name == "pairwise" else 2
+    jobs = [_asked(record, texts, mode, seed, limits, repeat) for record in sample for repeat in range(repeats)]
+    found: dict[int, Order] = {}
     on_progress(0, len(sample))
-    for position, orders in work_through(asker, jobs) if jobs else ():
-        answers.append(Answers(n=len(candidate_ids(sample[position])), orders=orders))
-        on_progress(len(answers), len(sample))
+    for job, order in work_through(asker, jobs) if jobs else ():
+        found[job] = order
+        if len(found) % repeats == 0:
+            on_progress(len(found) // repeats, len(sample))
+    answers = [
+        Answers(
+            n=len(candidate_ids(record)),
+            orders=tuple(found[place * repeats + repeat] for repeat in range(repeats)),
+        )
+        for place, record in enumerate(sample)
+    ]
     return assess(str(mode), answers)
 
 
@@ -102,15 +112,11 @@ class Answers:
         return own if len(self.orders) == 1 and own is not None else pair_agreement(*self.pair, self.n)
 
 
-def _asked_twice(
-    record: Record, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits
-) -> Callable[[Asks], Awaitable[tuple[Order, ...]]]:
-    async def ask(asker: Asks) -> tuple[Order, ...]:
-        # By pairs each is shown in both orders anyway, and a second time they would be the same prompts.
-        repeats = (0,) if mode.name == "pairwise" else (0, 1)
-        return tuple(
-            [await ask_order(record, texts, asker, mode, seed=seed, limits=limits, repeat=repeat) for repeat in repeats]
-        )
+def _asked(
+    record: Record, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits, repeat: int
+) -> Callable[[Asks], Awaitable[Order]]:
+    async def ask(asker: Asks) -> Order:
+        return await ask_order(record, texts, asker, mode, seed=seed, limits=limits, repeat=repeat)
 
     return ask
 
