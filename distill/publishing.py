@@ -37,6 +37,7 @@ class Card:
     questions: str
     license: str = ""
     two_sided: bool = False
+    keeps_passages: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
     figures: Mapping[str, object] = field(default_factory=dict)
 
@@ -122,10 +123,10 @@ def _front_matter(card: Card) -> str:
 
 
 def _usage(card: Card) -> str:
-    sides = (
-        "Questions and passages have encoders of their own in it, so name the side; the passages' is the base's, and "
-        "vectors of passages by the base stay valid."
-        if card.two_sided
+    sides = "Questions and passages have encoders of their own in it, so name the side. " if card.two_sided else ""
+    sides += (
+        "The passages' is the base's: vectors of passages by the base stay valid."
+        if card.keeps_passages
         else "The index has to be made with this encoder; vectors of passages by its base do not fit."
     )
     return (

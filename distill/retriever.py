@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +27,8 @@ Objective = Literal["kl", "margin-mse"]
 class RetrieverConfig:
     """How stage 2 trains. Cosines lie in [-1, 1]: at a student temperature of 1 a softmax over them is nearly flat.
 
+    - `query_first`: with "full", training of the query side comes first, at its own settings: what only the passages
+      can learn is then left for the passages, each step of which costs a hundred times as much.
     - `train`: "full" moves the whole encoder; "lora" small matrices beside its weights, merged in at the end; "query" a
       copy of it for questions only, so that the passages keep their vectors.
     - `learning_rate`: of transformers; encoders without one (static embeddings) take `static_learning_rate`.
@@ -43,6 +45,7 @@ class RetrieverConfig:
     """
 
     train: Train = "full"
+    query_first: bool = False
     n_epochs: int = 2
     learning_rate: float = 5e-5
     static_learning_rate: float = 1e-2
@@ -65,7 +68,7 @@ class RetrieverConfig:
 
 # Our choices. On the query side an epoch is cheap, and the softmax is over the corpus, so long lists cost nothing.
 DEFAULTS: Mapping[Train, RetrieverConfig] = {
-    "full": RetrieverConfig(train="full", evaluations_an_epoch=2),
+    "full": RetrieverConfig(train="full", query_first=True, n_epochs=1, learning_rate=2e-5, evaluations_an_epoch=2),
     "query": RetrieverConfig(train="query", n_epochs=5, learning_rate=1e-4, batch_size=32, n_passages=50),
     "lora": RetrieverConfig(train="lora", n_epochs=3, learning_rate=5e-4, evaluations_an_epoch=2),
 }
@@ -127,6 +130,8 @@ def train_retriever(
                 "Index the corpus with the base encoder first."
             )
         return train_query_side(model, lists, corpus, training)
+    if training.config.query_first:
+        model = _query_first(model, records, texts, training, corpus)
     if training.config.train == "lora":
         from distill.adapters import add_adapter, merge_adapter
 
@@ -135,6 +140,19 @@ def train_retriever(
         merge_adapter(model)
         return model, report
     return model, _train_both_sides(model, lists, texts, training)
+
+
+def _query_first(
+    model: SentenceTransformer,
+    records: Sequence[Record],
+    texts: Mapping[str, str],
+    training: Training,
+    corpus: FrozenCorpus | None,
+) -> SentenceTransformer:
+    config = replace(DEFAULTS["query"], objective=training.config.objective)
+    checkpoints = training.checkpoints / "query"
+    first = replace(training, config=config, checkpoints=checkpoints)
+    return train_retriever(model, records, texts, first, corpus)[0]
 
 
 def _train_both_sides(

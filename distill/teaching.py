@@ -115,7 +115,7 @@ def make_retriever(run: Distillation) -> None:
     records = _targets(run, config)
     student = _student(run)
     corpus = None
-    if config.train == "query":
+    if config.train == "query" or config.query_first:
         ids = run.corpus.passage_ids_by_length()
         vectors = _index_of(run, student).vectors
         corpus = frozen_corpus(ids, vectors, records, n_most=config.n_corpus, seed=run.config.seed)
@@ -139,7 +139,8 @@ def make_retriever(run: Distillation) -> None:
         teacher=run.config.teacher,
         questions=f"{len(records)}, {run.config.origin}",
         license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
-        two_sided=config.train == "query",
+        two_sided=config.train == "query" or config.query_first or student.name == run.config.name,
+        keeps_passages=config.train == "query" and student.name == run.config.base,
         settings=asdict(config)
         | {"method": run.config.method, "passage_weights": run.config.passage_weights, "seed": run.config.seed},
         figures={
