@@ -23,7 +23,7 @@ from app.shelf import IndexShelf
 from app.starting import check_mcp, check_port, check_writable, open_door
 from app.vote_rankings import export_votes
 from app.workbench import ConnectLLM, Workbench
-from distill.llm import LLMConfig, connect_llm, embedded_server
+from distill.llm.connection import LLMConfig, connect_llm, embedded_server
 from indexes.encoders import load_encoder
 from indexes.errors import UserError
 from indexes.paths import DataPaths

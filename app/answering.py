@@ -91,7 +91,7 @@ def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passag
 
     The last one is "done", or "failed" with what had come until then and the sentence that says why.
     """
-    from distill.llm import as_user_error
+    from distill.llm.connection import as_user_error
 
     started = time.perf_counter()
     answer = Answer(n_passages=len(passages))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.workbench import Workbench
 from distill.jsonl import appending
-from distill.questions import read_log
+from distill.questions.sources import read_log
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
 

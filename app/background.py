@@ -157,7 +157,7 @@ def fetch_weights(paths: DataPaths, local_llm: str) -> Work:
     """Fetches the weights of the embedded LLM, so that the first answer does not wait for them."""
 
     def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
-        from distill.weights import ensure_weights
+        from distill.llm.weights import ensure_weights
 
         def on_progress(done: int, total: int, text: str) -> None:
             on_stage(Stage(message=f"{text} (megabytes)", done=done // 10**6, total=total // 10**6))

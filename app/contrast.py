@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.choices import read_config
 from app.votes import PassageThumb, Vote, VoteBook
-from distill.question_filters import key_of
+from distill.questions.filters import key_of
 from indexes.errors import InputError, UserError
 from indexes.lexical import Searchable
 from indexes.paths import DataPaths

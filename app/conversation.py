@@ -9,7 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 
-from distill.llm import llm_errors
+from distill.llm.connection import llm_errors
 
 N_REMEMBERED = 6
 _N_READ = 3  # turns that the LLM reads to understand a follow-up: a local one reads about 60 tokens a second

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.jobs import Jobs, State
-from distill.promotion import promoted
+from distill.verdict.promotion import promoted
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths

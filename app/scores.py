@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.votes import Vote
-from distill.question_filters import key_of
+from distill.questions.filters import key_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from app.choices import Choice, find_choice, list_all, ranker_base
 from app.retriever import IndexRetriever
 from app.shelf import look_up
 from app.workbench import Workbench
-from distill.rerank import Reranker
+from distill.ranker.rerank import Reranker
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.filters import EVERYTHING, PassageFilter

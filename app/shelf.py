@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from distill.promotion import promoted
-from distill.ranker import Ranker, load_ranker
+from distill.ranker.ranker import Ranker, load_ranker
+from distill.verdict.promotion import promoted
 from indexes.corpus import Corpus, CorpusInfo, list_corpora
 from indexes.errors import NotFoundError
 from indexes.lexical import LexicalIndex

@@ -15,7 +15,7 @@ from app.asked import asked_file, count_asked
 from app.commands import arguments_of
 from app.jobs import Job, Jobs
 from app.vote_rankings import people_orders
-from distill.llm import LLMConfig
+from distill.llm.connection import LLMConfig
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.paths import DataPaths, slug
@@ -76,8 +76,8 @@ class Plan:
 def make_plan(lesson: Lesson, paths: DataPaths, baseline: str, page_llm: LLMConfig) -> Plan:
     """The plan of `lesson`; an `InputError` says what is to be filled in otherwise."""
     from distill.estimating import price_of
+    from distill.llm.spending import Meter, parse_budget
     from distill.run import WITHOUT_LLM, RunConfig
-    from distill.spending import Meter, parse_budget
 
     corpus = Corpus.open(paths, lesson.corpus).name
     name = _checked_name(lesson.name.strip() or next_name(paths, corpus), baseline)
@@ -203,7 +203,7 @@ def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, pag
     The page's key only ever goes to the page's endpoint. A run that was begun by a command goes on where the page's
     LLM, or the embedded one, is the teacher that it was begun with.
     """
-    from distill.spending import parse_budget
+    from distill.llm.spending import parse_budget
 
     parse_budget(budget)
     job = jobs.find(name)
@@ -319,7 +319,7 @@ def _plain_questions(file: Path) -> tuple[dict[str, bytes], Sequence[Query]]:
 
 
 def _about_questions(plan: Plan) -> list[str]:
-    from distill.questions import assign_splits
+    from distill.questions.sources import assign_splits
 
     if not plan.questions:
         return []

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.votes import PassageThumb, Vote, VoteBook
 from distill.jsonl import write_records
-from distill.question_filters import key_of
+from distill.questions.filters import key_of
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.paths import DataPaths

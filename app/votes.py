@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from distill.jsonl import appending, read_records
-from distill.question_filters import key_of
+from distill.questions.filters import key_of
 from indexes.errors import InputError, StoreError
 
 Verdict = Literal["left", "right", "tie", "both bad", "first", "second", "third", "fourth", "none"]

@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from app.background import Background
 from app.jobs import Jobs
 from app.shelf import IndexShelf
-from distill.llm import LLMConfig
+from distill.llm.connection import LLMConfig
 from indexes.paths import DataPaths
 
 ConnectLLM = Callable[[Callable[[str], None]], BaseChatModel]

@@ -24,12 +24,12 @@ from rich.table import Table
 
 from benchmarks.machine import provenance
 from benchmarks.simulated import Noise, fit_noise, noisy, perfect
-from distill.asking import Asker
 from distill.candidates import mine_candidates
 from distill.jsonl import Record, appending, read_records, write_records
+from distill.llm.asking import Asker
 from distill.pipeline import run_distillation
+from distill.ranker.token_vectors import TokenVectors
 from distill.run import FROM_FILE, WITHOUT_LLM, Event, RunConfig
-from distill.token_vectors import TokenVectors
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder

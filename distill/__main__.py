@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from distill.llm import LLMConfig
+from distill.llm.connection import LLMConfig
 from indexes.__main__ import messages, open_paths, print_found
 from indexes.__main__ import run as run_command_line
 from indexes.encoder_files import DEFAULT_ENCODER
@@ -23,9 +23,9 @@ from indexes.progress import ProgressBars
 from indexes.search import RetrieverKind
 
 if TYPE_CHECKING:
-    from distill.asking import Asker
+    from distill.llm.asking import Asker
+    from distill.llm.spending import Meter
     from distill.run import RunConfig
-    from distill.spending import Meter
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(highlight=False)
@@ -173,7 +173,7 @@ def run(
     if as_json:
         sys.stdout.write(json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
     elif metrics:
-        from distill.report import print_report
+        from distill.verdict.report import print_report
 
         print_report(metrics, console)
         place = paths.encoder(name)
@@ -182,7 +182,7 @@ def run(
 
 def _meter(llm: LLMConfig, paths: DataPaths, budget: str, reply_tokens: int) -> Meter:
     from distill.estimating import price_of
-    from distill.spending import Meter, parse_budget
+    from distill.llm.spending import Meter, parse_budget
 
     return Meter(budget=parse_budget(budget), price=price_of(llm, paths), max_reply_tokens=reply_tokens)
 
@@ -197,10 +197,10 @@ def _connector(
     batch_file: Path | None,
 ) -> Callable[[float], Asker]:
     def connect(temperature: float) -> Asker:
-        from distill.asking import Asker
-        from distill.llm import PATIENT_RETRIES, check_llm, connect_llm
-        from distill.postponing import Postponement
-        from distill.reply_cache import ReplyCache
+        from distill.llm.asking import Asker
+        from distill.llm.connection import PATIENT_RETRIES, check_llm, connect_llm
+        from distill.llm.postponing import Postponement
+        from distill.llm.reply_cache import ReplyCache
 
         model = connect_llm(
             llm,
@@ -244,13 +244,13 @@ def _one_of(option: str, given: str, known: tuple[str, ...]) -> Any:
 
 
 def _styles() -> tuple[str, ...]:
-    from distill.question_prompts import STYLES
+    from distill.questions.prompts import STYLES
 
     return STYLES
 
 
 def _losses() -> tuple[str, ...]:
-    from distill.listwise import LOSSES
+    from distill.ranker.listwise import LOSSES
 
     return tuple(LOSSES)
 
@@ -258,8 +258,8 @@ def _losses() -> tuple[str, ...]:
 @app.command()
 def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
     """Take the replies in FILE, a batch service's output, so that the run that asked for them goes on."""
-    from distill.batch_files import import_batch as take
-    from distill.reply_cache import ReplyCache
+    from distill.llm.batch_files import import_batch as take
+    from distill.llm.reply_cache import ReplyCache
 
     taken = take(file, ReplyCache(open_paths(data_dir).llm_cache))
     console.print(taken.sentence, markup=False, soft_wrap=True)
@@ -268,8 +268,8 @@ def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
 @app.command()
 def report(name: str, data_dir: DataDir = Path("data")) -> None:
     """Print the report of the finished run NAME again."""
-    from distill.report import print_report
     from distill.run import read_json
+    from distill.verdict.report import print_report
 
     file = open_paths(data_dir).run(name) / "metrics.json"
     if not file.is_file():
@@ -288,7 +288,7 @@ def search(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """The passages that answer QUESTION best, by the ranker that run NAME has trained."""
-    from distill.trained_search import open_trained
+    from distill.ranker.trained_search import open_trained
     from indexes.filters import PassageFilter
 
     trained = open_trained(open_paths(data_dir), name, retriever, PassageFilter(sources=tuple(source or ())))
@@ -298,7 +298,7 @@ def search(
 @app.command()
 def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None:
     """Let ENCODER answer for CORPUS by default, whatever its verdict was."""
-    from distill.promotion import promote as promote_encoder
+    from distill.verdict.promotion import promote as promote_encoder
 
     promote_encoder(open_paths(data_dir), corpus, encoder, run="")
     console.print(f"'{encoder}' now answers for corpus '{corpus}'.", markup=False)
@@ -307,7 +307,7 @@ def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None
 @app.command()
 def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
     """Let the encoder before the last promotion answer for CORPUS again."""
-    from distill.promotion import rollback as roll_back
+    from distill.verdict.promotion import rollback as roll_back
 
     before = roll_back(open_paths(data_dir), corpus)
     who = f"'{before}'" if before else "The base encoder"
@@ -321,7 +321,7 @@ def push(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Copy the taught encoder NAME to a model hub; the token is that of HF_TOKEN."""
-    from distill.publishing import push_encoder
+    from distill.retriever.publishing import push_encoder
 
     push_encoder(open_paths(data_dir).encoder(name), repository, os.environ.get("HF_TOKEN") or "")
     console.print(f"'{name}' is at {repository} on the hub.", markup=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.assessment import N_QUESTIONS
-from distill.llm import DEFAULT_OPENAI_MODEL, LLMConfig
-from distill.modes import AUTO_MODES, calls_per_question, parse_mode
-from distill.questions import assign_splits
+from distill.llm.connection import DEFAULT_OPENAI_MODEL, LLMConfig
+from distill.llm.spending import FREE, Estimate, Price, find_price
+from distill.questions.sources import assign_splits
 from distill.run import FROM_FILE, WITHOUT_LLM, RunConfig
-from distill.spending import FREE, Estimate, Price, find_price
+from distill.teacher.assessment import N_QUESTIONS
+from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
 from indexes.corpus import Corpus
 from indexes.paths import DataPaths
 from indexes.queries import read_queries

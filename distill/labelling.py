@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from distill.assessment import assess_teacher, choose_mode
 from distill.candidates import mine_candidates, with_sources
 from distill.jsonl import Record, read_records, write_records
-from distill.modes import AUTO_MODES
-from distill.people import beside, read_votes, voted_questions
-from distill.question_filters import key_of
-from distill.question_writing import Surroundings, WritingConfig, write_questions
-from distill.questions import assign_splits, load_questions, read_like, read_log
-from distill.rankings import read_rankings
+from distill.questions.filters import key_of
+from distill.questions.sampling import order_by_coverage
+from distill.questions.sources import assign_splits, load_questions, read_like, read_log
+from distill.questions.writing import Surroundings, WritingConfig, write_questions
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, read_json, write_json
-from distill.sampling import order_by_coverage
-from distill.teacher import place_positives, rank_candidates
+from distill.teacher.assessment import assess_teacher, choose_mode
+from distill.teacher.given_orders import read_rankings
+from distill.teacher.modes import AUTO_MODES
+from distill.teacher.people import beside, read_votes, voted_questions
+from distill.teacher.ranking import place_positives, rank_candidates
 from indexes.errors import InputError
 from indexes.queries import read_queries, write_queries
 from indexes.types import Candidate, Passage, Query

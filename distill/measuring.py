@@ -10,15 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from distill.jsonl import read_records
-from distill.looks import earlier_runs
-from distill.promotion import promote, promoted
-from distill.ranker import load_ranker
+from distill.ranker.ranker import load_ranker
+from distill.ranker.rerank import Reranker
 from distill.remembering import RememberingEncoder
-from distill.report import report_markdown
-from distill.rerank import Reranker
 from distill.run import Distillation, read_json, write_json
-from distill.teacher import status_shares
-from distill.verdict import METRIC, decide
+from distill.teacher.ranking import status_shares
+from distill.verdict.looks import earlier_runs
+from distill.verdict.promotion import promote, promoted
+from distill.verdict.report import report_markdown
+from distill.verdict.verdict import METRIC, decide
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
 from indexes.errors import UserError

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from distill import labelling, measuring, teaching
+from distill.ranker.token_vectors import TokenVectors
 from distill.run import STAGES, Connect, Distillation, Report, RunConfig, Stage, only_process
-from distill.token_vectors import TokenVectors
 from indexes.paths import DataPaths
 
 _RUN_STAGE: Mapping[Stage, Callable[[Distillation], None]] = {

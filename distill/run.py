@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from distill.asking import Asker
-from distill.question_prompts import Style
-from distill.ranker_report import RankerTrain
+from distill.llm.asking import Asker
+from distill.questions.prompts import Style
+from distill.ranker.report import RankerTrain
+from distill.ranker.token_vectors import TokenVectors
 from distill.remembering import RememberingEncoder
-from distill.retriever import Objective, Train
-from distill.targets import Method
-from distill.token_vectors import TokenVectors
+from distill.retriever.retriever import Objective, Train
+from distill.retriever.targets import Method
 from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.encoders import load_encoder

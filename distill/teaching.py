@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from distill.doubtful import doubtful_passages
 from distill.jsonl import Record, read_records, write_records
 from distill.labelling import orders
-from distill.ranker import LateInteractionRanker, Ranker, load_ranker
-from distill.retriever import DEFAULTS, Objective, RetrieverConfig, Training
+from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
+from distill.retriever.doubtful import doubtful_passages
+from distill.retriever.retriever import DEFAULTS, Objective, RetrieverConfig, Training
+from distill.retriever.targets import SHARPNESS, Method, contrastive, direct, intermediate, pseudo_label, utility
 from distill.run import WITHOUT_LLM, Distillation, write_json
-from distill.targets import SHARPNESS, Method, contrastive, direct, intermediate, pseudo_label, utility
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import find_encoder, hub_answers
 from indexes.encoders import load_encoder, load_trainable
@@ -45,9 +45,9 @@ def make_ranker(run: Distillation) -> None:
 
 
 def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, dict[str, object]]:
-    from distill.ranker_kinds import begin_rankers
-    from distill.ranker_report import RankerSettings
-    from distill.ranker_training import train_best_ranker
+    from distill.ranker.kinds import begin_rankers
+    from distill.ranker.report import RankerSettings
+    from distill.ranker.training import train_best_ranker
 
     config = run.config
     rankers, notes = begin_rankers(
@@ -104,9 +104,9 @@ def _score_record(record: Record, scores: list[float]) -> Record:
 
 def make_retriever(run: Distillation) -> None:
     """Trains stage 2."""
-    from distill.publishing import Card, base_license, save_encoder
-    from distill.query_side import frozen_corpus
-    from distill.retriever import train_retriever
+    from distill.retriever.publishing import Card, base_license, save_encoder
+    from distill.retriever.query_side import frozen_corpus
+    from distill.retriever.retriever import train_retriever
 
     folder = run.paths.encoder(run.config.name)
     if folder.is_dir():
@@ -156,7 +156,7 @@ def _student(run: Distillation) -> SentenceTransformerEncoder:
     base = base_model(run)
     if run.config.passage_weights == "none":
         return base
-    from distill.rare_words import weigh_rare_words
+    from distill.retriever.rare_words import weigh_rare_words
 
     model = weigh_rare_words(base.model, list(run.texts.values()))
     if model is None:

@@ -41,7 +41,7 @@ from app.shelf import look_up
 from app.teaching import Lesson, Plan, begin, foresee, go_on, make_plan
 from app.vote_rankings import people_orders
 from app.workbench import Workbench
-from distill.promotion import promote, promoted, rollback
+from distill.verdict.promotion import promote, promoted, rollback
 from indexes.corpus import CorpusInfo
 from indexes.errors import InputError, UserError
 

@@ -12,7 +12,7 @@ from scripted_endpoint import ScriptedEndpoint
 from app.background import Background
 from app.shelf import IndexShelf
 from app.workbench import Workbench
-from distill.llm import LLMConfig, connect_llm
+from distill.llm.connection import LLMConfig, connect_llm
 from indexes.corpus import Corpus
 from indexes.embedding import update_index
 from indexes.ingest import add_files

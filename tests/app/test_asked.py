@@ -10,7 +10,7 @@ from app.handlers import asking, endpoints
 from app.handlers.buttons import StopFlag
 from app.settings import Settings
 from app.workbench import Workbench
-from distill.questions import read_log
+from distill.questions.sources import read_log
 from indexes.ingest import delete_corpus
 
 QUESTION = "Why do honey bees dance?"

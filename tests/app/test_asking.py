@@ -122,7 +122,7 @@ def _ask(bench: Workbench, corpus: str) -> list[asking.AskView]:
 def _without_llm(bench: Workbench) -> Workbench:
     from dataclasses import replace
 
-    from distill.llm import LLMConfig, connect_llm
+    from distill.llm.connection import LLMConfig, connect_llm
 
     config = LLMConfig(base_url="http://127.0.0.1:9/v1", api_key="a-key", model="none")
     return replace(bench, connect=lambda on_status: connect_llm(config, bench.paths, on_status=on_status))

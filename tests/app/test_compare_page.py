@@ -13,7 +13,7 @@ from app.__main__ import launch
 from app.settings import Settings
 from app.votes import VoteBook
 from app.workbench import Workbench
-from distill.promotion import promote
+from distill.verdict.promotion import promote
 
 QUESTION = "Why do honey bees dance?"
 

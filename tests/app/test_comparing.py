@@ -11,7 +11,7 @@ from app.handlers import comparing, pickers
 from app.handlers.buttons import StopFlag
 from app.handlers.links import Link, make_compare_link, read_link
 from app.workbench import Workbench
-from distill.promotion import promote
+from distill.verdict.promotion import promote
 
 QUESTION = "Why do honey bees dance?"
 

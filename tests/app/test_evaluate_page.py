@@ -23,7 +23,7 @@ from app.background import Background
 from app.settings import Settings
 from app.shelf import IndexShelf
 from app.workbench import Workbench
-from distill.llm import LLMConfig, connect_llm
+from distill.llm.connection import LLMConfig, connect_llm
 from indexes.corpus import Corpus
 from indexes.embedding import update_index
 from indexes.ingest import add_files, delete_corpus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.handlers import corpora, pickers
 from app.searching import open_retriever
 from app.workbench import Workbench
-from distill.promotion import promote, rollback
+from distill.verdict.promotion import promote, rollback
 from indexes.corpus import Corpus
 
 

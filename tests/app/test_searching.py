@@ -17,9 +17,9 @@ from app.handlers.links import Link, make_link, read_link
 from app.searching import open_retriever
 from app.shelf import IndexShelf
 from app.workbench import Workbench
-from distill.head import Features, Head
 from distill.jsonl import Record
-from distill.ranker import OnScored
+from distill.ranker.head import Features, Head
+from distill.ranker.ranker import OnScored
 from indexes.errors import InputError, NotFoundError
 
 QUESTION = "Why do honey bees dance?"

@@ -18,9 +18,9 @@ from app.runs import Curve, RunInfo, Verdict, bars_of, curves_of, delete_run, li
 from app.teaching import Lesson, foresee, go_on, job_of, make_plan, next_name
 from app.votes import Side, Vote, VoteBook
 from app.workbench import Workbench
-from distill.llm import LLMConfig
-from distill.promotion import promote
+from distill.llm.connection import LLMConfig
 from distill.run import RunConfig
+from distill.verdict.promotion import promote
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
@@ -229,7 +229,7 @@ def test_earlier_runs_are_listed_with_their_verdicts(bench: Workbench, taught: s
 
 
 def test_a_run_is_deleted_with_its_encoder_and_index_unless_it_answers(bench: Workbench, taught: str) -> None:
-    from distill.promotion import rollback
+    from distill.verdict.promotion import rollback
     from indexes.corpus import Corpus
 
     finished(bench.paths)

@@ -15,8 +15,8 @@ from app.scores import count_votes
 from app.vote_rankings import export_votes, votes_as_rankings
 from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook
 from app.workbench import Workbench
-from distill.questions import load_questions
-from distill.rankings import read_rankings
+from distill.questions.sources import load_questions
+from distill.teacher.given_orders import read_rankings
 from indexes.errors import InputError, StoreError
 
 LEFT = Side(retriever="base", passages=("a", "b", "c"), documents=("A", "B", "C"))

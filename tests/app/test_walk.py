@@ -18,7 +18,7 @@ from app.__main__ import assemble, launch
 from app.jobs import Jobs
 from app.settings import Settings
 from app.votes import VoteBook
-from distill.promotion import promoted
+from distill.verdict.promotion import promoted
 from indexes.paths import DataPaths
 
 TEACHING_MS = 400_000

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import Message, ScriptedEndpoint
 
-from distill.llm import LLMConfig, connect_llm
+from distill.llm.connection import LLMConfig, connect_llm
 from indexes.paths import DataPaths
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from distill.agreement import agreement, calibrate, preference_margins
-from distill.rank_targets import PADDING, UNRANKED, rank_targets
+from distill.ranker.agreement import agreement, calibrate, preference_margins
+from distill.ranker.targets import PADDING, UNRANKED, rank_targets
 
 
 @settings(max_examples=50)

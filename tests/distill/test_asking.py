@@ -15,9 +15,9 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from scripted_endpoint import Message, ScriptedEndpoint
 
-from distill.asking import Asker, ask_all, work_through
-from distill.llm import LLMConfig, connect_llm
-from distill.spending import Budget, Meter
+from distill.llm.asking import Asker, ask_all, work_through
+from distill.llm.connection import LLMConfig, connect_llm
+from distill.llm.spending import Budget, Meter
 from indexes.errors import BudgetSpentError, LLMRefusedError
 from indexes.paths import DataPaths
 

@@ -13,11 +13,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from scripted_endpoint import ScriptedEndpoint
 
-from distill.asking import Asker
-from distill.assessment import Answers, Assessment, assess, assess_teacher, choose_mode
 from distill.jsonl import Record
-from distill.modes import order_question, parse_mode
-from distill.trust import mean_at_least, position_test
+from distill.llm.asking import Asker
+from distill.teacher.assessment import Answers, Assessment, assess, assess_teacher, choose_mode
+from distill.teacher.modes import order_question, parse_mode
+from distill.teacher.trust import mean_at_least, position_test
 
 N = 10
 Preference = Callable[[int, int, random.Random], float]  # (worth of a passage, its place in the prompt) → how liked

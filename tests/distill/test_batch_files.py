@@ -10,13 +10,13 @@ import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 from scripted_endpoint import ScriptedEndpoint
 
-from distill.asking import Asker, ask_all, work_through
-from distill.batch_files import export_batch, import_batch
-from distill.llm import LLMConfig, connect_llm
-from distill.local_llm import LocalServer, ServerAddress
-from distill.postponing import BatchWaitsError, Postponement
-from distill.reply_cache import ReplyCache
-from distill.spending import Budget, Meter
+from distill.llm.asking import Asker, ask_all, work_through
+from distill.llm.batch_files import export_batch, import_batch
+from distill.llm.connection import LLMConfig, connect_llm
+from distill.llm.local import LocalServer, ServerAddress
+from distill.llm.postponing import BatchWaitsError, Postponement
+from distill.llm.reply_cache import ReplyCache
+from distill.llm.spending import Budget, Meter
 from indexes.errors import BudgetSpentError, InputError
 from indexes.paths import DataPaths
 

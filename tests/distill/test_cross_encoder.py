@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from distill.cross_encoder import CrossEncoderRanker
-from distill.head import Head
 from distill.jsonl import Record
-from distill.listwise import list_mle
-from distill.orders import Orders
-from distill.ranker import load_ranker
-from distill.ranker_losses import CrossEncoderLoss, cross_encoder_lists
-from distill.ranker_report import RankerSettings
-from distill.ranker_training import train_ranker
+from distill.ranker.cross_encoder import CrossEncoderRanker
+from distill.ranker.head import Head
+from distill.ranker.listwise import list_mle
+from distill.ranker.losses import CrossEncoderLoss, cross_encoder_lists
+from distill.ranker.orders import Orders
+from distill.ranker.ranker import load_ranker
+from distill.ranker.report import RankerSettings
+from distill.ranker.training import train_ranker
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 

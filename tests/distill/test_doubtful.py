@@ -1,8 +1,8 @@
 """A passage that holds the answer must not be taught as wrong."""
 
-from distill.doubtful import doubtful_passages
 from distill.jsonl import Record
-from distill.targets import contrastive, pseudo_label
+from distill.retriever.doubtful import doubtful_passages
+from distill.retriever.targets import contrastive, pseudo_label
 from indexes.types import Query
 
 TEXTS = {

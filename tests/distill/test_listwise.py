@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill.listwise import LOSSES, Loss, adr_mse, find_loss, list_mle, list_net, p_list_mle
-from distill.rank_targets import PADDING, UNRANKED
+from distill.ranker.listwise import LOSSES, Loss, adr_mse, find_loss, list_mle, list_net, p_list_mle
+from distill.ranker.targets import PADDING, UNRANKED
 from indexes.errors import InputError
 
 # Steps of 1/8: a shift of such scores changes none of their differences.

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import ScriptedEndpoint
 
-from distill.llm import (
+from distill.llm.connection import (
     DEFAULT_OPENAI_MODEL,
     MAX_RETRIES,
     OPENAI_URL,

@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from distill.llm import LLMConfig, check_llm, connect_llm, embedded_server, llm_errors
-from distill.local_llm import LocalServer
-from distill.weights import (
+from distill.llm.connection import LLMConfig, check_llm, connect_llm, embedded_server, llm_errors
+from distill.llm.local import LocalServer
+from distill.llm.weights import (
     LOCAL_MODELS,
     LocalModel,
     Progress,
@@ -480,7 +480,7 @@ def test_the_server_dies_with_its_parent_even_when_that_is_killed(models_dir: Pa
         """
         import sys, time
         from pathlib import Path
-        from distill.local_llm import LocalServer
+        from distill.llm.local import LocalServer
 
         server = LocalServer("smollm2-135m", Path(sys.argv[1]), n_ctx=256, n_parallel=1, n_threads=1)
         print(server.start().base_url, flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.looks import earlier_runs
+from distill.verdict.looks import earlier_runs
 from indexes.paths import DataPaths
 from indexes.queries import write_queries
 from indexes.types import Query

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage
 
-from distill.aggregation import aggregate, borda, disagreements, kemeny, mutual_agreement, pair_agreement
-from distill.fitting import cut, estimate_tokens, fit_passages
-from distill.modes import calls_per_question, order_question, parse_mode, proven_front
-from distill.ranking_talk import Limits, Order, shuffled
+from distill.teacher.aggregation import aggregate, borda, disagreements, kemeny, mutual_agreement, pair_agreement
+from distill.teacher.fitting import cut, estimate_tokens, fit_passages
+from distill.teacher.modes import calls_per_question, order_question, parse_mode, proven_front
+from distill.teacher.talk import Limits, Order, shuffled
 from indexes.errors import InputError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder, WordTokenizer
 
-from distill.promotion import promote, promoted, promotions, rollback
+from distill.verdict.promotion import promote, promoted, promotions, rollback
 from indexes.corpus import Corpus, IndexInfo
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths

@@ -13,7 +13,7 @@ import yaml
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import tiny_transformer
 
-from distill.publishing import (
+from distill.retriever.publishing import (
     Card,
     PublishingError,
     base_license,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.questions import assign_splits, load_questions, read_like, read_log
+from distill.questions.sources import assign_splits, load_questions, read_like, read_log
 from indexes.errors import InputError
 from indexes.types import Query
 

@@ -11,16 +11,16 @@ import torch
 from scipy.stats import kendalltau
 from sentence_transformers import SentenceTransformer
 
-from distill.cross_encoder import CrossEncoderRanker
-from distill.head import Head, fit_head
 from distill.jsonl import Record
-from distill.listwise import LOSSES, find_loss
-from distill.orders import Orders, informative_orders
-from distill.ranker import LateInteractionRanker, Ranker, load_ranker
-from distill.ranker_kinds import begin_rankers
-from distill.ranker_losses import LateInteractionLoss, late_interaction_lists
-from distill.ranker_report import RankerReport, RankerSettings
-from distill.ranker_training import train_best_ranker, train_ranker
+from distill.ranker.cross_encoder import CrossEncoderRanker
+from distill.ranker.head import Head, fit_head
+from distill.ranker.kinds import begin_rankers
+from distill.ranker.listwise import LOSSES, find_loss
+from distill.ranker.losses import LateInteractionLoss, late_interaction_lists
+from distill.ranker.orders import Orders, informative_orders
+from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
+from distill.ranker.report import RankerReport, RankerSettings
+from distill.ranker.training import train_best_ranker, train_ranker
 from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError, NotFoundError, WeightsError
 from indexes.paths import DataPaths

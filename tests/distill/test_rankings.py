@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.jsonl import Record
-from distill.rankings import read_rankings
+from distill.teacher.given_orders import read_rankings
 from indexes.errors import InputError
 
 CANDIDATES = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.replies import parse_choice, parse_permutation
+from distill.teacher.replies import parse_choice, parse_permutation
 
 AS_ASKED = [
     ("[2] > [1] > [3]", (1, 0, 2)),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from distill.report import print_report, report_markdown
+from distill.verdict.report import print_report, report_markdown
 
 HOSTILE = [
     "a|b",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
-from distill.head import Features, Head, signals, weigh
 from distill.jsonl import Record
-from distill.rerank import Reranker
+from distill.ranker.head import Features, Head, signals, weigh
+from distill.ranker.rerank import Reranker
 from indexes.types import Candidate, Passage, Vectors
 
 N = 8

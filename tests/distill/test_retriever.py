@@ -16,10 +16,10 @@ from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
 from distill.jsonl import Record
-from distill.list_batches import ListBatches, ListCollator
-from distill.list_losses import ListKLDivLoss, ListTargets
-from distill.retriever import DEFAULTS, RetrieverConfig, RetrieverReport, Training, train_retriever
-from distill.training_lists import TrainingList, hold_out, lists_in_a_step, spread, training_lists
+from distill.retriever.list_batches import ListBatches, ListCollator
+from distill.retriever.list_losses import ListKLDivLoss, ListTargets
+from distill.retriever.retriever import DEFAULTS, RetrieverConfig, RetrieverReport, Training, train_retriever
+from distill.retriever.training_lists import TrainingList, hold_out, lists_in_a_step, spread, training_lists
 from indexes.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from distill.spending import Budget, Meter, Price, estimate_tokens, find_price, parse_budget
+from distill.llm.spending import Budget, Meter, Price, estimate_tokens, find_price, parse_budget
 from indexes.errors import BudgetSpentError, InputError, LLMRefusedError
 
 PROMPT = [HumanMessage("x" * 350)]  # about 108 tokens

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.jsonl import Record
-from distill.targets import (
+from distill.retriever.targets import (
     blend_targets,
     contrastive,
     direct,
@@ -17,7 +17,7 @@ from distill.targets import (
     pseudo_label,
     utility,
 )
-from distill.training_lists import spread
+from distill.retriever.training_lists import spread
 
 
 def ranking(placed: list[str], shown: list[str], weight: float = 1.0) -> Record:

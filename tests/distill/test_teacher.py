@@ -8,9 +8,9 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import Message, ScriptedEndpoint
 
-from distill.asking import Asker
 from distill.jsonl import Record, read_records
-from distill.teacher import agreement_weight, first_shown_share, place_positives, rank_candidates, status_shares
+from distill.llm.asking import Asker
+from distill.teacher.ranking import agreement_weight, first_shown_share, place_positives, rank_candidates, status_shares
 from indexes.errors import LLMRefusedError
 
 N = 5

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.advice import questions_needed
-from distill.verdict import Verdict, decide, differences
+from distill.verdict.advice import questions_needed
+from distill.verdict.verdict import Verdict, decide, differences
 from indexes.judging import Judgement
 
 Values = list[float]

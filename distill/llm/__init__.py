@@ -1,0 +1,1 @@
+"""The LLM: connected, asked many things at once, remembered, paid for."""

@@ -1,0 +1,207 @@
+"""What asking costs: tokens, money by a price table, and a budget that is never passed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from indexes.errors import BudgetSpentError, InputError
+
+_BYTES_A_TOKEN = 3.5  # of UTF-8: English has about 4, other scripts fewer characters but more bytes a character
+_TOKENS_A_MESSAGE = 8  # roles and separators
+_MILLION = 1_000_000
+_VERSION = re.compile(r"-(20\d\d.*|latest)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """US dollars for a million tokens."""
+
+    read: float
+    written: float
+
+    def of(self, prompt_tokens: float, reply_tokens: float) -> float:
+        """US dollars for so many tokens."""
+        return (self.read * prompt_tokens + self.written * reply_tokens) / _MILLION
+
+
+FREE = Price(read=0.0, written=0.0)  # an embedded LLM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The most that may be spent in one command."""
+
+    amount: float
+    unit: Literal["usd", "tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would ask for, before it asks: tokens, US dollars and seconds (None: not known)."""
+
+    calls: int
+    prompt_tokens: int
+    reply_tokens: int
+    cost: float | None = None
+    seconds: float | None = None
+
+
+def parse_budget(text: str) -> Budget | None:
+    """The budget in "2.50 usd" or "200000 tokens", None for ""; an `InputError` says what was expected."""
+    if not text.strip():
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(usd|\$|tokens?)\s*", text, flags=re.IGNORECASE)
+    if not match:
+        raise InputError(f"A budget like '2.50 usd' or '200000 tokens' was expected; got '{text}'.")
+    amount = float(match[1])
+    if not amount:
+        raise InputError("A budget of 0 lets the LLM answer nothing. Give more, or teach without one: --teacher none.")
+    return Budget(amount=amount, unit="tokens" if match[2].lower().startswith("token") else "usd")
+
+
+def find_price(model: str, own: Path) -> Price | None:
+    """The price of `model` in the file `own` if it is there, else in the packaged table; None if neither has it.
+
+    An entry of `own` is for all models whose names begin with it, the longest deciding; a packaged one for its model
+    and dated versions of it only, since kin with longer names (gpt-5-pro) can cost ten times as much.
+    """
+    name = model.rpartition("/")[2]
+    if own.is_file():
+        table = _read_prices(own)
+        fitting = [entry for entry in table if name.startswith(entry)]
+        if fitting:
+            return _price(table[max(fitting, key=len)])
+    packaged = tomllib.loads(resources.files("distill.llm").joinpath("prices.toml").read_text(encoding="utf-8"))
+    entry = packaged.get(_VERSION.sub("", name))
+    return _price(entry) if entry else None
+
+
+def _price(entry: Mapping[str, float]) -> Price:
+    return Price(read=float(entry["read"]), written=float(entry["written"]))
+
+
+def _read_prices(file: Path) -> dict[str, dict[str, float]]:
+    try:
+        table: dict[str, dict[str, float]] = tomllib.loads(file.read_text(encoding="utf-8"))
+        for entry in table.values():
+            _price(entry)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"'{file}' is no price table. Expected for each model [name], or [\"name\"] where it has a dot, then "
+            "read = 0.15 and written = 0.60 in US dollars for a million tokens."
+        ) from error
+    return table
+
+
+class Meter:
+    """Calls, tokens and money so far. A request that could pass the budget is refused before it is made."""
+
+    def __init__(
+        self, *, budget: Budget | None = None, price: Price | None = None, max_reply_tokens: int = 400
+    ) -> None:
+        if budget and budget.unit == "usd" and price is None:
+            raise InputError(
+                "A budget in money takes the model's price, which is not known. Put it into DATA_DIR/prices.toml, or "
+                "give a budget in tokens."
+            )
+        self._budget = budget
+        self._price = price
+        self._max_reply_tokens = max_reply_tokens
+        self._underestimated = 1.0  # how many times more tokens a prompt had than was estimated, at most so far
+        self._reserved = (0.0, 0.0)  # tokens read and written of what is in flight, at most
+        self.calls = 0
+        self.cached = 0
+        self.prompt_tokens = 0
+        self.reply_tokens = 0
+
+    def count_cached(self) -> None:
+        """Counts a reply that was known."""
+        self.cached += 1
+
+    @contextmanager
+    def request(self, messages: Sequence[BaseMessage]) -> Iterator[Callable[[BaseMessage], None]]:
+        """Around one request; inside, the function that is given takes the reply. `BudgetSpentError` if it may cost
+        more than is left.
+        """
+        estimate = estimate_tokens(messages)
+        prompt = math.ceil(estimate * self._underestimated)
+        self._check(prompt)
+        self._reserve(prompt, self._max_reply_tokens)
+
+        def spent(message: BaseMessage) -> None:
+            usage = message.usage_metadata if isinstance(message, AIMessage) else None
+            self._count(
+                usage["input_tokens"] if usage else prompt,
+                usage["output_tokens"] if usage else estimate_tokens([message]),
+            )
+            if usage and estimate:
+                self._underestimated = max(self._underestimated, usage["input_tokens"] / estimate)
+
+        try:
+            yield spent
+        except asyncio.CancelledError:  # it was sent, so it is paid for: at most so much
+            self._count(prompt, self._max_reply_tokens)
+            raise
+        finally:
+            self._reserve(-prompt, -self._max_reply_tokens)
+
+    def set_aside(self, messages: Sequence[BaseMessage]) -> None:
+        """Keeps so much of the budget for a request that is made elsewhere; `BudgetSpentError` if that is not left."""
+        prompt = estimate_tokens(messages)
+        self._check(prompt)
+        self._reserve(prompt, self._max_reply_tokens)
+
+    def _count(self, prompt: int, reply: int) -> None:
+        self.calls += 1
+        self.prompt_tokens += prompt
+        self.reply_tokens += reply
+
+    def _reserve(self, prompt: float, reply: float) -> None:
+        self._reserved = (self._reserved[0] + prompt, self._reserved[1] + reply)
+
+    def _check(self, prompt: int) -> None:
+        if self._budget is None:
+            return
+        read = self.prompt_tokens + self._reserved[0] + prompt
+        written = self.reply_tokens + self._reserved[1] + self._max_reply_tokens
+        if self._cost(read, written) > self._budget.amount:
+            raise BudgetSpentError(
+                f"The budget of {self._budget.amount:g} {self._budget.unit} is used up: {self.prompt_tokens} tokens "
+                f"were read and {self.reply_tokens} written in {self.calls} calls, and the next one could pass it. "
+                "What came so far is kept; give the same command a larger --budget to go on."
+            )
+
+    def _cost(self, read: float, written: float) -> float:
+        assert self._budget  # noqa: S101 - only asked with one
+        return self._price.of(read, written) if self._budget.unit == "usd" and self._price else read + written
+
+    def summary(self) -> dict[str, float | int | None]:
+        """What was spent, for the report; `cost_usd` is None where the price is not known."""
+        cost = self._price.of(self.prompt_tokens, self.reply_tokens) if self._price else None
+        return {
+            "calls": self.calls,
+            "cached": self.cached,
+            "prompt_tokens": self.prompt_tokens,
+            "reply_tokens": self.reply_tokens,
+            "cost_usd": cost if cost is None else round(cost, 6),
+        }
+
+
+def estimate_tokens(messages: Sequence[BaseMessage]) -> int:
+    """About how many tokens `messages` have."""
+    return round(sum(_n_bytes(message) / _BYTES_A_TOKEN + _TOKENS_A_MESSAGE for message in messages))
+
+
+def _n_bytes(message: BaseMessage) -> int:
+    return len(str(message.text).encode("utf-8", "surrogatepass"))

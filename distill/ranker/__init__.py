@@ -1,0 +1,1 @@
+"""Stage 1: a ranker learns the teacher's orders."""

@@ -1,0 +1,85 @@
+"""The trained ranker as a re-ranker: a search whose best hits stand in the ranker's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from distill.jsonl import Record
+from distill.ranker.ranker import Ranker
+from indexes.judging import Search
+from indexes.types import Candidate, Encoder, Vectors
+
+DEPTH = 20  # hits that are put in order; each costs a pass through the ranker's model
+
+
+class DenseScores(Protocol):
+    """An index that knows the vectors of its passages; `indexes.chroma.PassageIndex` is one."""
+
+    @property
+    def encoder(self) -> Encoder: ...
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """The vectors of these passages, in this order, shape (N, D)."""
+        ...
+
+
+class LexicalScores(Protocol):
+    """An index that scores passages by their words; `indexes.lexical.LexicalIndex` is one."""
+
+    def scores(self, question: str, passage_ids: Sequence[str]) -> list[float]:
+        """The lexical score of each of these passages for `question`."""
+        ...
+
+
+class Reranker:
+    """A `Searchable` over another search: the first `depth` hits of that one, in the ranker's order.
+
+    `first` is any search, such as `index.search_many` or `partial(search_fused, index, lexical)`. `index` and `lexical`
+    give the scores that stand beside the model's own; take those whose candidates the ranker was trained on.
+    """
+
+    def __init__(
+        self, first: Search, ranker: Ranker, index: DenseScores, lexical: LexicalScores, *, depth: int = DEPTH
+    ) -> None:
+        self._first = first
+        self._ranker = ranker
+        self._index = index
+        self._lexical = lexical
+        self._depth = depth
+
+    def search(self, question: str, k: int = 10) -> list[Candidate]:
+        """The `k` best passages for `question`, best first."""
+        return self.search_many([question], k)[0]
+
+    def search_many(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
+        """The `k` best passages of each question, best first, scored by the ranker's logits.
+
+        Where more than `depth` are asked for, the others follow as the first search had them, scored below.
+        """
+        found = self._first(questions, max(k, self._depth))
+        heads = [candidates[: self._depth] for candidates in found]
+        texts = {c.passage.id: c.passage.full_text for candidates in heads for c in candidates}
+        scores = self._ranker.score(self._records(questions, heads), texts)
+        return [_reordered(candidates, row, self._depth)[:k] for candidates, row in zip(found, scores, strict=True)]
+
+    def _records(self, questions: Sequence[str], heads: Sequence[Sequence[Candidate]]) -> list[Record]:
+        vectors = self._index.encoder.encode_queries(questions)
+        return [
+            self._record(question, vector, candidates)
+            for question, vector, candidates in zip(questions, vectors, heads, strict=True)
+        ]
+
+    def _record(self, question: str, vector: Vectors, candidates: Sequence[Candidate]) -> Record:
+        ids = [candidate.passage.id for candidate in candidates]
+        dense = (self._index.vectors(ids) @ vector).tolist() if ids else []
+        rows = zip(ids, dense, self._lexical.scores(question, ids), strict=True)
+        return {"question": question, "candidates": [{"passage": i, "dense": d, "lexical": b} for i, d, b in rows]}
+
+
+def _reordered(candidates: Sequence[Candidate], scores: Sequence[float], depth: int) -> list[Candidate]:
+    """The scored candidates by score, equal ones as they stood, then the others below them."""
+    order = sorted(range(len(scores)), key=lambda place: -scores[place])
+    best = [Candidate(passage=candidates[place].passage, score=scores[place]) for place in order]
+    floor = best[-1].score if best else 0.0
+    rest = [Candidate(passage=c.passage, score=floor - n) for n, c in enumerate(candidates[depth:], start=1)]
+    return best + rest

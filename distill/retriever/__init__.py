@@ -1,0 +1,1 @@
+"""Stage 2: a retriever learns the ranker's scores."""

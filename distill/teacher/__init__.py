@@ -1,0 +1,1 @@
+"""The teacher: an LLM's order of passages, taken honestly."""

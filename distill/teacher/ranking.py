@@ -1,0 +1,144 @@
+"""The teacher: an LLM that puts candidates in order, asked honestly and accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from distill.jsonl import Record, appending, read_records
+from distill.llm.asking import Asker, work_through
+from distill.teacher.modes import Mode, order_question, parse_mode
+from distill.teacher.talk import Asks, Limits, Order
+
+Placement = Literal["none", "first"]
+
+CHANCE_AGREEMENT = 0.2  # up to here a τ is worth nothing: what ten passages in random order reach one time in five
+FULL_AGREEMENT = 0.6  # from here a list counts in full
+_DEFAULT_LIMITS = Limits()
+
+
+def rank_candidates(
+    records: Sequence[Record],
+    texts: Mapping[str, str],
+    asker: Asker,
+    file: Path,
+    *,
+    mode: Mode | str = "listwise",
+    seed: int,
+    on_progress: Callable[[int, int], None],
+    limits: Limits = _DEFAULT_LIMITS,
+    weight: float = 1.0,
+) -> list[Record]:
+    """The ranking record of each candidate record that has two candidates or more, as `file` then holds them.
+
+    {"id", "ranking", "status", "shown", "n_asked", "reply", "agreement", "weight", "best_at"}: `ranking` has only
+    passages that the teacher placed. `weight` is how much a list counts that was asked only once; one with several
+    passes counts by their agreement. `file` grows line by line, and what stands in it is not asked again.
+    """
+    done = {record["id"] for record in read_records(file)}
+    mode = parse_mode(mode) if isinstance(mode, str) else mode
+    waiting = [record for record in records if record["id"] not in done and len(candidate_ids(record)) > 1]
+    total = len(done) + len(waiting)
+    on_progress(len(done), total)
+    jobs = [_job(record, texts, mode, seed, limits) for record in waiting]
+    with appending(file) as append:
+        for n_done, (position, order) in enumerate(work_through(asker, jobs) if jobs else (), start=len(done) + 1):
+            append(ranking_record(waiting[position], order, weight))
+            on_progress(n_done, total)
+    return read_records(file)
+
+
+def _job(
+    record: Record, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits
+) -> Callable[[Asks], Awaitable[Order]]:
+    return lambda asker: ask_order(record, texts, asker, mode, seed=seed, limits=limits)
+
+
+async def ask_order(
+    record: Record,
+    texts: Mapping[str, str],
+    asker: Asks,
+    mode: Mode,
+    *,
+    seed: int,
+    limits: Limits = _DEFAULT_LIMITS,
+    repeat: int = 0,
+) -> Order:
+    """The teacher's order of the record's candidates; another `repeat` shows them in another order."""
+    passages = [texts[identifier] for identifier in candidate_ids(record)]
+    key = f"{seed}:{record['id']}"
+    return await order_question(mode, asker, record["question"], passages, key=key, limits=limits, repeat=repeat)
+
+
+def candidate_ids(record: Record) -> list[str]:
+    """The passages of a candidate record, each once, in the order of retrieval."""
+    return list(dict.fromkeys(candidate["passage"] for candidate in record["candidates"]))
+
+
+def ranking_record(record: Record, order: Order, weight: float = 1.0) -> Record:
+    """What is kept of an order; `weight` counts where the order has no agreement of its own."""
+    ids = candidate_ids(record)
+    return {
+        "id": record["id"],
+        "ranking": [ids[position] for position in order.order],
+        "status": order.status,
+        "shown": [ids[position] for position in order.shown],
+        "n_asked": order.n_asked,
+        "reply": order.reply,
+        "agreement": None if order.agreement is None else round(order.agreement, 4),
+        "weight": weight if order.agreement is None else agreement_weight(order.agreement),
+        "best_at": [list(pair) for pair in order.best_at],
+    }
+
+
+def agreement_weight(agreement: float) -> float:
+    """How much an order counts whose passes agree so far (Kendall τ): 0 at what chance may bring, 1 from 0.6 on."""
+    share = (agreement - CHANCE_AGREEMENT) / (FULL_AGREEMENT - CHANCE_AGREEMENT)
+    return round(min(1.0, max(0.0, share)), 4)
+
+
+def place_positives(ranking: Record, positives: Collection[str], how: Placement = "none") -> Record:
+    """The ranking record with the known positives among its candidates before all others, if `how` is "first".
+
+    Those that the teacher placed keep their order and come before those that it did not place. A list that counts for
+    nothing becomes its positives alone, and counts: those are known.
+    """
+    known = [identifier for identifier in ranking["shown"] if identifier in positives]
+    if how == "none" or not known:
+        return ranking
+    placed = ranking["ranking"]
+    front = [*(p for p in placed if p in known), *(p for p in known if p not in placed)]
+    if ranking["weight"] == 0:
+        return ranking | {"ranking": front, "weight": 1.0}
+    return ranking | {"ranking": [*front, *(p for p in placed if p not in known)]}
+
+
+def status_shares(rankings: Sequence[Record]) -> dict[str, float]:
+    """The share of each status among `rankings`, and of all that were not ok as `malformed`."""
+    counts = Counter(record["status"] for record in rankings)
+    n = max(1, len(rankings))
+    shares = {status: counts[status] / n for status in ("ok", "repaired", "partial", "refused")}
+    return shares | {"malformed": 1 - shares["ok"] if rankings else 0.0}
+
+
+def first_shown_share(rankings: Sequence[Record]) -> list[float]:
+    """How often the teacher's best stood at each place of the prompt; about equal where it looks at the content."""
+    return place_shares([tuple(pair) for record in rankings for pair in _best_at(record)])
+
+
+def _best_at(record: Record) -> Sequence[Sequence[int]]:
+    if "best_at" in record or not record["ranking"]:
+        found: Sequence[Sequence[int]] = record.get("best_at", ())
+        return found
+    return [(record["shown"].index(record["ranking"][0]), len(record["shown"]))]
+
+
+def place_shares(best_at: Sequence[tuple[int, ...]]) -> list[float]:
+    """The share of each place among (place of the best, passages shown); prompts of the commonest number only."""
+    if not best_at:
+        return []
+    [(n_shown, n_prompts)] = Counter(n for _, n in best_at).most_common(1)
+    counts = Counter(place for place, n in best_at if n == n_shown)
+    return [counts[place] / n_prompts for place in range(n_shown)]

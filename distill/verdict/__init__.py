@@ -1,0 +1,1 @@
+"""Whether it got better: judged, reported, promoted, taken back."""

@@ -1,0 +1,230 @@
+"""What a run's metrics say, in sections of plain sentences and tables; `distill.verdict.report` says how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SUSPICIOUS_SHARE = 0.5  # passages are shuffled, so each place of the prompt should win about equally often
+_STATUSES = {
+    "ok": "as asked",
+    "repaired": "repaired",
+    "partial": "partial",
+    "refused": "without an order",
+    "malformed": "not in the form asked for",
+}
+
+_METRICS = ("ndcg@10", "mrr@10", "hit_rate@1", "hit_rate@10", "hit_rate@20", "recall@10")  # all are in metrics.json
+_COLUMNS = (
+    "self τ: Kendall τ of two orders of one question, the passages shuffled between them; same best: both put the same "
+    "passage first; τ with retrieval: with the order they were found in; calls: for one question."
+)
+_AGREEMENTS = {
+    "agreement_fused": "of the order that retrieval gave",
+    "agreement_untrained": "untrained",
+    "agreement_fitted": "with its weights fitted",
+    "agreement_trained": "trained",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table: a row of headings, and rows as long."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One part of a report: sentences, then a table, then remarks."""
+
+    title: str
+    sentences: tuple[str, ...] = ()
+    grid: Grid | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def sections_of(metrics: Mapping[str, Any]) -> list[Section]:
+    """The sections that `metrics` has something for, the verdict first."""
+    made = (_verdict, _retrievers, _teacher, _ranker, _retriever, _spend, _settings)
+    sections = (make(metrics) for make in made)
+    return [section for section in sections if section.sentences or section.grid or section.remarks]
+
+
+def _verdict(metrics: Mapping[str, Any]) -> Section:
+    verdict = metrics.get("verdict") or {}
+    if not isinstance(verdict, Mapping):  # runs from before anything was decided kept their comparisons here
+        return Section(title="Verdict", remarks=_texts(verdict))
+    return Section(title="Verdict", sentences=_texts([verdict.get("sentence")]), remarks=_texts(verdict.get("advice")))
+
+
+def _retrievers(metrics: Mapping[str, Any]) -> Section:
+    retrievers: Mapping[str, Mapping[str, float]] = metrics.get("retrievers") or {}
+    title = "Retrievers"
+    if not retrievers:
+        known = metrics.get("questions") == 0
+        return Section(title=title, sentences=("No held-out question could be judged.",) if known else ())
+    measured = dict.fromkeys(metric for values in retrievers.values() for metric in values)
+    names = [metric for metric in _METRICS if metric in measured] or list(measured)
+    rows = tuple((name, *(_number(values.get(metric)) for metric in names)) for name, values in retrievers.items())
+    about = [f"{metrics['questions']:,} held-out questions" if "questions" in metrics else "", metrics.get("held_out")]
+    sentence = ", ".join(_texts(about))
+    return Section(
+        title=title,
+        sentences=(f"{sentence}.",) if sentence else (),
+        grid=Grid(headings=("retriever", *names), rows=rows),
+        remarks=_texts(metrics.get("comparisons")),
+    )
+
+
+def _teacher(metrics: Mapping[str, Any]) -> Section:
+    teacher = metrics.get("teacher") or {}
+    assessments = teacher.get("assessments") or []
+    sentences = [f"The teacher is {teacher['name']}." if teacher.get("name") else "", _statuses(teacher)]
+    rows = tuple(
+        (
+            str(a.get("mode", "–")),
+            _number(a.get("self_agreement")),
+            _share(a.get("best_agreement")),
+            _number(a.get("agreement_with_start")),
+            _share(a.get("malformed")),
+            _number(a.get("calls"), 1),
+            " ".join(f"{share:.0%}" for share in _shares(a.get("best_shown_at"))) or "–",
+            str(a.get("trust") or "–"),
+        )
+        for a in assessments
+    )
+    headings = (
+        "mode",
+        "self τ",
+        "same best",
+        "τ with retrieval",
+        "malformed",
+        "calls",
+        "best at place 1, 2, …",
+        "trust",
+    )
+    return Section(
+        title="Teacher",
+        sentences=_texts(sentences),
+        grid=Grid(headings=headings, rows=rows) if rows else None,
+        remarks=_texts(
+            [_COLUMNS, *(a.get("sentence") or _place_sentence(a.get("best_shown_at")) for a in assessments)]
+            if assessments
+            else [_place_sentence(teacher.get("best_shown_at"))]
+        ),
+    )
+
+
+def _statuses(teacher: Mapping[str, Any]) -> str:
+    """How the replies were, as counts or as shares (which are never above 1 in sum)."""
+    statuses: Mapping[str, float] = teacher.get("statuses") or {}
+    said = [f"{_amount(statuses[key])} {words}" for key, words in _STATUSES.items() if key in statuses]
+    return f"Its replies: {', '.join(said)}." if said else ""
+
+
+def _place_sentence(shown: Any) -> str:
+    """What it means if the passage shown at one place wins nearly always."""
+    shares = _shares(shown)
+    place = max(range(len(shares)), key=shares.__getitem__, default=0)
+    if not shares or shares[place] <= _SUSPICIOUS_SHARE:
+        return ""
+    return (
+        f"In {shares[place]:.0%} of its orders the passage shown at place {place + 1} of {len(shares)} came first: "
+        "this LLM looks at the place more than at the text. Another one would teach more."
+    )
+
+
+def _shares(shown: Any) -> list[float]:
+    """A histogram's counts or shares as shares; none of one that is empty."""
+    total = sum(shown or ())
+    return [value / total for value in shown] if total else []
+
+
+def _ranker(metrics: Mapping[str, Any]) -> Section:
+    ranker = metrics.get("ranker") or {}
+    sentences = []
+    if ranker.get("kind"):
+        loss = f", taught by the loss {ranker['loss']}" if ranker.get("loss") else ""
+        sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}.")
+    said = [f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if ranker.get(key) is not None]
+    if said:
+        sentences.append(
+            f"Agreement with the teacher (Kendall τ{_of_orders(ranker.get('n_held_out'))}): {', '.join(said)}; "
+            f"the {ranker.get('kept', 'trained')} one was used."
+        )
+    compared = [f"{kind} {_number(tau)}" for kind, tau in ranker.get("compared") or ()]
+    if len(compared) > 1:
+        sentences.append(f"The kinds that were compared, by that agreement: {', '.join(compared)}.")
+    calibration = ranker.get("calibration") or {}
+    if "error" in calibration:
+        sentences.append(
+            f"Its preferences are off by {_number(calibration['error'])} as probabilities (expected calibration "
+            f"error), by {_number(calibration.get('error_at_best'))} at the temperature "
+            f"{_number(calibration.get('temperature'), 2)}."
+        )
+    return Section(title="Ranker", sentences=tuple(sentences), remarks=_texts(ranker.get("notes")))
+
+
+def _of_orders(n: int | None) -> str:
+    return f", {n:,} orders it never saw" if n else ""
+
+
+def _retriever(metrics: Mapping[str, Any]) -> Section:
+    retriever = metrics.get("retriever") or {}
+    lists = f", on {retriever['n_train']:,} lists" if "n_train" in retriever else ""
+    sentences = []
+    if retriever.get("train") or retriever.get("method"):
+        named = [f"{word} {retriever[word]}" for word in ("method", "train") if retriever.get(word)]
+        sentences.append(f"Trained with {', '.join(named)}{lists}.")
+    if "divergence_after" in retriever:
+        at = f" at step {retriever['best_step']:,}" if retriever.get("best_step") else ""
+        sentences.append(
+            "Its divergence from the ranker on lists that did not train: "
+            f"{_number(retriever.get('divergence_before'))} before, {_number(retriever['divergence_after'])} after{at}."
+        )
+        if retriever.get("best_step") == 0:
+            sentences.append("No step was better than none: its weights are those it began with.")
+    return Section(title="Retriever", sentences=tuple(sentences), remarks=_texts(retriever.get("notes")))
+
+
+def _spend(metrics: Mapping[str, Any]) -> Section:
+    spend = metrics.get("spend") or {}
+    counts = {
+        "calls": "calls",
+        "cached": "replies from the cache",
+        "prompt_tokens": "prompt tokens",
+        "reply_tokens": "reply tokens",
+    }
+    said = [f"{spend[key]:,} {words}" for key, words in counts.items() if spend.get(key) is not None]
+    if "cost_usd" in spend:
+        cost = spend["cost_usd"]
+        said.append("the price is not known" if cost is None else f"{cost:.2f} USD")
+    return Section(title="Spent on the LLM", sentences=(f"{', '.join(said)}.",) if said else ())
+
+
+def _settings(metrics: Mapping[str, Any]) -> Section:
+    config, versions = metrics.get("config") or {}, metrics.get("versions") or {}
+    rows = [(str(key), "–" if value in ("", None) else str(value)) for key, value in config.items()]
+    rows += [(f"{package} (version)", str(number)) for package, number in versions.items()]
+    if metrics.get("commit"):
+        rows.append(("commit", str(metrics["commit"])))
+    return Section(title="Settings", grid=Grid(headings=("setting", "value"), rows=tuple(rows)) if rows else None)
+
+
+def _texts(values: Iterable[object] | None) -> tuple[str, ...]:
+    return tuple(str(value) for value in values or () if value)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _amount(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.1%}"
