@@ -43,7 +43,7 @@ def _inode(file: Path) -> int:
     return file.stat().st_ino if file.exists() else 0
 
 
-@lru_cache(maxsize=_CLIENTS)
+@lru_cache(maxsize=1)  # each holds its graphs in memory
 def _embedded(folder: str, stamp: str, inode: int) -> ClientAPI:
     import chromadb
     from chromadb.api.shared_system_client import SharedSystemClient
