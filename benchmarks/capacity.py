@@ -16,7 +16,8 @@ class Inputs:
     """What is measured, or assumed, of one passage, one worker and one machine."""
 
     dimension: int = 384
-    neighbours: int = 32  # of a passage in the graph; the lowest level has twice as many, of 4 bytes each
+    neighbours: int = 16  # of a passage in the graph; the lowest level has twice as many, of 4 bytes each
+    id_bytes: int = 520  # of a passage's ids in memory beside the graph: measured at 1,000,000
     store_bytes: int = 3364  # of a passage in Chroma's SQLite file: measured, three collections of 13,670 passages
     manifest_bytes: int = 732  # of a passage in the manifest: measured, 14,105 passages
     lexical_bytes: int = 271  # of a passage in the lexical index: measured, 12,987 passages
@@ -39,18 +40,19 @@ class Cost:
 def cost(n: int, inputs: Inputs, n_workers: int) -> Cost:
     """The cost of `n` passages embedded by `n_workers` machines.
 
-    Memory is what the graph takes: a vector of 4 bytes a dimension and 2 · neighbours links of 4 bytes for each
-    passage (1,792 bytes; 1,788 were measured on disk). Hours are for encoding alone.
+    Memory is what the graph and its ids take: a vector of 4 bytes a dimension and 2 · neighbours links of 4 bytes for
+    each passage (1,664 bytes). Hours are for encoding alone.
     """
     graph = n * (4 * inputs.dimension + 2 * 4 * inputs.neighbours)
     disk = graph + n * (inputs.store_bytes + inputs.manifest_bytes + inputs.lexical_bytes)
     hours = n / inputs.passages_per_s / n_workers / 3600
+    memory = graph + n * inputs.id_bytes
     return Cost(
-        memory_gib=graph / _GIB,
+        memory_gib=memory / _GIB,
         disk_gib=disk / _GIB,
         hours=hours,
         embed_usd=hours * n_workers * inputs.cpu_usd_per_hour,
-        month_usd=graph / _GIB * inputs.memory_usd_per_gib_hour * 730,
+        month_usd=memory / _GIB * inputs.memory_usd_per_gib_hour * 730,
     )
 
 

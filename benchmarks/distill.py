@@ -52,6 +52,7 @@ class Row:
 
 _PLAIN = {"passage_weights": "none"}
 _KL = {"objective": "kl"}
+_FULL = {"train": "full"}
 ROWS: Mapping[str, Row] = {
     "control-fused": Row(teacher=WITHOUT_LLM, settings=_KL | {"control": "fused"}),
     "control-ranker": Row(teacher=WITHOUT_LLM),
@@ -65,7 +66,9 @@ ROWS: Mapping[str, Row] = {
     "noisy-direct": Row(teacher="noisy", settings={"method": "direct"}),
     "noisy-contrastive": Row(teacher="noisy", settings={"method": "contrastive"}),
     "pseudo-label": Row(teacher=WITHOUT_LLM, settings={"method": "pseudo-label"}),
-    "perfect-full": Row(teacher="perfect", settings={"train": "full"}),
+    "control-ranker-full": Row(teacher=WITHOUT_LLM, settings=_FULL),
+    "perfect-full": Row(teacher="perfect", settings=_FULL),
+    "noisy-full": Row(teacher="noisy", settings=_FULL),
 }
 
 

@@ -140,6 +140,7 @@ class ScriptedEndpoint:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with the library's 5, a sixth client at once waits for seconds
     block_on_close = False
 
     def __init__(self, script: ScriptedEndpoint) -> None:
