@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before it, as tests/indexes is not the package
 
 import chromadb  # noqa: F401 - loaded before the forks, so that a child begins at once
 from fakes import KeywordEncoder
