@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from indexes.corpus import Corpus
@@ -28,6 +29,7 @@ STORE_FORMAT = 1
 _HNSW: Any = {"space": "ip", "max_neighbors": 32, "ef_construction": 100, "ef_search": 500}
 _MAX_REQUEST = 1000  # Chroma bounds the size of one request
 _CLIENTS = 4
+_OPENING = Lock()  # Chroma's clients trip over each other when two are made at once
 
 
 def connect(paths: DataPaths) -> ClientAPI:
@@ -36,7 +38,8 @@ def connect(paths: DataPaths) -> ClientAPI:
         if not paths.store.is_embedded:
             return _server(paths.store)
         paths.chroma.mkdir(parents=True, exist_ok=True)
-        return _embedded(str(paths.chroma.resolve()), store_stamp(paths), _inode(paths.chroma / "chroma.sqlite3"))
+        with _OPENING:
+            return _embedded(str(paths.chroma.resolve()), store_stamp(paths), _inode(paths.chroma / "chroma.sqlite3"))
 
 
 def _inode(file: Path) -> int:
