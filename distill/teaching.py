@@ -20,6 +20,7 @@ from indexes.ingest import index_corpus
 from indexes.queries import read_queries
 from indexes.torch_encoder import SentenceTransformerEncoder
 
+_MISSED: Mapping[Objective, str] = {"kl": "KL divergence", "margin-mse": "Squared error of the margins"}
 BLEND = 1.0  # how much an order of full weight counts beside the ranker's scores; our choice, see RESULTS.md
 
 
@@ -144,7 +145,9 @@ def make_retriever(run: Distillation) -> None:
         settings=asdict(config)
         | {"method": run.config.method, "passage_weights": run.config.passage_weights, "seed": run.config.seed},
         figures={
-            "KL divergence on held-out lists": f"{report.divergence_before:.3f} → {report.divergence_after:.3f}",
+            f"{_MISSED[config.objective]} on held-out lists": (
+                f"{report.divergence_before:.3f} → {report.divergence_after:.3f}"
+            ),
         },
     )
     write_json(run.file("retriever.json"), asdict(report) | {"train": config.train, "method": run.config.method})

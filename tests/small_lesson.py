@@ -35,27 +35,31 @@ def write_facts(folder: Path) -> list[Path]:
 
 
 class Teacher:
-    """Answers with a citation, writes a question about a passage's topic, and ranks by shared words.
-
-    It ranks nothing before the gate is opened.
-    """
+    """`scripted_llm`, which ranks nothing before the gate is opened."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
 
     def __call__(self, messages: list[Message]) -> str:
-        prompt = str(messages[-1]["content"])
-        if "Rank them" in prompt:
+        if "Rank them" in str(messages[-1]["content"]):
             self.gate.wait(600)
-            return _ranked(prompt)
-        if "Answer, citing passages" in prompt:
-            return "It keeps a favourite stone in a pouch of skin [1]."
-        topic = next((topic for topic in FACTS if topic in prompt.lower()), "world")
-        return f"What is worth knowing about the {topic} and its ways?"
+        return scripted_llm(messages)
+
+
+def scripted_llm(messages: list[Message]) -> str:
+    """Answers with a citation, writes a question about a passage's topic, and ranks by the words they share."""
+    prompt = str(messages[-1]["content"])
+    if "Rank them" in prompt:
+        return _ranked(prompt)
+    if "Answer, citing passages" in prompt:
+        return "It keeps a favourite stone in a pouch of skin [1]."
+    topic = next((topic for topic in FACTS if topic in prompt.lower()), "world")
+    return f"What is worth knowing about the {topic} and its ways?"
 
 
 def _ranked(prompt: str) -> str:
     question = set(re.findall(r"\w+", re.findall(r"\n\nQuestion: (.*?)\n\n", prompt, re.DOTALL)[0].lower()))
     passages = re.findall(r"\[(\d+)\] (.*?)(?=\n\n)", prompt, re.DOTALL)
+    # Equal ones by their text, not by their place: an assessment finds out who looks at the place.
     ranked = sorted(passages, key=lambda p: (-len(question & set(re.findall(r"\w+", p[1].lower()))), p[1]))
     return " > ".join(f"[{number}]" for number, _ in ranked)

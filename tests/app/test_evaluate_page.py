@@ -6,16 +6,14 @@ The tests are the steps of one visit, in order: each finds what the ones before 
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from browsing import chromium, field, free_port, shoot, visit
 from fakes import KeywordEncoder
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 
 from app.__main__ import launch
@@ -29,9 +27,6 @@ from indexes.embedding import update_index
 from indexes.ingest import add_files, delete_corpus
 from indexes.paths import DataPaths
 
-ARTIFACTS = Path(__file__).parents[2] / "artifacts"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
-PATIENCE_MS = 60_000
 CREATURES = ("heron", "otter", "wren", "swift", "badger", "lynx", "toad", "perch", "moth", "adder", "hare", "kite")
 PLACES = ("river", "moor", "forest")
 EVIL = "<img src=x onerror=alert(1)>"
@@ -76,9 +71,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
 def address(bench: Workbench) -> Iterator[str]:
     """Where the page listens."""
     for attempt in range(5):  # a port that is free now may be somebody's a moment later
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         try:
             opened = launch(bench, Settings(data_dir=bench.paths.root, app_port=port, app_max_upload_mb=1))
             break
@@ -91,53 +84,15 @@ def address(bench: Workbench) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """The visitor's page; at the end, nothing wrong may have been seen on it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
-    wrongs: list[str] = []
-    page.on("dialog", lambda dialog: (wrongs.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("pageerror", lambda error: wrongs.append(f"error: {error}"))
-    page.on("console", lambda message: wrongs.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: wrongs.append(request.url) if _is_elsewhere(request.url) else None)
-    page.goto(address)
-    yield page
-    context.close()
-    assert wrongs == []
-
-
-def _is_elsewhere(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1"
-
-
-def field(page: Page, element_id: str) -> Locator:
-    return page.locator(f"#{element_id}").locator("input, textarea").first
-
-
-def shoot(page: Page, name: str) -> None:
-    """Keeps what the page looks like: light, dark, and at the width of a phone."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
-    page.evaluate("document.body.classList.add('dark')")
-    page.screenshot(path=ARTIFACTS / f"{name}-dark.png", full_page=True)
-    page.evaluate("document.body.classList.remove('dark')")
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.screenshot(path=ARTIFACTS / f"{name}-phone.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.set_viewport_size({"width": 1280, "height": 900})
+    with visit(browser, address) as page:
+        yield page
 
 
 def test_judged_questions_give_figures_pictures_and_files(page: Page, tmp_path: Path) -> None:

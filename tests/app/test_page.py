@@ -6,13 +6,12 @@ The tests are the steps of one visit, in order: each finds what the ones before 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from browsing import ARTIFACTS, chromium, field, free_port, open_tab, visit
+from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import Message, ScriptedEndpoint
 
 from app.__main__ import assemble, launch
@@ -23,17 +22,6 @@ from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.encoders import load_encoder
 from indexes.paths import DataPaths
 
-ARTIFACTS = Path(__file__).parents[2] / "artifacts"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
-PATIENCE_MS = 60_000
 HOSTILE_NAME = "evil <img src=x onerror=alert(1)>.txt"
 HOSTILE_TEXT = (
     "Ravens <script>alert('ran')</script> remember faces <img src=x onerror=alert('ran')> for years. "
@@ -83,7 +71,7 @@ def address(paths: DataPaths, endpoint: ScriptedEndpoint) -> Iterator[str]:
         openai_base_url=endpoint.base_url,
         llm_model="scripted",
         app_demo=False,
-        app_port=_free_port(),
+        app_port=free_port(),
         app_max_upload_mb=1,
     )
     bench = assemble(settings, paths)
@@ -94,66 +82,17 @@ def address(paths: DataPaths, endpoint: ScriptedEndpoint) -> Iterator[str]:
     opened.close(verbose=False)
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-class Watcher:
-    """What a page must not do: ask another host, open a dialog, complain in the console."""
-
-    def __init__(self, page: Page) -> None:
-        self.wrongs: list[str] = []
-        page.on("request", self._see_request)
-        page.on("dialog", lambda dialog: (self.wrongs.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("console", self._see_console)
-        page.on("pageerror", lambda error: self.wrongs.append(f"error: {error}"))
-
-    def _see_request(self, request: object) -> None:
-        url = urlsplit(request.url)  # type: ignore[attr-defined]
-        if url.scheme not in ("data", "blob") and url.hostname != "127.0.0.1":
-            self.wrongs.append(f"request: {request.url}")  # type: ignore[attr-defined]
-
-    def _see_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.wrongs.append(f"console: {message.text}")
 
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A visitor's page; at the end, nothing wrong may have been seen on it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
-    watcher = Watcher(page)
-    page.goto(address)
-    yield page
-    wrongs = watcher.wrongs
-    context.close()
-    assert wrongs == []
-
-
-def field(page: Page, element_id: str) -> Locator:
-    return page.locator(f"#{element_id}").locator("input, textarea").first
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
+    with visit(browser, address) as page:
+        yield page
 
 
 def shoot(page: Page, name: str) -> None:

@@ -3,7 +3,6 @@ files → index → questions → rankings → ranker → retriever → index �
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,41 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_endpoint import Message, ScriptedEndpoint
+from scripted_endpoint import ScriptedEndpoint
 from sentence_transformers import SentenceTransformer
+from small_lesson import FACTS, scripted_llm, write_facts
 
 from distill.jsonl import read_records
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
 from indexes.paths import DataPaths
-
-TOPICS = {
-    "otter": "a river otter keeps a favourite stone in a pouch of skin under its arm",
-    "basalt": "basalt columns form where thick lava cools slowly and shrinks into hexagons",
-    "sourdough": "a sourdough starter lives on flour and water and must be fed each day",
-    "violin": "the back plate of a violin is carved from maple and the front from spruce",
-    "lighthouse": "a lighthouse lens bends light into a beam that is seen for thirty kilometres",
-    "glacier": "a glacier moves because ice at its base melts under the weight above",
-    "saffron": "saffron threads are the stigmas of a crocus and are picked by hand at dawn",
-    "comet": "the tail of a comet always points away from the Sun whatever way it flies",
-    "falcon": "a peregrine falcon folds its wings and dives at three hundred kilometres an hour",
-    "papyrus": "papyrus sheets were made of strips of reed laid crosswise and pressed flat",
-    "coral": "coral polyps live with algae that feed them and give the reef its colour",
-    "compass": "a compass needle lines up with the field that the iron core of Earth makes",
-}
-
-
-def scripted_llm(messages: list[Message]) -> str:
-    """Writes a question about the topic of a passage, and ranks passages by the words they share with a question."""
-    prompt = str(messages[-1]["content"])
-    if "Rank them" not in prompt:
-        topic = next((topic for topic in TOPICS if topic in prompt.lower()), "world")
-        return f"What is worth knowing about the {topic} and its ways?"
-    question = set(re.findall(r"\w+", re.findall(r"\n\nQuestion: (.*?)\n\n", prompt, re.DOTALL)[0].lower()))
-    passages = re.findall(r"\[(\d+)\] (.*?)(?=\n\n)", prompt, re.DOTALL)
-    # Equal ones by their text, not by their place: an assessment finds out who looks at the place.
-    ranked = sorted(passages, key=lambda each: (-len(question & set(re.findall(r"\w+", each[1].lower()))), each[1]))
-    return " > ".join(f"[{number}]" for number, _ in ranked)
 
 
 def run(module: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
@@ -67,11 +39,9 @@ class Taught:
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
     folder = tmp_path_factory.mktemp("whole")
-    for topic, fact in TOPICS.items():
-        sentence = f"{fact[0].upper()}{fact[1:]}. "
-        (folder / f"{topic}.md").write_text(f"# The {topic}\n\n{sentence * 3}", encoding="utf-8")
+    files = write_facts(folder)
     with ScriptedEndpoint(scripted_llm) as endpoint:
-        added = run("indexes", folder / "data", "add", "facts", *sorted(folder.glob("*.md")))
+        added = run("indexes", folder / "data", "add", "facts", *sorted(files))
         assert added.returncode == 0, added.stderr
         command = ["run", "facts", "--write-questions", "12", "--n-candidates", "4", "--train", "full"]
         command += ["--name", "taught", "--json"]
@@ -135,7 +105,7 @@ def test_the_distilled_encoder_is_a_plain_folder_with_other_vectors_than_its_bas
 
 def test_the_distilled_index_answers(taught: Taught) -> None:
     index = PassageIndex.open(taught.paths, "facts", load_encoder("taught", taught.paths))
-    assert index.n_passages == len(TOPICS)
+    assert index.n_passages == len(FACTS)
     assert index.search("What bends light into a beam?", 1)[0].passage.source == "lighthouse.md"
 
 
@@ -220,7 +190,7 @@ def test_without_an_llm_the_passages_keep_their_vectors_and_the_ranker_teaches(t
     assert "spend" not in metrics or not metrics["spend"]
     free, base = (load_encoder(name, taught.paths) for name in ("free", "all-MiniLM-L6-v2"))
     assert free.fingerprint == base.fingerprint
-    assert PassageIndex.open(taught.paths, "facts", free).n_passages == len(TOPICS)
+    assert PassageIndex.open(taught.paths, "facts", free).n_passages == len(FACTS)
     assert (taught.paths.run("free") / "report.md").read_text(encoding="utf-8").startswith("# Report of run free")
 
 
@@ -241,7 +211,7 @@ def test_orders_made_elsewhere_teach_in_place_of_an_llm(taught: Taught, tmp_path
     assert json.loads(done.stdout)["retriever"]["method"] == "direct"
     elsewhere, base = (load_encoder(name, taught.paths) for name in ("elsewhere", "all-MiniLM-L6-v2"))
     assert elsewhere.fingerprint != base.fingerprint  # rare words count more in its passages' vectors
-    assert PassageIndex.open(taught.paths, "facts", elsewhere).n_passages == len(TOPICS)
+    assert PassageIndex.open(taught.paths, "facts", elsewhere).n_passages == len(FACTS)
 
 
 def test_a_run_with_other_settings_is_refused_with_the_difference(taught: Taught) -> None:
