@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     app_max_upload_mb: int = Field(default=200, ge=1)
     app_demo: bool = True
     app_mcp: bool = False
-    app_log_questions: bool = False
+    app_log_questions: bool = False  # of each corpus the newest, see app.asked.MOST_KEPT
 
     @property
     def uses_endpoint(self) -> bool:

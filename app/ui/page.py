@@ -7,6 +7,7 @@ from html import escape
 
 import gradio as gr
 
+from app.asked import MOST_KEPT
 from app.handlers.background import show_background
 from app.handlers.voting import new_visitor
 from app.ui.api import build_api
@@ -60,7 +61,8 @@ def build_app(bench: Workbench) -> gr.Blocks:
 
 
 def _header(llm_name: str, keeps_questions: bool) -> str:
-    kept = " · Questions are kept on this machine, without who asked." if keeps_questions else ""
+    newest = f"The newest questions, up to {MOST_KEPT:,} for each corpus, are kept on this machine, without who asked."
+    kept = f" · {newest}" if keeps_questions else ""
     return (
         f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.{kept}</p>"
         f'<p class="llm" title="What writes the answers">LLM: <b>{escape(llm_name)}</b></p>'

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from app.asked import asked_file, count_asked
+from app.asked import MOST_KEPT, asked_file, count_asked, keep_question
 from app.handlers import asking, endpoints
 from app.handlers.buttons import StopFlag
 from app.settings import Settings
@@ -51,3 +52,33 @@ def test_the_questions_go_with_their_corpus(bench: Workbench, corpus: str) -> No
     ask(replace(bench, keeps_questions=True), corpus)
     delete_corpus(bench.paths, corpus)
     assert not asked_file(bench.paths, corpus).exists()
+
+
+def test_the_oldest_questions_make_room_for_new_ones(bench: Workbench, corpus: str) -> None:
+    """A page that anybody can ask would fill the disk otherwise, and slow down with every question."""
+    keeping = replace(bench, keeps_questions=True)
+    file = asked_file(bench.paths, corpus)
+    file.write_text("".join(_line(f"old {n}") for n in range(3 * MOST_KEPT)), encoding="utf-8")
+    keep_question(keeping, corpus, "new")
+    kept = [query.text for query in read_log(file)]
+    assert len(kept) <= MOST_KEPT
+    assert kept[-2:] == [f"old {3 * MOST_KEPT - 1}", "new"]
+    keep_question(keeping, corpus, "newer")  # there is room again, so nothing is dropped
+    assert [query.text for query in read_log(file)] == [*kept, "newer"]
+
+
+def test_many_who_ask_a_full_corpus_at_once_are_all_kept_in_whole_lines(bench: Workbench, corpus: str) -> None:
+    keeping = replace(bench, keeps_questions=True)
+    file = asked_file(bench.paths, corpus)
+    file.write_text("".join(_line(f"old {n}") for n in range(MOST_KEPT - 10)), encoding="utf-8")
+    asked = [f"new {n}" for n in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda question: keep_question(keeping, corpus, question), asked))
+    kept = [json.loads(line)["question"] for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(kept) <= MOST_KEPT
+    assert set(asked) <= set(kept)
+    assert kept[0] != "old 0"
+
+
+def _line(question: str) -> str:
+    return json.dumps({"time": "2026-01-01T00:00:00+00:00", "question": question}) + "\n"
