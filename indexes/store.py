@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,8 +54,11 @@ def _embedded(folder: str, stamp: str, inode: int) -> ClientAPI:
     from chromadb.config import Settings
 
     # Chroma keeps one system for a folder and its graphs in memory: another process's writes would never show.
-    # Whoever still holds a client from before goes on with it.
+    # Whoever still holds a client from before goes on with it; otherwise its graphs go now. It is part of a cycle, so
+    # that they would lie beside the new ones until Python happens to look.
+    _embedded.cache_clear()
     SharedSystemClient.clear_system_cache()
+    gc.collect()
     return chromadb.PersistentClient(folder, Settings(anonymized_telemetry=False))
 
 
