@@ -150,7 +150,8 @@ def make_retriever(run: Distillation) -> None:
             ),
         },
     )
-    write_json(run.file("retriever.json"), asdict(report) | {"train": config.train, "method": run.config.method})
+    how = {"train": config.train, "method": run.config.method, "objective": config.objective}
+    write_json(run.file("retriever.json"), asdict(report) | how)
     save_encoder(model, folder, card)
 
 

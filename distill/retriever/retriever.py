@@ -90,8 +90,8 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieverReport:
-    """What training did: the divergence from the teacher on held-out lists before it and at the step that was kept
-    (0: no step was better than none), and sentences on what had to be done for it.
+    """What training did: the objective's loss on held-out lists (KL divergence, or squared error of the margins) before
+    it and at the step that was kept (0: no step was better than none), and sentences on what had to be done for it.
     """
 
     n_train: int

@@ -26,6 +26,7 @@ _AGREEMENTS = {
     "agreement_fitted": "with its weights fitted",
     "agreement_trained": "trained",
 }
+_MISSED = {"kl": "KL divergence from its targets", "margin-mse": "squared error of the margins"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +182,9 @@ def _retriever(metrics: Mapping[str, Any]) -> Section:
         sentences.append(f"Trained with {', '.join(named)}{lists}.")
     if "divergence_after" in retriever:
         at = f" at step {retriever['best_step']:,}" if retriever.get("best_step") else ""
+        missed = _MISSED.get(retriever.get("objective", ""), "loss")  # older runs did not note what they minimised
         sentences.append(
-            "Its divergence from the ranker on lists that did not train: "
+            f"Its {missed} on lists that did not train: "
             f"{_number(retriever.get('divergence_before'))} before, {_number(retriever['divergence_after'])} after{at}."
         )
         if retriever.get("best_step") == 0:

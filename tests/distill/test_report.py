@@ -76,6 +76,7 @@ def all_metrics(name: str = "mine") -> dict[str, Any]:
         "retriever": {
             "train": "query",
             "method": "intermediate",
+            "objective": "kl",
             "n_train": 1000,
             "best_step": 120,
             "divergence_before": 0.9,
@@ -98,6 +99,20 @@ def markdown_tokens(text: str) -> list[str]:
     return [t.type for token in parser.parse(text) for t in (token, *(token.children or ())) if t.type != "text"]
 
 
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("kl", "Its KL divergence from its targets on lists"),
+        ("margin-mse", "Its squared error of the margins on lists"),
+        ("", "Its loss on lists"),
+    ],
+)
+def test_what_stage_2_missed_is_named_by_its_objective(objective: str, said: str) -> None:
+    metrics = all_metrics()
+    metrics["retriever"]["objective"] = objective
+    assert said in report_markdown(metrics)
+
+
 def test_the_report_says_each_part_in_its_own_words() -> None:
     text = report_markdown(all_metrics())
     for words in (
@@ -111,7 +126,7 @@ def test_the_report_says_each_part_in_its_own_words() -> None:
         "weights fitted, 0.450 trained; the fitted one was used.",
         "by that agreement: late-interaction 0.450, mine 0.380.",
         "0.020 at the temperature 1.50",
-        "0.900 before, 0.400 after at step 120.",
+        "Its KL divergence from its targets on lists that did not train: 0.900 before, 0.400 after at step 120.",
         "1,200 calls, 3 replies from the cache, 90 prompt tokens, 7 reply tokens, 0.25 USD.",
         "| seed | 13 |",
     ):

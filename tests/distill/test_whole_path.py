@@ -90,6 +90,8 @@ def test_the_metrics_name_both_retrievers_on_held_out_questions(taught: Taught) 
     assert set(retrievers["taught"]) == set(retrievers["all-MiniLM-L6-v2"]) >= {"hit_rate@1", "ndcg@10"}
     assert taught.metrics["teacher"]["statuses"]["malformed"] == 0
     assert taught.metrics["config"]["seed"] == 13
+    report = (taught.paths.run("taught") / "report.md").read_text(encoding="utf-8")
+    assert "Its squared error of the margins on lists that did not train" in report
 
 
 def test_the_distilled_encoder_is_a_plain_folder_with_other_vectors_than_its_base(taught: Taught) -> None:
@@ -208,7 +210,8 @@ def test_orders_made_elsewhere_teach_in_place_of_an_llm(taught: Taught, tmp_path
     assert len(taken) == len(given)
     assert all(r["ranking"] == [p for p in by_id[r["id"]] if p in r["shown"]] for r in taken)
     assert all(len(r["ranking"]) >= 3 for r in taken)
-    assert json.loads(done.stdout)["retriever"]["method"] == "direct"
+    retriever = json.loads(done.stdout)["retriever"]
+    assert (retriever["method"], retriever["objective"]) == ("direct", "kl")
     elsewhere, base = (load_encoder(name, taught.paths) for name in ("elsewhere", "all-MiniLM-L6-v2"))
     assert elsewhere.fingerprint != base.fingerprint  # rare words count more in its passages' vectors
     assert PassageIndex.open(taught.paths, "facts", elsewhere).n_passages == len(FACTS)
