@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import gradio as gr
 from gradio.events import api
 
 from app.handlers import endpoints
@@ -16,7 +18,7 @@ _N_AT_ONCE = 4
 def build_api(bench: Workbench) -> None:
     """Adds the endpoints /ask and /compare to the page that is being built."""
 
-    def ask(question: str, corpus: str = "", retriever: str = "") -> dict[str, Any]:
+    def ask(question: str, corpus: str = "", retriever: str = "", request: gr.Request | None = None) -> dict[str, Any]:
         """Answer a question from a corpus of documents, with numbered citations of its passages.
 
         With +rerank at the end of a retriever's name the trained ranker puts its passages in order.
@@ -26,7 +28,7 @@ def build_api(bench: Workbench) -> None:
             corpus: The corpus to ask; empty for the first one.
             retriever: baseline, distilled, lexical, fused, or an encoder's name; empty for the one in use.
         """
-        return endpoints.ask(bench, question, corpus, retriever)
+        return _as_read_by(request, endpoints.ask(bench, question, corpus, retriever))
 
     def compare(
         question: str,
@@ -36,6 +38,7 @@ def build_api(bench: Workbench) -> None:
         answers: bool = False,
         third: str = "",
         fourth: str = "",
+        request: gr.Request | None = None,
     ) -> dict[str, Any]:
         """Compare what two to four retrievers find in a corpus of documents for one question.
 
@@ -48,7 +51,18 @@ def build_api(bench: Workbench) -> None:
             third: A third retriever, named as for ask; empty for none.
             fourth: A fourth retriever, named as for ask; empty for none.
         """
-        return endpoints.compare(bench, question, corpus, left, right, answers, [third, fourth])
+        found = endpoints.compare(bench, question, corpus, left, right, answers, [third, fourth])
+        return _as_read_by(request, found)
 
     for function in (ask, compare):
         api(function, api_name=function.__name__, concurrency_limit=_N_AT_ONCE)
+
+
+def _as_read_by(request: gr.Request | None, value: dict[str, Any]) -> Any:
+    """`value` itself, or as a text of JSON for an MCP client.
+
+    gradio's MCP server calls an endpoint as a client of its own, whose requests carry this header, and passes on
+    `str(value)`: of a dict that would be Python, which only Python reads.
+    """
+    is_for_mcp = request is not None and request.headers.get("x-gradio-user") == "mcp"
+    return json.dumps(value, ensure_ascii=False) if is_for_mcp else value

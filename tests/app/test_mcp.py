@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from gradio_client import Client
 
 from app.__main__ import launch
 from app.settings import Settings
@@ -64,17 +65,26 @@ def test_an_mcp_client_finds_two_tools_and_is_answered(address: str, taught: str
             assert field["description"].endswith(".")
     answer = value_of(asked)
     assert (answer["answer"], answer["cited"], answer["retriever"]) == ("Bees dance [1].", [1], "fused")
-    assert answer["passages"][0]["source"] == "bees.txt"
+    assert {"bees.txt", "tides.txt"} < {passage["source"] for passage in answer["passages"]}
+    assert answer["passages"][0]["text"] == "Honey bees dance to tell the hive where flowers grow."
     found = value_of(compared)
     assert (found["left"]["retriever"], found["right"]["retriever"]) == ("keywords", taught)
     assert found["right"]["answer"] == "Bees dance [1]."
+    assert found["left"]["passages"][0]["source"] == "bees.txt"
     assert wrong.isError
     assert "There is no corpus 'gone' (there are: 'nature')" in wrong.content[0].text
 
 
+def test_the_same_page_gives_other_programs_values_and_not_texts(address: str, taught: str) -> None:
+    client = Client(address.partition("gradio_api")[0], verbose=False)
+    assert client.predict("Why do honey bees dance?", api_name="/ask")["passages"][0]["source"] == "bees.txt"
+    assert client.predict("Why do honey bees dance?", api_name="/compare")["right"]["retriever"] == taught
+
+
 def value_of(result: Any) -> dict[str, Any]:
-    """The reply's value; gradio writes it as Python would, not as JSON."""
+    """The value of a reply, which is one text of JSON."""
     assert not result.isError, result.content
-    value = ast.literal_eval(result.content[0].text)
+    (content,) = result.content
+    value = json.loads(content.text)
     assert isinstance(value, dict)
     return value
