@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from app.asked import asked_file, count_asked
-from app.commands import arguments_of
+from app.commands import arguments_of, command_needed
 from app.jobs import Job, Jobs
 from app.vote_rankings import people_orders
 from distill.llm.connection import LLMConfig
@@ -228,10 +228,7 @@ def _job_of_command(paths: DataPaths, name: str, page_llm: LLMConfig) -> tuple[J
     known = [page_llm, LLMConfig(local_llm=page_llm.local_llm)]
     llm = next((each for each in known if config.teacher in (each.name, WITHOUT_LLM, FROM_FILE)), None)
     if llm is None:
-        raise InputError(
-            f"Run '{name}' was begun with the teacher '{config.teacher}', and the page's LLM is '{page_llm.name}'. "
-            "Go on with it by the command that began it."
-        )
+        raise command_needed(config, paths.root, page_llm.name)
     arguments = arguments_of(config, paths.root)
     return Job(name=name, corpus=config.corpus, arguments=arguments, environment=_environment(llm)), llm
 

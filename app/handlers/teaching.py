@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.asked import count_asked
+from app.commands import CommandNeededError
 from app.curves import bars_html, curves_html
 from app.jobs import Jobs
 from app.lessons import (
@@ -24,7 +25,7 @@ from app.lessons import (
     stages_list_html,
 )
 from app.markdown import to_safe_html
-from app.rendering import notice_html
+from app.rendering import command_notice_html, notice_html
 from app.runs import (
     RunInfo,
     assessment_of,
@@ -259,10 +260,11 @@ def _parts(room: Classroom, run: RunInfo) -> dict[str, dict[str, Any]]:
     stages = silence_html(progress, run.state, time.time())
     stages += stages_list_html(progress, run.state) if job or run.state == "done" else ""
     report, log = report_of(paths, run.name), jobs.log_tail(run.name)
+    verdict = verdict_of(metrics)
     resumable = run.state in _RESUMABLE
     has_end = run.state == "done"
     return {
-        "headline": {"value": headline_html(run, verdict_of(metrics))},
+        "headline": {"value": headline_html(run, verdict)},
         "stages": {"value": stages},
         "figures": {"value": figures},
         "curves": {"value": curves_html(curves_of(paths, run.name))},
@@ -274,7 +276,10 @@ def _parts(room: Classroom, run: RunInfo) -> dict[str, dict[str, Any]]:
         "pause": {"visible": run.state == "running"},
         "resume": {"visible": resumable},
         "cancel": {"visible": run.state in ("running", "stopping", "paused")},
-        "promote": {"visible": has_end and not run.answers_now},
+        "promote": {
+            "visible": has_end and not run.answers_now,
+            "variant": "primary" if verdict and verdict.is_better else "secondary",
+        },
         "rollback": {"visible": has_end and _is_promoted(room, run.corpus)},
         "delete": {"visible": run.state not in ("running", "stopping", "paused")},
         "budget": {"visible": resumable},
@@ -350,6 +355,8 @@ def _run(room: Classroom, picked: str | None) -> RunInfo | None:
 def _say(act: Any, sentence: str) -> str:
     try:
         act()
+    except CommandNeededError as error:
+        return command_notice_html(error.sentence, error.command)
     except UserError as error:
         return notice_html(str(error), "error")
     return notice_html(sentence, "done") if sentence else ""

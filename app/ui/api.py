@@ -18,7 +18,9 @@ _N_AT_ONCE = 4
 def build_api(bench: Workbench) -> None:
     """Adds the endpoints /ask and /compare to the page that is being built."""
 
-    def ask(question: str, corpus: str = "", retriever: str = "", request: gr.Request | None = None) -> dict[str, Any]:
+    def ask(
+        question: str, corpus: str = "", retriever: str = "", request: gr.Request | None = None
+    ) -> dict[str, Any] | str:
         """Answer a question from a corpus of documents, with numbered citations of its passages.
 
         With +rerank at the end of a retriever's name the trained ranker puts its passages in order.
@@ -39,7 +41,7 @@ def build_api(bench: Workbench) -> None:
         third: str = "",
         fourth: str = "",
         request: gr.Request | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | str:
         """Compare what two to four retrievers find in a corpus of documents for one question.
 
         Args:
@@ -58,7 +60,7 @@ def build_api(bench: Workbench) -> None:
         api(function, api_name=function.__name__, concurrency_limit=_N_AT_ONCE)
 
 
-def _as_read_by(request: gr.Request | None, value: dict[str, Any]) -> Any:
+def _as_read_by(request: gr.Request | None, value: dict[str, Any]) -> dict[str, Any] | str:
     """`value` itself, or as a text of JSON for an MCP client.
 
     gradio's MCP server calls an endpoint as a client of its own, whose requests carry this header, and passes on

@@ -202,7 +202,7 @@ def _build_desk() -> _Desk:
         )
         parts["resume"] = _button("Resume", "teach-resume", variant="primary")
         parts["cancel"] = _button("Cancel", "teach-cancel")
-        parts["promote"] = _button("Promote: let it answer", "teach-promote", variant="primary")
+        parts["promote"] = _button("Promote: let it answer", "teach-promote")
         parts["rollback"] = _button("Roll back", "teach-rollback")
         parts["delete"] = _button("Delete", "teach-delete")
     message = gr.HTML(elem_id="teach-said", js_on_load=None)

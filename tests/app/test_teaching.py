@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import asdict, replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ import pytest
 
 from app.asked import keep_question
 from app.curves import bars_html, curves_html
-from app.handlers.teaching import Classroom, offer
+from app.handlers.teaching import Classroom, offer, resume, show_runs
 from app.jobs import Jobs
 from app.lessons import figures_html, headline_html, runs_table_html, stages_list_html
+from app.rendering import command_notice_html
 from app.runs import Curve, RunInfo, Verdict, bars_of, curves_of, delete_run, list_runs, malformed_share, verdict_of
 from app.teaching import Lesson, foresee, go_on, job_of, make_plan, next_name
 from app.votes import Side, Vote, VoteBook
@@ -118,10 +122,27 @@ def test_a_run_of_another_teacher_is_left_to_its_own_command(bench: Workbench, c
     begun_by_command(bench.paths, teacher="a model of another endpoint")
     with pytest.raises(InputError, match="begun with the teacher 'a model of another endpoint'"):
         go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
+    room = Classroom(bench=replace(bench, llm=PAGE_LLM), jobs=jobs)
+    said = unescape(resume(room, "taught", "", ""))
+    assert "begun with the teacher 'a model of another endpoint', and this page's LLM is 'wise', so it goes on" in said
+    (command,) = re.findall(r"<pre[^>]*>(.*)</pre>", said)
+    assert command.startswith("LLM_MODEL='a model of another endpoint' python -m distill run --data-dir=")
+    assert {"--name=taught", "--write-questions=50"} < {*shlex.split(command)}
+    assert jobs.adopted is None
     begun_by_command(bench.paths, teacher=PAGE_LLM.local_llm)
     go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
     job, secrets = jobs.adopted
     assert (job.environment["OPENAI_BASE_URL"], secrets) == ("", {})  # the embedded one; the page's key stays here
+
+
+def test_only_a_retriever_that_was_found_better_is_offered_for_promotion_at_first_sight(
+    bench: Workbench, taught: str
+) -> None:
+    room = Classroom(bench=bench, jobs=Jobs(bench.paths))
+    for is_better, expected in ((True, "primary"), (False, "secondary")):
+        finished(bench.paths, verdict={"promoted": is_better, "sentence": "It was judged."})
+        promote_button = show_runs(room, "nature", "taught", {}).promote
+        assert (promote_button["visible"], promote_button["variant"]) == (True, expected)
 
 
 def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, corpus: str) -> None:
@@ -315,6 +336,7 @@ def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -
         runs_table_html([run]),
         stages_list_html(progress, "running"),
         figures_html((1, 0.0), {"sentence": HOSTILE, "trust": HOSTILE}, {}),
+        command_notice_html(HOSTILE, HOSTILE),
         bars_html(bars_of(METRICS | {"retrievers": {HOSTILE: {"ndcg@10": 0.5}}}), 1),
     ]
     assert not any("<img" in html for html in shown)
