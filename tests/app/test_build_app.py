@@ -15,6 +15,8 @@ from app.ui.page import build_app
 from app.ui.theme import STYLE_SHEET, build_theme
 from app.workbench import Workbench
 
+_FILLED_IN = (gr.Request, gr.Request | None, gr.EventData)  # by gradio
+
 
 @pytest.fixture
 def page(bench: Workbench) -> gr.Blocks:
@@ -63,7 +65,7 @@ def test_the_theme_loads_nothing_from_elsewhere() -> None:
 def _given(fn: Callable[..., Any]) -> list[str]:
     """The parameters of a handler that the page fills from components; gradio fills in the others by their type."""
     hints = get_type_hints(fn.func if isinstance(fn, partial) else fn)
-    return [name for name in inspect.signature(fn).parameters if hints.get(name) not in (gr.Request, gr.EventData)]
+    return [name for name in inspect.signature(fn).parameters if hints.get(name) not in _FILLED_IN]
 
 
 def _n_values(fn: Callable[..., Any]) -> int:
