@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 Features = NDArray[np.float64]  # (N, 3): model, dense, lexical
 
 _HEAD_FILE = "head.json"
-_PULL = 10.0  # lists that the start weighs as much as
+_PULL = 30.0  # lists that the start weighs as much as
+_SCALE_PULL = 1.0  # the same for the fit's own scale, which orders without any error would make endless
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,28 +88,35 @@ def fit_head(
     start: Head,
     list_weights: Sequence[float] | None = None,
 ) -> Head:
-    """The head that makes the teacher's orders likeliest (ListMLE), held near `start`, no weight below 0.
+    """The head that makes the teacher's first choices likeliest, held near `start`, no weight below 0.
 
-    `features[i]` is (N_i, 3), `targets[i]` has N_i ranks as the losses take them. The problem is convex; the pull
-    towards `start` weighs as much as ten lists, so a handful of lists cannot overturn it.
+    `features[i]` is (N_i, 3), `targets[i]` has N_i ranks as the losses take them. Only a list's first place counts (the
+    likelihood of a top-1 list under Plackett-Luce): what a teacher puts last follows the order that it was given more
+    than the question, and a fit on whole orders learns that. A teacher's errors make all weights smaller alike, which
+    says nothing of the passages, so the fit has a scale of its own that is let go. The pull towards `start` weighs as
+    much as thirty lists, so a handful of lists cannot overturn it.
     """
     import torch
 
     from distill.ranker.listwise import list_mle
+    from distill.ranker.targets import UNRANKED
 
     if not features:
         return start
     x, y = pad_lists(features, targets)
+    first = torch.where(y > 0, UNRANKED, y)
     weights = torch.tensor(list_weights) if list_weights is not None else None
     origin = torch.tensor(start.weights(), dtype=torch.float64)
     scale = origin.clamp(min=1.0)
     ratio = (origin / scale).clone().requires_grad_(True)
-    optimizer = torch.optim.LBFGS([ratio], max_iter=100, line_search_fn="strong_wolfe")
+    log_scale = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([ratio, log_scale], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        pull = ((ratio - origin / scale) ** 2).sum() * _PULL / len(features)
-        loss = list_mle(x.double() @ (ratio.clamp(min=0.0) * scale), y, weights).double() + pull
+        pull = (_PULL * ((ratio - origin / scale) ** 2).sum() + _SCALE_PULL * (log_scale**2).sum()) / len(features)
+        scores = log_scale.exp() * (x.double() @ (ratio.clamp(min=0.0) * scale))
+        loss = list_mle(scores, first, weights).double() + pull
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
