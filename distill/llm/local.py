@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from distill.llm.weights import LOCAL_MODELS, Progress, ensure_weights
+from distill.llm.local_models import LOCAL_MODELS
+from distill.llm.weight_sources import Progress
+from distill.llm.weights import ensure_weights
 from indexes.errors import LLMUnavailableError, WeightsError
 
 

@@ -26,16 +26,9 @@ import pytest
 
 from distill.llm.connection import LLMConfig, check_llm, connect_llm, embedded_server, llm_errors
 from distill.llm.local import LocalServer
-from distill.llm.weights import (
-    LOCAL_MODELS,
-    LocalModel,
-    Progress,
-    SourceError,
-    WeightSlice,
-    download_from_hub,
-    download_wheel,
-    ensure_weights,
-)
+from distill.llm.local_models import LOCAL_MODELS, LocalModel, WeightSlice
+from distill.llm.weight_sources import Progress, SourceError, download_from_hub, download_wheel
+from distill.llm.weights import ensure_weights
 from indexes.errors import LLMRefusedError, LLMUnavailableError, StoreError, WeightsError
 from indexes.paths import DataPaths
 
