@@ -28,7 +28,8 @@ def modules() -> list[Path]:
 
 
 def may_read_the_environment(path: Path) -> bool:
-    return path == ROOT / "app" / "settings.py" or path.name == "__main__.py"
+    commands = {ROOT / "indexes" / "commands", ROOT / "distill" / "commands"}
+    return path == ROOT / "app" / "settings.py" or path.name == "__main__.py" or path.parent in commands
 
 
 def environment_reads(source: str) -> list[int]:

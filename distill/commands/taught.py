@@ -1,0 +1,70 @@
+"""What is done with what a run has taught: report, search, promote, rollback, push."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from indexes.commands.console import console, print_found
+from indexes.commands.options import DataDir, open_paths
+from indexes.search import RetrieverKind
+
+
+def report(name: str, data_dir: DataDir = Path("data")) -> None:
+    """Print the report of the finished run NAME again."""
+    from distill.run import read_json
+    from distill.verdict.report import print_report
+
+    file = open_paths(data_dir).run(name) / "metrics.json"
+    if not file.is_file():
+        raise typer.BadParameter(f"run '{name}' has no verdict yet: {file} is not there")
+    print_report(read_json(file), console)
+
+
+def search(
+    name: str,
+    question: str,
+    retriever: Annotated[RetrieverKind, typer.Option(help="What finds the passages that are ranked.")] = "fused",
+    k: Annotated[int, typer.Option(min=1, max=300, help="How many passages.")] = 10,
+    source: Annotated[list[str] | None, typer.Option(help="Only of this source, or of these: reports/*")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """The passages that answer QUESTION best, by the ranker that run NAME has trained."""
+    from distill.ranker.trained_search import open_trained
+    from indexes.filters import PassageFilter
+
+    trained = open_trained(open_paths(data_dir), name, retriever, PassageFilter(sources=tuple(source or ())))
+    print_found(trained.search(question, k), as_json=as_json)
+
+
+def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None:
+    """Let ENCODER answer for CORPUS by default, whatever its verdict was."""
+    from distill.verdict.promotion import promote as promote_encoder
+
+    promote_encoder(open_paths(data_dir), corpus, encoder, run="")
+    console.print(f"'{encoder}' now answers for corpus '{corpus}'.", markup=False)
+
+
+def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
+    """Let the encoder before the last promotion answer for CORPUS again."""
+    from distill.verdict.promotion import rollback as roll_back
+
+    before = roll_back(open_paths(data_dir), corpus)
+    who = f"'{before}'" if before else "The base encoder"
+    console.print(f"{who} answers for '{corpus}' again.", markup=False)
+
+
+def push(
+    name: str,
+    repository: Annotated[str, typer.Argument(help="owner/name on the model hub.")],
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Copy the taught encoder NAME to a model hub; the token is that of HF_TOKEN."""
+    from distill.retriever.publishing import push_encoder
+
+    push_encoder(open_paths(data_dir).encoder(name), repository, os.environ.get("HF_TOKEN") or "")
+    console.print(f"'{name}' is at {repository} on the hub.", markup=False)
