@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 from distill.ranker.ranker import Ranker, load_ranker
 from distill.verdict.promotion import promoted
-from indexes.corpus import Corpus, CorpusInfo, list_corpora
+from indexes.corpus import Corpus, list_corpora
 from indexes.errors import NotFoundError
 from indexes.lexical import LexicalIndex
 from indexes.paths import DataPaths
 from indexes.precision import comparable
+from indexes.records import CorpusInfo
 from indexes.types import Encoder, Tokenizer, Vectors
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from html import escape
 
 from app.background import Stage
 from app.rendering import notice_html
-from indexes.corpus import CorpusInfo, FileOutcome, SourceInfo
+from indexes.records import CorpusInfo, FileOutcome, SourceInfo
 
 _MAX_ROWS = 200
 _ORDER = {"failed": 0, "removed": 1, "renamed": 2, "replaced": 3, "read": 4, "same": 5, "unchanged": 6}

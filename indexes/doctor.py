@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from indexes.corpus import Corpus, doomed_folder, hash_file, list_corpora
+from indexes.corpus import Corpus, list_corpora
+from indexes.deleting import doomed_folder
 from indexes.encoder_cards import unused_graphs
 from indexes.errors import NotFoundError, StoreError
 from indexes.lexical import kept_in
 from indexes.locks import is_being_written
 from indexes.manifest import MANIFEST
+from indexes.originals import hash_file
 from indexes.paths import DataPaths
 from indexes.reconciling import compare, pages, stored_ids
 from indexes.records import IndexInfo

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from indexes.chroma import delete_indexes, remove_passages
-from indexes.corpus import Corpus, delete_folder
+from indexes.corpus import Corpus
+from indexes.deleting import delete_folder
 from indexes.embedding import Embed, update_index
 from indexes.encoders import load_encoder
 from indexes.errors import InputError, NotFoundError, StoreError, UnreadableFileError

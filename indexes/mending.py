@@ -7,13 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from indexes.corpus import Corpus, doomed_folder
+from indexes.corpus import Corpus
+from indexes.deleting import doomed_folder
 from indexes.doctor import Finding, examine
 from indexes.embedding import update_index
 from indexes.encoder_cards import remove_unused_graphs
 from indexes.errors import NotFoundError
 from indexes.locks import writing
 from indexes.manifest import MANIFEST
+from indexes.originals import FILES
 from indexes.paths import DataPaths
 from indexes.reconciling import pages
 from indexes.records import IndexInfo
@@ -51,7 +53,7 @@ def _mend(paths: DataPaths, corpus: Corpus, found: list[Finding], load_encoder: 
             case "damaged original":
                 corpus.originals()[finding.subject].unlink(missing_ok=True)  # it is not what its name says
             case "stray file":
-                (corpus.folder / "files" / finding.subject).unlink(missing_ok=True)
+                (corpus.folder / FILES / finding.subject).unlink(missing_ok=True)
             case "stale lexical index":
                 shutil.rmtree(corpus.folder / "lexical" / finding.subject)
             case "half-built collection" | "orphaned collection":

@@ -14,6 +14,7 @@ from indexes.documents import read_documents
 from indexes.errors import UnreadableFileError
 from indexes.formats import kind_of
 from indexes.passages import PassageSettings, split_document
+from indexes.records import FileOutcome, Status
 from indexes.types import Tokenizer
 
 _INSERT = (
@@ -30,6 +31,41 @@ UPDATE passages SET revision = before.revision FROM before
 WHERE passages.source = ? AND before.id = passages.id AND before.start = passages.start AND before.end = passages.end
   AND before.page IS passages.page AND before.kind = passages.kind AND before.date = passages.date
 """
+
+
+def add_source(
+    connection: sqlite3.Connection,
+    source: str,
+    file: Path,
+    content_hash: str,
+    tokenizer: Tokenizer,
+    settings: PassageSettings,
+    gone: Container[str],
+) -> FileOutcome:
+    """What became of `file`, whose content has this hash: read under `source`, or the same as another source.
+
+    The same content under another name is not taken in twice; if that name is among `gone`, it gets this one.
+    """
+    known = connection.execute("SELECT content_hash FROM sources WHERE source = ?", (source,)).fetchone()
+    status: Status = "replaced" if known else "read"
+    reason = ""
+    if known and known[0] == content_hash:
+        status = "unchanged"
+    elif twin := find_twin(connection, source, content_hash, gone):
+        other, is_gone = twin
+        if known:
+            next_generation(connection)
+            forget_source(connection, source)
+        if not is_gone:
+            return FileOutcome(source=source, status="same", reason=f"same content as '{other}', indexed once")
+        move_source(connection, other, source)
+        status, reason = "renamed", f"was '{other}'"
+    else:
+        n_documents, reason = replace_source(connection, source, file, tokenizer, settings)
+        row = (source, content_hash, file.stat().st_size, n_documents)
+        connection.execute("INSERT INTO sources VALUES (?, ?, ?, ?)", row)
+    n_documents, n_passages = count_source(connection, source)
+    return FileOutcome(source=source, status=status, n_documents=n_documents, n_passages=n_passages, reason=reason)
 
 
 def replace_source(

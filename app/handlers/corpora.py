@@ -15,9 +15,10 @@ from app.rendering import notice_html
 from app.shelf import look_up
 from app.tables import corpora_html, outcomes_html, progress_html, sources_html
 from app.workbench import Workbench
-from indexes.corpus import Corpus, FileOutcome, SourceInfo
+from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
 from indexes.formats import ARCHIVE_SUFFIX, SUPPORTED_SUFFIXES, suffix_of
+from indexes.records import FileOutcome, SourceInfo
 
 MAX_NAME_CHARACTERS = 80
 _PROGRESS_INTERVAL_S = 0.2

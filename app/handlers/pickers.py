@@ -15,7 +15,7 @@ from app.handlers.voting import show_score
 from app.rendering import notice_html
 from app.shelf import RetrieverChoice, look_up, starting_choice
 from app.workbench import Workbench
-from indexes.corpus import CorpusInfo
+from indexes.records import CorpusInfo
 
 
 class AskChoices(NamedTuple):

@@ -43,8 +43,8 @@ from app.teaching import Lesson, Plan, begin, foresee, go_on, make_plan
 from app.vote_rankings import people_orders
 from app.workbench import Workbench
 from distill.verdict.promotion import promote, promoted, rollback
-from indexes.corpus import CorpusInfo
 from indexes.errors import InputError, UserError
+from indexes.records import CorpusInfo
 
 Update = Any
 _RESUMABLE = ("paused", "interrupted", "failed")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from indexes.corpus import Corpus, PromotionInfo
+from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
+from indexes.promotions import list_promotions, record_promotion, withdraw_promotions
+from indexes.records import PromotionInfo
 
 
 def promoted(paths: DataPaths, corpus: str) -> str | None:
@@ -18,7 +20,7 @@ def promoted(paths: DataPaths, corpus: str) -> str | None:
 
 def promotions(paths: DataPaths, corpus: str) -> list[PromotionInfo]:
     """Every promotion that `corpus` has seen, newest first; those rolled back have the time at which they were."""
-    return Corpus.open(paths, corpus).promotions()
+    return list_promotions(Corpus.open(paths, corpus).folder)
 
 
 def promote(paths: DataPaths, corpus: str, encoder: str, run: str) -> None:
@@ -30,7 +32,7 @@ def promote(paths: DataPaths, corpus: str, encoder: str, run: str) -> None:
     _check_index(manifest, encoder)
     standing = _standing(manifest)
     if standing is None or standing.encoder != encoder:
-        manifest.record_promotion(encoder, run)
+        record_promotion(manifest.folder, encoder, run)
 
 
 def rollback(paths: DataPaths, corpus: str) -> str | None:
@@ -46,14 +48,14 @@ def rollback(paths: DataPaths, corpus: str) -> str | None:
         )
     after: PromotionInfo | None = before
     while after and after.encoder == before.encoder:  # it may have been promoted twice, with others between
-        manifest.withdraw_promotions(after.number)
+        withdraw_promotions(manifest.folder, after.number)
         after = _standing(manifest)
     return after.encoder if after else None
 
 
 def _standing(manifest: Corpus) -> PromotionInfo | None:
     indexed = {info.encoder for info in manifest.indexes()}
-    counting = (each for each in manifest.promotions() if not each.withdrawn_at and each.encoder in indexed)
+    counting = (each for each in list_promotions(manifest.folder) if not each.withdrawn_at and each.encoder in indexed)
     return next(counting, None)
 
 

@@ -22,7 +22,7 @@ from app.rendering import (
 from app.retriever import Retrieval
 from app.sides import comparison_html
 from app.tables import corpora_html, format_bytes, outcomes_html, progress_html, sources_html, stages_html
-from indexes.corpus import CorpusInfo, FileOutcome, IndexInfo, SourceInfo
+from indexes.records import CorpusInfo, FileOutcome, IndexInfo, SourceInfo
 from indexes.types import Candidate, Passage
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)> ${alert(4)} {{5}}"

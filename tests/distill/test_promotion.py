@@ -9,9 +9,10 @@ import pytest
 from fakes import KeywordEncoder, WordTokenizer
 
 from distill.verdict.promotion import promote, promoted, promotions, rollback
-from indexes.corpus import Corpus, IndexInfo
+from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
+from indexes.records import IndexInfo
 
 NAME = "nature"
 

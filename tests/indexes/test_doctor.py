@@ -11,7 +11,8 @@ import pytest
 from fakes import KeywordEncoder
 
 from indexes.chroma import PassageIndex
-from indexes.corpus import Corpus, doomed_folder
+from indexes.corpus import Corpus
+from indexes.deleting import doomed_folder
 from indexes.doctor import examine
 from indexes.errors import BusyError, NotFoundError
 from indexes.ingest import add_files, delete_corpus

@@ -9,10 +9,11 @@ import pytest
 from fakes import KeywordEncoder
 
 from indexes.chroma import PassageIndex
-from indexes.corpus import Corpus, FileOutcome, list_corpora
+from indexes.corpus import Corpus, list_corpora
 from indexes.errors import EncoderMismatchError, InputError, NotFoundError, StoreError
 from indexes.ingest import add_files, delete_corpus, remove_sources
 from indexes.paths import DataPaths
+from indexes.records import FileOutcome
 
 
 def add(paths: DataPaths, encoder: KeywordEncoder, *files: Path, corpus: str = "pets") -> list[FileOutcome]:
