@@ -63,7 +63,7 @@ def command_needed(config: RunConfig, data_dir: Path, page_llm: str) -> CommandN
 def _setting_of(teacher: str) -> tuple[str, str]:
     """What in the environment makes an LLM called `teacher` the teacher, and which variables are not known."""
     from distill.llm.connection import LLMConfig
-    from distill.llm.weights import LOCAL_MODELS
+    from distill.llm.local_models import LOCAL_MODELS
 
     if teacher in LOCAL_MODELS or teacher.endswith(".gguf"):
         return f"OPENAI_BASE_URL= OPENAI_API_KEY= LOCAL_LLM={shlex.quote(teacher)}", ""
