@@ -47,7 +47,10 @@ class LateEncoder:
     def __init__(
         self, name: str, paths: DataPaths, card: EncoderCard, wish: Wish, load: Callable[[Wish], Encoder]
     ) -> None:
-        self._name = name
+        self.name = name
+        self.origin = card.fingerprint  # of its vectors in fp32
+        self.dimension = card.dimension
+        self.max_tokens = card.max_tokens
         self._paths = paths
         self._card = card
         self._wish: Wish = wish
@@ -55,28 +58,11 @@ class LateEncoder:
         self._encoder: Encoder | None = None
 
     @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def origin(self) -> str:
-        """The fingerprint of its vectors in fp32."""
-        return self._card.fingerprint
-
-    @property
     def fingerprint(self) -> str:
         """What its vectors are known by; loaded only if it is not known yet which format is used."""
         if self._encoder is None and (self._wish in ("fp32", "bf16") or self._has_int8()):
             return mark(self.origin, self._wish)  # type: ignore[arg-type]  # "auto" is neither
         return self._loaded().fingerprint
-
-    @property
-    def dimension(self) -> int:
-        return self._card.dimension
-
-    @property
-    def max_tokens(self) -> int:
-        return self._card.max_tokens
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -96,7 +82,7 @@ class LateEncoder:
 
     def fitting(self, precision: Precision) -> Encoder:
         """This encoder in `precision`, or as it is if it was asked to compute in a certain one."""
-        return LateEncoder(self._name, self._paths, self._card, precision, self._load) if self._wish == "auto" else self
+        return LateEncoder(self.name, self._paths, self._card, precision, self._load) if self._wish == "auto" else self
 
     def _has_int8(self) -> bool:
         """Whether int8 is wanted and was found near enough to the original."""

@@ -25,43 +25,25 @@ class OnnxEncoder:
         graphs: dict[Side, Graph],
         refit: Callable[[Precision], Encoder] | None = None,
     ) -> None:
-        self._name = name
+        self.name = name
+        self.origin = card.fingerprint  # of its vectors in fp32
+        self.dimension = card.dimension
+        self.max_tokens = card.max_tokens
+        self.tokenizer: Tokenizer = FastTokenizer(graphs["document"].tokenizer)
+        self.precision = precision
         self._card = card
         self._graphs = graphs
         self._refit = refit
-        self.precision = precision
-        self._tokenizer = FastTokenizer(graphs["document"].tokenizer)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def origin(self) -> str:
-        """The fingerprint of its vectors in fp32."""
-        return self._card.fingerprint
 
     @property
     def fingerprint(self) -> str:
         """What the passages' vectors are known by, with the precision in which they are computed."""
-        return mark(self._card.fingerprint, self.precision)
+        return mark(self.origin, self.precision)
 
     @property
     def query_fingerprint(self) -> str:
         """What the questions' vectors are known by."""
         return mark(self._card.query_fingerprint, self.precision)
-
-    @property
-    def dimension(self) -> int:
-        return self._card.dimension
-
-    @property
-    def max_tokens(self) -> int:
-        return self._card.max_tokens
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self._tokenizer
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of questions, shape (B, D)."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from distill.jsonl import Record
 from distill.precision import uses_bf16
-from distill.ranker.head import Features, Head, signals, weigh
+from distill.ranker.head import Head, weigh
+from distill.ranker.signals import Features, OnScored, signals_of
 from indexes.encoder_files import find_encoder
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
@@ -16,12 +17,9 @@ from indexes.paths import DataPaths
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-    from distill.ranker.ranker import OnScored
-
 # A guess: logits of the cross-encoders trained on MS MARCO span about 20, cosines 1, shares of the best BM25 score 1.
 CROSS_ENCODER_HEAD = Head(model=1.0, dense=5.0, lexical=3.0)
 _BATCH_SIZE = 32
-_QUESTIONS_AT_ONCE = 64
 
 
 class CrossEncoderRanker:
@@ -93,29 +91,21 @@ class CrossEncoderRanker:
         self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[Features]:
         """For each record the signals of its N candidates: logit, dense, lexical; shape (N, 3)."""
-        found: list[Features] = []
-        for first in range(0, len(records), _QUESTIONS_AT_ONCE):
-            batch = records[first : first + _QUESTIONS_AT_ONCE]
-            logits = self._logits([(r["question"], texts[c["passage"]]) for r in batch for c in r["candidates"]])
-            for record in batch:
-                n = len(record["candidates"])
-                found.append(signals(record, logits[:n]))
-                logits = logits[n:]
-            if on_scored:
-                on_scored(len(found), len(records))
-        return found
+        return signals_of(records, lambda batch: self._logits(batch, texts), on_scored)
 
-    def _logits(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def _logits(self, records: Sequence[Record], texts: Mapping[str, str]) -> list[list[float]]:
         import torch
 
+        pairs = [(r["question"], texts[c["passage"]]) for r in records for c in r["candidates"]]
         if not pairs:
-            return []
+            return [[] for _ in records]
         device = self.model.device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=uses_bf16(device)):
             scores = self.model.predict(
-                list(pairs), batch_size=_BATCH_SIZE, activation_fn=torch.nn.Identity(), show_progress_bar=False
+                pairs, batch_size=_BATCH_SIZE, activation_fn=torch.nn.Identity(), show_progress_bar=False
             )
-        return [float(score) for score in scores]
+        each = iter(scores)
+        return [[float(next(each)) for _ in record["candidates"]] for record in records]
 
 
 def _keep_logits_exact(model: CrossEncoder) -> None:

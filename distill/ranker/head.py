@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distill.jsonl import Record
+from distill.ranker.signals import Features
 from indexes.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Features = NDArray[np.float64]  # (N, 3): model, dense, lexical
 
 _HEAD_FILE = "head.json"
 _PULL = 30.0  # lists that the start weighs as much as
@@ -60,20 +57,6 @@ def read_head(folder: Path) -> tuple[str, Head]:
 def damaged(folder: Path) -> WeightsError:
     """What to say of a folder that holds no whole ranker."""
     return WeightsError(f"The ranker in {folder} is incomplete or damaged; delete the folder and run again.")
-
-
-def signals(record: Record, model_scores: Sequence[float]) -> Features:
-    """The three signals of each of the record's N candidates, (N, 3)."""
-    dense, lexical = scalar_signals(record)
-    return np.column_stack([model_scores, dense, lexical]).astype(np.float64)
-
-
-def scalar_signals(record: Record) -> tuple[list[float], list[float]]:
-    """The dense and the lexical score of each candidate; lexical ones as shares of the best, as BM25 has no scale."""
-    candidates = record["candidates"]
-    best = max((candidate["lexical"] for candidate in candidates), default=0.0)
-    lexical = [candidate["lexical"] / best if best > 0 else 0.0 for candidate in candidates]
-    return [candidate["dense"] for candidate in candidates], lexical
 
 
 def weigh(features: Sequence[Features], head: Head) -> list[list[float]]:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.jsonl import Record
-from distill.ranker.head import Head, scalar_signals
+from distill.ranker.head import Head
 from distill.ranker.listwise import Loss
+from distill.ranker.signals import scalar_signals
 from distill.ranker.targets import PADDING, rank_targets
 
 if TYPE_CHECKING:

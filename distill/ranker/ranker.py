@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from distill.jsonl import Record
 from distill.precision import uses_bf16
-from distill.ranker.head import Features, Head, damaged, read_head, signals, weigh
+from distill.ranker.head import Head, damaged, read_head, weigh
+from distill.ranker.signals import Features, OnScored, signals_of
 from distill.ranker.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BATCH_SIZE = 32
-_QUESTIONS_AT_ONCE = 64  # bounds the memory that token vectors take
-
-OnScored = Callable[[int, int], None]  # (questions done, questions in all)
 
 
 class Ranker(Protocol):
@@ -118,16 +116,8 @@ class LateInteractionRanker:
         self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[Features]:
         """For each record the signals of its N candidates: mean MaxSim, dense, lexical; shape (N, 3)."""
-        found: list[Features] = []
         kept = self._token_vectors.of(self.model)
-        for first in range(0, len(records), _QUESTIONS_AT_ONCE):
-            batch = records[first : first + _QUESTIONS_AT_ONCE]
-            found += [
-                signals(r, late) for r, late in zip(batch, self._late_interaction(batch, texts, kept), strict=True)
-            ]
-            if on_scored:
-                on_scored(len(found), len(records))
-        return found
+        return signals_of(records, lambda batch: self._late_interaction(batch, texts, kept), on_scored)
 
     def _late_interaction(
         self, records: Sequence[Record], texts: Mapping[str, str], kept: Mapping[str, Tensor]

@@ -18,8 +18,8 @@ from app.searching import open_retriever
 from app.shelf import IndexShelf
 from app.workbench import Workbench
 from distill.jsonl import Record
-from distill.ranker.head import Features, Head
-from distill.ranker.ranker import OnScored
+from distill.ranker.head import Head
+from distill.ranker.signals import Features, OnScored
 from indexes.errors import InputError, NotFoundError
 
 QUESTION = "Why do honey bees dance?"
