@@ -17,10 +17,10 @@ import typer
 
 from app.accounts import Doorkeeper, PasswordHash, read_accounts, write_account
 from app.background import Background, Stage, Work, fetch_weights, prepare_corpus, write_docstrings
-from app.jobs import Jobs
 from app.settings import Settings, read_settings
 from app.shelf import IndexShelf
 from app.starting import check_mcp, check_port, check_writable, open_door
+from app.teaching.jobs import Jobs
 from app.vote_rankings import export_votes
 from app.workbench import ConnectLLM, Workbench
 from distill.llm.connection import LLMConfig, connect_llm, embedded_server

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from langchain_core.language_models import BaseChatModel
 
 from app.background import Background
-from app.jobs import Jobs
 from app.shelf import IndexShelf
+from app.teaching.jobs import Jobs
 from distill.llm.connection import LLMConfig
 from indexes.paths import DataPaths
 

@@ -11,9 +11,10 @@ import gradio as gr
 
 from app.evaluating import ORDERS
 from app.evaluation_report import METRICS
-from app.handlers import answer_quality, evaluating
+from app.handlers import evaluating
 from app.handlers.buttons import StopFlag, press_stop
 from app.judged_questions import EXAMPLE
+from app.ui.answer_quality import build_answers, wire_answers
 from app.ui.refresh import Refresh
 from app.workbench import Workbench
 
@@ -61,26 +62,16 @@ class _Results:
     opened: gr.HTML
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answers:
-    retriever: gr.Dropdown
-    limit: gr.Number
-    ask: gr.Button
-    stop: gr.Button
-    progress: gr.HTML
-    answers: gr.HTML
-
-
 def build_evaluate(bench: Workbench) -> EvaluateTab:
     """The tab with its events."""
     with gr.Tab("Evaluate", id="evaluate") as tab:
         form = _build_form()
         results = _build_results()
-        answers = _build_answers()
+        answers = build_answers()
     evaluation = gr.State(None)
     _wire_evaluation(bench, form, results, evaluation)
     _wire_questions(bench, form, results, evaluation)
-    _wire_answers(bench, form, answers)
+    wire_answers(bench, answers, [form.corpus, form.source, form.file])
     refresh = Refresh(
         fn=partial(evaluating.list_choices, bench),
         inputs=[form.corpus, form.source, answers.retriever],
@@ -176,32 +167,6 @@ def _build_results() -> _Results:
     )
 
 
-def _build_answers() -> _Answers:
-    with gr.Accordion("Answer quality: ask the LLM too", open=False, elem_id="evaluate-answers-box"):
-        gr.HTML(
-            '<p class="aside">Where answers are known, the LLM answers from what the retriever found, and is compared: '
-            "exact match, F1 of words, and whether it refuses questions that have neither an answer nor a relevant "
-            "document. Each question is one request to the LLM.</p>",
-            js_on_load=None,
-        )
-        with gr.Row(elem_classes="question"):
-            retriever = gr.Dropdown(label="Retriever", choices=[], min_width=200, elem_id="answers-retriever")
-            limit = gr.Number(
-                label="Questions at most",
-                value=20,
-                minimum=1,
-                maximum=answer_quality.MAX_ANSWERS,
-                precision=0,
-                min_width=120,
-                elem_id="answers-limit",
-            )
-            ask = gr.Button("Ask the LLM", min_width=120, elem_id="answers-button")
-            stop = gr.Button("Stop", interactive=False, min_width=90, elem_id="answers-stop")
-        progress = gr.HTML(elem_id="answers-progress", js_on_load=None)
-        answers = gr.HTML(elem_id="answers-table", js_on_load=None)
-    return _Answers(retriever=retriever, limit=limit, ask=ask, stop=stop, progress=progress, answers=answers)
-
-
 def _wire_evaluation(bench: Workbench, form: _Form, results: _Results, evaluation: gr.State) -> None:
     flag = gr.State(StopFlag())
     r = results
@@ -239,15 +204,3 @@ def _wire_questions(bench: Workbench, form: _Form, results: _Results, evaluation
 
 def _pickers(form: _Form, results: _Results) -> list[gr.Dropdown]:
     return [results.left, results.right, form.metric, results.order]
-
-
-def _wire_answers(bench: Workbench, form: _Form, answers: _Answers) -> None:
-    flag = gr.State(StopFlag())
-    answers.ask.click(
-        partial(answer_quality.judge_answers, bench),
-        [form.corpus, form.source, form.file, answers.retriever, answers.limit, flag],
-        [answers.progress, answers.answers, answers.ask, answers.stop],
-        concurrency_limit=1,
-        **_QUIET,
-    )
-    answers.stop.click(press_stop, flag, answers.stop, api_visibility="private", queue=False)

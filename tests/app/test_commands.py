@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.commands import arguments_of, command_needed
+from app.teaching.commands import arguments_of, command_needed
 from distill.__main__ import app
 from distill.llm.connection import LLMConfig
 from distill.run import WITHOUT_LLM, RunConfig

@@ -15,8 +15,8 @@ from scripted_endpoint import ScriptedEndpoint
 from small_lesson import Teacher, write_facts
 
 from app.__main__ import assemble, launch
-from app.jobs import Jobs
 from app.settings import Settings
+from app.teaching.jobs import Jobs
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
 from indexes.ingest import add_files

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from app.runs import Bar, Curve, Point
+from app.teaching.losses import Curve, Point
+from app.teaching.results import Bar
 
 _WIDTH, _HEIGHT = 480, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 8, 22

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from app.jobs import Progress, State
 from app.rendering import aside_html, notice_html
-from app.runs import RunInfo, Verdict
+from app.teaching.jobs import Progress, State
+from app.teaching.results import Verdict
+from app.teaching.runs import RunInfo
 
 STAGES: Mapping[str, str] = {
     "questions": "Questions are read or written",

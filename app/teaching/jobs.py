@@ -6,29 +6,23 @@ Nothing is remembered in this process that a restart would miss, but for keys, w
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from filelock import FileLock, Timeout
 
-from indexes.errors import InputError, NotFoundError, StoreError
+from app.teaching.growing_files import read_object
+from app.teaching.processes import PATIENCE_S, ask_to_end, end_within, process_of, start_process
+from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
 PROGRESS_FILE, LOG_FILE = "progress.json", "job.log"
 _JOB_FILE = "job.json"
 _SLOT = "teaching.lock"
-_ROOT = Path(__file__).parent.parent
-_COURTESY = 10  # so that those who ask meanwhile come first
-_PATIENCE_S = 60.0  # a child that does not end by itself within this time is killed; its files bear it
-_SAME_START_S = 1.0  # the start of a process is given to hundredths, but a clock may have been set
 
 State = Literal["running", "stopping", "paused", "interrupted", "failed", "done"]
 
@@ -126,22 +120,22 @@ class Jobs:
     def pause(self, name: str) -> None:
         """Asks the job to stop soon; all that it has done is kept."""
         job = self.find(name)
-        process = _process(job) if job else None
+        process = process_of(job.pid, job.born) if job else None
         if job is None or process is None:
             raise InputError(f"Run '{name}' is not going on any more, so there is nothing to pause.")
         self._keep(replace(job, wish="pause"))
-        _ask_to_end(process)
+        ask_to_end(process)
 
     def end(self, name: str) -> None:
         """Ends the job and waits until it is dead; nothing if it is not running."""
         job = self.find(name)
-        process = _process(job) if job else None
+        process = process_of(job.pid, job.born) if job else None
         if process:
-            _end_within(process, _PATIENCE_S)
+            end_within(process, PATIENCE_S)
 
     def find(self, name: str) -> Job | None:
         """The job of the run called `name`, None if it was not begun on the page."""
-        value = _read(self._paths.run(name) / _JOB_FILE)
+        value = read_object(self._paths.run(name) / _JOB_FILE)
         known = {field.name for field in fields(Job)}
         try:
             job = Job(**{key: each for key, each in value.items() if key in known})
@@ -152,7 +146,7 @@ class Jobs:
     def state(self, name: str) -> State:
         """How the run called `name` stands; one that was begun elsewhere is "done" or "interrupted"."""
         job = self.find(name)
-        if job and _process(job):
+        if job and process_of(job.pid, job.born):
             return "stopping" if job.wish else "running"
         if (self._paths.run(name) / "metrics.json").is_file():
             return "done"
@@ -167,7 +161,7 @@ class Jobs:
 
     def progress(self, name: str) -> Progress:
         """What the child of the run called `name` said last."""
-        value = _read(self._paths.run(name) / PROGRESS_FILE)
+        value = read_object(self._paths.run(name) / PROGRESS_FILE)
         end = value.get("end") or {}
         return Progress(
             pid=value.get("pid", 0),
@@ -185,9 +179,9 @@ class Jobs:
     def running(self) -> Job | None:
         """The job that has the slot, None if it is free."""
         for file in sorted(self._paths.runs.glob(f"*/{_JOB_FILE}")):
-            name = _read(file).get("name")
+            name = read_object(file).get("name")
             job = self.find(name) if isinstance(name, str) and name.strip() else None
-            if job and _process(job):
+            if job and process_of(job.pid, job.born):
                 return job
         return None
 
@@ -217,67 +211,13 @@ class Jobs:
         folder = self._paths.run(job.name)
         environment = None if self._environment is None else {**self._environment, **job.environment, **secrets}
         budget = [f"--budget={job.budget}"] if job.budget else []
-        try:
-            with (folder / LOG_FILE).open("ab") as log:
-                process = subprocess.Popen(  # noqa: S603 - our own program; what people typed stands in single arguments
-                    [*self._program, f"--progress={folder.resolve() / PROGRESS_FILE}", *budget, *job.arguments],
-                    cwd=_ROOT,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,  # it outlives this process and its terminal
-                )
-        except OSError as error:
-            raise StoreError(f"The teaching could not be started ({error.strerror or error}).") from error
-        threading.Thread(target=process.wait, daemon=True, name=f"reaper of {process.pid}").start()
-        born = 0.0
-        with suppress(psutil.Error):
-            child = psutil.Process(process.pid)
-            born = child.create_time()
-            child.nice(_COURTESY)
+        command = [*self._program, f"--progress={folder.resolve() / PROGRESS_FILE}", *budget, *job.arguments]
+        pid, born = start_process(command, environment, folder / LOG_FILE)
         self._keys[job.name] = dict(secrets) if job.needs_key else {}
-        self._keep(replace(job, pid=process.pid, born=born, started_at=time.time()))
+        self._keep(replace(job, pid=pid, born=born, started_at=time.time()))
 
     def _keep(self, job: Job) -> None:
         file = self._paths.run(job.name) / _JOB_FILE
         partial = file.with_name(_JOB_FILE + ".partial")
         partial.write_text(json.dumps(asdict(job), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         partial.replace(file)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """What `file` holds, {} if it is not there or damaged: a page has to open in any case."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _process(job: Job) -> psutil.Process | None:
-    """The living process of `job`; None if it is dead, or if its number belongs to another process by now."""
-    if not job.pid:
-        return None
-    try:
-        process = psutil.Process(job.pid)
-        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return process if alive and abs(process.create_time() - job.born) < _SAME_START_S else None
-    except psutil.Error:
-        return None
-
-
-def _ask_to_end(process: psutil.Process) -> None:
-    threading.Thread(target=_end_within, args=(process, _PATIENCE_S), daemon=True, name="pausing").start()
-
-
-def _end_within(process: psutil.Process, patience_s: float) -> None:
-    """Asks `process` to end, and kills it if it has not after that time."""
-    with suppress(psutil.NoSuchProcess):
-        process.terminate()
-        try:
-            process.wait(patience_s)
-        except psutil.TimeoutExpired:
-            process.kill()
-            with suppress(psutil.TimeoutExpired):
-                process.wait(10)

@@ -1,0 +1,82 @@
+"""Runs that stopped go on with the LLM that they were begun with, and with no other's key."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import asdict, replace
+from html import unescape
+from typing import Any
+
+import pytest
+from small_runs import PAGE_LLM, plan_of, write
+
+from app.handlers.run_actions import resume
+from app.teaching.classroom import Classroom
+from app.teaching.jobs import Jobs
+from app.teaching.launching import go_on, job_of
+from app.teaching.lesson import Lesson
+from app.workbench import Workbench
+from distill.run import RunConfig
+from indexes.errors import InputError
+from indexes.paths import DataPaths
+
+
+def test_a_resume_takes_the_pages_key_to_the_pages_endpoint_only(bench: Workbench, corpus: str) -> None:
+    class Recorded(Jobs):
+        secrets: Any = None
+
+        def resume(self, name: str, *, budget: str, secrets: Any) -> None:
+            self.secrets = secrets
+
+    jobs = Recorded(bench.paths)
+    for url, expected in (("http://127.0.0.1:9/v1", {"OPENAI_API_KEY": "sk-page"}), ("https://other.example/v1", {})):
+        job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
+        kept = {"name": job.name, "corpus": corpus, "arguments": [], "environment": {"OPENAI_BASE_URL": url}}
+        write(bench.paths.run(job.name) / "job.json", kept)
+        go_on(jobs, job.name, bench.paths, budget="", key="", page_llm=PAGE_LLM)
+        assert jobs.secrets == expected
+        (bench.paths.run(job.name) / "job.json").unlink()
+        bench.paths.run(job.name).rmdir()
+
+
+class Adopting(Jobs):
+    """Jobs that keep what they are to go on with, and start nothing."""
+
+    adopted: Any = None
+
+    def adopt(self, job: Any, secrets: Any) -> None:
+        self.adopted = (job, secrets)
+
+
+def begun_by_command(paths: DataPaths, **settings: object) -> None:
+    """A run as `python -m distill run` leaves it when it is stopped in the middle."""
+    config = asdict(RunConfig(name="taught", corpus="nature", base="keywords", n_written=50, **settings))  # type: ignore[arg-type]
+    write(paths.run("taught") / "config.json", config | {"content": "c", "fingerprint": "f"})
+
+
+def test_a_run_that_a_command_began_goes_on_with_the_same_settings(bench: Workbench, corpus: str) -> None:
+    jobs = Adopting(bench.paths)
+    begun_by_command(bench.paths, teacher="wise", seed=7, styles=("claim",))
+    go_on(jobs, "taught", bench.paths, budget="1000 tokens", key="", page_llm=PAGE_LLM)
+    job, secrets = jobs.adopted
+    assert {"--name=taught", "--write-questions=50", "--seed=7", "--style=claim"} <= {*job.arguments}
+    assert (job.corpus, job.budget, secrets) == ("nature", "1000 tokens", {"OPENAI_API_KEY": "sk-page"})
+
+
+def test_a_run_of_another_teacher_is_left_to_its_own_command(bench: Workbench, corpus: str) -> None:
+    jobs = Adopting(bench.paths)
+    begun_by_command(bench.paths, teacher="a model of another endpoint")
+    with pytest.raises(InputError, match="begun with the teacher 'a model of another endpoint'"):
+        go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
+    room = Classroom(bench=replace(bench, llm=PAGE_LLM), jobs=jobs)
+    said = unescape(resume(room, "taught", "", ""))
+    assert "begun with the teacher 'a model of another endpoint', and this page's LLM is 'wise', so it goes on" in said
+    (command,) = re.findall(r"<pre[^>]*>(.*)</pre>", said)
+    assert command.startswith("LLM_MODEL='a model of another endpoint' python -m distill run --data-dir=")
+    assert {"--name=taught", "--write-questions=50"} < {*shlex.split(command)}
+    assert jobs.adopted is None
+    begun_by_command(bench.paths, teacher=PAGE_LLM.local_llm)
+    go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
+    job, secrets = jobs.adopted
+    assert (job.environment["OPENAI_BASE_URL"], secrets) == ("", {})  # the embedded one; the page's key stays here

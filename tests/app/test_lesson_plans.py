@@ -1,0 +1,138 @@
+"""From the form to a plan, a command and what is foreseen: plain values, no model, no process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import plan_of
+
+from app.asked import keep_question
+from app.handlers.lesson_form import offer
+from app.teaching.classroom import Classroom
+from app.teaching.forecast import foresee
+from app.teaching.jobs import Jobs
+from app.teaching.launching import job_of
+from app.teaching.lesson import Lesson
+from app.teaching.plan import next_name
+from app.votes import Side, Vote, VoteBook
+from app.workbench import Workbench
+from indexes.errors import InputError, NotFoundError
+from indexes.paths import DataPaths
+
+
+def test_what_is_filled_in_by_default_becomes_a_whole_command(bench: Workbench, corpus: str) -> None:
+    job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
+    assert job.arguments[-2:] == ("--", "nature")
+    assert {"--name=nature-taught-1", "--base=keywords", "--write-questions=200"} <= {*job.arguments}
+    assert job.environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+    assert "sk-page" not in repr(job)
+
+
+def test_the_keys_of_two_endpoints_are_never_mixed_up(bench: Workbench, corpus: str) -> None:
+    """The page's key sent to an address that a visitor typed would be a stolen key."""
+    typed = Lesson(corpus=corpus, teacher="endpoint", base_url="https://other.example/v1", model="m")
+    assert plan_of(bench, typed).llm.api_key is None
+    assert plan_of(bench, replace(typed, key="sk-own")).llm.api_key == "sk-own"
+    assert plan_of(bench, replace(typed, key="sk-own")).needs_key
+    embedded = plan_of(bench, Lesson(corpus=corpus, teacher="embedded"))
+    assert embedded.llm.is_embedded
+    assert job_of(embedded, bench.paths).environment["OPENAI_API_KEY"] == ""
+
+
+def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, corpus: str) -> None:
+    room = Classroom(bench=bench, jobs=Jobs(bench.paths))
+    assert [update["visible"] for update in offer(room, corpus)] == [False, False]
+    sides = tuple(Side(retriever=key, passages=("p", "q"), documents=("P", "Q")) for key in ("one", "two"))
+    vote = Vote(
+        time="t",
+        visitor="v",
+        comparison="c",
+        corpus=corpus,
+        question="Why?",
+        sides=sides,
+        is_blind=True,
+        verdict="left",
+    )
+    VoteBook(bench.paths.votes).add(vote)
+    keep_question(replace(bench, keeps_questions=True), corpus, "How?")
+    votes, asked = offer(room, corpus)
+    assert ("1 order" in votes["label"], "1 question" in asked["label"]) == (True, True)
+
+    plan = plan_of(bench, Lesson(corpus=corpus, votes=True, asked=True))
+    assert json.loads(plan.files["votes.jsonl"]) == {"question": "Why?", "ranking": ["p", "q"]}
+    assert Path(plan.config.votes).name == "votes.jsonl" and Path(plan.config.log).name == "asked.jsonl"
+    said = " ".join(foresee(plan, bench.paths))
+    assert "1 order(s), which count beside the teacher's" in said and "1 question(s) that people asked here" in said
+    unasked = plan_of(bench, Lesson(corpus=corpus))
+    assert (unasked.config.votes, unasked.config.log, unasked.files) == ("", "", {})
+    assert plan_of(bench, Lesson(corpus=corpus, votes=True, teacher="none")).config.votes == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": "../../escape"}, "cannot be the name"),
+        ({"name": "--help"}, "cannot be the name"),
+        ({"name": "keywords"}, "cannot be the name"),
+        ({"n_written": 3}, "from 10 to 5,000"),
+        ({"n_written": None}, "from 10 to 5,000"),
+        ({"n_candidates": 200}, "from 2 to 20"),
+        ({"budget": "much"}, "A budget like"),
+        ({"budget": "3 usd"}, "price, which is not known"),
+        ({"like": "one\ntwo"}, "three to twenty"),
+        ({"teacher": "endpoint", "base_url": "file:///etc/passwd", "model": "m"}, "has to be whole"),
+        ({"teacher": "endpoint", "base_url": "https://key@host/v1", "model": "m"}, "has to be whole"),
+        ({"teacher": "endpoint", "base_url": "https://[", "model": "m"}, "has to be whole"),
+        ({"teacher": "endpoint", "base_url": "https://host/v1"}, "which model"),
+        ({"upload": "gone/none.jsonl"}, "'none.jsonl'"),
+        ({"upload": "gone/none.exe"}, "no file of questions"),
+    ],
+)
+def test_what_is_wrong_with_the_form_is_said(
+    bench: Workbench, corpus: str, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        plan_of(bench, Lesson(**({"corpus": corpus} | changes)))
+
+
+def test_a_corpus_that_is_gone_is_said(bench: Workbench) -> None:
+    with pytest.raises(NotFoundError, match="There is no corpus 'gone'"):
+        plan_of(bench, Lesson(corpus="gone"))
+
+
+def test_an_uploaded_line_that_is_no_question_is_named_without_the_servers_path(
+    bench: Workbench, corpus: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "Why?"}\nnonsense\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"Line 2 of 'mine\.jsonl' is no question"):
+        plan_of(bench, Lesson(corpus=corpus, upload=str(file)))
+
+
+def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench, corpus: str) -> None:
+    said = " ".join(foresee(plan_of(bench, Lesson(corpus=corpus, n_written=30)), bench.paths))
+    assert "About 104 calls of wise" in said  # 40 to write 30 questions, 24 of which train; 20 asked twice before
+    assert "at a price that is not known" in said
+    assert "on two cores, and however long the endpoint takes" in said
+    assert not bench.paths.runs.exists()
+
+
+def test_without_a_teacher_uploaded_questions_cost_nothing(bench: Workbench, corpus: str, tmp_path: Path) -> None:
+    file = tmp_path / "questions.txt"
+    file.write_text("Why do bees dance?\nWhat pulls the sea?\nHow is glass made?\nWhy?\nWho?\n", encoding="utf-8")
+    plan = plan_of(bench, Lesson(corpus=corpus, upload=str(file), teacher="none"))
+    said = " ".join(foresee(plan, bench.paths))
+    assert "4 questions train and 1 are held out" in said
+    assert "no gain can be measured" in said
+    assert "No LLM is asked" in said
+    assert "--teacher=none" in job_of(plan, bench.paths).arguments
+
+
+def test_a_made_up_name_is_free(paths: DataPaths) -> None:
+    paths.run("nature-taught-1").mkdir(parents=True)
+    paths.encoder("nature-taught-2").mkdir(parents=True)
+    assert next_name(paths, "nature") == "nature-taught-3"
