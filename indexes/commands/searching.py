@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -14,6 +15,8 @@ from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
 from indexes.errors import InputError
 from indexes.search import RetrieverKind
+
+_FIRST_COLUMN, _BESIDE = 18, 3  # characters that the names of metrics take, and the frame beside each name
 
 
 def search(
@@ -71,12 +74,22 @@ def evaluate(
     if as_json:
         print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
         return
-    table = Table(f"{report.n_queries} questions", *report.metrics)
-    for metric in next(iter(report.metrics.values())):
-        table.add_row(metric, *(f"{values[metric]:.3f}" for values in report.metrics.values()))
-    console.print(table)
+    _print_metrics(report.n_queries, report.metrics)
     for comparison in report.comparisons:
         console.print(comparison, markup=False, soft_wrap=True)
+
+
+def _print_metrics(n_queries: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """A column for each retriever; columns that could not show their names have numbers, explained above them."""
+    heads = list(metrics)
+    if sum(len(head) + _BESIDE for head in heads) > console.width - _FIRST_COLUMN:
+        heads = [str(number) for number, _ in enumerate(metrics, start=1)]
+        for number, name in zip(heads, metrics, strict=True):
+            console.print(f"{number}: {name}", markup=False, soft_wrap=True)
+    table = Table(f"{n_queries} questions", *heads)
+    for metric in next(iter(metrics.values())):
+        table.add_row(metric, *(f"{values[metric]:.3f}" for values in metrics.values()))
+    console.print(table)
 
 
 def _parse_retrievers(text: str) -> list[RetrieverKind]:

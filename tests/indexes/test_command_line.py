@@ -15,8 +15,8 @@ RECORDS = {
 }
 
 
-def run(data: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"}
+def run(data: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"} | environment
     command = [sys.executable, "-m", "indexes", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -70,6 +70,9 @@ def test_evaluate_prints_the_documented_keys_and_writes_trec_files(data: Path, t
     }
     assert sorted(path.suffix for path in out.iterdir()) == [".run", ".txt"]
     assert (out / "qrels.txt").read_text() == "1 0 mars 1\n2 0 bread 1\n"
+    shown = run(data, *command, "--retriever", "dense,lexical,fused", COLUMNS="50").stdout
+    assert "3: fused with all-MiniLM-L6-v2" in shown  # as a column's name it would be cut
+    assert "…" not in shown
 
 
 @pytest.mark.parametrize(
