@@ -43,6 +43,7 @@ def run_distillation(
     """
     run = Distillation(paths, config, connect, report, report_to, token_vectors)
     with only_process(run):
+        teaching.check_ranker(run)
         for stage in STAGES[: STAGES.index(until) + 1]:
             run.say(stage)
             try:

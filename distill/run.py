@@ -19,6 +19,7 @@ from distill.retriever.retriever import Objective, Train
 from distill.retriever.targets import Method
 from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
+from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
 from indexes.errors import InputError
 from indexes.ingest import index_corpus
@@ -231,7 +232,8 @@ def claim_folder(run: Distillation) -> None:
                 f"go on, choose another --name, or delete {run.folder} to begin anew."
             )
         return
-    if run.paths.encoder(run.config.name).exists():
+    is_taken = run.config.name in (run.config.base, DEFAULT_ENCODER)  # it would stand in front of that one
+    if is_taken or run.paths.encoder(run.config.name).exists():
         raise InputError(f"There is an encoder '{run.config.name}' already. Choose another --name.")
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)

@@ -13,15 +13,22 @@ from distill.retriever.retriever import DEFAULTS, Objective, RetrieverConfig, Tr
 from distill.retriever.targets import SHARPNESS, Method, contrastive, direct, intermediate, pseudo_label, utility
 from distill.run import WITHOUT_LLM, Distillation, write_json
 from indexes.chroma import PassageIndex
-from indexes.encoder_files import find_encoder, hub_answers
+from indexes.encoder_files import hub_answers
 from indexes.encoders import load_encoder, load_trainable
 from indexes.errors import InputError, UserError
 from indexes.ingest import index_corpus
 from indexes.queries import read_queries
 from indexes.torch_encoder import SentenceTransformerEncoder
 
-_MISSED: Mapping[Objective, str] = {"kl": "KL divergence", "margin-mse": "Squared error of the margins"}
 BLEND = 1.0  # how much an order of full weight counts beside the ranker's scores; our choice, see RESULTS.md
+
+
+def check_ranker(run: Distillation) -> None:
+    """Raises `NotFoundError` if the run is to train a cross-encoder that is not to be had, before an LLM is paid."""
+    is_wanted = run.config.ranker == "cross-encoder" and run.config.method == "intermediate"
+    if is_wanted and not run.file("ranker").is_dir():
+        for note in _begin(run)[1]:
+            run.say("ranker", remark=note)
 
 
 def make_ranker(run: Distillation) -> None:
@@ -45,13 +52,12 @@ def make_ranker(run: Distillation) -> None:
     partial.rename(folder)
 
 
-def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, dict[str, object]]:
+def _begin(run: Distillation) -> tuple[list[Ranker], tuple[str, ...]]:
+    """The rankers to train, and sentences on them."""
     from distill.ranker.kinds import begin_rankers
-    from distill.ranker.report import RankerSettings
-    from distill.ranker.training import train_best_ranker
 
     config = run.config
-    rankers, notes = begin_rankers(
+    return begin_rankers(
         config.ranker,
         base_model(run).model,
         run.paths,
@@ -60,6 +66,14 @@ def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, di
         local_files_only=config.ranker != "late-interaction" and not hub_answers(),
         token_vectors=run.token_vectors,
     )
+
+
+def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, dict[str, object]]:
+    from distill.ranker.report import RankerSettings
+    from distill.ranker.training import train_best_ranker
+
+    config = run.config
+    rankers, notes = _begin(run)
     ranker, report = train_best_ranker(
         rankers,
         [record for record in read_records(run.file("candidates.jsonl")) if record["id"] in found],
@@ -105,7 +119,8 @@ def _score_record(record: Record, scores: list[float]) -> Record:
 
 def make_retriever(run: Distillation) -> None:
     """Trains stage 2."""
-    from distill.retriever.publishing import Card, base_license, save_encoder
+    from distill.card import card_of
+    from distill.retriever.publishing import save_encoder
     from distill.retriever.query_side import frozen_corpus
     from distill.retriever.retriever import train_retriever
 
@@ -133,26 +148,9 @@ def make_retriever(run: Distillation) -> None:
         ),
         corpus,
     )
-    card = Card(
-        name=run.config.name,
-        base=run.config.base,
-        corpus=run.corpus.name,
-        teacher=run.config.teacher,
-        questions=f"{len(records)}, {run.config.origin}",
-        license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
-        two_sided=config.train == "query" or config.query_first or student.name == run.config.name,
-        keeps_passages=config.train == "query" and student.name == run.config.base,
-        settings=asdict(config)
-        | {"method": run.config.method, "passage_weights": run.config.passage_weights, "seed": run.config.seed},
-        figures={
-            f"{_MISSED[config.objective]} on held-out lists": (
-                f"{report.divergence_before:.3f} → {report.divergence_after:.3f}"
-            ),
-        },
-    )
     how = {"train": config.train, "method": run.config.method, "objective": config.objective}
     write_json(run.file("retriever.json"), asdict(report) | how)
-    save_encoder(model, folder, card)
+    save_encoder(model, folder, card_of(run, student.name, config, report, n_questions=len(records)))
 
 
 def _student(run: Distillation) -> SentenceTransformerEncoder:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from indexes.chroma import find_index
 from indexes.corpus import Corpus
+from indexes.errors import WeightsError
 from indexes.paths import DataPaths
 from indexes.precision import as_indexed
 from indexes.reconciling import compare, drop_orphans, is_in_step, refresh_metadata, reuse_vectors
@@ -54,7 +57,7 @@ def update_index(
         difference = compare(corpus, collection)
         missing = reuse_vectors(corpus, collection, difference)
     yield 0, len(missing)
-    for done in _embed(collection, (embed or embed_here)(corpus, missing, encoder)):
+    for done in _embed(collection, encoder.name, (embed or embed_here)(corpus, missing, encoder)):
         yield done, len(missing)
     with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
         refresh_metadata(corpus, collection)
@@ -77,12 +80,17 @@ def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
     return sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
 
 
-def _embed(collection: Collection, embedded: Iterable[tuple[Sequence[Passage], Vectors]]) -> Iterator[int]:
-    """How many passages are written, after each batch. While one is written, the next is embedded."""
+def _embed(collection: Collection, name: str, embedded: Iterable[tuple[Sequence[Passage], Vectors]]) -> Iterator[int]:
+    """How many passages are written, after each batch. While one is written, the next is embedded by encoder `name`."""
     n_sent = 0
     with ThreadPoolExecutor(1, "writer") as writer:
         writing: Future[None] | None = None
         for passages, vectors in embedded:
+            if not np.isfinite(vectors).all():
+                raise WeightsError(
+                    f"Encoder '{name}' gave vectors that are no numbers (NaN or infinite): its weights are damaged, or "
+                    "it was trained too fast. Copy or train it again, or take another encoder."
+                )
             before, n_before = writing, n_sent
             writing = writer.submit(write_passages, collection, passages, vectors)  # whoever stops here loses nothing
             n_sent += len(passages)

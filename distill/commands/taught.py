@@ -10,6 +10,7 @@ import typer
 
 from indexes.commands.console import console, print_found
 from indexes.commands.options import DataDir, open_paths
+from indexes.errors import NotFoundError
 from indexes.search import RetrieverKind
 
 
@@ -18,10 +19,15 @@ def report(name: str, data_dir: DataDir = Path("data")) -> None:
     from distill.run import read_json
     from distill.verdict.report import print_report
 
-    file = open_paths(data_dir).run(name) / "metrics.json"
-    if not file.is_file():
-        raise typer.BadParameter(f"run '{name}' has no verdict yet: {file} is not there")
-    print_report(read_json(file), console)
+    paths = open_paths(data_dir)
+    metrics = read_json(paths.run(name) / "metrics.json")
+    if not metrics:
+        known = ", ".join(f"'{file.parent.name}'" for file in sorted(paths.runs.glob("*/metrics.json")))
+        raise NotFoundError(
+            f"There is no finished run '{name}' (there are: {known or 'none yet'}). One that was begun goes on when "
+            "its command is given again."
+        )
+    print_report(metrics, console)
 
 
 def search(

@@ -59,8 +59,12 @@ class LLMConfig:
 
     @property
     def name(self) -> str:
-        """What it is called as a teacher."""
-        return self.local_llm if self.is_embedded else (self.model or self.base_url or "the endpoint's default model")
+        """What it is called as a teacher; reports and model cards show it."""
+        return self.local_llm if self.is_embedded else (self.model or self._address)
+
+    @property
+    def _address(self) -> str:
+        return shown_url(self.base_url) if self.base_url else "the endpoint's default model"
 
 
 def connect_llm(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,9 +105,11 @@ def write_questions(
                 records.append(record)
                 on_progress(min(len(writer.kept), config.n_questions), config.n_questions)
     if not writer.kept:
+        reasons = Counter(record["dropped"] for record in records).most_common(1)
+        most = f"; most often: {reasons[0][0]}" if reasons else ""
         raise InputError(
-            f"None of the {len(records)} questions that the LLM wrote could be used (see {file}). Give questions of "
-            "your own with --questions, or use a stronger LLM."
+            f"None of the {len(records)} questions that the LLM wrote could be used{most} (see {file}). Give questions "
+            "of your own with --questions, or use a stronger LLM."
         )
     return _as_written(writer.kept[: config.n_questions])
 

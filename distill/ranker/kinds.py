@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 KINDS = ("auto", LateInteractionRanker.kind, CrossEncoderRanker.kind)
 DEFAULT_CROSS_ENCODER = "cross-encoder/ms-marco-MiniLM-L6-v2"
+_NEW_HEAD = (
+    "'{}' is no cross-encoder that has learned to rank: its last layer begins by chance, and hundreds of orders do not "
+    "teach it. Begin from one that was trained to score pairs (--ranker-base), or take late interaction."
+)
 
 
 def begin_rankers(
@@ -47,7 +51,7 @@ def begin_rankers(
             raise
         return [LateInteractionRanker.from_encoder(base, token_vectors)], (f"Only late interaction was tried. {error}",)
     if kind == CrossEncoderRanker.kind:
-        return [other], ()
+        return [other], (_NEW_HEAD.format(name),) if other.has_new_head else ()
     late = LateInteractionRanker.from_encoder(base, token_vectors)
     if other.has_new_head:
         return [late], (f"Only late interaction was tried: '{name}' is no cross-encoder that has learned to rank.",)

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 _KNOWN_LICENSES = {"all-MiniLM-L6-v2": "apache-2.0"}  # the packaged base comes without the card of its original
 _CARD = "README.md"
+BY_ORDERS = (
+    "A retriever taught by Intermediate Distillation (arXiv 2406.12169): orders of passages, an LLM's as a rule, train "
+    "a ranker, and the ranker's scores of many passages train this encoder."
+)
+BY_ORDERS_ALONE = "A retriever taught by orders of passages, an LLM's as a rule, without a ranker between them."
+WITHOUT_ORDERS = "A retriever taught without an LLM: by the scores of a ranker that no order of passages has trained."
+BY_PLACES = (
+    "A retriever taught without an LLM: by the places at which keyword and vector search together found passages."
+)
 
 
 class PublishingError(UserError):
@@ -27,7 +36,8 @@ class PublishingError(UserError):
 class Card:
     """What a model card says. It names and counts; it never quotes a question or a passage, which are private.
 
-    `settings` and `figures` are further rows of their tables, such as {"nDCG@10": "0.61 (base 0.56)"}.
+    `lesson` says what it learned from. `settings` and `figures` are further rows of their tables, such as
+    {"nDCG@10": "0.61 (base 0.56)"}.
     """
 
     name: str
@@ -38,6 +48,7 @@ class Card:
     license: str = ""
     two_sided: bool = False
     keeps_passages: bool = False
+    lesson: str = BY_ORDERS
     settings: Mapping[str, object] = field(default_factory=dict)
     figures: Mapping[str, object] = field(default_factory=dict)
 
@@ -97,8 +108,7 @@ def card_text(card: Card) -> str:
     parts = [
         _front_matter(card),
         f"# {_line(card.name)}",
-        "A retriever taught by Intermediate Distillation (arXiv 2406.12169): an LLM's order of passages trains a "
-        "ranker, and the ranker's scores of many passages train this encoder.",
+        card.lesson,
         _table(facts),
         "## Use",
         _usage(card),

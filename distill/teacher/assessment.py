@@ -17,7 +17,7 @@ from distill.teacher.aggregation import pair_agreement
 from distill.teacher.modes import Mode, parse_mode
 from distill.teacher.ranking import agreement_weight, ask_order, candidate_ids, place_shares
 from distill.teacher.talk import Asks, Limits, Order
-from distill.teacher.trust import SIGNIFICANT, WEAK_BIAS, Trust, decide, mean_at_least, position_test
+from distill.teacher.trust import SIGNIFICANT, TOO_FEW, WEAK_BIAS, Trust, decide, mean_at_least, position_test
 
 N_QUESTIONS = 20
 _DEFAULT_LIMITS = Limits()
@@ -161,10 +161,11 @@ def _share(facts: Sequence[bool]) -> float:
 def _sentence(mode: str, n: int, mean: float, trust: Trust, reason: str) -> str:
     if not n:
         return "No question has two candidates to put in order, so nothing can be said of the teacher."
+    more = "give more questions to train on, or " if reason == TOO_FEW and n < N_QUESTIONS else ""
     then: Mapping[Trust, str] = {
         "use": "Its orders count in full.",
         "weigh": "Its orders count in part.",
-        "refuse": "Its orders should not teach: use a stronger LLM or another mode.",
+        "refuse": f"Its orders should not teach: {more}use a stronger LLM or another mode.",
     }
     return (
         f"Asked twice about {n} questions in mode {mode}, the passages shuffled, the teacher agrees with itself at "

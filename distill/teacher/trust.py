@@ -12,6 +12,7 @@ from distill.teacher.ranking import CHANCE_AGREEMENT, FULL_AGREEMENT
 
 Trust = Literal["use", "weigh", "refuse"]
 
+TOO_FEW = "on so little that cannot be told from chance"
 SIGNIFICANT = 0.001
 WEAK_BIAS = 0.25  # of 1, where one place of the prompt always wins
 _STRONG_BIAS = 0.5
@@ -60,8 +61,10 @@ def decide(mean: float, at_least: float, p: float, bias: float, with_start: floa
         return "refuse", f"{refused:.0%} of its replies hold no order"
     if p < SIGNIFICANT and bias >= _STRONG_BIAS:
         return "refuse", "the place in the prompt decides what it puts first"
-    if mean < CHANCE_AGREEMENT or at_least < _LEAST_SURE_AGREEMENT:
+    if mean < CHANCE_AGREEMENT:
         return "refuse", "that cannot be told from chance"
+    if at_least < _LEAST_SURE_AGREEMENT:
+        return "refuse", TOO_FEW
     if p < SIGNIFICANT and bias >= WEAK_BIAS:
         return "weigh", "the place in the prompt has a part in what it puts first"
     if with_start >= mean:

@@ -88,7 +88,10 @@ def without_questions() -> str:
 def about_teacher(trust: str, *, kept: bool) -> tuple[str, ...]:
     """What the assessment of the teacher ("use", "weigh", "refuse", "" for none) suggests."""
     if trust == "refuse":
-        return ("The LLM's orders are hardly better than chance (see Teacher): use a stronger LLM, or another --mode.",)
+        return (
+            "The LLM's orders are not steady enough to teach (see Teacher): use a stronger LLM, another --mode, or more "
+            "questions where there were few.",
+        )
     if trust == "weigh" and kept:
         return (
             "The LLM's orders count only in part (see Teacher): a stronger one, or another --mode, may teach more.",

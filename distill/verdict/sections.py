@@ -70,7 +70,10 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
     measured = dict.fromkeys(metric for values in retrievers.values() for metric in values)
     names = [metric for metric in _METRICS if metric in measured] or list(measured)
     rows = tuple((name, *(_number(values.get(metric)) for metric in names)) for name, values in retrievers.items())
-    about = [f"{metrics['questions']:,} held-out questions" if "questions" in metrics else "", metrics.get("held_out")]
+    about = [
+        _plural(metrics["questions"], "held-out question") if "questions" in metrics else "",
+        metrics.get("held_out"),
+    ]
     sentence = ", ".join(_texts(about))
     return Section(
         title=title,
@@ -146,11 +149,12 @@ def _shares(shown: Any) -> list[float]:
 
 def _ranker(metrics: Mapping[str, Any]) -> Section:
     ranker = metrics.get("ranker") or {}
+    said = [f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if ranker.get(key) is not None]
     sentences = []
     if ranker.get("kind"):
         loss = f", taught by the loss {ranker['loss']}" if ranker.get("loss") else ""
-        sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}.")
-    said = [f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if ranker.get(key) is not None]
+        untaught = "" if said else "; no order has taught it, and it scored as it began"
+        sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}{untaught}.")
     if said:
         sentences.append(
             f"Agreement with the teacher (Kendall τ{_of_orders(ranker.get('n_held_out'))}): {', '.join(said)}; "
@@ -170,12 +174,12 @@ def _ranker(metrics: Mapping[str, Any]) -> Section:
 
 
 def _of_orders(n: int | None) -> str:
-    return f", {n:,} orders it never saw" if n else ""
+    return f", {_plural(n, 'order')} it never saw" if n else ""
 
 
 def _retriever(metrics: Mapping[str, Any]) -> Section:
     retriever = metrics.get("retriever") or {}
-    lists = f", on {retriever['n_train']:,} lists" if "n_train" in retriever else ""
+    lists = f", on {_plural(retriever['n_train'], 'list')}" if "n_train" in retriever else ""
     sentences = []
     if retriever.get("train") or retriever.get("method"):
         named = [f"{word} {retriever[word]}" for word in ("method", "train") if retriever.get(word)]
@@ -222,6 +226,10 @@ def _texts(values: Iterable[object] | None) -> tuple[str, ...]:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _plural(n: int, word: str) -> str:
+    return f"{n:,} {word}{'s' * (n != 1)}"
 
 
 def _share(value: float | None) -> str:

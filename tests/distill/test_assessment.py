@@ -17,6 +17,7 @@ from distill.jsonl import Record
 from distill.llm.asking import Asker
 from distill.teacher.assessment import Answers, Assessment, assess, assess_teacher, choose_mode
 from distill.teacher.modes import order_question, parse_mode
+from distill.teacher.talk import Order
 from distill.teacher.trust import mean_at_least, position_test
 
 N = 10
@@ -120,6 +121,19 @@ def test_a_teacher_that_only_repeats_the_retrieval_is_said_to_add_little() -> No
 
 def test_a_sample_too_small_to_tell_is_refused_and_no_question_at_all_as_well() -> None:
     assert assessed(lambda worth, place, chance: worth + chance.gauss(0, 4), n_questions=1).trust == "refuse"
+    order = Order(
+        order=(0, 1),
+        status="ok",
+        shown=(0, 1),
+        n_asked=1,
+        reply="",
+        passes=((0, 1),),
+        agreement=None,
+        best_at=((0, 2),),
+    )
+    steady = assess("listwise", [Answers(n=2, orders=(order, order))])
+    assert (steady.trust, steady.self_agreement) == ("refuse", 1.0)
+    assert "on so little" in steady.sentence and "give more questions" in steady.sentence
     nothing = assess("listwise", [])
     assert (nothing.trust, nothing.n_questions) == ("refuse", 0)
 

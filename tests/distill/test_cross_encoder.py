@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_encoders import tiny_static
 
 from distill.jsonl import Record
 from distill.ranker.cross_encoder import CrossEncoderRanker
 from distill.ranker.head import Head
+from distill.ranker.kinds import begin_rankers
 from distill.ranker.listwise import list_mle
 from distill.ranker.losses import CrossEncoderLoss, cross_encoder_lists
 from distill.ranker.orders import Orders
@@ -54,7 +56,9 @@ def test_it_begins_the_same_with_the_same_seed_and_knows_that_its_head_is_new(pa
     )
     assert first == again
     assert first != other
-    assert CrossEncoderRanker.begin(DEFAULT_ENCODER, paths, seed=1).has_new_head
+    begun, notes = begin_rankers("cross-encoder", tiny_static(), paths, cross_encoder=DEFAULT_ENCODER, seed=1)
+    assert [each.kind for each in begun] == ["cross-encoder"]
+    assert "no cross-encoder that has learned to rank" in notes[0]
 
 
 def test_a_saved_ranker_gives_the_same_scores_and_its_head_is_not_new(

@@ -62,6 +62,11 @@ def test_requests_carry_key_model_and_temperature_zero(endpoint: ScriptedEndpoin
     assert request.body["temperature"] == 0
 
 
+def test_a_teacher_known_by_its_address_alone_is_named_without_its_password() -> None:
+    """The name stands in reports and on model cards, which are shared."""
+    assert LLMConfig(base_url="https://me:secret@llm.example/v1?key=abc").name == "https://llm.example/v1"
+
+
 def test_a_limit_on_reply_tokens_is_sent(endpoint: ScriptedEndpoint, paths: DataPaths) -> None:
     config = LLMConfig(base_url=endpoint.base_url, api_key=KEY, model="scripted")
     connect_llm(config, paths, max_tokens=77, temperature=0.5).invoke("hello")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from sentence_transformers import SentenceTransformer
 from tiny_encoders import tiny_transformer
 
 from distill.retriever.publishing import (
+    BY_ORDERS,
+    WITHOUT_ORDERS,
     Card,
     PublishingError,
     base_license,
@@ -109,6 +112,12 @@ def test_the_card_is_read_by_a_hub_and_by_people() -> None:
     assert "| corpus | hand book \\| x |" in body
     assert "| nDCG@10 | 0.61 |" in body
     assert "encode_query" in body
+
+
+def test_the_card_says_what_was_learned_from() -> None:
+    assert BY_ORDERS in card_text(CARD)
+    text = card_text(replace(CARD, lesson=WITHOUT_ORDERS))
+    assert WITHOUT_ORDERS in text and BY_ORDERS not in text
 
 
 def test_without_a_known_licence_the_card_claims_none() -> None:

@@ -113,6 +113,19 @@ def test_what_stage_2_missed_is_named_by_its_objective(objective: str, said: str
     assert said in report_markdown(metrics)
 
 
+def test_a_ranker_that_no_order_has_taught_is_said_to_be_as_it_began() -> None:
+    metrics = all_metrics() | {"ranker": {"kind": "late-interaction", "kept": "untrained"}}
+    assert "late-interaction; no order has taught it, and it scored as it began." in report_markdown(metrics)
+    assert "no order has taught it" not in report_markdown(all_metrics())
+
+
+def test_one_of_a_kind_is_counted_as_one() -> None:
+    metrics = all_metrics() | {"questions": 1, "retriever": {"method": "direct", "n_train": 1}}
+    metrics["ranker"]["n_held_out"] = 1
+    text = report_markdown(metrics)
+    assert "1 held-out question," in text and "on 1 list." in text and "1 order it never saw" in text
+
+
 def test_the_report_says_each_part_in_its_own_words() -> None:
     text = report_markdown(all_metrics())
     for words in (

@@ -123,6 +123,7 @@ def test_the_trained_ranker_searches_from_the_command_line(taught: Taught) -> No
     ("arguments", "said"),
     [
         (("distill", "search", "nobody", "why?"), "no run 'nobody' with a trained ranker (there are: 'taught')"),
+        (("distill", "report", "nobody"), "no finished run 'nobody' (there are: 'taught')"),
         (("indexes", "search", "facts", "why?", "--rerank", "taught"), "python -m distill search 'taught' QUESTION"),
     ],
 )
@@ -240,12 +241,31 @@ def test_an_unreachable_llm_is_said(taught: Taught) -> None:
         (("run", "facts", "--name", "x"), 2, "either --questions FILE or --write-questions N"),
         (("run", "nowhere", "--name", "x", "--write-questions", "3"), 1, "There is no corpus 'nowhere'"),
         (("run", "facts", "--name", "x", "--questions", "none.jsonl"), 1, "there is none"),
+        (("run", "facts", "--name", "all-MiniLM-L6-v2", "--write-questions", "3"), 1, "Choose another --name"),
+        (
+            (
+                "run",
+                "facts",
+                "--name",
+                "y",
+                "--write-questions",
+                "3",
+                "--ranker",
+                "cross-encoder",
+                "--ranker-base",
+                "?",
+            ),
+            1,
+            "The cross-encoder '?' cannot be loaded",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(
     taught: Taught, arguments: tuple[str, ...], status: int, sentence: str
 ) -> None:
+    n_before = len(taught.endpoint.requests)
     done = run("distill", taught.paths.root, *arguments, base_url=taught.endpoint.base_url)
     assert done.returncode == status
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    assert len(taught.endpoint.requests) == n_before, "the LLM was paid for a run that cannot be"

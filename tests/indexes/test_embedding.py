@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
 from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.embedding import update_index
+from indexes.errors import WeightsError
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 from indexes.types import Vectors
@@ -58,6 +60,18 @@ def test_batches_are_bounded_whatever_the_corpus(paths: DataPaths, corpus: Corpu
     encoder = CountingEncoder()
     list(update_index(paths, corpus, encoder))
     assert max(encoder.batches) < N_PASSAGES / 3
+
+
+def test_vectors_that_are_no_numbers_are_refused_with_the_encoders_name(paths: DataPaths, corpus: Corpus) -> None:
+    """The store's own words blame the disk."""
+
+    class Damaged(KeywordEncoder):
+        def encode_passages(self, texts: Sequence[str]) -> Vectors:
+            return super().encode_passages(texts) * np.float32("nan")
+
+    with pytest.raises(WeightsError, match="Encoder 'keywords' gave vectors that are no numbers"):
+        list(update_index(paths, corpus, Damaged(fingerprint="damaged-1")))
+    assert [index.encoder for index in corpus.indexes()] == ["first"]
 
 
 def test_what_was_written_before_the_encoder_broke_is_kept(paths: DataPaths, corpus: Corpus) -> None:

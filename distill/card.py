@@ -1,0 +1,59 @@
+"""The model card of a run's encoder: what it was taught by, as it really was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from distill.labelling import orders
+from distill.retriever.publishing import (
+    BY_ORDERS,
+    BY_ORDERS_ALONE,
+    BY_PLACES,
+    WITHOUT_ORDERS,
+    Card,
+    base_license,
+)
+from distill.retriever.retriever import Objective, RetrieverConfig, RetrieverReport
+from distill.run import WITHOUT_LLM, Distillation
+from indexes.encoder_files import find_encoder
+
+_MISSED: Mapping[Objective, str] = {"kl": "KL divergence", "margin-mse": "Squared error of the margins"}
+
+
+def card_of(
+    run: Distillation, student: str, config: RetrieverConfig, report: RetrieverReport, *, n_questions: int
+) -> Card:
+    """The card of what `run` has taught; `student` is the name of what stage 2 began with."""
+    is_base = student == run.config.base
+    missed = f"{report.divergence_before:.3f} → {report.divergence_after:.3f}"
+    return Card(
+        name=run.config.name,
+        base=run.config.base,
+        corpus=run.corpus.name,
+        teacher=_teacher(run),
+        questions=f"{n_questions}, {run.config.origin}",
+        license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
+        two_sided=config.train == "query" or config.query_first or student == run.config.name,
+        keeps_passages=config.train == "query" and is_base,
+        lesson=_lesson(run),
+        settings=asdict(config)
+        | {"method": run.config.method, "passage_weights": run.config.passage_weights, "seed": run.config.seed},
+        figures={f"{_MISSED[config.objective]} on held-out lists": missed},
+    )
+
+
+def _teacher(run: Distillation) -> str:
+    refused = ", whose orders were not trusted and did not teach" if run.teacher_refused else ""
+    return run.config.teacher + refused
+
+
+def _lesson(run: Distillation) -> str:
+    """What the encoder learned from, in a sentence: the LLM's orders may have been refused, or not asked for."""
+    config = run.config
+    if config.method in ("direct", "contrastive"):
+        return BY_ORDERS_ALONE
+    if config.method == "intermediate" and orders(run):
+        return BY_ORDERS
+    by_places = config.teacher == WITHOUT_LLM and config.control == "fused"
+    return BY_PLACES if by_places else WITHOUT_ORDERS
