@@ -100,6 +100,7 @@ def fit(
     where the nDCG of a hundred lists moves by less between epochs than by which hundred they are.
     """
     config = training.config
+    model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
     start = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     n_processes = _arguments(model, training, per_device_train_batch_size=1).world_size
     size = lists_in_a_step(len(train), config.batch_size, n_processes)

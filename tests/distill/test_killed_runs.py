@@ -1,0 +1,58 @@
+"""A run that is killed once in every stage ends as one that was left alone, and pays the LLM nothing twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_run
+from scripted_endpoint import ScriptedEndpoint
+from small_lesson import scripted_llm, write_facts
+
+from distill.run import STAGES
+from indexes.doctor import examine
+from indexes.encoders import load_encoder
+from indexes.ingest import add_files
+from indexes.paths import DataPaths
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def run(*arguments: Any) -> int | None:
+    """The exit code of `small_run.teach` in a process of its own, -9 where it was killed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sentence_transformers", "datasets", "accelerate", "chromadb"])
+    process = context.Process(target=small_run.teach, args=arguments)
+    process.start()
+    process.join(300)
+    process.kill()
+    return process.exitcode
+
+
+def left_by(paths: DataPaths, name: str) -> dict[str, str]:
+    """What a run has left: each file of a stage, and its metrics without what names the run or counts its calls."""
+    folder = paths.run(name)
+    files = ("questions.jsonl", "candidates.jsonl", "teacher.json", "rankings.jsonl", "scores.jsonl")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in metrics.items() if key not in ("config", "spend", "verdict")}
+    left = {file: (folder / file).read_text(encoding="utf-8") for file in files}
+    return left | {"metrics": json.dumps(kept).replace(f'"{name}', '"NAME').replace(f"({name})", "(NAME)")}
+
+
+def test_a_run_killed_in_every_stage_ends_as_one_left_alone(tmp_path: Path) -> None:
+    paths = DataPaths(tmp_path / "data")
+    files = sorted(write_facts(tmp_path))
+    for _ in add_files(paths, "facts", files, load_encoder("all-MiniLM-L6-v2", paths)):
+        pass
+    with ScriptedEndpoint(scripted_llm) as endpoint:
+        for stage in STAGES:
+            assert run(paths, endpoint.base_url, "killed", stage) == -9, f"it was to be killed in the stage {stage}"
+        assert run(paths, endpoint.base_url, "killed") == 0
+        asked = [request.text for request in endpoint.requests if "Reply with OK" not in request.text]
+        assert len(asked) - len(set(asked)) <= len(STAGES), "only what was under way at a kill may be asked again"
+        assert run(paths, endpoint.base_url, "alone") == 0
+    assert left_by(paths, "killed") == left_by(paths, "alone")
+    assert examine(paths, "facts") == []
