@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -117,12 +116,7 @@ class VoteBook:
                 yield entry
 
     def _records(self) -> list[dict[str, Any]]:
-        try:
-            return [record for record in read_records(self._file) if isinstance(record, dict)]
-        except json.JSONDecodeError as error:
-            raise StoreError(
-                f"{self._file} has a line that is not JSON ({error.msg}). Mend or remove it; the other lines are kept."
-            ) from error
+        return [record for record in read_records(self._file) if isinstance(record, dict)]
 
 
 def _read(record: dict[str, Any], form: type[Any]) -> Any:

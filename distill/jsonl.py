@@ -20,11 +20,23 @@ class Append(Protocol):
 
 
 def read_records(file: Path) -> list[Record]:
-    """The records of `file`, none if it does not exist; a last line that was cut off by a kill is left out."""
+    """The records of `file`, none if it does not exist; a last line that was cut off by a kill is left out.
+
+    Raises `StoreError` for any other line that is no JSON.
+    """
     if not file.is_file():
         return []
     lines = file.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1] if line.strip()]
+    return [_record(line, number, file) for number, line in enumerate(lines[:-1], start=1) if line.strip()]
+
+
+def _record(line: bytes, number: int, file: Path) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise StoreError(
+            f"{file} has a line that is not JSON (line {number}). Mend or remove it; the other lines are kept."
+        ) from error
 
 
 @contextmanager

@@ -31,9 +31,14 @@ _SOURCES = "sources.json"  # passage ids by question: what a written question wa
 def make_questions(run: Distillation) -> None:
     """Reads or writes the questions and splits them."""
     file = run.file("questions.jsonl")
-    if file.is_file():
-        return
     config = run.config
+    if file.is_file():
+        given = Path(config.questions)
+        if config.questions and given.is_file() and given.stat().st_mtime > file.stat().st_mtime:
+            run.say(
+                "questions", remark=f"'{given}' was changed since; the run goes on with the questions it had before"
+            )
+        return
     asked = read_log(Path(config.log)) if config.log else []
     voted = voted_questions(read_votes(Path(config.votes))) if config.votes else []
     known = {key_of(query.text) for query in voted}

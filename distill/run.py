@@ -21,7 +21,7 @@ from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
-from indexes.errors import InputError
+from indexes.errors import InputError, StoreError
 from indexes.ingest import index_corpus
 from indexes.lexical import LexicalIndex, search_fused
 from indexes.paths import DataPaths
@@ -49,6 +49,12 @@ FROM_FILE = "file"  # and in one whose orders come from a file
 _WRITING_TEMPERATURE = 0.7
 # What runs were begun with that do not name these settings yet.
 _BEFORE: dict[str, Any] = {"styles": [], "passage_weights": "none", "objective": "kl"}
+
+# What changed where no setting did.
+_OTHER = {
+    "content": "the corpus has other passages now",
+    "fingerprint": "the base encoder has other weights now",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,10 +225,10 @@ def claim_folder(run: Distillation) -> None:
     settings["styles"] = list(run.config.styles)  # as JSON gives them back
     file = run.file("config.json")
     if file.is_file():
-        known = json.loads(file.read_text(encoding="utf-8"))
+        known = read_json(file)
         defaults = {field.name: field.default for field in fields(RunConfig)} | _BEFORE
         changed = [
-            f"{key}: {known.get(key, defaults.get(key))!r} → {value!r}"
+            _OTHER.get(key, f"{key}: {known.get(key, defaults.get(key))!r} → {value!r}")
             for key, value in settings.items()
             if known.get(key, defaults.get(key)) != value
         ]
@@ -249,10 +255,18 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """What `file` holds, {} if it is not there."""
+    """What `file` holds, {} if it is not there; `StoreError` if it is damaged."""
     if not file.is_file():
         return {}
-    value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise StoreError(
+            f"{file} is damaged: a JSON object was expected in it. Delete it and give the same command again; what the "
+            "LLM has replied is remembered."
+        )
     return value
 
 

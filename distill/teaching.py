@@ -33,6 +33,8 @@ def check_ranker(run: Distillation) -> None:
 
 def make_ranker(run: Distillation) -> None:
     """Trains stage 1; without orders, or for a method that takes none, the ranker stays as it begins."""
+    from distill.training import drop_checkpoints
+
     folder = run.file("ranker")
     if folder.is_dir():
         return
@@ -50,6 +52,7 @@ def make_ranker(run: Distillation) -> None:
     ranker.save(partial)
     write_json(partial / "report.json", {"kind": ranker.kind, "kept": "untrained"} | report)
     partial.rename(folder)
+    drop_checkpoints(run.file("ranker-checkpoints"))
 
 
 def _begin(run: Distillation) -> tuple[list[Ranker], tuple[str, ...]]:
@@ -123,6 +126,7 @@ def make_retriever(run: Distillation) -> None:
     from distill.retriever.publishing import save_encoder
     from distill.retriever.query_side import frozen_corpus
     from distill.retriever.retriever import train_retriever
+    from distill.training import drop_checkpoints
 
     folder = run.paths.encoder(run.config.name)
     if folder.is_dir():
@@ -151,6 +155,7 @@ def make_retriever(run: Distillation) -> None:
     how = {"train": config.train, "method": run.config.method, "objective": config.objective}
     write_json(run.file("retriever.json"), asdict(report) | how)
     save_encoder(model, folder, card_of(run, student.name, config, report, n_questions=len(records)))
+    drop_checkpoints(run.file("retriever-checkpoints"))
 
 
 def _student(run: Distillation) -> SentenceTransformerEncoder:

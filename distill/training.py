@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,12 @@ def last_checkpoint(folder: Path) -> str | None:
     whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
     return str(newest) if newest else None
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Deletes all checkpoints under `folder`, hundreds of megabytes each; the losses beside them stay."""
+    for checkpoint in folder.rglob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)  # of several processes another one may be faster
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -93,16 +93,17 @@ def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]
     """
     results: queue.SimpleQueue[tuple[int, T] | None] = queue.SimpleQueue()
     waiting = iter(enumerate(jobs))
-    refused: list[BudgetSpentError] = []
+    is_spent = False
 
     async def worker() -> None:
+        nonlocal is_spent
         for position, job in waiting:
             try:
                 results.put((position, await job(asker)))
             except PostponedError:
                 continue
-            except BudgetSpentError as error:
-                refused.append(error)
+            except BudgetSpentError:
+                is_spent = True
                 return
 
     async def work() -> None:
@@ -113,8 +114,8 @@ def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]
             for each in workers:
                 each.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        if refused:
-            raise refused[0]
+        if is_spent:
+            raise asker.meter.used_up()  # only now all that was under way is counted
         if asker.postponement:
             asker.postponement.finish()
 

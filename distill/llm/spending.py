@@ -176,11 +176,16 @@ class Meter:
         read = self.prompt_tokens + self._reserved[0] + prompt
         written = self.reply_tokens + self._reserved[1] + self._max_reply_tokens
         if self._cost(read, written) > self._budget.amount:
-            raise BudgetSpentError(
-                f"The budget of {self._budget.amount:g} {self._budget.unit} is used up: {self.prompt_tokens} tokens "
-                f"were read and {self.reply_tokens} written in {self.calls} calls, and the next one could pass it. "
-                "What came so far is kept; give the same command a larger --budget to go on."
-            )
+            raise self.used_up()
+
+    def used_up(self) -> BudgetSpentError:
+        """What to say when the next request could pass the budget, with what is counted by now."""
+        given = f"{self._budget.amount:g} {self._budget.unit}" if self._budget else "nothing"
+        return BudgetSpentError(
+            f"The budget of {given} is used up: {self.prompt_tokens:,} tokens were read and {self.reply_tokens:,} "
+            f"written in {self.calls:,} calls, and the next one could pass it. What came so far is kept; give the same "
+            "command a larger --budget to go on."
+        )
 
     def _cost(self, read: float, written: float) -> float:
         assert self._budget  # noqa: S101 - only asked with one

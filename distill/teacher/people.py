@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from distill.jsonl import Record, read_records
 from distill.questions.filters import key_of
 from distill.teacher.aggregation import aggregate
-from indexes.errors import InputError
+from indexes.errors import InputError, StoreError
 from indexes.types import Query
 
 _FORM = '{"question": "…", "ranking": ["best passage id", "second best"]}'
@@ -27,7 +26,7 @@ def read_votes(file: Path) -> list[tuple[str, list[str]]]:
             if not isinstance(question, str) or not question.strip() or not all(isinstance(p, str) for p in ranking):
                 raise TypeError
             found.append((question, list(ranking)))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (StoreError, KeyError, TypeError):
         raise InputError(f"'{file}' has a line of another form than {_FORM}. Mend or remove it.") from None
     return found
 

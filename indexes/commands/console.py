@@ -21,16 +21,28 @@ console = Console(highlight=False)
 messages = Console(stderr=True, highlight=False)
 
 
-def run_command_line(commands: typer.Typer) -> None:
-    """Runs a command line: a `UserError` becomes its sentence on stderr and exit status 1."""
+def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Runs a command line, the process's own by default: a `UserError` or a full memory becomes its sentence on stderr
+    and exit status 1.
+    """
     try:
-        commands()
+        commands(arguments)
     except UserError as error:
         messages.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise SystemExit(1) from None
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        messages.print("Memory is full. End other programs, or give fewer things at a time; what is done is kept.")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         messages.print("Stopped. Run the same command again to go on.")
         raise SystemExit(130) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error).lower()  # torch has errors of its own for it, on processors and on GPUs
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
 def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:

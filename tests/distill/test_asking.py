@@ -122,10 +122,11 @@ def test_a_spent_budget_waits_for_what_it_has_paid(endpoint: ScriptedEndpoint, t
     meter = Meter(budget=Budget(amount=110, unit="tokens"), max_reply_tokens=40)
     prompts = [[HumanMessage("slow")], *[[HumanMessage("quick")]] * 9]
     came = []
-    with pytest.raises(BudgetSpentError):
+    with pytest.raises(BudgetSpentError) as spent:
         for position, _ in ask_all(asker(endpoint, tmp_path, concurrency=2, meter=meter), prompts):
             came.append(position)
     assert 0 in came
+    assert f"written in {meter.calls} calls" in str(spent.value), "what was under way at the refusal counts too"
     assert len(came) == len(endpoint.requests) == meter.calls
 
 

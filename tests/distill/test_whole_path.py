@@ -72,6 +72,8 @@ def test_every_stage_leaves_its_file(taught: Taught) -> None:
     for name in ("candidates.jsonl", "rankings.jsonl", "scores.jsonl"):
         assert len(read_records(folder / name)) == n_train
     assert (folder / "ranker" / "head.json").is_file()
+    assert (folder / "retriever-checkpoints" / "losses.jsonl").is_file()
+    assert not list(folder.rglob("checkpoint-*")), "a finished training keeps hundreds of megabytes that nobody reads"
     assert {record["status"] for record in read_records(folder / "rankings.jsonl")} == {"ok"}
 
 
@@ -175,8 +177,10 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     taken = answer_batch(taught, taught.paths.run("batched") / "batch.jsonl", tmp_path / "output.jsonl")
     assert taken.returncode == 0, taken.stderr
     assert "20 replies" in taken.stdout  # ten training questions, each in two shuffles
+    os.utime(folder / "questions.jsonl")
     done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert done.returncode == 0, done.stderr
+    assert "goes on with the questions it had before" in " ".join(done.stderr.split())
     teacher = json.loads((taught.paths.run("batched") / "teacher.json").read_text(encoding="utf-8"))
     assert teacher["assessments"][0]["n_questions"] == 10
 

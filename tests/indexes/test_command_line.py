@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from indexes.commands.console import run_command_line
 
 RECORDS = {
     "cats": "Cats are small carnivores that purr and hunt mice at night.",
@@ -105,3 +108,19 @@ def test_listing_does_not_import_torch(data: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "facts" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_a_full_memory_is_said_in_a_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = typer.Typer(pretty_exceptions_enable=False)
+
+    @commands.command()
+    def grow() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_command_line(commands, [])
+    assert ended.value.code == 1
+    assert "Memory is full" in capsys.readouterr().err
