@@ -178,7 +178,8 @@ def _index_of(run: Distillation, student: SentenceTransformerEncoder) -> Passage
     if student.name == run.config.base:
         return run.index
     for done, total in index_corpus(run.paths, run.corpus, student):
-        run.say("retriever", done, total, "embedding the passages anew, their rare words counting more")
+        what = "embedding the passages anew, their rare words counting more" if total else ""
+        run.say("retriever", done, total, what)
     return PassageIndex.open(run.paths, run.corpus.name, student)
 
 

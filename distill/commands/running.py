@@ -145,6 +145,8 @@ def run(
     with ProgressBars(messages) as bars, watched or nullcontext():
 
         def report(event: Event) -> None:
+            if event.remark and not event.total:
+                bars.say(event.remark)
             bars.show(event.remark or event.stage, event.done, event.total)
             if watched:
                 watched(event)

@@ -180,7 +180,9 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     os.utime(folder / "questions.jsonl")
     done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert done.returncode == 0, done.stderr
-    assert "goes on with the questions it had before" in " ".join(done.stderr.split())
+    said = " ".join(done.stderr.split())
+    assert "goes on with the questions it had before" in said
+    assert "the teacher agrees with itself at" in said
     teacher = json.loads((taught.paths.run("batched") / "teacher.json").read_text(encoding="utf-8"))
     assert teacher["assessments"][0]["n_questions"] == 10
 
