@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from distill.run import Event, read_json, write_json
-from indexes.errors import UserError
+from indexes.errors import StoreError, UserError
 
 _MOST_REMARKS = 40
 _DEFECT = "It ended by a defect of the program; the log shows where."
@@ -117,7 +117,7 @@ class ProgressFile:
 def _read(file: Path) -> dict[str, Any]:
     try:
         return read_json(file)
-    except (OSError, ValueError):
+    except (OSError, StoreError):
         return {}
 
 
