@@ -105,7 +105,7 @@ def _parts(room: Classroom, run: RunInfo) -> dict[str, dict[str, Any]]:
     spend = progress.spend or metrics.get("spend") or {}
     figures = figures_html(malformed_share(paths, run.name), assessment_of(paths, run.name), spend)
     stages = silence_html(progress, run.state, time.time())
-    stages += stages_list_html(progress, run.state) if job or run.state == "done" else ""
+    stages += stages_list_html(progress, run.state) if job or progress.stages else ""
     report, log = report_of(paths, run.name), jobs.log_tail(run.name)
     verdict = verdict_of(metrics)
     resumable = run.state in _RESUMABLE

@@ -143,7 +143,7 @@ def duration(seconds: float) -> str:
 
 
 def figures_html(
-    malformed: tuple[int, float] | None, assessment: Mapping[str, Any], spend: Mapping[str, float | None]
+    malformed: tuple[int, float | None] | None, assessment: Mapping[str, Any], spend: Mapping[str, float | None]
 ) -> str:
     """What is known of the teacher and of what it has cost, as pairs of a name and a figure."""
     pairs: list[tuple[str, str, str]] = []
@@ -158,7 +158,8 @@ def figures_html(
     if malformed:
         n_orders, share = malformed
         pairs.append(("Orders", f"{n_orders:,}", "Questions whose passages the teacher has put in order"))
-        pairs.append(("Malformed replies", f"{share:.0%}", "Orders that were not in the form asked for"))
+        if share is not None:
+            pairs.append(("Malformed replies", f"{share:.0%}", "Orders that were not in the form asked for"))
     if spend.get("calls") or spend.get("cached"):
         calls, cached = int(spend.get("calls") or 0), int(spend.get("cached") or 0)
         pairs.append(("Calls", f"{calls:,}", f"Beside {cached:,} replies that were known already"))

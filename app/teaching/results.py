@@ -70,9 +70,14 @@ def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
     return bars
 
 
-def malformed_share(paths: DataPaths, name: str) -> tuple[int, float] | None:
-    """How many orders have come, and what share was not in the form that was asked for; None before the first."""
-    return _malformed(*stamped(paths.run(name) / "rankings.jsonl"))
+def malformed_share(paths: DataPaths, name: str) -> tuple[int, float | None] | None:
+    """How many orders have come, and what share was not in the form that was asked for; None before the first.
+
+    Where the orders were given in a file nobody was asked for a form, so the share is None too.
+    """
+    known = _malformed(*stamped(paths.run(name) / "rankings.jsonl"))
+    given = bool(read_object(paths.run(name) / "config.json").get("rankings"))
+    return (known[0], None) if known and given else known
 
 
 @lru_cache(maxsize=8)

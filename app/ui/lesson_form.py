@@ -19,8 +19,8 @@ from app.workbench import Workbench
 
 _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _TEACHER_INFO = (
-    "None asks nobody: the ranker as it begins teaches alone, and every LLM has to beat that. "
-    "Questions that are to be written are then written by the page's LLM."
+    "With None no LLM puts passages in order: the ranker as it begins teaches alone, and every LLM has to beat that. "
+    "If questions are to be written, the page's LLM still writes them."
 )
 
 
@@ -51,7 +51,7 @@ def build_form(bench: Workbench) -> LessonForm:
     fields: dict[str, Any] = {}
     writing, uploading = _build_questions(fields)
     endpoint = _build_teacher(fields, bench)
-    _build_offers(fields)
+    _build_training(fields)
     _build_more(fields)
     foreseen = gr.HTML(elem_id="teach-foreseen", js_on_load=None)
     teach = gr.Button("Teach", variant="primary", elem_id="teach-button")
@@ -113,13 +113,6 @@ def _build_teacher(fields: dict[str, Any], bench: Workbench) -> gr.Group:
             info="Handed to the run in its environment; never written to disk, a log or a command.",
             elem_id="teach-key",
         )
-    fields["train"] = gr.Radio(
-        label="What learns",
-        choices=[("The question side (faster)", "query"), ("Both sides (much longer)", "full")],
-        value="query",
-        info="Either way the corpus is embedded once more, so that rare words count more in its passages.",
-        elem_id="teach-train",
-    )
     return endpoint
 
 
@@ -130,7 +123,14 @@ def _teachers(bench: Workbench) -> list[tuple[str, str]]:
     return [*choices, ("None (the free control)", "none")]
 
 
-def _build_offers(fields: dict[str, Any]) -> None:
+def _build_training(fields: dict[str, Any]) -> None:
+    fields["train"] = gr.Radio(
+        label="What learns",
+        choices=[("The question side (faster)", "query"), ("Both sides (much longer)", "full")],
+        value="query",
+        info="Either way the corpus is embedded once more, so that rare words count more in its passages.",
+        elem_id="teach-train",
+    )
     fields["votes"] = gr.Checkbox(
         label="Use people's votes too",
         info="Their orders count beside the teacher's; the questions they voted on train.",

@@ -39,7 +39,7 @@ def build_desk() -> RunDesk:
         )
         parts["resume"] = _button("Resume", "teach-resume", variant="primary")
         parts["cancel"] = _button("Cancel", "teach-cancel")
-        parts["promote"] = _button("Promote: let it answer", "teach-promote")
+        parts["promote"] = _button("Promote: let it answer", "teach-promote", min_width=200)
         parts["rollback"] = _button("Roll back", "teach-rollback")
         parts["delete"] = _button("Delete", "teach-delete")
     message = gr.HTML(elem_id="teach-said", js_on_load=None)
@@ -55,8 +55,8 @@ def build_desk() -> RunDesk:
     return RunDesk(picked=picked, parts=parts, message=message, box=box, confirm=confirm, keep=keep)
 
 
-def _button(label: str, element: str, variant: Any = "secondary") -> gr.Button:
-    return gr.Button(label, variant=variant, visible=False, min_width=110, elem_id=element)
+def _button(label: str, element: str, variant: Any = "secondary", min_width: int = 110) -> gr.Button:
+    return gr.Button(label, variant=variant, visible=False, min_width=min_width, elem_id=element)
 
 
 def wire_desk(room: Classroom, desk: RunDesk, key: gr.Textbox, refresh: Refresh) -> None:
@@ -79,7 +79,8 @@ def wire_desk(room: Classroom, desk: RunDesk, key: gr.Textbox, refresh: Refresh)
         outputs,
         **_QUIETLY,
     )
-    desk.keep.click(run_actions.keep, None, outputs, **_QUIETLY)
+    # what was said or asked about another run is not left standing over the one that is picked
+    gr.on([desk.keep.click, desk.picked.input], run_actions.keep, None, outputs, **_QUIETLY)
     done.append(desk.confirm.click(partial(run_actions.delete, room), doomed, outputs, **_QUIETLY))
     for each in done:
         refresh.after(each)

@@ -62,6 +62,17 @@ def test_the_theme_loads_nothing_from_elsewhere() -> None:
     assert "@import" not in css
 
 
+def test_no_rule_changes_a_part_of_what_it_has_set_from_a_variable() -> None:
+    """gradio writes the style sheet anew, rule by rule, and then such a border, and with it a spinner, is gone."""
+    sides = {"top", "right", "bottom", "left", "color", "width", "style"}
+    for body in re.findall(r"{([^{}]*)}", STYLE_SHEET.read_text(encoding="utf-8")):
+        pairs = [part.strip().split(":", 1) for part in body.split(";") if ":" in part]
+        for place, (name, value) in enumerate(pairs):
+            if name == "border" and "var(" in value:
+                changed = {later for later, _ in pairs[place + 1 :] if later.startswith("border-")}
+                assert not {each for each in changed if each.split("-")[1] in sides}, body
+
+
 def _given(fn: Callable[..., Any]) -> list[str]:
     """The parameters of a handler that the page fills from components; gradio fills in the others by their type."""
     hints = get_type_hints(fn.func if isinstance(fn, partial) else fn)

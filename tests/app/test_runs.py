@@ -76,6 +76,14 @@ def test_malformed_replies_are_counted_in_whole_lines(paths: DataPaths) -> None:
     assert malformed_share(paths, "none") is None
 
 
+def test_orders_of_a_file_are_never_called_malformed_replies(paths: DataPaths) -> None:
+    write(paths.run("taught") / "rankings.jsonl", {"status": "partial"})
+    write(paths.run("taught") / "config.json", {"rankings": "/orders.jsonl"})
+    assert malformed_share(paths, "taught") == (1, None)
+    html = figures_html(malformed_share(paths, "taught"), {}, {})
+    assert "Orders" in html and "Malformed" not in html
+
+
 def test_bars_carry_intervals_where_a_run_kept_them() -> None:
     bars = bars_of(METRICS)
     assert [(bar.label, bar.value, bar.interval) for bar in bars] == [
