@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from distill.precision import uses_bf16
 from indexes.errors import UserError
+from indexes.memory import is_out_of_memory
 
 OnProgress = Callable[[int, int], None]
 MakeTrainer = Callable[[int, int], Any]  # (lists in a batch, batches in a step) → a new trainer of the same model
@@ -167,7 +168,7 @@ def _back_to_good_weights(trainer: Any, checkpoints: Path, start: dict[str, Any]
 def _is_out_of_memory(error: BaseException) -> bool:
     from accelerate.utils.memory import should_reduce_batch_size  # type: ignore[import-untyped]
 
-    return isinstance(error, MemoryError) or bool(should_reduce_batch_size(error))
+    return is_out_of_memory(error) or bool(isinstance(error, Exception) and should_reduce_batch_size(error))
 
 
 def _free_memory() -> None:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from indexes.errors import UserError
+from indexes.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,18 +32,13 @@ def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = No
         messages.print(str(error), style="red", markup=False, soft_wrap=True)
         raise SystemExit(1) from None
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         messages.print("Memory is full. End other programs, or give fewer things at a time; what is done is kept.")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         messages.print("Stopped. Run the same command again to go on.")
         raise SystemExit(130) from None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    said = str(error).lower()  # torch has errors of its own for it, on processors and on GPUs
-    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
 def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:

@@ -111,7 +111,12 @@ def test_listing_does_not_import_torch(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("could not create a primitive"),
+    ],
 )
 def test_a_full_memory_is_said_in_a_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     commands = typer.Typer(pretty_exceptions_enable=False)
@@ -124,3 +129,14 @@ def test_a_full_memory_is_said_in_a_sentence(error: Exception, capsys: pytest.Ca
         run_command_line(commands, [])
     assert ended.value.code == 1
     assert "Memory is full" in capsys.readouterr().err
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    commands = typer.Typer(pretty_exceptions_enable=False)
+
+    @commands.command()
+    def fail() -> None:
+        raise RuntimeError("could not create a primitive descriptor for a matmul primitive")
+
+    with pytest.raises(RuntimeError, match="descriptor"):
+        run_command_line(commands, [])
