@@ -29,7 +29,9 @@ from indexes.types import Encoder, Passage, Vectors
 if TYPE_CHECKING:
     from indexes.store import Collection
 
-_BATCH = 512  # passages that are read, encoded or written at a time; three times as many are in memory
+_BATCH = (
+    512  # passages that are read, encoded or written at a time, or more on a GPU; three times as many are in memory
+)
 
 
 # Gives passages of a corpus with their vectors, in any order, until each id was given.
@@ -107,13 +109,16 @@ def embed_here(corpus: Corpus, ids: Sequence[str], encoder: Encoder) -> Iterator
     SQLite let other threads run.
     """
     with ThreadPoolExecutor(1, "reader") as reader:
-        for passages in _read_ahead(reader, corpus, ids):
+        at_once = max(_BATCH, getattr(encoder, "batch_size", 0))
+        for passages in _read_ahead(reader, corpus, ids, at_once):
             yield passages, encoder.encode_passages([passage.full_text for passage in passages])
 
 
-def _read_ahead(reader: ThreadPoolExecutor, corpus: Corpus, ids: Sequence[str]) -> Iterator[list[Passage]]:
-    """The passages with these ids, a batch at a time, one of which is read in advance."""
-    batches = [list(ids[first : first + _BATCH]) for first in range(0, len(ids), _BATCH)]
+def _read_ahead(
+    reader: ThreadPoolExecutor, corpus: Corpus, ids: Sequence[str], at_once: int
+) -> Iterator[list[Passage]]:
+    """The passages with these ids, `at_once` at a time, a batch of which is read in advance."""
+    batches = [list(ids[first : first + at_once]) for first in range(0, len(ids), at_once)]
     reading = [reader.submit(corpus.get_passages, batch) for batch in batches[:1]]
     for number in range(len(batches)):
         passages = reading.pop().result()

@@ -201,15 +201,15 @@ def stored_collections(paths: DataPaths) -> list[Collection]:
 
 def write_passages(collection: Collection, passages: Sequence[Passage], vectors: Vectors) -> None:
     """Puts passages with their unit vectors (N, D) into the collection, over what it has under the same ids."""
-    if not passages:
-        return
     try:
-        collection.upsert(
-            ids=[passage.id for passage in passages],
-            embeddings=vectors,
-            documents=[passage.text for passage in passages],
-            metadatas=[passage_metadata(passage) for passage in passages],
-        )
+        for first in range(0, len(passages), _MAX_REQUEST):
+            some = passages[first : first + _MAX_REQUEST]
+            collection.upsert(
+                ids=[passage.id for passage in some],
+                embeddings=vectors[first : first + _MAX_REQUEST],
+                documents=[passage.text for passage in some],
+                metadatas=[passage_metadata(passage) for passage in some],
+            )
     except Exception as error:
         raise StoreError(
             f"Writing {len(passages)} passages to the vector store failed: {error}. Free some disk space and run the "

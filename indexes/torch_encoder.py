@@ -78,6 +78,11 @@ class SentenceTransformerEncoder:
         return self._dimension
 
     @property
+    def batch_size(self) -> int:
+        """How many texts are computed at once; on a GPU as many as its memory has been found to take."""
+        return self._batch_size
+
+    @property
     def max_tokens(self) -> int:
         limit = self._model.max_seq_length
         # Static embeddings have no limit; 512 keeps their passages as long as anyone wants to read.

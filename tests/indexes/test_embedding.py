@@ -62,6 +62,20 @@ def test_batches_are_bounded_whatever_the_corpus(paths: DataPaths, corpus: Corpu
     assert max(encoder.batches) < N_PASSAGES / 3
 
 
+def test_an_encoder_that_takes_more_at_once_is_given_more(paths: DataPaths, corpus: Corpus) -> None:
+    """And what is more than the store takes in one request is written all the same."""
+
+    class Wide(CountingEncoder):
+        batch_size = 1500
+
+    encoder = Wide()
+    list(update_index(paths, corpus, encoder))
+    assert encoder.batches == [1500, N_PASSAGES - 1500]
+    passages = list(corpus.passages())
+    stored = PassageIndex.open(paths, "facts", encoder).vectors([passage.id for passage in passages])
+    assert stored == pytest.approx(encoder.encode_queries([passage.full_text for passage in passages]), abs=1e-6)
+
+
 def test_vectors_that_are_no_numbers_are_refused_with_the_encoders_name(paths: DataPaths, corpus: Corpus) -> None:
     """The store's own words blame the disk."""
 
