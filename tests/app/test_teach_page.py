@@ -7,6 +7,7 @@ The tests are the steps of one visit, in order: each finds what the ones before 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from browsing import chromium, free_port, open_tab, shoot, visit
@@ -120,8 +121,9 @@ def test_a_pause_keeps_what_was_done_and_a_resume_goes_on_after_it(
 
 def test_no_key_is_on_disk(paths: DataPaths) -> None:
     """A key in a log, a command or a progress file would be read by whoever gets the data folder."""
-    for file in paths.runs.rglob("*"):
-        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
+    for file in list(paths.runs.rglob("*")):
+        with suppress(FileNotFoundError, IsADirectoryError):  # the run goes on, and drops its checkpoints
+            assert KEY.encode() not in file.read_bytes(), file
 
 
 def test_a_run_is_cancelled_after_a_question_and_leaves_nothing(page: Page, paths: DataPaths) -> None:
