@@ -108,6 +108,8 @@ def embed_here(corpus: Corpus, ids: Sequence[str], encoder: Encoder) -> Iterator
     """Passages with their vectors, embedded in this process. While one batch is encoded, the next is read: encoder and
     SQLite let other threads run.
     """
+    if not ids:
+        return  # an encoder is not loaded for nothing
     with ThreadPoolExecutor(1, "reader") as reader:
         at_once = max(_BATCH, getattr(encoder, "batch_size", 0))
         for passages in _read_ahead(reader, corpus, ids, at_once):

@@ -68,6 +68,11 @@ class LateEncoder:
     def tokenizer(self) -> Tokenizer:
         return self
 
+    @property
+    def batch_size(self) -> int:
+        """How many texts are computed at once, 0 where the encoder does not say."""
+        return int(getattr(self._loaded(), "batch_size", 0))
+
     def spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Character span (start, end) of each token of `text`; a tokenizer is handed on before it is needed."""
         return self._loaded().tokenizer.spans(text)

@@ -89,6 +89,15 @@ def test_what_is_new_is_embedded_as_by_the_encoder_that_is_loaded_at_once(
     assert np.array_equal(late.encode_queries(["cats"]), at_once.encode_queries(["cats"]))
 
 
+def test_it_takes_as_many_passages_at_once_as_the_encoder_that_is_loaded(tiny: DataPaths) -> None:
+    """On a GPU these are thousands, in place of the hundreds that a processor is given."""
+    load_encoder("tiny", tiny)  # writes the card
+    wide = KeywordEncoder()
+    assert load_late("tiny", tiny, "fp32", load=lambda *_, **__: wide).batch_size == 0  # type: ignore[attr-defined]
+    wide.batch_size = 4096  # type: ignore[attr-defined]
+    assert load_late("tiny", tiny, "fp32", load=lambda *_, **__: wide).batch_size == 4096  # type: ignore[attr-defined]
+
+
 def test_an_encoder_that_was_taught_again_is_noticed(tiny: DataPaths, folder: Path, tmp_path: Path) -> None:
     """Its index would keep the vectors of before."""
     list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))
