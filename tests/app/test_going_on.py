@@ -9,7 +9,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from small_runs import PAGE_LLM, plan_of, write
+from finished_runs import PAGE_LLM, plan_of, write
 
 from app.handlers.run_actions import resume
 from app.teaching.classroom import Classroom

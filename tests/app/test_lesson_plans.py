@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import plan_of
+from finished_runs import plan_of
 
 from app.asked import keep_question
 from app.handlers.lesson_form import offer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from small_runs import METRICS, finished, write
+from finished_runs import METRICS, finished, write
 
 from app.handlers.run_view import show_runs
 from app.rendering import command_notice_html
