@@ -44,9 +44,10 @@ _N_RANKED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table: whose orders teach, and how."""
+    """One line of the table: whose orders teach, how many questions they are given for, and how."""
 
     teacher: str
+    n_ordered: int = _N_TRAIN
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -67,6 +68,9 @@ ROWS: Mapping[str, Row] = {
     "noisy-contrastive": Row(teacher="noisy", settings={"method": "contrastive"}),
     "pseudo-label": Row(teacher=WITHOUT_LLM, settings={"method": "pseudo-label"}),
     "control-ranker-full": Row(teacher=WITHOUT_LLM, settings=_FULL),
+    "noisy-shallow": Row(teacher="noisy", settings={"n_scored": _N_RANKED}),
+    "noisy-300": Row(teacher="noisy", settings={"limit": 300}),
+    "noisy-300-of-1000": Row(teacher="noisy", n_ordered=300),
     "perfect-full": Row(teacher="perfect", settings=_FULL),
     "noisy-full": Row(teacher="noisy", settings=_FULL),
 }
@@ -110,8 +114,8 @@ def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int, token
     )
     config = replace(config, **ROWS[row].settings)
     if config.teacher != WITHOUT_LLM:
-        file = paths.root / "bench" / f"{name}-{config.teacher}-{seed}.jsonl"
-        _write_orders(file, config, sets, paths)
+        file = paths.root / "bench" / f"{name}-{row}-{seed}.jsonl"
+        _write_orders(file, config, ROWS[row].n_ordered, sets, paths)
         config = replace(config, teacher=FROM_FILE, rankings=str(file.resolve()))
     clock = _Clock()
     metrics = run_distillation(paths, config, _no_llm, clock.tick, token_vectors=token_vectors)
@@ -148,9 +152,11 @@ class _Clock:
         return {stage: round(self._last[stage] - first, 1) for stage, first in self._first.items()}
 
 
-def _write_orders(file: Path, config: RunConfig, sets: Path, paths: DataPaths) -> None:
-    """The simulated teacher's orders of the first candidates of the training questions, as `--rankings` reads them."""
-    queries = read_queries(Path(config.questions), "train")[:_N_TRAIN]
+def _write_orders(file: Path, config: RunConfig, n_ordered: int, sets: Path, paths: DataPaths) -> None:
+    """The simulated teacher's orders of the first candidates of the first `n_ordered` training questions, as
+    `--rankings` reads them.
+    """
+    queries = read_queries(Path(config.questions), "train")[: config.limit][:n_ordered]
     index = PassageIndex.open(paths, config.corpus, load_encoder(config.base, paths))
     lexical = LexicalIndex.open(paths, config.corpus)
     positives = {query.id: set(query.positives) for query in queries}
