@@ -40,6 +40,7 @@ from indexes.queries import read_queries
 
 _N_TRAIN = 1000
 _N_RANKED = 10
+_WAIT_S = 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,8 @@ def main() -> None:
 
 def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int, token_vectors: TokenVectors) -> Record:
     encoder = load_encoder(DEFAULT_ENCODER, paths)
-    for _ in add_files(paths, name, [sets / name / "corpus.jsonl.gz"], encoder):
+    # Another of these benchmarks may be writing the same corpus.
+    for _ in add_files(paths, name, [sets / name / "corpus.jsonl.gz"], encoder, wait_s=_WAIT_S):
         pass
     run_name = f"bench-{name}-{row}-{seed}"
     config = RunConfig(
