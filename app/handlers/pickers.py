@@ -183,6 +183,8 @@ def _how_to_teach(shown: CorpusInfo | None, dense: Sequence[RetrieverChoice]) ->
         return gr.update(value="", visible=False)
     if shown is None:
         sentence = "There is no corpus yet. Add files on the Corpora tab to make one."
+    elif not dense:
+        sentence = "This corpus is not indexed yet. Its retrievers can be compared as soon as it is."
     else:
         sentence = (
             f"Nothing has been taught on corpus '{shown.name}' yet. Open the Teach tab to teach a retriever; it "

@@ -49,6 +49,14 @@ def test_a_promotion_that_is_rolled_back_gives_the_baseline_its_place_again(
     assert "(promoted)" not in str(choices.retriever["choices"])
 
 
+def test_while_a_corpus_is_being_indexed_the_tabs_say_so(bench: Workbench) -> None:
+    Corpus.open_or_create(bench.paths, "new", bench.shelf.encoder("keywords"))
+    assert "not indexed yet" in pickers.list_ask_choices(bench, "new", None).retriever["info"]
+    compare = pickers.list_compare_choices(bench, "new", None, None)
+    assert "not indexed yet" in compare.teach["value"]
+    assert compare.body["visible"] is False
+
+
 def test_without_any_corpus_the_tabs_say_so(bench: Workbench) -> None:
     assert "no corpus yet" in pickers.list_ask_choices(bench, None, None).retriever["info"]
     assert "no corpus yet" in pickers.list_compare_choices(bench, None, None, None).teach["value"]
