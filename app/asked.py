@@ -10,7 +10,6 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.workbench import Workbench
 from distill.jsonl import appending
 from distill.questions.sources import read_log
 from indexes.errors import InputError, StoreError
@@ -29,14 +28,12 @@ def asked_file(paths: DataPaths, corpus: str) -> Path:
     return paths.corpus(corpus) / "asked.jsonl"
 
 
-def keep_question(bench: Workbench, corpus: str, question: str) -> None:
-    """Keeps `question` if the page is told to, in place of the oldest ones if there are many; an answer never fails
-    for it.
-    """
+def keep_question(paths: DataPaths, corpus: str, question: str) -> None:
+    """Keeps `question`, in place of the oldest ones if there are many; an answer never fails for it."""
     from filelock import FileLock, Timeout
 
-    file = asked_file(bench.paths, corpus)
-    if not bench.keeps_questions or not file.parent.is_dir():  # it may have been deleted meanwhile
+    file = asked_file(paths, corpus)
+    if not file.parent.is_dir():  # it may have been deleted meanwhile
         return
     try:
         with FileLock(f"{file}.lock", timeout=_LOCK_TIMEOUT_S):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from langchain_core.language_models import BaseChatModel
 
+from app import asked
 from app.background import Background
 from app.shelf import IndexShelf
 from app.teaching.jobs import Jobs
@@ -31,3 +32,8 @@ class Workbench:
     llm: LLMConfig = field(default_factory=LLMConfig)
     jobs: Jobs | None = None
     keeps_questions: bool = False
+
+    def keep_question(self, corpus: str, question: str) -> None:
+        """Keeps a question about `corpus` where the page is told to."""
+        if self.keeps_questions:
+            asked.keep_question(self.paths, corpus, question)

@@ -14,7 +14,7 @@ from distill.retriever.publishing import (
     Card,
     base_license,
 )
-from distill.retriever.retriever import Objective, RetrieverConfig, RetrieverReport
+from distill.retriever.settings import Objective, RetrieverConfig, RetrieverReport
 from distill.run import WITHOUT_LLM, Distillation
 from indexes.encoder_files import find_encoder
 

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from distill.candidates import mine_candidates, with_sources
+from distill.json_files import read_json, write_json
 from distill.jsonl import Record, read_records, write_records
 from distill.questions.filters import key_of
 from distill.questions.sampling import order_by_coverage
 from distill.questions.sources import assign_splits, load_questions, read_like, read_log
 from distill.questions.writing import Surroundings, WritingConfig, write_questions
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, read_json, write_json
+from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
 from distill.teacher.assessment import assess_teacher, choose_mode
 from distill.teacher.given_orders import read_rankings
 from distill.teacher.modes import AUTO_MODES

@@ -9,11 +9,12 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from distill.json_files import read_json, write_json
 from distill.jsonl import read_records
 from distill.ranker.ranker import load_ranker
 from distill.ranker.rerank import Reranker
 from distill.remembering import RememberingEncoder
-from distill.run import Distillation, read_json, write_json
+from distill.run import Distillation
 from distill.teacher.ranking import status_shares
 from distill.verdict.looks import earlier_runs
 from distill.verdict.promotion import promote, promoted

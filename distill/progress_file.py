@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill.run import Event, read_json, write_json
+from distill.json_files import read_json, write_json
+from distill.run import Event
 from indexes.errors import StoreError, UserError
 
 _MOST_REMARKS = 40

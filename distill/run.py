@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -10,18 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from distill.json_files import read_json, write_json
 from distill.llm.asking import Asker
 from distill.questions.prompts import Style
 from distill.ranker.report import RankerTrain
 from distill.ranker.token_vectors import TokenVectors
 from distill.remembering import RememberingEncoder
-from distill.retriever.retriever import Objective, Train
+from distill.retriever.settings import Objective, Train
 from distill.retriever.targets import Method
 from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
-from indexes.errors import InputError, StoreError
+from indexes.errors import InputError
 from indexes.ingest import index_corpus
 from indexes.lexical import LexicalIndex, search_fused
 from indexes.paths import DataPaths
@@ -252,26 +252,3 @@ def read_config(folder: Path) -> RunConfig:
     if any(value is MISSING for value in values.values()):
         raise InputError(f"{folder / 'config.json'} does not say how the run was begun. Begin another one.")
     return RunConfig(**(values | {"styles": tuple(values["styles"])}))
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """What `file` holds, {} if it is not there; `StoreError` if it is damaged."""
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise StoreError(
-            f"{file} is damaged: a JSON object was expected in it. Delete it and give the same command again; what the "
-            "LLM has replied is remembered."
-        )
-    return value
-
-
-def write_json(file: Path, value: object) -> None:
-    """Writes `value` to `file`, which appears complete or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)

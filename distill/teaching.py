@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+from distill.json_files import write_json
 from distill.jsonl import Record, read_records, write_records
 from distill.labelling import orders
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.retriever.doubtful import doubtful_passages
-from distill.retriever.retriever import DEFAULTS, Objective, RetrieverConfig, Training
+from distill.retriever.settings import DEFAULTS, Objective, RetrieverConfig, Training
 from distill.retriever.targets import SHARPNESS, Method, contrastive, direct, intermediate, pseudo_label, utility
-from distill.run import WITHOUT_LLM, Distillation, write_json
+from distill.run import WITHOUT_LLM, Distillation
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import hub_answers
 from indexes.encoders import load_encoder, load_trainable

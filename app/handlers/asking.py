@@ -10,7 +10,6 @@ from typing import NamedTuple
 import gradio as gr
 
 from app.answering import Answer
-from app.asked import keep_question
 from app.choices import RERANKED
 from app.conversation import Turn, remember
 from app.handlers.buttons import StopFlag, Update, busy, idle
@@ -82,7 +81,7 @@ def ask(
         yield _ended(notice_html(str(error), "error"), can_retry=False)
         return
     searched_s = time.perf_counter() - started
-    keep_question(bench, opened.corpus, searched)
+    bench.keep_question(opened.corpus, searched)
     passages = passages_to_read(retrieval)
     yield _found(opened, retrieval, question, searched, remark, searched_s)
     if not passages:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import gradio as gr
 
-from app.asked import keep_question
 from app.comparison import Comparison, compare_retrievers
 from app.handlers.asking import as_side
 from app.handlers.buttons import StopFlag, Update, busy, idle
@@ -80,7 +79,7 @@ def compare(
     except UserError as error:
         yield _ended(notice_html(str(error), "error"))
         return
-    keep_question(bench, compared.corpus, question)
+    bench.keep_question(compared.corpus, question)
     yield show(compared)
     passages = [passages_to_read(side) for side in compared.comparison.sides]
     if with_answers and any(passages):

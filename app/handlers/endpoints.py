@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 
 from app.answering import Answer
-from app.asked import keep_question
 from app.comparison import compare_retrievers
 from app.handlers.comparing import check_sides
 from app.handlers.pickers import starting_sides
@@ -30,7 +29,7 @@ def ask(bench: Workbench, question: str, corpus: str, retriever: str) -> dict[st
         found = retrieve(opened.choice.label, opened.retriever, question, N_SHOWN)
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from None
-    keep_question(bench, opened.corpus, question)
+    bench.keep_question(opened.corpus, question)
     (answer,) = _answers(bench, question, [found])
     return {"question": question, "corpus": opened.corpus} | _side(opened, found) | _answer(answer)
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.asked import count_asked
+from app.classroom import Classroom
 from app.handlers.run_view import run_choices
 from app.rendering import notice_html
 from app.shelf import look_up
-from app.teaching.classroom import Classroom
 from app.teaching.forecast import foresee
 from app.teaching.launching import begin
 from app.teaching.lesson import Lesson

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.classroom import Classroom
 from app.rendering import command_notice_html, notice_html
-from app.teaching.classroom import Classroom
 from app.teaching.commands import CommandNeededError
 from app.teaching.launching import go_on
 from app.teaching.runs import RunInfo, delete_run, list_runs

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.classroom import Classroom
 from app.markdown import to_safe_html
 from app.rendering import notice_html
 from app.shelf import look_up
-from app.teaching.classroom import Classroom
 from app.teaching.curves import bars_html, curves_html
 from app.teaching.losses import curves_of
 from app.teaching.rendering import (

@@ -10,9 +10,9 @@ from typing import Any, get_type_hints
 
 import gradio as gr
 
+from app.classroom import Classroom
 from app.handlers import lesson_form as handlers
 from app.handlers.lesson_form import Form
-from app.teaching.classroom import Classroom
 from app.teaching.lesson import LEAST_CANDIDATES, LEAST_WRITTEN, MOST_CANDIDATES, MOST_WRITTEN
 from app.ui.refresh import Refresh
 from app.workbench import Workbench

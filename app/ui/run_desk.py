@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from app.classroom import Classroom
 from app.handlers import run_actions
-from app.teaching.classroom import Classroom
 from app.ui.refresh import Refresh
 
 _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from app.classroom import Classroom
 from app.handlers.run_view import RunView, show_runs
-from app.teaching.classroom import Classroom
 from app.teaching.jobs import Jobs
 from app.ui.lesson_form import build_form, wire_form
 from app.ui.refresh import Refresh

@@ -16,7 +16,7 @@ from indexes.search import RetrieverKind
 
 def report(name: str, data_dir: DataDir = Path("data")) -> None:
     """Print the report of the finished run NAME again."""
-    from distill.run import read_json
+    from distill.json_files import read_json
     from distill.verdict.report import print_report
 
     paths = open_paths(data_dir)

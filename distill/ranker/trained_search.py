@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from distill.json_files import read_json
 from distill.ranker.ranker import Ranker, load_ranker
 from distill.ranker.rerank import Reranker
-from distill.run import read_json
 from indexes.encoders import load_encoder
 from indexes.errors import NotFoundError
 from indexes.filters import EVERYTHING, PassageFilter

@@ -20,7 +20,7 @@ from sentence_transformers.util import all_gather, all_gather_with_grad
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize, pad
 
-from distill.retriever.retriever import Objective
+from distill.retriever.settings import Objective
 from distill.retriever.training_lists import TrainingList
 from indexes.types import Vectors
 

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from distill.retriever.list_batches import ListBatches, ListCollator, dataset_of
 from distill.retriever.list_losses import ListTargets
-from distill.retriever.retriever import RetrieverConfig, RetrieverReport, Training
+from distill.retriever.settings import RetrieverConfig, RetrieverReport, Training
 from distill.retriever.training_lists import TrainingList, lists_in_a_step
 from distill.training import ProgressCallback, quiet_trainer, train_with_smaller_batches, trainer_options
 

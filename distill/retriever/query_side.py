@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.jsonl import Record
-from distill.retriever.retriever import RetrieverReport, Training
+from distill.retriever.settings import RetrieverReport, Training
 from distill.retriever.training_lists import TrainingList, hold_out
 from indexes.types import Vectors
 

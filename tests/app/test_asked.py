@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from app.asked import MOST_KEPT, asked_file, count_asked, keep_question
+from app.asked import MOST_KEPT, asked_file, count_asked
 from app.handlers import asking, endpoints
 from app.handlers.buttons import StopFlag
 from app.settings import Settings
@@ -59,11 +59,11 @@ def test_the_oldest_questions_make_room_for_new_ones(bench: Workbench, corpus: s
     keeping = replace(bench, keeps_questions=True)
     file = asked_file(bench.paths, corpus)
     file.write_text("".join(_line(f"old {n}") for n in range(3 * MOST_KEPT)), encoding="utf-8")
-    keep_question(keeping, corpus, "new")
+    keeping.keep_question(corpus, "new")
     kept = [query.text for query in read_log(file)]
     assert len(kept) <= MOST_KEPT
     assert kept[-2:] == [f"old {3 * MOST_KEPT - 1}", "new"]
-    keep_question(keeping, corpus, "newer")  # there is room again, so nothing is dropped
+    keeping.keep_question(corpus, "newer")  # there is room again, so nothing is dropped
     assert [query.text for query in read_log(file)] == [*kept, "newer"]
 
 
@@ -73,7 +73,7 @@ def test_many_who_ask_a_full_corpus_at_once_are_all_kept_in_whole_lines(bench: W
     file.write_text("".join(_line(f"old {n}") for n in range(MOST_KEPT - 10)), encoding="utf-8")
     asked = [f"new {n}" for n in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda question: keep_question(keeping, corpus, question), asked))
+        list(pool.map(lambda question: keeping.keep_question(corpus, question), asked))
     kept = [json.loads(line)["question"] for line in file.read_text(encoding="utf-8").splitlines()]
     assert len(kept) <= MOST_KEPT
     assert set(asked) <= set(kept)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from finished_runs import PAGE_LLM, plan_of, write
 
+from app.classroom import Classroom
 from app.handlers.run_actions import resume
-from app.teaching.classroom import Classroom
 from app.teaching.jobs import Jobs
 from app.teaching.launching import go_on, job_of
 from app.teaching.lesson import Lesson

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from finished_runs import plan_of
 
-from app.asked import keep_question
+from app.classroom import Classroom
 from app.handlers.lesson_form import offer
-from app.teaching.classroom import Classroom
 from app.teaching.forecast import foresee
 from app.teaching.jobs import Jobs
 from app.teaching.launching import job_of
@@ -58,7 +57,7 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
         verdict="left",
     )
     VoteBook(bench.paths.votes).add(vote)
-    keep_question(replace(bench, keeps_questions=True), corpus, "How?")
+    replace(bench, keeps_questions=True).keep_question(corpus, "How?")
     votes, asked = offer(room, corpus)
     assert ("1 order" in votes["label"], "1 question" in asked["label"]) == (True, True)
 

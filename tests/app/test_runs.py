@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from finished_runs import METRICS, finished, write
 
+from app.classroom import Classroom
 from app.handlers.run_view import show_runs
 from app.rendering import command_notice_html
-from app.teaching.classroom import Classroom
 from app.teaching.curves import bars_html, curves_html
 from app.teaching.jobs import Jobs
 from app.teaching.losses import Curve, curves_of

@@ -12,7 +12,8 @@ from tiny_encoders import WORDS, tiny_static, tiny_transformer
 from distill.jsonl import Record
 from distill.retriever.list_losses import CorpusKLDivLoss, ListTargets
 from distill.retriever.query_side import FrozenCorpus, frozen_corpus
-from distill.retriever.retriever import DEFAULTS, Training, train_retriever
+from distill.retriever.retriever import train_retriever
+from distill.retriever.settings import DEFAULTS, Training
 from distill.retriever.training_lists import TrainingList
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder

@@ -18,7 +18,8 @@ from tiny_encoders import WORDS, tiny_static, tiny_transformer
 from distill.jsonl import Record
 from distill.retriever.list_batches import ListBatches, ListCollator
 from distill.retriever.list_losses import ListKLDivLoss, ListTargets
-from distill.retriever.retriever import DEFAULTS, RetrieverConfig, RetrieverReport, Training, train_retriever
+from distill.retriever.retriever import train_retriever
+from distill.retriever.settings import DEFAULTS, RetrieverConfig, RetrieverReport, Training
 from distill.retriever.training_lists import TrainingList, hold_out, lists_in_a_step, spread, training_lists
 from indexes.errors import InputError
 
