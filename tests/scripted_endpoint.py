@@ -153,6 +153,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # chunked bodies: only so does a client notice that a stream was cut
+    disable_nagle_algorithm = True  # a body would wait up to 40 ms for the client's word that the headers came
     server: _Server
 
     def log_message(self, format: str, *args: object) -> None:
