@@ -43,9 +43,7 @@ def main() -> None:
     for seconds, at_once in _CASES:
         wall, cpu, n = _label(seconds, at_once)
         busy = n * seconds / (at_once * wall)
-        table.add_row(
-            f"{seconds:.1f}", f"{at_once}", f"{n}", f"{n / wall:.1f}", f"{busy:.1%}", f"{1000 * cpu / n:.1f}"
-        )
+        table.add_row(f"{seconds:.1f}", f"{at_once}", f"{n}", f"{n / wall:.1f}", f"{busy:.1%}", f"{1000 * cpu / n:.1f}")
     Console().print(table)
     print(provenance())
 
