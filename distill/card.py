@@ -45,7 +45,8 @@ def card_of(
 
 def _teacher(run: Distillation) -> str:
     refused = ", whose orders were not trusted and did not teach" if run.teacher_refused else ""
-    return run.config.teacher + refused
+    people = ", and people's votes" if run.config.votes else ""
+    return run.config.teacher + refused + people
 
 
 def _lesson(run: Distillation) -> str:

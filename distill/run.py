@@ -63,9 +63,9 @@ class RunConfig:
 
     `teacher` is the LLM's name, `WITHOUT_LLM` (`control` then says whose order teaches), or `FROM_FILE` where
     `rankings` names a file of orders that were made elsewhere; `votes` names one of people's orders, which count beside
-    the teacher's. With `passage_weights` "idf" the rare words of a passage count more in its vector, so passages are
-    embedded anew; with "none" and train="query" they keep their vectors. `objective` is that of the method
-    "intermediate"; the others have their own.
+    the teacher's, or alone where it gives none. With `passage_weights` "idf" the rare words of a passage count more in
+    its vector, so passages are embedded anew; with "none" and train="query" they keep their vectors. `objective` is
+    that of the method "intermediate"; the others have their own.
     """
 
     name: str

@@ -65,9 +65,12 @@ def _about_questions(plan: Plan) -> list[str]:
 
 
 def _about_people(plan: Plan) -> list[str]:
+    from distill.run import WITHOUT_LLM
+
     sentences = []
     if plan.n_votes:
-        sentences.append(f"People's votes give {plan.n_votes:,} order(s), which count beside the teacher's.")
+        beside = "are the only ones" if plan.config.teacher == WITHOUT_LLM else "count beside the teacher's"
+        sentences.append(f"People's votes give {plan.n_votes:,} order(s), which {beside}.")
     if plan.n_asked:
         sentences.append(f"{plan.n_asked:,} question(s) that people asked here train too.")
     return sentences

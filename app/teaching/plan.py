@@ -82,11 +82,8 @@ def make_plan(lesson: Lesson, paths: DataPaths, baseline: str, page_llm: LLMConf
 
 
 def offered(lesson: Lesson, paths: DataPaths, corpus: str) -> tuple[list[dict[str, Any]], int]:
-    """The orders that people's votes give and the number of questions they asked, as far as `lesson` takes them.
-
-    Votes count beside a teacher's orders, so without one they are left out.
-    """
-    orders = people_orders(paths, corpus) if lesson.votes and lesson.teacher != "none" else []
+    """The orders that people's votes give and the number of questions they asked, as far as `lesson` takes them."""
+    orders = people_orders(paths, corpus) if lesson.votes else []
     return orders, count_asked(paths, corpus) if lesson.asked else 0
 
 

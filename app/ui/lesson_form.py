@@ -133,7 +133,7 @@ def _build_training(fields: dict[str, Any]) -> None:
     )
     fields["votes"] = gr.Checkbox(
         label="Use people's votes too",
-        info="Their orders count beside the teacher's; the questions they voted on train.",
+        info="Their orders count beside the teacher's, or alone; the questions they voted on train.",
         visible=False,
         elem_id="teach-votes",
     )

@@ -48,7 +48,7 @@ def run(
         str, typer.Option(help="With --teacher none: 'ranker' (untrained) or 'fused' order.")
     ] = "ranker",
     rankings: Annotated[Path | None, typer.Option(help="Orders made elsewhere, in place of the LLM's.")] = None,
-    votes: Annotated[Path | None, typer.Option(help="People's orders, which count beside the LLM's.")] = None,
+    votes: Annotated[Path | None, typer.Option(help="People's orders, which count beside the LLM's, or alone.")] = None,
     mode: Annotated[str, typer.Option(help="listwise, listwise-3 (shuffles), best-of, pairwise, auto.")] = "listwise",
     insist: Annotated[bool, typer.Option("--insist", help="Use a teacher whose assessment says not to.")] = False,
     positives: Annotated[str, typer.Option(help="Known positives in the orders: none, or first.")] = "none",
@@ -100,8 +100,6 @@ def run(
         raise typer.BadParameter(f"--teacher takes 'none' (an LLM is named by LLM_MODEL); got '{teacher}'")
     if teacher and rankings:
         raise typer.BadParameter("--teacher none and --rankings exclude each other")
-    if teacher and votes:
-        raise typer.BadParameter("--votes count beside a teacher's orders; --teacher none has none")
     llm = llm_config()
     config = RunConfig(
         name=name,

@@ -1,4 +1,4 @@
-"""What people say about passages: orders that count beside the LLM's."""
+"""What people say about passages: orders that count beside the LLM's, or alone where it gave none."""
 
 from __future__ import annotations
 
@@ -45,14 +45,25 @@ def beside(
 ) -> list[Record]:
     """`rankings` in which people's orders of the same questions' candidates count as much as the LLM's, one for one.
 
-    Passages that only people saw join the list; one that they do not name is where the LLM put it.
+    Passages that only people saw join the list; one that they do not name is where the LLM put it. Where the LLM gave
+    no order, as nobody asked it or it was refused, people are heard alone.
     """
     given: Mapping[str, list[list[str]]] = defaultdict(list)
     for question, ranking in votes:
         given[key_of(question)].append(ranking)
     found = {record["id"]: [c["passage"] for c in record["candidates"]] for record in candidates}
     keys = {query.id: key_of(query.text) for query in queries}
-    return [_joined(each, found.get(each["id"], []), given.get(keys.get(each["id"], ""), [])) for each in rankings]
+    ranked = {each["id"] for each in rankings}
+    unranked = [_no_order(identifier) for identifier in found if identifier not in ranked]
+    joined = [
+        _joined(each, found.get(each["id"], []), given.get(keys.get(each["id"], ""), []))
+        for each in (*rankings, *unranked)
+    ]
+    return [each for each in joined if each["id"] in ranked or each["ranking"]]
+
+
+def _no_order(identifier: str) -> Record:
+    return {"id": identifier, "ranking": [], "shown": [], "weight": 0.0}
 
 
 def _joined(ranking: Record, candidates: Sequence[str], given: Sequence[Sequence[str]]) -> Record:

@@ -68,7 +68,9 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
     assert "1 order(s), which count beside the teacher's" in said and "1 question(s) that people asked here" in said
     unasked = plan_of(bench, Lesson(corpus=corpus))
     assert (unasked.config.votes, unasked.config.log, unasked.files) == ("", "", {})
-    assert plan_of(bench, Lesson(corpus=corpus, votes=True, teacher="none")).config.votes == ""
+    alone = plan_of(bench, Lesson(corpus=corpus, votes=True, teacher="none"))
+    assert alone.files["votes.jsonl"] == plan.files["votes.jsonl"]
+    assert "1 order(s), which are the only ones" in " ".join(foresee(alone, bench.paths))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,16 @@ def test_where_the_llms_order_is_worth_nothing_people_are_heard_alone() -> None:
     assert (record["ranking"], record["weight"]) == (["b", "a"], 1.0)
 
 
+def test_where_the_llm_gave_no_order_people_are_heard_alone() -> None:
+    """Nobody was asked for orders, or whoever gave them was refused: votes are not lost with them."""
+    votes = [(QUERIES[1].text, ["d", "a", "stranger"]), ("Of another corpus?", ["a", "b"])]
+    (alone,) = beside([], CANDIDATES, QUERIES, votes)
+    assert (alone["id"], alone["ranking"], alone["weight"]) == ("q2", ["d", "a"], 1.0)
+    assert set(alone["shown"]) == {"d", "a"}
+    asked, unasked = beside([ranked("q1", "abc")], CANDIDATES, QUERIES, votes)
+    assert (asked, unasked) == (ranked("q1", "abc"), alone)
+
+
 def test_voted_questions_train_once_and_never_one_that_is_held_out() -> None:
     votes = [("Why do bees dance?", ["a", "b"]), ("why do bees dance", ["b", "a"]), ("How is glass made?", ["a", "b"])]
     asked = voted_questions(votes)

@@ -187,14 +187,23 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     assert teacher["assessments"][0]["n_questions"] == 10
 
 
-def test_without_an_llm_the_passages_keep_their_vectors_and_the_ranker_teaches(taught: Taught) -> None:
+def test_without_an_llm_the_passages_keep_their_vectors_and_ranker_and_people_teach(
+    taught: Taught, tmp_path: Path
+) -> None:
     questions = taught.paths.run("taught") / "questions.jsonl"
+    voted = read_records(taught.paths.run("taught") / "candidates.jsonl")[0]
+    votes = tmp_path / "votes.jsonl"
+    best = [candidate["passage"] for candidate in voted["candidates"][:2]]
+    votes.write_text(json.dumps({"question": voted["question"], "ranking": best}) + "\n", encoding="utf-8")
     command = ["run", "facts", "--questions", questions, "--teacher", "none", "--passage-weights", "none"]
+    command += ["--votes", votes]
     command += ["--train", "query", "--name", "free", "--json"]
     done = run("distill", taught.paths.root, *command, base_url="http://127.0.0.1:9/v1")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
     assert metrics["ranker"]["kept"] == "untrained"
+    assert "Fewer than two orders" in metrics["ranker"]["notes"][0]
+    assert "people's votes" in (taught.paths.encoder("free") / "README.md").read_text(encoding="utf-8")
     assert metrics["verdict"]["promoted"] is False  # two questions prove nothing
     assert "spend" not in metrics or not metrics["spend"]
     free, base = (load_encoder(name, taught.paths) for name in ("free", "all-MiniLM-L6-v2"))
