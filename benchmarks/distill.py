@@ -58,6 +58,7 @@ _FULL = {"train": "full"}
 ROWS: Mapping[str, Row] = {
     "control-fused": Row(teacher=WITHOUT_LLM, settings=_KL | {"control": "fused"}),
     "control-ranker": Row(teacher=WITHOUT_LLM),
+    "positives": Row(teacher=WITHOUT_LLM, settings={"positives": "first"}),
     "control-ranker-kl": Row(teacher=WITHOUT_LLM, settings=_KL),
     "control-ranker-plain": Row(teacher=WITHOUT_LLM, settings=_PLAIN),
     "perfect": Row(teacher="perfect"),

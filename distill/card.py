@@ -46,7 +46,8 @@ def card_of(
 def _teacher(run: Distillation) -> str:
     refused = ", whose orders were not trusted and did not teach" if run.teacher_refused else ""
     people = ", and people's votes" if run.config.votes else ""
-    return run.config.teacher + refused + people
+    known = ", and passages known to answer" if run.config.positives == "first" else ""
+    return run.config.teacher + refused + people + known
 
 
 def _lesson(run: Distillation) -> str:

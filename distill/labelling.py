@@ -21,7 +21,7 @@ from distill.teacher.assessment import assess_teacher, choose_mode
 from distill.teacher.given_orders import read_rankings
 from distill.teacher.modes import AUTO_MODES
 from distill.teacher.people import beside, read_votes, voted_questions
-from distill.teacher.ranking import place_positives, rank_candidates
+from distill.teacher.ranking import candidate_ids, no_order, place_positives, rank_candidates
 from indexes.errors import InputError
 from indexes.queries import read_queries, write_queries
 from indexes.types import Candidate, Passage, Query
@@ -187,18 +187,20 @@ def make_rankings(run: Distillation) -> None:
 
 def orders(run: Distillation) -> dict[str, Record]:
     """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
-    the run says so.
+    the run says so. Both teach where there is no order of the teacher too.
     """
     found = read_records(run.file("rankings.jsonl"))
+    candidates = read_records(run.file("candidates.jsonl"))
+    queries = read_queries(run.file("questions.jsonl"), "train")
     if run.config.votes:
-        queries = read_queries(run.file("questions.jsonl"), "train")
-        found = beside(found, read_records(run.file("candidates.jsonl")), queries, read_votes(Path(run.config.votes)))
+        found = beside(found, candidates, queries, read_votes(Path(run.config.votes)))
     if run.config.positives == "none":
         return {record["id"]: record for record in found if len(record["ranking"]) > 1}
-    documents = {
-        c["passage"]: c["document"] for r in read_records(run.file("candidates.jsonl")) for c in r["candidates"]
-    }
-    positives = {query.id: set(query.positives) for query in read_queries(run.file("questions.jsonl"))}
+    ranked = {record["id"] for record in found}
+    shown = [(each["id"], candidate_ids(each)) for each in _shown(run)]
+    found += [no_order(identifier, passages) for identifier, passages in shown if identifier not in ranked]
+    documents = {c["passage"]: c["document"] for record in candidates for c in record["candidates"]}
+    positives = {query.id: set(query.positives) for query in queries}
     placed = [
         place_positives(each, {p for p in each["shown"] if documents[p] in positives[each["id"]]}, "first")
         for each in found

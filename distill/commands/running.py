@@ -51,7 +51,7 @@ def run(
     votes: Annotated[Path | None, typer.Option(help="People's orders, which count beside the LLM's, or alone.")] = None,
     mode: Annotated[str, typer.Option(help="listwise, listwise-3 (shuffles), best-of, pairwise, auto.")] = "listwise",
     insist: Annotated[bool, typer.Option("--insist", help="Use a teacher whose assessment says not to.")] = False,
-    positives: Annotated[str, typer.Option(help="Known positives in the orders: none, or first.")] = "none",
+    positives: Annotated[str, typer.Option(help="Known positives: none, or first (also without an LLM).")] = "none",
     ranker: Annotated[str, typer.Option(help="late-interaction, cross-encoder or auto.")] = "late-interaction",
     ranker_base: Annotated[str, typer.Option(help="Folder or hub name of the cross-encoder to begin with.")] = "",
     ranker_loss: Annotated[

@@ -9,6 +9,7 @@ from pathlib import Path
 from distill.jsonl import Record, read_records
 from distill.questions.filters import key_of
 from distill.teacher.aggregation import aggregate
+from distill.teacher.ranking import no_order
 from indexes.errors import InputError, StoreError
 from indexes.types import Query
 
@@ -54,16 +55,12 @@ def beside(
     found = {record["id"]: [c["passage"] for c in record["candidates"]] for record in candidates}
     keys = {query.id: key_of(query.text) for query in queries}
     ranked = {each["id"] for each in rankings}
-    unranked = [_no_order(identifier) for identifier in found if identifier not in ranked]
+    unranked = [no_order(identifier) for identifier in found if identifier not in ranked]
     joined = [
         _joined(each, found.get(each["id"], []), given.get(keys.get(each["id"], ""), []))
         for each in (*rankings, *unranked)
     ]
     return [each for each in joined if each["id"] in ranked or each["ranking"]]
-
-
-def _no_order(identifier: str) -> Record:
-    return {"id": identifier, "ranking": [], "shown": [], "weight": 0.0}
 
 
 def _joined(ranking: Record, candidates: Sequence[str], given: Sequence[Sequence[str]]) -> Record:

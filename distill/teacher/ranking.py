@@ -93,6 +93,11 @@ def ranking_record(record: Record, order: Order, weight: float = 1.0) -> Record:
     }
 
 
+def no_order(identifier: str, shown: Sequence[str] = ()) -> Record:
+    """The ranking record of a question whose passages nobody has put in order; it counts for nothing."""
+    return {"id": identifier, "ranking": [], "shown": list(shown), "weight": 0.0}
+
+
 def agreement_weight(agreement: float) -> float:
     """How much an order counts whose passes agree so far (Kendall τ): 0 at what chance may bring, 1 from 0.6 on."""
     share = (agreement - CHANCE_AGREEMENT) / (FULL_AGREEMENT - CHANCE_AGREEMENT)
