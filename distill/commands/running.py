@@ -55,7 +55,7 @@ def run(
     ranker: Annotated[str, typer.Option(help="late-interaction, cross-encoder or auto.")] = "late-interaction",
     ranker_base: Annotated[str, typer.Option(help="Folder or hub name of the cross-encoder to begin with.")] = "",
     ranker_loss: Annotated[
-        str, typer.Option(help="listmle, p-listmle, listnet, ranknet, lambda, adr-mse.")
+        str, typer.Option(help="With full: listmle, p-listmle, listnet, ranknet, lambda, adr-mse.")
     ] = "listmle",
     ranker_train: Annotated[str, typer.Option(help="head (its weights of three signals) or full.")] = "head",
     method: Annotated[str, typer.Option(help="intermediate, direct, contrastive or pseudo-label.")] = "intermediate",
@@ -100,6 +100,15 @@ def run(
         raise typer.BadParameter(f"--teacher takes 'none' (an LLM is named by LLM_MODEL); got '{teacher}'")
     if teacher and rankings:
         raise typer.BadParameter("--teacher none and --rankings exclude each other")
+    if teacher and method in ("direct", "contrastive") and not votes and positives == "none":
+        raise typer.BadParameter(
+            f"--method {method} learns from orders alone, and with --teacher none there are none: add --votes FILE or "
+            "--positives first"
+        )
+    if ranker_loss != "listmle" and ranker_train == "head":
+        raise typer.BadParameter(
+            "--ranker-loss is of --ranker-train full; the head is fitted to the first places alone"
+        )
     llm = llm_config()
     config = RunConfig(
         name=name,

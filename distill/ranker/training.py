@@ -13,7 +13,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from distill.jsonl import Record
 from distill.ranker.agreement import calibrate
-from distill.ranker.head import Head, fit_head
+from distill.ranker.head import HEAD_LOSS, Head, fit_head
 from distill.ranker.listwise import find_loss
 from distill.ranker.losses import CrossEncoderLoss, LateInteractionLoss, cross_encoder_lists, late_interaction_lists
 from distill.ranker.orders import Orders, informative_orders
@@ -89,7 +89,7 @@ def train_ranker(
         ranker.head = start
     return RankerReport(
         kind=ranker.kind,
-        loss=settings.loss,
+        loss=settings.loss if settings.train == "full" else HEAD_LOSS,
         n_train=n_train if n_held_out else 0,
         n_held_out=n_held_out,
         n_left_out=len(records) - len(lists.records),
