@@ -86,7 +86,13 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
 def _teacher(metrics: Mapping[str, Any]) -> Section:
     teacher = metrics.get("teacher") or {}
     assessments = teacher.get("assessments") or []
-    sentences = [f"The teacher is {teacher['name']}." if teacher.get("name") else "", _statuses(teacher)]
+    config = metrics.get("config") or {}
+    sentences = [
+        _who(teacher.get("name"), config),
+        _statuses(teacher),
+        "People's votes count too." if config.get("votes") else "",
+        "Passages known to answer come first." if config.get("positives") == "first" else "",
+    ]
     rows = tuple(
         (
             str(a.get("mode", "–")),
@@ -122,6 +128,13 @@ def _teacher(metrics: Mapping[str, Any]) -> Section:
     )
 
 
+def _who(name: str | None, config: Mapping[str, Any]) -> str:
+    if config.get("teacher") != "none":
+        return f"The teacher is {name}." if name else ""
+    scored = "the places of the fused retrieval" if config.get("control") == "fused" else "the ranker's scores"
+    return f"No LLM was asked for orders: {scored} teach."
+
+
 def _statuses(teacher: Mapping[str, Any]) -> str:
     """How the replies were, as counts or as shares (which are never above 1 in sum)."""
     statuses: Mapping[str, float] = teacher.get("statuses") or {}
@@ -149,10 +162,13 @@ def _shares(shown: Any) -> list[float]:
 
 def _ranker(metrics: Mapping[str, Any]) -> Section:
     ranker = metrics.get("ranker") or {}
-    said = [f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if ranker.get(key) is not None]
+    heard = ranker.get("n_held_out", 1)  # older runs did not note how many orders they held out
+    said = [
+        f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if heard and ranker.get(key) is not None
+    ]
     sentences = []
     if ranker.get("kind"):
-        loss = f", taught by the loss {ranker['loss']}" if ranker.get("loss") else ""
+        loss = f", taught by the loss {ranker['loss']}" if said and ranker.get("loss") else ""
         untaught = "" if said else "; no order has taught it, and it scored as it began"
         sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}{untaught}.")
     if said:

@@ -117,6 +117,17 @@ def test_a_ranker_that_no_order_has_taught_is_said_to_be_as_it_began() -> None:
     metrics = all_metrics() | {"ranker": {"kind": "late-interaction", "kept": "untrained"}}
     assert "late-interaction; no order has taught it, and it scored as it began." in report_markdown(metrics)
     assert "no order has taught it" not in report_markdown(all_metrics())
+    metrics["ranker"] = all_metrics()["ranker"] | {"n_held_out": 0}
+    assert "no order has taught it" in report_markdown(metrics)
+    assert "Agreement with the teacher" not in report_markdown(metrics), "with none that it could be measured on"
+
+
+def test_what_taught_without_an_llm_is_said() -> None:
+    config = {"teacher": "none", "control": "ranker", "votes": "votes.jsonl", "positives": "first"}
+    text = report_markdown(all_metrics() | {"config": config, "teacher": {"name": "none (ranker)"}})
+    assert "No LLM was asked for orders: the ranker's scores teach." in text
+    assert "People's votes count too." in text and "Passages known to answer come first." in text
+    assert "People's votes" not in report_markdown(all_metrics())
 
 
 def test_one_of_a_kind_is_counted_as_one() -> None:
