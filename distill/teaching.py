@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from distill.json_files import write_json
@@ -11,7 +11,16 @@ from distill.labelling import orders
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.retriever.doubtful import doubtful_passages
 from distill.retriever.settings import DEFAULTS, Objective, RetrieverConfig, Training
-from distill.retriever.targets import SHARPNESS, Method, contrastive, direct, intermediate, pseudo_label, utility
+from distill.retriever.targets import (
+    SHARPNESS,
+    Method,
+    contrastive,
+    direct,
+    intermediate,
+    pseudo_label,
+    said_by_places,
+    utility,
+)
 from distill.run import WITHOUT_LLM, Distillation
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import hub_answers
@@ -21,7 +30,7 @@ from indexes.ingest import index_corpus
 from indexes.queries import read_queries
 from indexes.torch_encoder import SentenceTransformerEncoder
 
-BLEND = 1.0  # how much an order of full weight counts beside the ranker's scores; our choice, see RESULTS.md
+BLEND = 1.0  # how much an order counts beside the ranker's scores where only the query side learns; our choice
 
 
 def check_ranker(run: Distillation) -> None:
@@ -195,7 +204,7 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     scores, found = read_records(run.file("scores.jsonl")), orders(run)
     method = run.config.method
     if method == "intermediate":
-        return intermediate(scores, found, blend=BLEND, temperature=config.teacher_temperature)
+        return intermediate(scores, _said(scores, found, config), temperature=config.teacher_temperature)
     candidates = read_records(run.file("candidates.jsonl"))
     doubtful = doubtful_passages(read_queries(run.file("questions.jsonl"), "train"), candidates, run.texts)
     if method == "pseudo-label":
@@ -203,6 +212,19 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     if not found:
         raise InputError(f"The method '{method}' learns from the LLM's orders alone, but this run has none.")
     return direct(candidates, found) if method == "direct" else contrastive(candidates, found, doubtful)
+
+
+def _said(
+    scores: Sequence[Record], found: Mapping[str, Record], config: RetrieverConfig
+) -> Mapping[str, Mapping[str, float]]:
+    """What the orders say beside the ranker's scores. The query side alone learns less from all of it than from a
+    little: see RESULTS.md.
+    """
+    if config.train == "query":
+        return said_by_places(found, BLEND)
+    from distill.retriever.evidence import weigh_orders
+
+    return weigh_orders(scores, found)
 
 
 def make_index(run: Distillation) -> None:

@@ -3,7 +3,7 @@
 A target record is a score record, {"id", "question", "passages", "scores"}, with a "weight" in [0, 1]; stage 2 turns
 its scores into a distribution by a softmax over the teacher temperature. All functions are pure.
 
-- `intermediate`: the ranker's scores; the LLM's orders have taught the ranker, and may be blended in once more.
+- `intermediate`: the ranker's scores, which the LLM's orders have taught, and beside them what those orders say.
 - `direct`: the LLM's order itself, its places turned into scores; no ranker.
 - `contrastive`: the LLM's first passage against all others; no ranker, and of the order nothing but its head.
 - `pseudo_label`: after GPL (arXiv 2112.07577): margins of a ranker that no LLM has taught, between the passage that a
@@ -51,23 +51,22 @@ def order_utilities(ranking: Record) -> dict[str, float]:
     return utilities
 
 
-def blend_targets(scores: Record, ranking: Record, weight: float, temperature: float = 1.0) -> Record:
-    """`scores` plus `weight` times the utilities of the LLM's own order, as far as it was shown the passages.
+def add_to_scores(scores: Record, said: Mapping[str, float], temperature: float = 1.0) -> Record:
+    """`scores` plus what an order has `said` for the passages that it was shown.
 
     An order says nothing about what it never saw. So the probability (at `temperature`) of the shown passages together
     stays what the ranker gave them, and the order moves it among them only: that of each other passage is unchanged.
     """
-    utilities = order_utilities(ranking)
-    shown = [place for place, passage in enumerate(scores["passages"]) if passage in utilities]
+    shown = [place for place, passage in enumerate(scores["passages"]) if passage in said]
     old = [scores["scores"][place] for place in shown]
-    new = [s + weight * utilities[scores["passages"][place]] for s, place in zip(old, shown, strict=True)]
-    if not shown or not weight:
+    new = [s + said[scores["passages"][place]] for s, place in zip(old, shown, strict=True)]
+    if old == new:
         return scores
     shift = _log_sum(old, temperature) - _log_sum(new, temperature)
-    blended = list(scores["scores"])
+    moved = list(scores["scores"])
     for place, score in zip(shown, new, strict=True):
-        blended[place] = score + shift
-    return scores | {"scores": blended}
+        moved[place] = score + shift
+    return scores | {"scores": moved}
 
 
 def _log_sum(logits: Sequence[float], temperature: float) -> float:
@@ -76,23 +75,19 @@ def _log_sum(logits: Sequence[float], temperature: float) -> float:
     return most + temperature * math.log(math.fsum(math.exp((logit - most) / temperature) for logit in logits))
 
 
+def said_by_places(rankings: Mapping[str, Record], blend: float) -> dict[str, dict[str, float]]:
+    """What each order says, as `blend` times its weight times the utilities of its places, by question and passage."""
+    return {
+        identifier: {p: blend * ranking.get("weight", 1.0) * value for p, value in order_utilities(ranking).items()}
+        for identifier, ranking in rankings.items()
+    }
+
+
 def intermediate(
-    scores: Sequence[Record],
-    rankings: Mapping[str, Record] | None = None,
-    *,
-    blend: float = 0.0,
-    temperature: float = 1.0,
+    scores: Sequence[Record], said: Mapping[str, Mapping[str, float]] | None = None, *, temperature: float = 1.0
 ) -> list[Record]:
-    """The ranker's scores of all questions; where the LLM ordered a question's list, its order is blended in with
-    `blend` times the weight of the order.
-    """
-    found = rankings or {}
-    return [
-        blend_targets(each, found[each["id"]], blend * found[each["id"]].get("weight", 1.0), temperature)
-        if blend and each["id"] in found
-        else each
-        for each in scores
-    ]
+    """The ranker's scores of all questions, and with them what the LLM's orders have `said` of their passages."""
+    return [add_to_scores(each, (said or {}).get(each["id"], {}), temperature) for each in scores]
 
 
 def direct(candidates: Sequence[Record], rankings: Mapping[str, Record], sharpness: float = SHARPNESS) -> list[Record]:

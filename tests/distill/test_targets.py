@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from distill.jsonl import Record
 from distill.retriever.targets import (
-    blend_targets,
+    add_to_scores,
     contrastive,
     direct,
     intermediate,
     order_utilities,
     pseudo_label,
+    said_by_places,
     utility,
 )
 from distill.retriever.training_lists import spread
@@ -32,6 +33,12 @@ def softmax(record: Record, temperature: float = 1.0) -> dict[str, float]:
     logits = np.asarray(record["scores"]) / temperature
     values = np.exp(logits - logits.max())
     return dict(zip(record["passages"], (values / values.sum()).tolist(), strict=True))
+
+
+def blended(record: Record, order: Record, blend: float, temperature: float = 1.0) -> Record:
+    """`record` and, beside its scores, `blend` times what `order` says by its places."""
+    (target,) = intermediate([record], said_by_places({order["id"]: order}, blend), temperature=temperature)
+    return target
 
 
 CANDIDATES = [{"id": "q", "question": "why?", "candidates": []}, {"id": "silent", "question": "?", "candidates": []}]
@@ -52,7 +59,7 @@ def test_an_order_moves_only_what_it_was_shown(pair: tuple[Record, Record], weig
     record, order = pair
     before, after = (
         softmax(record, temperature),
-        softmax(blend_targets(record, order, weight, temperature), temperature),
+        softmax(blended(record, order, weight, temperature), temperature),
     )
     for passage in set(record["passages"]) - set(order["shown"]):
         assert after[passage] == pytest.approx(before[passage], abs=1e-9)
@@ -63,8 +70,8 @@ def test_the_blend_never_turns_against_the_order(pair: tuple[Record, Record], we
     """Of two passages the earlier one gains on the later one, and what was left out gains on none that was placed."""
     record, order = pair
     before = dict(zip(record["passages"], record["scores"], strict=True))
-    blended = blend_targets(record, order, weight)
-    after = dict(zip(blended["passages"], blended["scores"], strict=True))
+    moved = blended(record, order, weight)
+    after = dict(zip(moved["passages"], moved["scores"], strict=True))
     left_out = [passage for passage in order["shown"] if passage not in order["ranking"]]
     known = [passage for passage in [*order["ranking"], *left_out] if passage in before]
     gains = [after[passage] - before[passage] for passage in known]
@@ -79,18 +86,18 @@ def test_what_was_left_out_shares_one_utility_below_all_that_was_placed() -> Non
 
 def test_an_order_of_everything_and_of_nothing() -> None:
     record = scores(a=1.0, b=0.0)
-    assert blend_targets(record, ranking([], ["a", "b"]), 5.0) == record
-    turned = blend_targets(record, ranking(["b", "a"], ["b", "a"]), 5.0)
+    assert blended(record, ranking([], ["a", "b"]), 5.0) == record
+    turned = blended(record, ranking(["b", "a"], ["b", "a"]), 5.0)
     assert softmax(turned)["b"] > 0.8
     assert math.fsum(map(math.exp, turned["scores"])) == pytest.approx(math.fsum(map(math.exp, record["scores"])))
 
 
-def test_intermediate_is_the_ranker_and_blends_by_each_orders_weight() -> None:
+def test_intermediate_is_the_ranker_and_takes_an_order_by_its_weight() -> None:
     record = scores(a=1.0, b=0.0)
-    orders = {"q": ranking(["b", "a"], ["a", "b"], weight=0.5)}
-    assert intermediate([record], orders) == [record]
-    assert intermediate([record], orders, blend=4.0) == [blend_targets(record, orders["q"], 2.0)]
-    assert intermediate([record | {"id": "other"}], orders, blend=4.0) == [record | {"id": "other"}]
+    order = ranking(["b", "a"], ["a", "b"], weight=0.5)
+    assert intermediate([record]) == [record]
+    assert blended(record, order, 4.0) == add_to_scores(record, {"b": -2.0, "a": -2.0 * math.log2(3)})
+    assert intermediate([record | {"id": "other"}], {"q": {"a": 5.0}}) == [record | {"id": "other"}]
 
 
 def test_direct_turns_places_into_scores_and_leaves_out_questions_without_an_order() -> None:
