@@ -122,7 +122,7 @@ def assess(run: Distillation) -> None:
     if name in (WITHOUT_LLM, FROM_FILE):
         write_json(file, {"name": run.config.rankings or f"none ({run.config.control})"})
         return
-    records = _shown(run)
+    records = _shown(run, read_records(run.file("candidates.jsonl")))
     modes = AUTO_MODES if run.config.mode == "auto" else (run.config.mode,)
     assessments = []
     for mode in modes:
@@ -153,10 +153,10 @@ def assess(run: Distillation) -> None:
     run.say("teacher", remark=chosen.sentence)
 
 
-def _shown(run: Distillation) -> list[Record]:
-    """The candidate records with as many candidates as the teacher is shown."""
+def _shown(run: Distillation, candidates: Sequence[Record]) -> list[Record]:
+    """The `candidates` records with as many candidates as the teacher is shown."""
     n = run.config.n_candidates
-    return [r | {"candidates": r["candidates"][:n]} for r in read_records(run.file("candidates.jsonl"))]
+    return [r | {"candidates": r["candidates"][:n]} for r in candidates]
 
 
 def make_rankings(run: Distillation) -> None:
@@ -165,7 +165,7 @@ def make_rankings(run: Distillation) -> None:
     teacher = read_json(run.file("teacher.json"))
     if run.config.teacher == WITHOUT_LLM or run.teacher_refused:
         return
-    records = _shown(run)
+    records = _shown(run, read_records(run.file("candidates.jsonl")))
     if run.config.teacher == FROM_FILE:
         if not file.is_file():
             given = read_rankings(Path(run.config.rankings), records)
@@ -190,14 +190,15 @@ def orders(run: Distillation) -> dict[str, Record]:
     the run says so. Both teach where there is no order of the teacher too.
     """
     found = read_records(run.file("rankings.jsonl"))
-    candidates = read_records(run.file("candidates.jsonl"))
-    queries = read_queries(run.file("questions.jsonl"), "train")
+    if run.config.votes or run.config.positives == "first":
+        candidates = read_records(run.file("candidates.jsonl"))
+        queries = read_queries(run.file("questions.jsonl"), "train")
     if run.config.votes:
         found = beside(found, candidates, queries, read_votes(Path(run.config.votes)))
     if run.config.positives == "none":
         return {record["id"]: record for record in found if len(record["ranking"]) > 1}
     ranked = {record["id"] for record in found}
-    shown = [(each["id"], candidate_ids(each)) for each in _shown(run)]
+    shown = [(each["id"], candidate_ids(each)) for each in _shown(run, candidates)]
     found += [no_order(identifier, passages) for identifier, passages in shown if identifier not in ranked]
     documents = {c["passage"]: c["document"] for record in candidates for c in record["candidates"]}
     positives = {query.id: set(query.positives) for query in queries}

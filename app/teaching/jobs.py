@@ -5,7 +5,6 @@ Nothing is remembered in this process that a restart would miss, but for keys, w
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from app.teaching.growing_files import read_object
 from app.teaching.processes import PATIENCE_S, ask_to_end, end_within, process_of, start_process
+from distill.json_files import write_json
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
@@ -217,7 +217,4 @@ class Jobs:
         self._keep(replace(job, pid=pid, born=born, started_at=time.time()))
 
     def _keep(self, job: Job) -> None:
-        file = self._paths.run(job.name) / _JOB_FILE
-        partial = file.with_name(_JOB_FILE + ".partial")
-        partial.write_text(json.dumps(asdict(job), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_json(self._paths.run(job.name) / _JOB_FILE, asdict(job))
