@@ -1,15 +1,15 @@
-"""The command line of teaching: python -m distill run | report | search | promote | rollback | push."""
+"""The command line of teaching: python -m distill run | report | search | promote | rollback | export | push."""
 
 from __future__ import annotations
 
 import typer
 
 from distill.commands.running import import_batch, run
-from distill.commands.taught import promote, push, report, rollback, search
+from distill.commands.taught import export, promote, push, report, rollback, search
 from indexes.commands.console import run_command_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (run, import_batch, report, search, promote, rollback, push):
+for command in (run, import_batch, report, search, promote, rollback, export, push):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ def card_of(
         teacher=_teacher(run),
         questions=f"{n_questions}, {run.config.origin}",
         license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
-        two_sided=config.train == "query" or config.query_first or student == run.config.name,
         keeps_passages=config.train == "query" and is_base,
         lesson=_lesson(run),
         settings=asdict(config)

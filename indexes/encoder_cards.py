@@ -110,7 +110,7 @@ def _signature(folder: Path) -> str:
 def describe(encoder: SentenceTransformerEncoder) -> EncoderCard:
     """The card of a loaded encoder."""
     model = encoder.model
-    unfit = next((reason for side in SIDES if (reason := _why_unfit(model, side))), "")
+    unfit = next((reason for side in SIDES if (reason := why_unfit(model, side))), "")
     return EncoderCard(
         fingerprint=fingerprint_of(model, "document"),
         query_fingerprint=encoder.query_fingerprint,
@@ -145,7 +145,7 @@ def prompt_of(model: SentenceTransformer, side: Side) -> str:
     return (model.prompts.get(name) or "") if name else ""
 
 
-def _why_unfit(model: SentenceTransformer, side: Side) -> str:
+def why_unfit(model: SentenceTransformer, side: Side) -> str:
     """Why this side cannot be a graph that reads tokens and gives a vector, or ""."""
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 

@@ -1,4 +1,4 @@
-"""What is done with what a run has taught: report, search, promote, rollback, push."""
+"""What is done with what a run has taught: report, search, promote, rollback, export, push."""
 
 from __future__ import annotations
 
@@ -62,6 +62,27 @@ def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
     before = roll_back(open_paths(data_dir), corpus)
     who = f"'{before}'" if before else "The base encoder"
     console.print(f"{who} answers for '{corpus}' again.", markup=False)
+
+
+def export(
+    name: str,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Each side as an ONNX graph too: tokens in, vectors out.")
+    ] = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Write each side of the encoder NAME to a folder of its own, for programs that know encoders of one side only."""
+    from distill.retriever.exporting import export_encoder
+
+    for each in export_encoder(open_paths(data_dir), name, folder, onnx=onnx):
+        whose = "questions" if each.side == "query" else "passages"
+        readers = (
+            f"only sentence-transformers 6.2 or newer reads it ({each.modules})"
+            if each.modules
+            else "sentence-transformers of any version and text-embeddings-inference read it"
+        )
+        console.print(f"{whose}: {each.folder} ({readers})", markup=False, soft_wrap=True)
 
 
 def push(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.retriever.recipes import usage
 from indexes.errors import InputError, UserError
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ class Card:
     teacher: str
     questions: str
     license: str = ""
-    two_sided: bool = False
     keeps_passages: bool = False
     lesson: str = BY_ORDERS
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -92,12 +92,13 @@ def _write(model: SentenceTransformer, folder: Path, card: Card) -> None:
 def write_card(folder: Path, card: Card) -> None:
     """Writes the model card of the encoder in `folder`, in place of the one there, such as when figures are known."""
     partial = folder / f".{_CARD}.partial"
-    partial.write_text(card_text(card), encoding="utf-8")
+    two_sided = (folder / "router_config.json").is_file()
+    partial.write_text(card_text(card, two_sided=two_sided), encoding="utf-8")
     partial.replace(folder / _CARD)
 
 
-def card_text(card: Card) -> str:
-    """The model card: YAML for a hub, then Markdown."""
+def card_text(card: Card, *, two_sided: bool = False) -> str:
+    """The model card: YAML for a hub, then Markdown; `two_sided` where questions have an encoder of their own."""
     facts = {
         "base": card.base,
         "corpus": card.corpus,
@@ -111,7 +112,7 @@ def card_text(card: Card) -> str:
         card.lesson,
         _table(facts),
         "## Use",
-        _usage(card),
+        usage(two_sided=two_sided, keeps_passages=card.keeps_passages),
         *(["## Settings of the training", _table(card.settings)] if card.settings else []),
         *(["## Figures", _table(card.figures)] if card.figures else []),
         "## Limits",
@@ -130,22 +131,6 @@ def _front_matter(card: Card) -> str:
         fields["license"] = card.license
     # JSON is YAML, whatever a name holds.
     return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---"])
-
-
-def _usage(card: Card) -> str:
-    sides = "Questions and passages have encoders of their own in it, so name the side. " if card.two_sided else ""
-    sides += (
-        "The passages' is the base's: vectors of passages by the base stay valid."
-        if card.keeps_passages
-        else "The index has to be made with this encoder; vectors of passages by its base do not fit."
-    )
-    return (
-        "```python\nfrom sentence_transformers import SentenceTransformer\n\n"
-        'model = SentenceTransformer("path or name of this model")\n'
-        'questions = model.encode_query(["a question"], normalize_embeddings=True)\n'
-        'passages = model.encode_document(["a passage"], normalize_embeddings=True)\n'
-        f"scores = questions @ passages.T\n```\n\n{sides}"
-    )
 
 
 def _table(rows: Mapping[str, object]) -> str:

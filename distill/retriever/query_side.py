@@ -67,7 +67,7 @@ def train_query_side(
 
     config = training.config
     train, held_out = hold_out(lists, config.n_held_out, training.seed)
-    query_side = _encoder(copy.deepcopy(side(model, "query")), like=model)
+    query_side = encoder_of(copy.deepcopy(side(model, "query")), like=model)
 
     def make_loss(mini_batch_size: int, cached: bool) -> CorpusKLDivLoss:
         targets = list_targets(train, held_out, corpus.numbers, config)
@@ -80,14 +80,18 @@ def train_query_side(
 def two_sided(
     query_modules: Sequence[nn.Module], passage_modules: Sequence[nn.Module], *, like: SentenceTransformer
 ) -> SentenceTransformer:
-    """One encoder of two, with prompts and similarity of `like`; `encode` without a side takes that of passages."""
+    """One encoder of two, with prompts and similarity of `like`; `encode` without a side raises `ValueError`.
+
+    A default side would answer LangChain's and Chroma's wrappers, which name none, with passages' vectors of questions.
+    """
     from sentence_transformers.base.modules import Router
 
     router: Any = Router
-    return _encoder([router.for_query_document(list(query_modules), list(passage_modules))], like=like)
+    sides = {"query": list(query_modules), "document": list(passage_modules)}
+    return encoder_of([router(sides, allow_empty_key=False)], like=like)
 
 
-def _encoder(modules: list[nn.Module], *, like: SentenceTransformer) -> SentenceTransformer:
+def encoder_of(modules: list[nn.Module], *, like: SentenceTransformer) -> SentenceTransformer:
     """An encoder of `modules` with the prompts and the similarity of `like`, on the same device."""
     from sentence_transformers import SentenceTransformer
 

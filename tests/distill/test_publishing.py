@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from sentence_transformers import SentenceTransformer
@@ -25,6 +30,7 @@ from distill.retriever.publishing import (
     save_encoder,
     write_card,
 )
+from distill.retriever.query_side import side, two_sided
 from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError
 from indexes.paths import DataPaths
@@ -118,6 +124,55 @@ def test_the_card_says_what_was_learned_from() -> None:
     assert BY_ORDERS in card_text(CARD)
     text = card_text(replace(CARD, lesson=WITHOUT_ORDERS))
     assert WITHOUT_ORDERS in text and BY_ORDERS not in text
+
+
+def langchains_wrapper() -> ModuleType:
+    """langchain-huggingface 1.2, which is not installed here, as far as it calls the library."""
+
+    class HuggingFaceEmbeddings:
+        def __init__(self, *, model_name: str, encode_kwargs: dict[str, Any], query_encode_kwargs: dict[str, Any]):
+            self.model = SentenceTransformer(model_name, device="cpu")
+            self.options, self.query_options = encode_kwargs, query_encode_kwargs
+
+        def embed_documents(self, texts: list[str]) -> Any:
+            return self.model.encode([text.replace("\n", " ") for text in texts], **self.options)
+
+        def embed_query(self, text: str) -> Any:
+            return self.model.encode([text.replace("\n", " ")], **self.query_options)[0]
+
+    module = ModuleType("langchain_huggingface")
+    vars(module)["HuggingFaceEmbeddings"] = HuggingFaceEmbeddings
+    return module
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+def test_the_cards_recipes_take_the_right_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: SentenceTransformer, sides: int
+) -> None:
+    other = tiny_transformer(tmp_path / "other", seed=1)
+    wanted = two_sided(side(other, "query"), side(model, "document"), like=model) if sides == 2 else model
+    save_encoder(wanted, tmp_path / "mine", CARD)
+    card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert ("encoders of their own" in card) == (sides == 2)
+    monkeypatch.setitem(sys.modules, "langchain_huggingface", langchains_wrapper())
+    card = card.replace("path or name of this model", str(tmp_path / "mine"))
+    card = card.replace("path of a folder", str(tmp_path / "chroma"))
+    left: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL):
+        exec(block, left)  # noqa: S102  # the card's own code
+    question = wanted.encode_query("a question", normalize_embeddings=True)
+    passage = wanted.encode_document("a title\na passage", normalize_embeddings=True)
+    np.testing.assert_allclose(left["questions"][0], question, atol=1e-5)
+    np.testing.assert_allclose(left["embeddings"].embed_query("a question"), question, atol=1e-5)
+    np.testing.assert_allclose(left["embeddings"].embed_documents(["a title\na passage"])[0], passage, atol=1e-5)
+    assert left["found"]["distances"][0][0] == pytest.approx(1 - question @ passage, abs=1e-5)
+
+
+def test_a_two_sided_encoder_asked_for_no_side_says_so(tmp_path: Path, model: SentenceTransformer) -> None:
+    """LangChain's and Chroma's wrappers would search with passages' vectors of questions, and find less."""
+    save_encoder(two_sided(side(model, "query"), side(model, "document"), like=model), tmp_path / "mine", CARD)
+    with pytest.raises(ValueError, match="task='query' and task='document'"):
+        SentenceTransformer(str(tmp_path / "mine"), device="cpu").encode("a question")
 
 
 def test_without_a_known_licence_the_card_claims_none() -> None:

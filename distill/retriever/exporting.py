@@ -1,0 +1,196 @@
+"""A taught encoder as two folders of one side each, for programs that know nothing of sides."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.retriever.query_side import encoder_of
+from distill.retriever.recipes import side_usage
+from indexes.conversion import SAMPLES, ensure_graph
+from indexes.encoder_cards import Side, prompt_of, tokenizer_of, why_unfit
+from indexes.encoder_files import find_encoder, load_model
+from indexes.errors import InputError, NotFoundError, StoreError, WeightsError
+from indexes.paths import DataPaths
+from indexes.torch_encoder import modules_of
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+FOLDERS: Mapping[Side, str] = {"query": "query", "document": "passage"}
+_POOLING_MODES = {  # names of old, of which text-embeddings-inference expects the first four
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+_MOST_DIFFERENCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedSide:
+    """A side's folder; `modules` are its modules if the classic layout cannot hold them, "" where it does."""
+
+    side: Side
+    folder: Path
+    modules: str = ""
+
+
+def export_encoder(paths: DataPaths, name: str, folder: Path, *, onnx: bool = False) -> list[ExportedSide]:
+    """The sides of the encoder `name`, written to `folder`/query and /passage, and as graphs to `folder`/query-onnx
+    and /passage-onnx where `onnx`; all of it appears, or nothing.
+
+    Raises `NotFoundError` if there is no such encoder here, `InputError` if `folder` holds anything already.
+    """
+    source = _folder_of(paths, name)
+    folder = folder.expanduser().resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"A new or an empty folder was expected, but {folder} is in use. Name another one.")
+    model = load_model(name, paths)
+    if onnx and (unfit := next((why for side in FOLDERS if (why := why_unfit(model, side))), "")):
+        raise InputError(f"'{name}' cannot be written as ONNX: {unfit}. Leave --onnx out.")
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        modules = {side: _write_side(model, side, partial, source, onnx=onnx) for side in FOLDERS}
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise StoreError(
+            f"The export to {folder} failed: {error.strerror or error}. Free space, or name another."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return [ExportedSide(side=side, folder=folder / FOLDERS[side], modules=modules[side]) for side in FOLDERS]
+
+
+def _folder_of(paths: DataPaths, name: str) -> Path:
+    source = find_encoder(name, paths)
+    if source is None:
+        known = ", ".join(f"'{each.name}'" for each in sorted(paths.encoders.glob("[!.]*")) if each.is_dir())
+        raise NotFoundError(f"There is no encoder '{name}' here (there are: {known or 'none yet'}). Train it first.")
+    return source
+
+
+def _write_side(model: SentenceTransformer, side: Side, into: Path, source: Path, *, onnx: bool) -> str:
+    """Writes `side` under `into`; its modules if the classic layout cannot hold them, "" where it does."""
+    folder = into / FOLDERS[side]
+    alone = _one_side(model, side)
+    modules = list(alone.children())
+    beyond = "" if _is_classic(modules, prompt_of(model, side)) else ", ".join(type(each).__name__ for each in modules)
+    if beyond:
+        # In folders of their own, so that no program takes the transformer for the whole.
+        alone = encoder_of([_only_route(modules, side)], like=alone)
+    alone.save_pretrained(str(folder), create_model_card=False)
+    if not beyond:
+        _use_classic_names(folder, modules)
+        # MiniLM's own cuts at 128 tokens and pads to them, for whoever does not say otherwise.
+        tokenizer_of(model, side).save(str(folder / "tokenizer.json"))
+    _read_back(folder, model, side)
+    if onnx:
+        _write_graph(model, side, into)
+    text = side_usage(FOLDERS[side], prompt=prompt_of(model, side), modules=beyond, has_graph=onnx)
+    (folder / "README.md").write_text(_card_with(source / "README.md", text), encoding="utf-8")
+    return beyond
+
+
+def _one_side(model: SentenceTransformer, side: Side) -> SentenceTransformer:
+    """`side` of `model`, whose prompt stands before every text whatever it is called."""
+    alone = encoder_of(modules_of(model, side), like=model)
+    prompt = prompt_of(model, side)
+    alone.prompts.clear()
+    alone.prompts.update({"query": prompt, "document": prompt})
+    alone.default_prompt_name = "query" if prompt else None
+    return alone
+
+
+def _only_route(modules: list[nn.Module], side: Side) -> nn.Module:
+    from sentence_transformers.base.modules import Router
+
+    router: Any = Router
+    return router({side: modules}, default_route=side)  # type: ignore[no-any-return]
+
+
+def _is_classic(modules: Sequence[Any], prompt: str) -> bool:
+    """Whether `modules` are what every program does: a transformer, its pooling, and a normalisation at most."""
+    from sentence_transformers.base.modules import Normalize
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    if [type(each) for each in modules] not in ([Transformer, Pooling], [Transformer, Pooling, Normalize]):
+        return False
+    transformer, pooling, *last = modules
+    plain = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+    return (
+        transformer.modality_config == plain
+        and bool(transformer.max_seq_length)
+        and getattr(transformer.tokenizer, "backend_tokenizer", None) is not None
+        and pooling.pooling_mode in _POOLING_MODES
+        and (pooling.include_prompt or not prompt)
+        and all(each.module_input_name == "sentence_embedding" for each in last)
+    )
+
+
+def _use_classic_names(folder: Path, modules: Sequence[Any]) -> None:
+    """Names modules, pooling, length and tokenizer in `folder` as sentence-transformers did before version 5.4."""
+    transformer, pooling = modules[0], modules[1]
+    listed = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    for each in listed:
+        each["type"] = f"sentence_transformers.models.{each['type'].rpartition('.')[2]}"
+    _write_json(folder / "modules.json", listed)
+    modes = {old: mode == pooling.pooling_mode for mode, old in _POOLING_MODES.items()}
+    dimension = {"word_embedding_dimension": pooling.embedding_dimension}
+    _write_json(folder / "1_Pooling" / "config.json", dimension | modes)
+    length = {"max_seq_length": int(transformer.max_seq_length), "do_lower_case": bool(transformer.do_lower_case)}
+    _write_json(folder / "sentence_bert_config.json", length)
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == "TokenizersBackend":  # the name of it since transformers 5
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_json(file: Path, value: object) -> None:
+    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_back(folder: Path, model: SentenceTransformer, side: Side) -> None:
+    """Raises `WeightsError` if plain `encode` of what was written is not `side` of `model`."""
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+    options: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
+    encode = model.encode_query if side == "query" else model.encode_document
+    written = SentenceTransformer(str(folder), device=str(model.device))
+    difference = float(np.abs(encode(list(SAMPLES), **options) - written.encode(list(SAMPLES), **options)).max())
+    if not difference <= _MOST_DIFFERENCE:
+        raise WeightsError(
+            f"The {FOLDERS[side]} side cannot be exported: read back, its vectors differ from the original's by "
+            f"{difference:.1e}, more than {_MOST_DIFFERENCE:.0e}. Use the encoder as it is."
+        )
+
+
+def _write_graph(model: SentenceTransformer, side: Side, into: Path) -> None:
+    """Writes tokens → unit vector as `into`/query-onnx or /passage-onnx: model.onnx, tokenizer.json, its report."""
+    work = into / "graph"
+    report = ensure_graph(work, "fp32", side, lambda: model)
+    if report.refused:
+        raise InputError(f"The {FOLDERS[side]} side cannot be written as ONNX: {report.refused}. Leave --onnx out.")
+    (work / "fp32").rename(into / f"{FOLDERS[side]}-onnx")
+    shutil.rmtree(work)
+
+
+def _card_with(card: Path, usage: str) -> str:
+    """The text of the model card `card` with `usage` in place of its own section on use."""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    head, found, rest = text.partition("## Use\n")
+    after = re.search(r"^## ", rest, flags=re.MULTILINE)
+    tail = rest[after.start() :] if found and after else ""
+    return f"{head.rstrip()}\n\n## Use\n\n{usage}\n\n{tail}".strip() + "\n"
