@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
+
+from distill.teacher.directions import MENTION, announced, names_best, names_worst, negated, rules_out, tells_best_first
 
 Status = Literal["ok", "repaired", "partial", "refused"]  # from best to worst
 
@@ -17,10 +22,19 @@ _THINKING = re.compile(
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _N = r"(?<!\d)\d{1,6}(?!\d)"
 _NAME = rf"(?:passage|document|text|snippet|item)s?\s*(?:number\s*|no\.?\s*|nr\.?\s*|#\s*)?\[?({_N})\]?"
-_CHAIN = re.compile(rf"(?:\[\s*{_N}\s*\]|{_N})(?:\s*[>≻→»=≈~]+\s*(?:\[\s*{_N}\s*\]|{_N}))+")
+_CHAIN = re.compile(rf"(?:\[\s*{_N}\s*\]|{_N})(?:\s*[>≻→»<≺←«≥≤=≈~]+\s*(?:\[\s*{_N}\s*\]|{_N}))+")
 _COMMAS = re.compile(rf"(?:\[\s*{_N}\s*\]|{_N})(?:\s*,\s*(?:\[\s*{_N}\s*\]|{_N}))+")
 _LIST_ITEM = re.compile(
-    rf"^\s*{_N}[.):]\s*(?:(?:passage\s*)?\[({_N})\].*|passage\s+({_N})\b.*|({_N})\s*)$", re.MULTILINE | re.IGNORECASE
+    rf"^\s*({_N})[.):]\s*(?:(?:passage\s*)?\[({_N})\](.*)|passage\s+({_N})\b(.*)|({_N})\s*)$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_TIE, _DOWNWARDS, _UPWARDS = re.compile(r"[=≈~≥≤]"), re.compile(r"[>≻]"), re.compile(r"[<≺←«]")
+_DECIMAL = re.compile(r"\d+(?:\.\d+)?")
+_BEFORE, _AFTER = 400, 120  # characters around an order that may say which end of it is the best
+_CONNECTORS = re.compile(
+    r"\b(?:and|then|next|second|third|finally|last(?:ly)?|followed by|by|passages?|documents?|texts?|snippets?|items?"
+    r"|comes?|und|dann|danach|gefolgt von|zuletzt|et|puis|ensuite|enfin|suivi de|y|luego|después|por último)\b",
+    re.IGNORECASE,
 )
 _ELEMENT = re.compile(rf"{_N}|\"[^\"\n]{{1,40}}\"|'[^'\n]{{1,40}}'")
 _JSON_LIST = re.compile(rf"\[\s*((?:{_ELEMENT.pattern})(?:\s*,\s*(?:{_ELEMENT.pattern}))+)\s*\]")
@@ -54,7 +68,8 @@ def parse_permutation(reply: str, n: int) -> Permutation:
     """The order of `n` passages in `reply`, which names them [1] to [n].
 
     Only what was said is returned: a missing tail is never filled in, because it would teach the order in which the
-    passages happened to stand.
+    passages happened to stand. An order that says that its best is last is turned round; where that is not clear, or
+    passages are named to be ruled out, it is refused.
     """
     numbers, as_asked = _ordered_numbers(_plain(reply), n)
     order = tuple(dict.fromkeys(number - 1 for number in numbers if 1 <= number <= n))
@@ -74,51 +89,183 @@ def parse_choice(reply: str, n: int) -> Choice:
         named = {number for group in bracketed for number in _integers(group)}
     else:
         named = set(_integers(" ".join(match[0] for match in _LONE.finditer(text))))
-    if len(named) != 1 or not 1 <= (number := named.pop()) <= n:
+    if len(named) != 1 or not 1 <= (number := named.pop()) <= n or _ruled_out(text):
         return Choice(position=None, status="refused")
     as_asked = text.rstrip(".") in (f"[{number}]", str(number))
     return Choice(position=number - 1, status="ok" if as_asked else "repaired")
 
 
+_OTHERS = re.compile(r"\b(?:no|none of the) others?\b|\bnothing else\b", re.IGNORECASE)
+
+
+def _ruled_out(text: str) -> bool:
+    """Whether the clause with the first passage that `text` names denies it or calls it the worst, or it is the worst
+    of an order.
+    """
+    found = _LONE.search(text)
+    if not found:
+        return False
+    before = re.split(r"[.;!?\n]", text[: found.start()])[-1]
+    after = re.split(r"[.,;!?\n]|\b(?:because|since|as|while|but)\b", text[found.end() :])[0]
+    before, after = _OTHERS.sub("", before[-_AFTER:]), _OTHERS.sub("", after[:_AFTER])
+    if negated(before) or rules_out(after) or names_worst(f"{before} {after}"):
+        return True
+    chain = _CHAIN.search(text)
+    return announced(text[: found.start()][-_BEFORE:], "") in ("worst first", "unclear") or bool(
+        chain and _UPWARDS.search(chain[0])
+    )
+
+
 def _plain(reply: str) -> str:
     """What the LLM said for all to hear, its digits and brackets in ASCII and without Markdown's emphasis."""
-    text = _THINKING.sub("", reply[-_LONGEST_REPLY:])
+    text = _THINKING.sub("", html.unescape(reply[-_LONGEST_REPLY:]))
+    text = re.sub(r"\\(?:succ|gt)\b", ">", re.sub(r"\\(?:prec|lt)\b", "<", text))
     text = unicodedata.normalize("NFKC", text).translate(str.maketrans("【】〔〕〉", "[][]>", "*`"))
     foreign = [c for c in set(text) if not c.isascii() and c.isdecimal()]
     return text.translate({ord(c): str(unicodedata.decimal(c)) for c in foreign}).strip()
 
 
 def _ordered_numbers(text: str, n: int) -> tuple[list[int], bool]:
-    """Passage numbers in order of mention, and whether they came as [2] > [1] > … and nothing else."""
-    if listed := _json_numbers(text):
-        return listed, False
+    """Passage numbers, best first, and whether they came as [2] > [1] > … and nothing else."""
+    if listed := _json_list(text):
+        numbers, start, end = listed
+        return _turned(numbers, n, *_around(text, start, end)), False
     if chain := _longest(_CHAIN, text):
-        if re.search(r"[=≈~]", chain):
-            return [], False  # a tie is no order, and either way to read it would be made up
-        return _integers(chain), "[" in chain and ">" in chain and chain == text.rstrip(".")
-    if items := [next(filter(None, groups)) for groups in _LIST_ITEM.findall(text)]:
-        return [int(item) for item in items], False
-    bracketed = [number for group in _BRACKETED.findall(text) for number in _integers(group)]
-    if bracketed:
-        return _prose(bracketed, n, alone=not re.search(r"\w", _BRACKETED.sub("", text))), False
-    if named := _NAMED.findall(_digits_for_words(text)):
-        return _prose([int(number) for number in named], n, alone=False), False
-    return _integers(_longest(_COMMAS, text)), False
+        return _of_chain(chain, text, n), "[" in chain[0] and ">" in chain[0] and chain[0] == text.rstrip(".")
+    if len(items := list(_LIST_ITEM.finditer(text))) > 1:
+        return _of_list(items, text, n), False
+    if bracketed := list(_BRACKETED.finditer(text)):
+        return _of_mentions([_Mention.of(match) for match in bracketed], text, n), False
+    text = _digits_for_words(text)
+    if named := list(_NAMED.finditer(text)):
+        return _of_mentions([_Mention.of(match) for match in named], text, n), False
+    if commas := _longest(_COMMAS, text):
+        before, after = _around(text, commas.start(), commas.end())
+        ruled_out = negated(_clause(before)) or rules_out(after) or names_worst(_clause(before))
+        return [] if ruled_out else _turned(_integers(commas[0]), n, before, after), False
+    return [], False
 
 
-def _prose(numbers: list[int], n: int, *, alone: bool) -> list[int]:
-    """`numbers` that stand between words, unless they are more likely a description than an order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mention:
+    """Passage numbers that stand together, and where in the text."""
+
+    numbers: tuple[int, ...]
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, match: re.Match[str]) -> _Mention:
+        return cls(numbers=tuple(_integers(match[1])), start=match.start(), end=match.end())
+
+
+def _around(text: str, start: int, end: int) -> tuple[str, str]:
+    """What stands before an order, from the passage named last, and after it in the same line."""
+    before = text[max(0, start - _BEFORE) : start]
+    named = list(_BRACKETED.finditer(before))
+    after = text[end : end + _AFTER].lstrip("]}\"' ,")
+    return before[named[-1].end() :] if named else before, re.split(r"\n|\[", after, maxsplit=1)[0]
+
+
+def _clause(before: str) -> str:
+    """The end of `before` that goes with what follows it."""
+    return re.split(r"[.;!?\n]\s*(?=\S)", before)[-1]
+
+
+def _turned(numbers: list[int], n: int, before: str, after: str) -> list[int]:
+    """`numbers` with the best first, as the words around them say; [] where they are not clear."""
+    if negated(_clause(before)) and announced(before, after) != "best first":
+        return []
+    direction = announced(before, after)
+    if direction == "worst first":
+        return _reversed(numbers, n)
+    return [] if direction == "unclear" else numbers
+
+
+def _reversed(numbers: Sequence[int], n: int) -> list[int]:
+    """`numbers` from the last; [] unless they are all `n`: the worst of some say nothing of the best."""
+    known = [number for number in numbers if 1 <= number <= n]
+    return known[::-1] if sorted(known) == list(range(1, n + 1)) else []
+
+
+def _of_chain(chain: re.Match[str], text: str, n: int) -> list[int]:
+    numbers, direction = _integers(chain[0]), announced(*_around(text, chain.start(), chain.end()))
+    down, up = _DOWNWARDS.search(chain[0]), _UPWARDS.search(chain[0])
+    if _TIE.search(chain[0]) or (down and up) or direction == "unclear":
+        return []  # a tie is no order, and either way to read it would be made up
+    if up:
+        return [] if direction == "best first" else _reversed(numbers, n)
+    if direction == "worst first":
+        return [] if down else _reversed(numbers, n)
+    return numbers
+
+
+def _of_list(items: Sequence[re.Match[str]], text: str, n: int) -> list[int]:
+    """The passages of lines with a number each, which is their place unless words say otherwise."""
+    places = [int(item[1]) for item in items]
+    numbers = [int(next(filter(None, (item[2], item[4], item[6])))) for item in items]
+    first, last = (next((said for said in (item[3], item[5]) if said), "") for item in (items[0], items[-1]))
+    before, after = _around(text, items[0].start(), items[-1].end())
+    direction = announced(before, after)
+    if not direction and names_worst(first):
+        direction = "worst first" if names_best(last) else "unclear"
+    if direction == "unclear" or negated(_clause(before)) or (not direction and rules_out(first)):
+        return []
+    if all(a > b for a, b in pairwise(places)):
+        return [] if direction == "best first" else _reversed(numbers, n)
+    if len(set(places)) == len(places) and places != sorted(places):
+        return []
+    return _reversed(numbers, n) if direction == "worst first" else numbers
+
+
+def _of_mentions(mentions: Sequence[_Mention], text: str, n: int) -> list[int]:
+    """The passages that sentences or a loose list name, unless they are more likely a description than an order.
 
     An order names each passage once, and as the passages were shuffled, hardly ever in the order of the prompt.
     """
-    if alone or (len(set(numbers)) == len(numbers) and not (n > 2 and numbers == sorted(numbers))):
-        return numbers
-    return []
+    numbers = [number for mention in mentions for number in mention.numbers]
+    parts = [text[a.end : b.start] for a, b in pairwise(mentions)]
+    before, after = _around(text, mentions[0].start, mentions[-1].end)
+    alone = not re.search(r"\w", before + after + "".join(parts))
+    if not alone and (len(set(numbers)) < len(numbers) or (n > 2 and numbers == sorted(numbers))):
+        return []
+    if parts and all(_UPWARDS.search(part) for part in parts):
+        return _reversed(numbers, n)
+    if parts and all(_DOWNWARDS.search(part) and not _UPWARDS.search(part) for part in parts):
+        return numbers if announced(before, after) in ("", "best first") else []
+    sides = [_DECIMAL.findall(part) for part in (_clause(before), *parts, after)]
+    if any(sides):
+        sign, said = _sign(sides), announced(before, after)
+        if "unclear" in (sign, said) or (sign, said) in (("worst first", "best first"), ("scores", "worst first")):
+            return []
+        return _reversed(numbers, n) if "worst first" in (sign, said) else numbers
+    if any(re.search(r"[^\W\d]", _CONNECTORS.sub("", part)) for part in parts):
+        told = MENTION.join([before, *parts, after])
+        return numbers if announced(before, after) in ("", "best first") and tells_best_first(told) else []
+    if negated(_clause(before)) or rules_out(after) or (not announced(before, after) and names_worst(_clause(before))):
+        return []
+    return _turned(numbers, n, before, after)
 
 
-def _longest(form: re.Pattern[str], text: str) -> str:
+def _sign(sides: Sequence[Sequence[str]]) -> str:
+    """What numbers before, between and after passages are: places if one stands before each, "scores" if they fall."""
+    before, after = sides[:-1], sides[1:]
+    if all(before) and not sides[-1]:
+        places = [float(each[-1]) for each in before]
+        if sorted(places) == list(range(1, len(places) + 1)):
+            return (
+                "best first" if places == sorted(places) else "worst first" if places[0] == max(places) else "unclear"
+            )
+    if all(after) and not sides[0]:
+        scores = [float(each[0]) for each in after]
+        if all(a > b for a, b in pairwise(scores)) and sorted(scores) != list(range(1, len(scores) + 1)):
+            return "scores"
+    return "unclear"
+
+
+def _longest(form: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The longest match of `form`, the last one of several: replies end with what they decided on."""
-    return max((match[0] for match in reversed(list(form.finditer(text)))), key=lambda found: len(found), default="")
+    return max(reversed(list(form.finditer(text))), key=lambda found: len(found[0]), default=None)
 
 
 def _integers(text: str) -> list[int]:
@@ -131,9 +278,11 @@ def _digits_for_words(text: str) -> str:
     return re.sub(rf"\b(passage|document)\s+({words})\b", lambda m: f"{m[1]} {values[m[2].lower()]}", text, flags=re.I)
 
 
-def _json_numbers(text: str) -> list[int]:
-    """The numbers of the longest JSON list in `text` whose elements name one passage each, [] without any."""
-    lists = [_ELEMENT.findall(found[1]) for found in _JSON_LIST.finditer(text)]
-    numbers = [[_integers(element) for element in elements] for elements in lists]
-    whole = [[each[0] for each in found] for found in numbers if all(len(each) == 1 for each in found)]
-    return max(reversed(whole), key=len, default=[])
+def _json_list(text: str) -> tuple[list[int], int, int] | None:
+    """The longest JSON list in `text` whose elements name one passage each, and where it stands."""
+    found = []
+    for match in _JSON_LIST.finditer(text):
+        numbers = [_integers(element) for element in _ELEMENT.findall(match[1])]
+        if all(len(each) == 1 for each in numbers):
+            found.append(([each[0] for each in numbers], match.start(), match.end()))
+    return max(reversed(found), key=lambda each: len(each[0]), default=None)
