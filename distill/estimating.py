@@ -11,6 +11,7 @@ from distill.questions.sources import assign_splits
 from distill.run import FROM_FILE, WITHOUT_LLM, RunConfig
 from distill.teacher.assessment import N_QUESTIONS
 from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
+from distill.teacher.probes import N_PROBES, N_SHOWN
 from indexes.corpus import Corpus
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
@@ -44,9 +45,11 @@ def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_emb
         asked = sum(2 * N_QUESTIONS * calls_per_question(parse_mode(mode), n) for mode in modes)
         asked += n_questions * calls_per_question(parse_mode(modes[0]), n)
         shown = n if parse_mode(modes[0]).name == "listwise" else min(n, 4)
-        calls += asked
-        read += asked * (_FRAME_TOKENS + shown * passage)
-        written += asked * shown * _TOKENS_A_PLACE
+        # Planted answers are asked for once, and in another form where the mode asks for choices.
+        probed = N_PROBES * len({parse_mode(mode).name == "listwise" for mode in modes})
+        calls += asked + probed
+        read += asked * (_FRAME_TOKENS + shown * passage) + probed * (_FRAME_TOKENS + N_SHOWN * passage)
+        written += (asked * shown + probed * N_SHOWN) * _TOKENS_A_PLACE
     seconds = read / _EMBEDDED_READS + written / _EMBEDDED_WRITES if is_embedded else None
     return Estimate(
         calls=round(calls),

@@ -21,6 +21,7 @@ from distill.teacher.assessment import assess_teacher, choose_mode
 from distill.teacher.given_orders import read_rankings
 from distill.teacher.modes import AUTO_MODES
 from distill.teacher.people import beside, read_votes, voted_questions
+from distill.teacher.probes import Probe, known_answers, make_probes
 from distill.teacher.ranking import candidate_ids, no_order, place_positives, rank_candidates
 from indexes.errors import InputError
 from indexes.queries import read_queries, write_queries
@@ -114,7 +115,7 @@ def make_candidates(run: Distillation) -> None:
 
 
 def assess(run: Distillation) -> None:
-    """Asks the LLM about a few questions twice before the rest, to know whether its orders are worth their cost."""
+    """Asks the LLM about a few questions twice, and about planted answers, to know what its orders are worth."""
     file = run.file("teacher.json")
     if file.is_file():
         return
@@ -123,6 +124,7 @@ def assess(run: Distillation) -> None:
         write_json(file, {"name": run.config.rankings or f"none ({run.config.control})"})
         return
     records = _shown(run, read_records(run.file("candidates.jsonl")))
+    probes = _probes(run, records)
     modes = AUTO_MODES if run.config.mode == "auto" else (run.config.mode,)
     assessments = []
     for mode in modes:
@@ -132,6 +134,7 @@ def assess(run: Distillation) -> None:
                 run.texts,
                 run.asker,
                 mode,
+                probes,
                 seed=run.config.seed,
                 on_progress=lambda done, total: run.say("teacher", done, total),
             )
@@ -139,7 +142,8 @@ def assess(run: Distillation) -> None:
         if assessments[-1].trust == "use":
             break  # the modes stand in the order of their cost
     chosen = choose_mode(assessments)
-    trust = "use" if run.config.insist and chosen.trust == "refuse" else chosen.trust
+    insists = run.config.insist and chosen.trust == "refuse" and chosen.verdict_kind != "reversed"
+    trust = "use" if insists else chosen.trust
     write_json(
         file,
         {
@@ -147,10 +151,20 @@ def assess(run: Distillation) -> None:
             "mode": chosen.mode,
             "trust": trust,
             "weight": 1.0 if trust == "use" else chosen.weight,
+            "top1": chosen.top1,
+            "top1_weight": chosen.top1_weight,
             "assessments": [asdict(each) for each in assessments],
         },
     )
     run.say("teacher", remark=chosen.sentence)
+
+
+def _probes(run: Distillation, records: Sequence[Record]) -> list[Probe]:
+    """Planted answers: what training questions were written from or are known to have, else passages themselves."""
+    passages = list(run.corpus.passages())
+    positives = {query.id: query.positives for query in read_queries(run.file("questions.jsonl"), "train")}
+    known = known_answers(positives, read_json(run.file(_SOURCES)), passages)
+    return make_probes(records, passages, known, seed=run.config.seed)
 
 
 def _shown(run: Distillation, candidates: Sequence[Record]) -> list[Record]:

@@ -148,13 +148,16 @@ def figures_html(
     """What is known of the teacher and of what it has cost, as pairs of a name and a figure."""
     pairs: list[tuple[str, str, str]] = []
     if assessment:
-        agreement = assessment.get("self_agreement")
+        agreement, found = assessment.get("best_agreement"), assessment.get("probe_first")
         if isinstance(agreement, int | float):
-            hint = f"Kendall τ of two orders of one question, on {assessment.get('n_questions', 0)} questions"
-            pairs.append(("Agrees with itself", f"{agreement:.2f}", hint))
+            hint = f"Puts the same passage first when asked twice, on {assessment.get('n_questions', 0)} questions"
+            pairs.append(("Agrees with itself", f"{agreement:.0%}", hint))
+        if isinstance(found, int | float):
+            hint = f"Puts a passage that answers before others drawn at random, {assessment.get('n_probes', 0)} times"
+            pairs.append(("Finds planted answers", f"{found:.0%}", hint))
         words = {"use": "use it", "weigh": "with less weight", "refuse": "refused"}
         if trust := words.get(str(assessment.get("trust"))):
-            pairs.append(("Trust in the teacher", trust, "By that agreement, and by what decides its orders"))
+            pairs.append(("Trust in the teacher", trust, "By both, and by what decides its orders"))
     if malformed:
         n_orders, share = malformed
         pairs.append(("Orders", f"{n_orders:,}", "Questions whose passages the teacher has put in order"))

@@ -133,3 +133,9 @@ def mutual_agreement(orders: Sequence[Order], n: int) -> float | None:
     said = [order for order in orders if order]
     taus = [pair_agreement(a, b, n) for a, b in combinations(said, 2)]
     return sum(taus) / len(taus) if taus else None
+
+
+def first_agreement(orders: Sequence[Order]) -> float | None:
+    """Share of the pairs of orders that say something which put the same item first; None with fewer than two."""
+    pairs = list(combinations([order[0] for order in orders if order], 2))
+    return sum(a == b for a, b in pairs) / len(pairs) if pairs else None

@@ -1,7 +1,8 @@
 """What a teacher is worth on this corpus, found without labels and before the budget is spent.
 
-A few questions are asked twice, the passages in two orders. Where the two replies disagree about as much as chance
-would, or the place in the prompt decides, the teacher's orders are noise however well formed they are.
+A few questions are asked twice, the passages in two orders: does the teacher put the same passage first, and another
+than the retrieval or the place in the prompt would? And a few answers are planted among passages drawn at random: does
+it find them?
 """
 
 from __future__ import annotations
@@ -15,41 +16,75 @@ from distill.jsonl import Record
 from distill.llm.asking import Asker, work_through
 from distill.teacher.aggregation import pair_agreement
 from distill.teacher.modes import Mode, parse_mode
-from distill.teacher.ranking import agreement_weight, ask_order, candidate_ids, place_shares
+from distill.teacher.probes import Probe, ProbeAnswer, ask_probe
+from distill.teacher.ranking import ask_order, candidate_ids, place_shares
 from distill.teacher.talk import Asks, Limits, Order
-from distill.teacher.trust import SIGNIFICANT, TOO_FEW, WEAK_BIAS, Trust, decide, mean_at_least, position_test
+from distill.teacher.trust import (
+    FULL_KAPPA,
+    SIGNIFICANT,
+    WEAK_BIAS,
+    Kind,
+    Probed,
+    Signs,
+    Trust,
+    decide,
+    first_reliability,
+    is_copy,
+    kappa,
+    position_test,
+    share_at_least,
+)
 
 N_QUESTIONS = 20
 _DEFAULT_LIMITS = Limits()
 _RANK: Mapping[Trust, int] = {"refuse": 0, "weigh": 1, "use": 2}
+_WHAT_NOW: Mapping[Kind, str] = {
+    "reversed": (
+        "It gives its orders the wrong way round, so they are not used: use another LLM, or --mode best-of, which asks "
+        "for one passage only."
+    ),
+    "copying": "Its orders should not teach: use another LLM, or none, which costs nothing (--teacher none).",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """How a teacher does in one mode on a sample of questions, each asked twice with the passages shuffled.
 
-    `self_agreement`: mean Kendall τ of the two orders of a question, `at_least` with 95 % confidence. `best_agreement`:
-    share of questions where both name the same best. `best_shown_at`: share of each place of the prompt among the
-    passages put first; `position_p` is its χ² test against equal shares and `position_bias` the strength (Cramér's V:
-    0 none, 1 always the same place). `agreement_with_start`: mean τ with the order of retrieval. `malformed`: share of
-    orders that were not as asked for, `refused`: of those that held nothing. `calls`: requests for a question.
-    `weight`: how much a list of this teacher counts that has no agreement of its own.
+    `best_agreement`: share of questions where both orders name the same best; `kappa`: what is in it beyond chance
+    (Cohen's κ; chance is 1/n, as the passages are shuffled), `at_least` with 95 % confidence. `probe_first`: share of
+    `n_probes` in which the planted answer came first, `probe_last`: last. `self_agreement`: mean Kendall τ of the two
+    orders. `best_shown_at`: share of each place of the prompt among the passages put first; `position_p` is its χ² test
+    against equal shares and `position_bias` the strength (Cramér's V: 0 none, 1 always the same place).
+    `agreement_with_start`: mean τ with the order of retrieval, `first_with_start`: share of orders with the same first.
+    `malformed`: share of orders that were not as asked for, `refused`: of those that held nothing. `calls`: requests
+    for a question. `weight`: how much a list of this teacher counts that has no agreement of its own. `top1`: how often
+    what it puts first is right where an answer is in the list, as far as this tells, and `top1_weight`: how many
+    observations that is worth.
     """
 
     mode: str
     n_questions: int
-    self_agreement: float
+    n_probes: int
+    kappa: float
     at_least: float
     best_agreement: float
+    probe_first: float | None
+    probe_last: float | None
+    self_agreement: float
     best_shown_at: tuple[float, ...]
     position_p: float
     position_bias: float
     agreement_with_start: float
+    first_with_start: float
     malformed: float
     refused: float
     calls: float
     trust: Trust
+    verdict_kind: Kind
     weight: float
+    top1: float
+    top1_weight: float
     sentence: str
 
 
@@ -58,13 +93,14 @@ def assess_teacher(
     texts: Mapping[str, str],
     asker: Asker,
     mode: Mode | str,
+    probes: Sequence[Probe],
     *,
     seed: int,
     n_questions: int = N_QUESTIONS,
     limits: Limits = _DEFAULT_LIMITS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Assessment:
-    """What the teacher is worth in `mode`, on `n_questions` of the candidate records drawn by `seed`.
+    """What the teacher is worth in `mode`, on `n_questions` of the candidate records drawn by `seed`, and on `probes`.
 
     The first of the two orders is asked for as `rank_candidates` does with that seed, so where the asker remembers
     replies it costs nothing later.
@@ -74,21 +110,20 @@ def assess_teacher(
     sample = random.Random(seed).sample(usable, min(n_questions, len(usable)))  # noqa: S311
     # By pairs each is shown in both orders anyway, and a second time they would be the same prompts.
     repeats = 1 if mode.name == "pairwise" else 2
-    jobs = [_asked(record, texts, mode, seed, limits, repeat) for record in sample for repeat in range(repeats)]
-    found: dict[int, Order] = {}
-    on_progress(0, len(sample))
-    for job, order in work_through(asker, jobs) if jobs else ():
-        found[job] = order
-        if len(found) % repeats == 0:
-            on_progress(len(found) // repeats, len(sample))
+    lists = [_asked(record, texts, mode, seed, limits, repeat) for record in sample for repeat in range(repeats)]
+    plants = [_probed(probe, mode, seed, limits) for probe in probes] if sample else []
+    jobs: list[Callable[[Asks], Awaitable[Order | ProbeAnswer]]] = [*lists, *plants]
+    found: dict[int, Order | ProbeAnswer] = {}
+    on_progress(0, len(jobs))
+    for job, answer in work_through(asker, jobs) if jobs else ():
+        found[job] = answer
+        on_progress(len(found), len(jobs))
+    orders = [each for _, each in sorted(found.items()) if isinstance(each, Order)]
     answers = [
-        Answers(
-            n=len(candidate_ids(record)),
-            orders=tuple(found[place * repeats + repeat] for repeat in range(repeats)),
-        )
+        Answers(n=len(candidate_ids(record)), orders=tuple(orders[place * repeats : (place + 1) * repeats]))
         for place, record in enumerate(sample)
     ]
-    return assess(str(mode), answers)
+    return assess(str(mode), answers, [each for each in found.values() if isinstance(each, ProbeAnswer)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,60 +156,100 @@ def _asked(
     return ask
 
 
-def assess(mode: str, answers: Sequence[Answers]) -> Assessment:
-    """What the `answers` of a sample of questions say about their teacher."""
+def _probed(probe: Probe, mode: Mode, seed: int, limits: Limits) -> Callable[[Asks], Awaitable[ProbeAnswer]]:
+    async def ask(asker: Asks) -> ProbeAnswer:
+        return await ask_probe(probe, asker, mode, seed=seed, limits=limits)
+
+    return ask
+
+
+def assess(mode: str, answers: Sequence[Answers], probe_answers: Sequence[ProbeAnswer]) -> Assessment:
+    """What the `answers` of a sample of questions, and those to planted ones, say about their teacher."""
     orders = [order for each in answers for order in each.orders]
     answered = [each for each in answers if all(each.pair)]
-    taus = [each.agreement for each in answered]
+    n_passages, n = fmean([each.n for each in answered] or [2]), len(answered)
+    n_same = sum(each.pair[0][0] == each.pair[1][0] for each in answered)
+    chance = fmean([1 / each.n for each in answered] or [0.5])
+    same = n_same / max(1, n)
     best_at = [pair for order in orders for pair in order.best_at]
     p, bias = position_test(best_at)
-    mean, at_least = mean_at_least(taus, fmean([each.n for each in answered] or [2]))
-    starts = [pair_agreement(order.order, range(each.n), each.n) for each in answers for order in each.orders]
-    refused = _share([not order.order for order in orders]) if orders else 1.0
-    with_start = fmean(starts or [0.0])
-    trust, reason = decide(mean, at_least, p, bias, with_start, refused)
-    discount = 1 - bias if p < SIGNIFICANT and bias >= WEAK_BIAS else 1.0
-    weight = 0.0 if trust == "refuse" else 1.0 if trust == "use" else agreement_weight(mean) * discount
+    taus = fmean([each.agreement for each in answered] or [0.0])
+    starts = fmean([pair_agreement(order, range(each.n), each.n) for each in answered for order in each.pair] or [0.0])
+    first_with_start = _share([order[0] == 0 for each in answered for order in each.pair])
+    n_copied = sum(all(order[0] == 0 for order in each.pair) for each in answered)
+    probed = Probed.of(probe_answers)
+    signs = Signs(
+        kappa=kappa(same, chance),
+        kappa_at_least=kappa(share_at_least(n_same, n), chance),
+        position_p=p,
+        position_bias=bias,
+        copies=is_copy(taus, starts, same, first_with_start, share_at_least(n_copied, n)),
+        refused=_share([not order.order for order in orders]) if orders else 1.0,
+        probed=probed,
+    )
+    trust, kind, reason = decide(signs)
+    top1, top1_weight = first_reliability(signs.kappa, n_passages, n, probed)
     return Assessment(
         mode=mode,
         n_questions=len(answers),
-        self_agreement=round(mean, 4),
-        at_least=round(at_least, 4),
-        best_agreement=round(_share([each.pair[0][0] == each.pair[1][0] for each in answered]), 4),
+        n_probes=probed.n,
+        kappa=round(signs.kappa, 4),
+        at_least=round(signs.kappa_at_least, 4),
+        best_agreement=round(same, 4),
+        probe_first=round(probed.n_first / probed.n, 4) if probed.n else None,
+        probe_last=round(probed.n_last / probed.n, 4) if probed.n else None,
+        self_agreement=round(taus, 4),
         best_shown_at=tuple(round(share, 4) for share in place_shares(best_at)),
         position_p=p,
         position_bias=round(bias, 4),
-        agreement_with_start=round(with_start, 4),
+        agreement_with_start=round(starts, 4),
+        first_with_start=round(first_with_start, 4),
         malformed=round(_share([order.status != "ok" for order in orders]), 4),
-        refused=round(refused, 4),
+        refused=round(signs.refused, 4),
         calls=round(sum(order.n_asked for order in orders) / max(1, len(orders)), 2),
         trust=trust,
-        weight=round(weight, 4),
-        sentence=_sentence(mode, len(answers), mean, trust, reason),
+        verdict_kind=kind,
+        weight=round(_weight(trust, signs), 4),
+        top1=round(top1, 4),
+        top1_weight=top1_weight,
+        sentence=_sentence(mode, len(answers), signs, trust, kind, reason),
     )
+
+
+def _weight(trust: Trust, signs: Signs) -> float:
+    """How much a list counts: in part, as far as what is put first is steady, right, and not by its place."""
+    if trust != "weigh":
+        return 1.0 if trust == "use" else 0.0
+    found = signs.probed.n_first / signs.probed.n if signs.probed.can_tell else 1.0
+    discount = 1 - signs.position_bias if signs.position_p < SIGNIFICANT and signs.position_bias >= WEAK_BIAS else 1.0
+    return min(1.0, max(0.0, signs.kappa) / FULL_KAPPA) * found * discount
 
 
 def _share(facts: Sequence[bool]) -> float:
     return sum(facts) / len(facts) if facts else 0.0
 
 
-def _sentence(mode: str, n: int, mean: float, trust: Trust, reason: str) -> str:
+def _sentence(mode: str, n: int, signs: Signs, trust: Trust, kind: Kind, reason: str) -> str:
     if not n:
         return "No question has two candidates to put in order, so nothing can be said of the teacher."
-    more = "give more questions to train on, or " if reason == TOO_FEW and n < N_QUESTIONS else ""
+    more = "give more questions to train on, or " if kind == "too few" and n < N_QUESTIONS else ""
     then: Mapping[Trust, str] = {
         "use": "Its orders count in full.",
         "weigh": "Its orders count in part.",
         "refuse": f"Its orders should not teach: {more}use a stronger LLM or another mode.",
     }
+    probed = signs.probed
+    found = f", and a planted answer in {probed.n_first} of {probed.n} cases" if probed.n else ""
     return (
-        f"Asked twice about {n} questions in mode {mode}, the passages shuffled, the teacher agrees with itself at "
-        f"Kendall τ {mean:.2f} (1 always, 0 chance); {reason}. {then[trust]}"
+        f"Asked twice about {n} questions in mode {mode}, the passages shuffled, the teacher puts the same one first "
+        f"at κ {signs.kappa:.2f} (1 always, 0 chance; at least {signs.kappa_at_least:.2f}){found}; {reason}. "
+        f"{_WHAT_NOW.get(kind, then[trust])}"
     )
 
 
 def choose_mode(assessments: Sequence[Assessment]) -> Assessment:
-    """The assessment whose mode to use: of those most trusted, most self-agreement for a call; the cheapest of equals.
+    """The assessment whose mode to use: of those most trusted, most agreement on the best for a call; the cheapest of
+    equals.
 
     If all are refused the result is refused as well.
     """
@@ -182,6 +257,6 @@ def choose_mode(assessments: Sequence[Assessment]) -> Assessment:
         raise ValueError("There is no assessment to choose from.")
 
     def worth(each: Assessment) -> tuple[int, float, float]:
-        return _RANK[each.trust], round(each.self_agreement / max(1.0, each.calls), 2), -each.calls
+        return _RANK[each.trust], round(each.kappa / max(1.0, each.calls), 2), -each.calls
 
     return max(assessments, key=worth)

@@ -9,13 +9,12 @@ from typing import Literal
 
 from distill.jsonl import Record, appending, read_records
 from distill.llm.asking import Asker, work_through
+from distill.teacher.aggregation import first_agreement
 from distill.teacher.modes import Mode, order_question, parse_mode
 from distill.teacher.talk import Asks, Limits, Order
 
 Placement = Literal["none", "first"]
 
-CHANCE_AGREEMENT = 0.2  # up to here a τ is worth nothing: what ten passages in random order reach one time in five
-FULL_AGREEMENT = 0.6  # from here a list counts in full
 _DEFAULT_LIMITS = Limits()
 
 
@@ -35,7 +34,8 @@ def rank_candidates(
 
     {"id", "ranking", "status", "shown", "n_asked", "reply", "agreement", "weight", "best_at"}: `ranking` has only
     passages that the teacher placed. `weight` is how much a list counts that was asked only once; one with several
-    passes counts by their agreement. `file` grows line by line, and what stands in it is not asked again.
+    passes counts by how often they put the same passage first. `file` grows line by line, and what stands in it is not
+    asked again.
     """
     done = {record["id"] for record in read_records(file)}
     mode = parse_mode(mode) if isinstance(mode, str) else mode
@@ -78,8 +78,9 @@ def candidate_ids(record: Record) -> list[str]:
 
 
 def ranking_record(record: Record, order: Order, weight: float = 1.0) -> Record:
-    """What is kept of an order; `weight` counts where the order has no agreement of its own."""
+    """What is kept of an order; `weight` counts where it has not two passes that say something."""
     ids = candidate_ids(record)
+    same_first = first_agreement(order.passes)
     return {
         "id": record["id"],
         "ranking": [ids[position] for position in order.order],
@@ -88,7 +89,7 @@ def ranking_record(record: Record, order: Order, weight: float = 1.0) -> Record:
         "n_asked": order.n_asked,
         "reply": order.reply,
         "agreement": None if order.agreement is None else round(order.agreement, 4),
-        "weight": weight if order.agreement is None else agreement_weight(order.agreement),
+        "weight": weight if same_first is None else agreement_weight(same_first, len(ids)),
         "best_at": [list(pair) for pair in order.best_at],
     }
 
@@ -98,10 +99,11 @@ def no_order(identifier: str, shown: Sequence[str] = ()) -> Record:
     return {"id": identifier, "ranking": [], "shown": list(shown), "weight": 0.0}
 
 
-def agreement_weight(agreement: float) -> float:
-    """How much an order counts whose passes agree so far (Kendall τ): 0 at what chance may bring, 1 from 0.6 on."""
-    share = (agreement - CHANCE_AGREEMENT) / (FULL_AGREEMENT - CHANCE_AGREEMENT)
-    return round(min(1.0, max(0.0, share)), 4)
+def agreement_weight(same_first: float, n: int) -> float:
+    """How much an order of `n` counts of whose pairs of passes that share puts the same first: 0 at chance, 1 if all
+    do (Cohen's κ).
+    """
+    return round(max(0.0, (same_first - 1 / n) / (1 - 1 / n)), 4)
 
 
 def place_positives(ranking: Record, positives: Collection[str], how: Placement = "none") -> Record:

@@ -17,8 +17,9 @@ _STATUSES = {
 
 _METRICS = ("ndcg@10", "mrr@10", "hit_rate@1", "hit_rate@10", "hit_rate@20", "recall@10")  # all are in metrics.json
 _COLUMNS = (
-    "self τ: Kendall τ of two orders of one question, the passages shuffled between them; same best: both put the same "
-    "passage first; τ with retrieval: with the order they were found in; calls: for one question."
+    "κ: how often two orders of one question, the passages shuffled between them, put the same passage first, beyond "
+    "chance; plants first: how often the passage known to answer came first among others drawn at random; self τ: "
+    "Kendall τ of the two orders; τ with retrieval: with the order they were found in; calls: for one question."
 )
 _AGREEMENTS = {
     "agreement_fused": "of the order that retrieval gave",
@@ -96,20 +97,22 @@ def _teacher(metrics: Mapping[str, Any]) -> Section:
     rows = tuple(
         (
             str(a.get("mode", "–")),
+            _number(a.get("kappa")),
+            _share(a.get("probe_first")),
             _number(a.get("self_agreement")),
-            _share(a.get("best_agreement")),
             _number(a.get("agreement_with_start")),
             _share(a.get("malformed")),
             _number(a.get("calls"), 1),
             " ".join(f"{share:.0%}" for share in _shares(a.get("best_shown_at"))) or "–",
-            str(a.get("trust") or "–"),
+            _trust(a),
         )
         for a in assessments
     )
     headings = (
         "mode",
+        "κ",
+        "plants first",
         "self τ",
-        "same best",
         "τ with retrieval",
         "malformed",
         "calls",
@@ -234,6 +237,11 @@ def _settings(metrics: Mapping[str, Any]) -> Section:
     if metrics.get("commit"):
         rows.append(("commit", str(metrics["commit"])))
     return Section(title="Settings", grid=Grid(headings=("setting", "value"), rows=tuple(rows)) if rows else None)
+
+
+def _trust(assessment: Mapping[str, Any]) -> str:
+    """What is done with the teacher, and what kind of teacher it is where that is known."""
+    return ": ".join(_texts([assessment.get("trust"), assessment.get("verdict_kind")])) or "–"
 
 
 def _texts(values: Iterable[object] | None) -> tuple[str, ...]:

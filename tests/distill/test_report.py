@@ -48,13 +48,15 @@ def all_metrics(name: str = "mine") -> dict[str, Any]:
             "assessments": [
                 {
                     "mode": name,
+                    "kappa": 0.45,
+                    "probe_first": 0.9,
                     "self_agreement": 0.41,
-                    "best_agreement": 0.5,
                     "best_shown_at": [1, 1, 18],
                     "agreement_with_start": 0.12,
                     "malformed": 0.1,
                     "calls": 1.0,
                     "trust": "refuse",
+                    "verdict_kind": "placed",
                     "sentence": name,
                 }
             ],
@@ -145,7 +147,7 @@ def test_the_report_says_each_part_in_its_own_words() -> None:
         "200 held-out questions, mine.",
         "| fused(mine) | 0.710 | 0.500 |",
         "90.0% as asked, 6.0% repaired, 3.0% partial, 1.0% without an order, 10.0% not in the form asked for.",
-        "| mine | 0.410 | 50% | 0.120 | 10% | 1.0 | 5% 5% 90% | refuse |",
+        "| mine | 0.450 | 90% | 0.410 | 0.120 | 10% | 1.0 | 5% 5% 90% | refuse: placed |",
         "(Kendall τ, 60 orders it never saw): 0.350 of the order that retrieval gave, 0.300 untrained, 0.400 with its "
         "weights fitted, 0.450 trained; the fitted one was used.",
         "by that agreement: late-interaction 0.450, mine 0.380.",

@@ -138,8 +138,21 @@ def test_a_list_counts_by_the_agreement_of_its_shuffles_or_by_what_the_teacher_i
     assert sum(record["weight"] for record in by_place) / len(by_place) < 0.25
 
 
-def test_weights_rise_with_agreement_from_chance_to_full() -> None:
-    assert [agreement_weight(tau) for tau in (-1, 0, 0.2, 0.4, 0.6, 1)] == [0, 0, 0, 0.5, 1, 1]
+def test_weights_rise_with_agreement_on_the_first_place_from_chance_to_full() -> None:
+    assert [agreement_weight(share, 5) for share in (0, 0.2, 0.6, 1)] == [0, 0, 0.5, 1]
+
+
+def test_a_list_with_a_steady_top_counts_in_full_whatever_its_tail(
+    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    def best_then_as_shown(messages: list[Message]) -> str:
+        best, *_ = by_worth(messages).split(" > ")
+        return " > ".join(dict.fromkeys([best, *(f"[{place}]" for place in range(1, N + 1))]))
+
+    endpoint.reply = best_then_as_shown
+    records = rank(asker, tmp_path / "r.jsonl", mode="listwise-3")
+    assert {record["weight"] for record in records} == {1}
+    assert min(record["agreement"] for record in records) < 0.6
 
 
 def test_a_candidate_that_stands_twice_is_shown_once_and_one_alone_is_not_asked_about(

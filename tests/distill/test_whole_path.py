@@ -148,8 +148,8 @@ def test_a_dry_run_says_what_it_would_ask_and_asks_nothing(taught: Taught) -> No
     command = ["run", "facts", "--write-questions", "30", "--name", "dry", "--dry-run"]
     done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert done.returncode == 0, done.stderr
-    # 40 to write 30 questions, 24 of which train; 20 are asked about twice before.
-    assert "About 104 calls" in done.stdout
+    # 40 to write 30 questions, 24 of which train; 20 are asked about twice before, and 20 answers are planted.
+    assert "About 124 calls" in done.stdout
     assert "price that is not known" in done.stdout
     assert len(taught.endpoint.requests) == n_before
     assert not taught.paths.run("dry").exists()
@@ -176,15 +176,16 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     assert "batch service" in " ".join(waiting.stderr.split())
     taken = answer_batch(taught, taught.paths.run("batched") / "batch.jsonl", tmp_path / "output.jsonl")
     assert taken.returncode == 0, taken.stderr
-    assert "20 replies" in taken.stdout  # ten training questions, each in two shuffles
+    assert "40 replies" in taken.stdout  # ten training questions, each in two shuffles, and as many plants
     os.utime(folder / "questions.jsonl")
     done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
     assert "goes on with the questions it had before" in said
-    assert "the teacher agrees with itself at" in said
+    assert "the teacher puts the same one first at" in said
     teacher = json.loads((taught.paths.run("batched") / "teacher.json").read_text(encoding="utf-8"))
-    assert teacher["assessments"][0]["n_questions"] == 10
+    assert (teacher["assessments"][0]["n_questions"], teacher["assessments"][0]["n_probes"]) == (10, 20)
+    assert 0.5 < teacher["top1"] < 1 and teacher["top1_weight"] > 0
 
 
 def test_without_an_llm_the_passages_keep_their_vectors_and_ranker_and_people_teach(
