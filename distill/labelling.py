@@ -16,7 +16,7 @@ from distill.questions.filters import key_of
 from distill.questions.sampling import order_by_coverage
 from distill.questions.sources import assign_splits, load_questions, read_like, read_log
 from distill.questions.writing import Surroundings, WritingConfig, write_questions
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
+from distill.run import FROM_FILE, GIVEN, WITHOUT_LLM, Distillation, digest
 from distill.teacher.assessment import assess_teacher, choose_mode
 from distill.teacher.given_orders import read_rankings
 from distill.teacher.modes import AUTO_MODES
@@ -34,9 +34,10 @@ def make_questions(run: Distillation) -> None:
     """Reads or writes the questions and splits them."""
     file = run.file("questions.jsonl")
     config = run.config
+    given = run.config.questions
     if file.is_file():
-        given = Path(config.questions)
-        if config.questions and given.is_file() and given.stat().st_mtime > file.stat().st_mtime:
+        known = read_json(run.file(GIVEN)).get("questions")
+        if given and known and digest(given) not in (known, None):
             run.say(
                 "questions", remark=f"'{given}' was changed since; the run goes on with the questions it had before"
             )
@@ -45,8 +46,9 @@ def make_questions(run: Distillation) -> None:
     voted = voted_questions(read_votes(Path(config.votes))) if config.votes else []
     known = {key_of(query.text) for query in voted}
     asked = [*voted, *(query for query in asked if key_of(query.text) not in known)]
-    if config.questions:
-        queries = load_questions(Path(config.questions), seed=config.seed, asked=asked)
+    if given:
+        write_json(run.file(GIVEN), {"questions": digest(given)})  # before the questions, so that they never lack it
+        queries = load_questions(Path(given), seed=config.seed, asked=asked)
     else:
         queries = _written(run, asked)
     write_queries(file, _limited(queries, config.limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -44,6 +45,7 @@ STAGES: tuple[Stage, ...] = (
 Retrieval = Literal["fused", "dense", "lexical"]
 Control = Literal["ranker", "fused"]
 PassageWeights = Literal["none", "idf"]
+GIVEN = "given.json"  # digests of the files that a run was given and keeps a copy of
 WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
 FROM_FILE = "file"  # and in one whose orders come from a file
 _WRITING_TEMPERATURE = 0.7
@@ -227,6 +229,8 @@ def claim_folder(run: Distillation) -> None:
     if file.is_file():
         known = read_json(file)
         defaults = {field.name: field.default for field in fields(RunConfig)} | _BEFORE
+        if is_copied(run.folder, settings["questions"]):
+            settings["questions"] = known.get("questions")  # wherever it is now
         changed = [
             _OTHER.get(key, f"{key}: {known.get(key, defaults.get(key))!r} → {value!r}")
             for key, value in settings.items()
@@ -243,6 +247,20 @@ def claim_folder(run: Distillation) -> None:
         raise InputError(f"There is an encoder '{run.config.name}' already. Choose another --name.")
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
+
+
+def is_copied(folder: Path, questions: str) -> bool:
+    """Whether the file `questions` holds what the run in `folder` has a copy of."""
+    known = read_json(folder / GIVEN).get("questions")
+    return bool(questions and known and digest(questions) == known)
+
+
+def digest(file: str) -> str | None:
+    """A digest of what `file` holds; None where it cannot be read."""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def read_config(folder: Path) -> RunConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.llm.connection import LLMConfig
+from indexes.errors import InputError, LLMUnavailableError
 from indexes.paths import DataPaths
 
 if TYPE_CHECKING:
@@ -42,23 +43,35 @@ def connector(
     reply_tokens: int,
     batch_file: Path | None,
 ) -> Callable[[float], Asker]:
-    """What connects the LLM at a temperature; with `batch_file`, requests are written there instead of sent."""
+    """What connects the LLM at a temperature; with `batch_file`, requests are written there and nothing is sent."""
 
     def connect(temperature: float) -> Asker:
         from distill.llm.asking import Asker
+        from distill.llm.batch_files import no_provider
         from distill.llm.connection import PATIENT_RETRIES, check_llm, connect_llm
         from distill.llm.postponing import Postponement
         from distill.llm.reply_cache import ReplyCache
 
-        model = connect_llm(
-            llm,
-            paths,
-            on_status=say,
-            temperature=temperature,
-            max_tokens=reply_tokens,
-            max_retries=PATIENT_RETRIES,
-        )
-        check_llm(model)
+        if batch_file and llm.is_embedded:
+            raise no_provider()  # before a model is fetched and started for nothing
+        try:
+            model = connect_llm(
+                llm,
+                paths,
+                on_status=say,
+                temperature=temperature,
+                max_tokens=reply_tokens,
+                max_retries=PATIENT_RETRIES,
+            )
+        except LLMUnavailableError as error:
+            if not batch_file:
+                raise
+            raise InputError(
+                f"The requests of a batch name their model, and the endpoint could not be asked for one ({error}). Set "
+                "LLM_MODEL to it; then no connection is needed."
+            ) from error
+        if not batch_file:
+            check_llm(model)
         cache = ReplyCache(paths.llm_cache, say)
         n_at_once = concurrency or (1 if llm.is_embedded else 8)
         later = Postponement(model, batch_file, cache) if batch_file else None

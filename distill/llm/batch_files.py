@@ -45,14 +45,19 @@ class BatchReplies:
         return f"{came}. Without a reply, and asked again: {len(self.failed)} ({shown})."
 
 
+def no_provider() -> InputError:
+    """What to say where nobody could answer a batch."""
+    return InputError(
+        "A batch is answered by a provider, but the LLM is not at one. Set OPENAI_API_KEY, or OPENAI_BASE_URL, or ask "
+        "without batches."
+    )
+
+
 def request_body(llm: BaseChatModel, messages: Sequence[BaseMessage]) -> dict[str, Any]:
     """What the client would send, by its own translation, so that the batch asks exactly what the run would ask."""
     translate = getattr(llm, "_get_request_payload", None)
     if translate is None or EMBEDDED_HEADER in (getattr(llm, "default_headers", None) or {}):
-        raise InputError(
-            "A batch is answered by a provider, but the LLM is not at one. Set OPENAI_API_KEY, or OPENAI_BASE_URL, or "
-            "ask without batches."
-        )
+        raise no_provider()
     body: dict[str, Any] = translate(list(messages))
     if "messages" not in body:
         raise InputError(f"The model '{body.get('model')}' takes no chat requests. Set LLM_MODEL to one that does.")

@@ -10,6 +10,7 @@ import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 from scripted_endpoint import ScriptedEndpoint
 
+from distill.commands.llm import connector
 from distill.llm.asking import Asker, ask_all, work_through
 from distill.llm.batch_files import export_batch, import_batch
 from distill.llm.connection import LLMConfig, connect_llm
@@ -187,3 +188,27 @@ def test_a_batch_does_not_pass_the_budget_either(endpoint: ScriptedEndpoint, cac
     with pytest.raises(BudgetSpentError):
         list(ask_all(postponing, PROMPTS))
     assert not file.exists()
+
+
+def connected(config: LLMConfig, folder: Path, batch_file: Path) -> Asker:
+    meter = Meter()
+    return connector(config, DataPaths(folder), lambda text: None, 1, meter, 100, batch_file)(0.0)
+
+
+def test_a_batch_is_written_where_nothing_can_be_reached(tmp_path: Path) -> None:
+    config = LLMConfig(base_url="http://127.0.0.1:9/v1", api_key="sk-secret", model="far-away")
+    file = tmp_path / "batch.jsonl"
+    with pytest.raises(BatchWaitsError, match="5 requests"):
+        list(ask_all(connected(config, tmp_path, file), PROMPTS))
+    assert {each["body"]["model"] for each in requests(file)} == {"far-away"}
+
+
+def test_a_batch_for_a_model_that_nothing_names_says_to_name_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Set LLM_MODEL"):
+        connected(LLMConfig(base_url="http://127.0.0.1:9/v1"), tmp_path, tmp_path / "batch.jsonl")
+
+
+def test_no_embedded_llm_is_fetched_for_a_batch(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="answered by a provider"):
+        connected(LLMConfig(), tmp_path, tmp_path / "batch.jsonl")
+    assert not (tmp_path / "models").exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from distill.jsonl import read_records
 from distill.labelling import make_candidates, make_questions, orders
 from distill.run import WITHOUT_LLM, Distillation, RunConfig
 from indexes.encoders import load_encoder
+from indexes.errors import InputError
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
@@ -75,3 +78,35 @@ def test_people_are_heard_without_an_llm(corpus: DataPaths, tmp_path: Path) -> N
     votes.write_text(json.dumps({"question": "What bark?", "ranking": best}) + "\n")
     found = orders(begun(corpus, tmp_path, "voted", votes=str(votes)))
     assert [each["ranking"] for each in found.values()] == [best]
+
+
+def again(run: Distillation, questions: Path) -> tuple[bytes, list[str]]:
+    """The questions that the run has when it is begun once more with the file `questions`, and what it says."""
+    heard: list[str] = []
+    config = replace(run.config, questions=str(questions))
+    once_more = Distillation(run.paths, config, _nobody, lambda event: heard.append(event.remark))
+    make_questions(once_more)
+    return once_more.file("questions.jsonl").read_bytes(), heard
+
+
+def test_a_question_file_that_moved_or_went_stops_no_run_that_has_its_copy(corpus: DataPaths, tmp_path: Path) -> None:
+    run = begun(corpus, tmp_path, "mine")
+    before, file = run.file("questions.jsonl").read_bytes(), tmp_path / "questions.jsonl"
+    os.utime(file, (4e9, 4e9))
+    assert again(run, file) == (before, []), "touched, not changed"
+    moved = file.rename(tmp_path / "elsewhere.jsonl")
+    assert again(run, moved) == (before, [])
+    moved.unlink()
+    assert again(run, file) == (before, [])
+
+
+def test_a_question_file_that_changed_is_said_and_another_one_is_refused(corpus: DataPaths, tmp_path: Path) -> None:
+    run = begun(corpus, tmp_path, "mine")
+    before, file = run.file("questions.jsonl").read_bytes(), tmp_path / "questions.jsonl"
+    stamp = file.stat()
+    file.write_text(file.read_text().replace("who purr", "who bark"))
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    kept, (said,) = again(run, file)
+    assert (kept, "was changed since" in said) == (before, True)
+    with pytest.raises(InputError, match="begun with other settings"):
+        again(run, file.rename(tmp_path / "another.jsonl"))

@@ -168,8 +168,9 @@ def answer_batch(taught: Taught, requests: Path, output: Path) -> subprocess.Com
 
 
 def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: Path) -> None:
-    folder = taught.paths.run("taught")
-    command = ["run", "facts", "--questions", folder / "questions.jsonl", "--n-candidates", "3", "--name", "batched"]
+    questions = tmp_path / "questions.jsonl"
+    questions.write_bytes((taught.paths.run("taught") / "questions.jsonl").read_bytes())
+    command = ["run", "facts", "--questions", questions, "--n-candidates", "3", "--name", "batched"]
     command += ["--batch", "--until", "teacher"]
     waiting = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert waiting.returncode == 1
@@ -177,7 +178,8 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     taken = answer_batch(taught, taught.paths.run("batched") / "batch.jsonl", tmp_path / "output.jsonl")
     assert taken.returncode == 0, taken.stderr
     assert "40 replies" in taken.stdout  # ten training questions, each in two shuffles, and as many plants
-    os.utime(folder / "questions.jsonl")
+    with questions.open("a", encoding="utf-8") as more:
+        more.write('{"id": "late", "question": "What came late?", "split": "train"}\n')
     done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
