@@ -50,4 +50,6 @@ def ranking_messages(question: str, passages: Sequence[str]) -> list[BaseMessage
 
 def reminder_message() -> BaseMessage:
     """What is said when a reply held no order."""
-    return HumanMessage("That is no ranking. Reply with one line of passage numbers only, like [3] > [1] > [2].")
+    return HumanMessage(
+        "That is no ranking. Reply with one line of passage numbers only, best first, like [3] > [1] > [2]."
+    )

@@ -66,7 +66,9 @@ _RULED_OUT = re.compile(
 )
 _NEXT_BEST = re.compile(r"\b(?:second|next|third|fourth)[ -]best\b")
 _BEST_WORD = re.compile(rf"\b(?:{_BEST}|better|first|perfect\w*|ideal\w*)\b")
-_WORST_WORD = re.compile(rf"\b(?:{_WORST}|worse|poor\w*|bad|behind|below|than)\b")
+_WORST_WORD = re.compile(rf"\b(?:{_WORST})\b")
+_SLIGHTED = re.compile(rf"\b(?:{_WORST}|worse|poor\w*|bad|behind|below|than)\b")
+_AMOUNT = re.compile(r"\bat (?:least|most|best)\b|\bau moins\b|\b(?:al|por lo) menos\b|\bbut not least\b")
 _LESS = re.compile(r"\b(?:less|weaker|lower)\b")
 MENTION = "\0"
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:and|but|while|whereas|und|aber|während|et|mais|y|pero)\b")
@@ -78,7 +80,9 @@ _IN_ORDER = re.compile(
 
 def words(text: str) -> str:
     """`text` as the patterns here take it."""
-    return _NEXT_BEST.sub("second", re.sub(r"[_\-’]", lambda m: "'" if m[0] == "’" else " ", text.lower()))
+    return _AMOUNT.sub(
+        "", _NEXT_BEST.sub("second", re.sub(r"[_\-’]", lambda m: "'" if m[0] == "’" else " ", text.lower()))
+    )
 
 
 def announced(before: str, after: str) -> Direction:
@@ -104,7 +108,7 @@ def rules_out(text: str) -> bool:
 def names_worst(text: str) -> bool:
     """Whether `text` is about the worst and not about the best."""
     text = words(text)
-    return bool(_WORST_WORD.search(text) or _LESS.search(text)) and _BEST_WORD.search(text) is None
+    return _WORST_WORD.search(text) is not None and _BEST_WORD.search(text) is None
 
 
 def names_best(text: str) -> bool:
@@ -129,7 +133,7 @@ def tells_best_first(text: str) -> bool:
         praises = _BEST_WORD.search(clause) is not None
         if praises and not (named <= 1 or named == here):
             return False
-        if _WORST_WORD.search(clause) and (here > 1 or named < n):
+        if _SLIGHTED.search(clause) and (here > 1 or named < n):
             return False
         if _LESS.search(clause) and not praised:
             return False

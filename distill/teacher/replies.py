@@ -234,7 +234,7 @@ def _of_mentions(mentions: Sequence[_Mention], text: str, n: int) -> list[int]:
     if parts and all(_DOWNWARDS.search(part) and not _UPWARDS.search(part) for part in parts):
         return numbers if announced(before, after) in ("", "best first") else []
     sides = [_DECIMAL.findall(part) for part in (_clause(before), *parts, after)]
-    if any(sides):
+    if any(sides[1:-1]):
         sign, said = _sign(sides), announced(before, after)
         if "unclear" in (sign, said) or (sign, said) in (("worst first", "best first"), ("scores", "worst first")):
             return []

@@ -89,8 +89,8 @@ def about_teacher(trust: str, *, kept: bool) -> tuple[str, ...]:
     """What the assessment of the teacher ("use", "weigh", "refuse", "" for none) suggests."""
     if trust == "refuse":
         return (
-            "The LLM's orders are not steady enough to teach (see Teacher): use a stronger LLM, another --mode, or "
-            "more questions where there were few.",
+            "The LLM's orders are not fit to teach (see Teacher, which says why): use a stronger LLM, another --mode, "
+            "or more questions where there were few.",
         )
     if trust == "weigh" and kept:
         return (
