@@ -19,6 +19,7 @@ WEAK_BIAS = 0.25  # of 1, where one place of the prompt always wins
 _STRONG_BIAS = 0.5
 _SURE = 1.645  # standard errors: 95 %, one-sided
 FULL_KAPPA = 0.4  # moderate agreement (Landis & Koch 1977)
+_SOME_KAPPA = 0.1  # enough to count a little where plants are found, though chance could bring it
 _FOLLOWS = 0.4  # of τ with the retrieval: below it nothing is a copy
 _AS_A_COPY = 0.98  # of what a copy with noise would have
 _CHANCE_HITS = 0.05  # of first places: noise may hit the same passage twice
@@ -142,7 +143,8 @@ def decide(signs: Signs) -> tuple[Trust, Kind, str]:
         return "refuse", "reversed", f"it puts the planted answer last ({probed.n_last} of {probed.n} times)"
     if signs.position_p < SIGNIFICANT and signs.position_bias >= _STRONG_BIAS:
         return "refuse", "placed", "the place in the prompt decides what it puts first"
-    if signs.kappa_at_least <= 0:
+    finds = share_at_least(probed.n_first, probed.n) >= _FOUND_AT_LEAST
+    if signs.kappa_at_least <= 0 and not (finds and signs.kappa > _SOME_KAPPA):
         if signs.kappa >= FULL_KAPPA:
             return "refuse", "too few", "on so little that cannot be told from chance"
         return "refuse", "chance", "that cannot be told from chance"
@@ -154,9 +156,9 @@ def decide(signs: Signs) -> tuple[Trust, Kind, str]:
         return "weigh", "placed", "the place in the prompt has a part in what it puts first"
     if not probed.can_tell:
         return "weigh", "unproven", "the corpus is too small to plant answers in, so whether it is right is not known"
-    if signs.kappa < FULL_KAPPA:
+    if signs.kappa < FULL_KAPPA or signs.kappa_at_least <= 0:
         return "weigh", "unsteady", "what it puts first holds more than chance, but is unsteady"
-    if share_at_least(probed.n_first, probed.n) < _FOUND_AT_LEAST:
+    if not finds:
         return "weigh", "unsteady", "it misses many planted answers"
     return "use", "sound", "it knows what it prefers, and finds what answers"
 
