@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from langchain_core.language_models import BaseChatModel
+from scripted_endpoint import Message, ScriptedEndpoint
 from tiny_encoders import tiny_transformer
 
 from distill.jsonl import read_records
-from distill.labelling import make_candidates, make_questions, orders
+from distill.labelling import assess, make_candidates, make_questions, make_rankings, orders
+from distill.llm.asking import Asker
 from distill.run import WITHOUT_LLM, Distillation, RunConfig
 from indexes.encoders import load_encoder
 from indexes.errors import InputError
@@ -110,3 +115,29 @@ def test_a_question_file_that_changed_is_said_and_another_one_is_refused(corpus:
     assert (kept, "was changed since" in said) == (before, True)
     with pytest.raises(InputError, match="begun with other settings"):
         again(run, file.rename(tmp_path / "another.jsonl"))
+
+
+def worst_first(messages: list[Message]) -> str:
+    """An LLM that orders by the words shared with the question, the wrong way round."""
+    prompt = str(messages[1]["content"])
+    asked = set(re.findall(r"\n\nQuestion: (.*?)\n\n", prompt)[0].split())
+    shown = re.findall(r"^\[(\d+)\] (.*)$", prompt, re.MULTILINE)
+    ranked = sorted(shown, key=lambda passage: (len(asked & set(passage[1].split())), passage[1]))
+    return " > ".join(f"[{place}]" for place, _ in ranked)
+
+
+def test_an_llm_that_orders_the_wrong_way_round_is_not_used_even_if_one_insists(
+    corpus: DataPaths, tmp_path: Path, connect: Callable[[], BaseChatModel], endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.reply = worst_first
+    heard: list[str] = []
+    free = begun(corpus, tmp_path, "free")
+    config = replace(free.config, name="upside-down", teacher="scripted", insist=True)
+    run = Distillation(corpus, config, lambda temperature: Asker(connect()), lambda event: heard.append(event.remark))
+    for stage in (make_questions, make_candidates, assess, make_rankings):
+        stage(run)
+    teacher = json.loads(run.file("teacher.json").read_text())
+    assert (teacher["trust"], teacher["assessments"][0]["verdict_kind"]) == ("refuse", "reversed")
+    assert teacher["top1"] < 0.3
+    assert any("wrong way round" in remark for remark in heard)
+    assert not run.file("rankings.jsonl").exists()
