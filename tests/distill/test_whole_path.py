@@ -177,7 +177,8 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     assert "batch service" in " ".join(waiting.stderr.split())
     taken = answer_batch(taught, taught.paths.run("batched") / "batch.jsonl", tmp_path / "output.jsonl")
     assert taken.returncode == 0, taken.stderr
-    assert "40 replies" in taken.stdout  # ten training questions, each in two shuffles, and as many plants
+    # Ten training questions, each in two shuffles; what is planted was asked for by the run before, and is remembered.
+    assert "20 replies" in taken.stdout
     with questions.open("a", encoding="utf-8") as more:
         more.write('{"id": "late", "question": "What came late?", "split": "train"}\n')
     done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
