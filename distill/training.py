@@ -34,13 +34,11 @@ def trainer_options(
     *,
     seed: int,
     device: str,
-    metric: str = "eval_loss",
-    greater_is_better: bool = False,
     report_to: str = "none",
 ) -> dict[str, Any]:
-    """Arguments that all trainers take: one checkpoint an epoch, the best by `metric` on held-out lists kept.
+    """Arguments that all trainers take: one checkpoint an epoch, and no evaluation between.
 
-    `metric` is a key of what evaluation logs. `report_to` is "none" or a tracker that transformers knows, such as
+    `report_to` is "none" or a tracker that transformers knows, such as
     "tensorboard" or "trackio".
     """
     bf16 = uses_bf16(device)
@@ -51,12 +49,8 @@ def trainer_options(
         "use_cpu": device == "cpu",
         "bf16": bf16,
         "fp16": device == "cuda" and not bf16,
-        "eval_strategy": "epoch",
         "save_strategy": "epoch",
         "save_total_limit": 2,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": metric,
-        "greater_is_better": greater_is_better,
         "logging_strategy": "steps",
         "logging_steps": _STEPS_BETWEEN_LOOKS_AT_THE_LOSS,
         "logging_nan_inf_filter": False,  # the filter would hide a loss that is no number behind the mean of the others
@@ -72,10 +66,7 @@ LOSSES_FILE = "losses.jsonl"  # beside the checkpoints: what was logged, so that
 
 
 class ProgressCallback(TrainerCallback):
-    """Tells the caller after each step, writes the losses down, and stops when one is no number any more.
-
-    What evaluation finds is looked at before the epoch's checkpoint is written, so no checkpoint holds such weights.
-    """
+    """Tells the caller after each step, writes the losses down, and stops when one is no number any more."""
 
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
@@ -90,18 +81,17 @@ class ProgressCallback(TrainerCallback):
         if state.is_world_process_zero:
             _write_losses(Path(str(args.output_dir)) / LOSSES_FILE, logged, state)
         for key, value in logged.items():
-            if (key == "loss" or key.startswith("eval_")) and isinstance(value, float) and not math.isfinite(value):
+            if key == "loss" and isinstance(value, float) and not math.isfinite(value):
                 raise _NotANumberError(f"{key} became {value} at step {state.global_step} of {state.max_steps}")
 
 
 def _write_losses(file: Path, logged: Mapping[str, Any], state: TrainerState) -> None:
     """Adds a line for numbers that are a loss; a training that is resumed repeats steps, and the later line counts."""
-    known = ("loss", "eval_loss", "eval_agreement")
-    found = {key: logged[key] for key in known if isinstance(logged.get(key), float) and math.isfinite(logged[key])}
-    if found:
+    loss = logged.get("loss")
+    if isinstance(loss, float) and math.isfinite(loss):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"step": state.global_step, "steps": state.max_steps} | found) + "\n")
+            lines.write(json.dumps({"step": state.global_step, "steps": state.max_steps, "loss": loss}) + "\n")
 
 
 class _NotANumberError(Exception):
@@ -110,17 +100,17 @@ class _NotANumberError(Exception):
 
 def train_with_smaller_batches(make_trainer: MakeTrainer, *, batch_size: int, checkpoints: Path) -> tuple[str, ...]:
     """Trains to the end, and returns sentences on what had to be done for it (none if nothing); the model is trained
-    in place and ends at its best epoch.
+    in place.
 
     `make_trainer(lists in a batch, batches in a step)` makes a new trainer, with a `ProgressCallback`, of the *same*
-    model each time; hand the two numbers to `per_device_train_batch_size` and `gradient_accumulation_steps` (and the
-    first one to `per_device_eval_batch_size`). It starts at (`batch_size`, 1).
+    model each time; hand the two numbers to `per_device_train_batch_size` and `gradient_accumulation_steps`. It starts
+    at (`batch_size`, 1).
 
     - A killed training goes on from the last whole checkpoint in `checkpoints`.
     - Out of memory: the batch is halved and the batches in a step are doubled, so a step still sees as many lists and
       the order of the lists stays; the attempt begins at the last checkpoint, or at the weights as they came.
       `MemoryExhaustedError` when a batch of one does not fit. Only in a single process: several could not agree.
-    - A loss that is no number: the model goes back to the best checkpoint, and that is the end. `DivergedError` if
+    - A loss that is no number: the model goes back to the last checkpoint, and that is the end. `DivergedError` if
       there is none; the model then has the weights as they came.
     """
     notes: list[str] = []
@@ -153,9 +143,8 @@ def train_with_smaller_batches(make_trainer: MakeTrainer, *, batch_size: int, ch
 
 
 def _back_to_good_weights(trainer: Any, checkpoints: Path, start: dict[str, Any], what: str) -> str:
-    """Puts the weights of the best checkpoint, else the newest one, into the trainer's model, and says so."""
-    best = trainer.state.best_model_checkpoint
-    good = best if best and Path(best).is_dir() else last_checkpoint(checkpoints)
+    """Puts the weights of the newest checkpoint into the trainer's model, and says so."""
+    good = last_checkpoint(checkpoints)
     if good is None:
         trainer.model.load_state_dict(start)
         raise DivergedError(

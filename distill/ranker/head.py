@@ -16,7 +16,6 @@ from indexes.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-HEAD_LOSS = "listmle of the first place"  # what `fit_head` minimises
 _HEAD_FILE = "head.json"
 _PULL = 30.0  # lists that the start weighs as much as
 _SCALE_PULL = 1.0  # the same for the fit's own scale, which orders without any error would make endless

@@ -1,8 +1,8 @@
 """The listwise losses on the two kinds of ranker: from texts to logits, in a form that the trainers take.
 
-A label is (N, 3) for a list: the teacher's rank as in `distill.ranker.listwise`, the part of the logit that does not
-train (dense and lexical), the weight of the list. Texts go through the model some at a time, sorted by length: this
-changes no result but for what dropout draws, and saves the padding to the longest of all.
+A label is (N, 3) for a list: the teacher's rank as in `distill.ranker.listwise`, the weight of the list, the passage's
+number. Texts go through the model some at a time, sorted by length: this changes no result but for what dropout draws,
+and saves the padding to the longest of all.
 """
 
 from __future__ import annotations
@@ -14,46 +14,52 @@ import torch
 from torch import Tensor, nn
 
 from distill.jsonl import Record
-from distill.ranker.head import Head
 from distill.ranker.listwise import Loss
-from distill.ranker.signals import scalar_signals
-from distill.ranker.targets import PADDING, rank_targets
+from distill.ranker.targets import PADDING, UNRANKED, rank_targets
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import CrossEncoder, MultiVectorEncoder
 
 _TEXTS_AT_ONCE = 16
+_NEVER = -1e9  # finite stand-in for minus infinity: its exponential is 0, and no gradient turns into NaN
 
 
 class _RankerLoss(nn.Module):
-    """A ranker's model, how much its score counts in the logit, and the listwise loss on the logits."""
+    """A ranker's model, what its score is multiplied by to be a logit, and the listwise loss on the logits."""
 
-    def __init__(self, model: MultiVectorEncoder | CrossEncoder, weight: float, loss: Loss) -> None:
+    def __init__(self, model: MultiVectorEncoder | CrossEncoder, weight: float, loss: Loss, *, in_batch: bool) -> None:
         super().__init__()
         self.model = model
+        self.in_batch = in_batch
         self._weight = weight
         self._loss = loss
 
 
 class LateInteractionLoss(_RankerLoss):
-    """A listwise loss on weight · mean MaxSim + the fixed part."""
+    """A listwise loss on weight · mean MaxSim. With `in_batch` the passages of the batch's other lists are candidates
+    too, which come after all that the teacher placed.
+    """
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor) -> Tensor:
         """The loss of a batch: features of the question column, then of N candidate columns; labels (B, N, 3)."""
-        from sentence_transformers.multi_vector_encoder.scoring import mean_colbert_kd_scores
-
         question_features, *passage_features = [dict(features) for features in sentence_features]
         questions = self.model(question_features, task="query")
-        passages, mask = self._embed(passage_features)  # (B, N, T, D), (B, N, T)
+        passages, there = self._embed(passage_features)  # (B, N, T, D), (B, N, T)
         with torch.autocast(passages.device.type, enabled=False):  # in bfloat16 near similarities would be equal
-            late = mean_colbert_kd_scores(
+            late = self._weight * mean_max_sim(
                 questions["token_embeddings"].float(),
-                passages.float(),
-                queries_mask=questions["attention_mask"].bool(),
-                documents_mask=mask,
-            )  # (B, N)
-        return self._loss(self._weight * late + labels[:, :, 1], labels[:, :, 0].long(), labels[:, 0, 2])
+                questions["attention_mask"].bool(),
+                passages.float().flatten(0, 1),
+                there.flatten(0, 1),
+            )  # (B, B · N)
+        ranks, numbers = labels[:, :, 0].long(), labels[:, :, 2].long()
+        n_lists, n = ranks.shape
+        own = late.reshape(n_lists, n_lists, n)[torch.arange(n_lists), torch.arange(n_lists)]
+        if self.in_batch:
+            others = _log_sum_of_others(late, ranks, numbers)
+            own, ranks = torch.cat([own, others], 1), torch.cat([ranks, torch.full_like(ranks[:, :1], UNRANKED)], 1)
+        return self._loss(own, ranks, labels[:, 0, 1])
 
     def _embed(self, columns: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         from sentence_transformers.base.losses.merged_forward import (
@@ -79,8 +85,27 @@ class LateInteractionLoss(_RankerLoss):
         return by_list, mask.bool()[back].reshape(n, -1, n_tokens).transpose(0, 1)
 
 
+def mean_max_sim(questions: Tensor, is_question: Tensor, passages: Tensor, is_passage: Tensor) -> Tensor:
+    """(B, P): for each question token the greatest similarity to a token of the passage, averaged (ColBERT,
+    arXiv 2004.12832). `questions` (B, Q, D) and `passages` (P, T, D) hold unit vectors, the others their masks.
+    """
+    similarities = torch.einsum("bqd,ptd->bpqt", questions, passages)
+    best = similarities.masked_fill(~is_passage[None, :, None, :], _NEVER).amax(3).clamp(min=-1.0)
+    asked = is_question[:, None, :]
+    return (best * asked).sum(2) / asked.sum(2)
+
+
+def _log_sum_of_others(scores: Tensor, ranks: Tensor, numbers: Tensor) -> Tensor:
+    """(B, 1): the log-sum-exp of `scores` (B, B · N) over the passages of other lists that are not in a list's own."""
+    is_own = (numbers[:, :, None] == numbers.flatten()[None, None, :]).any(1)  # (B, B · N)
+    is_other = ~is_own & (ranks.flatten() != PADDING)[None, :]
+    return scores.masked_fill(~is_other, _NEVER).logsumexp(1, keepdim=True)
+
+
 class CrossEncoderLoss(_RankerLoss):
-    """A listwise loss on weight · logit of question and passage + the fixed part."""
+    """A listwise loss on weight · logit of question and passage; `in_batch` changes nothing, as each pair costs a pass
+    through the model.
+    """
 
     def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[Tensor]) -> Tensor:
         """The loss of a batch: B questions and their lists of passages as texts; B labels (N_i, 3)."""
@@ -97,15 +122,11 @@ class CrossEncoderLoss(_RankerLoss):
         given = nn.utils.rnn.pad_sequence(list(labels), batch_first=True, padding_value=PADDING).to(own.device)
         sizes = [len(passages) for passages in lists]
         logits = nn.utils.rnn.pad_sequence(list(torch.split(own, sizes)), batch_first=True)  # (B, N)
-        return self._loss(self._weight * logits + given[:, :, 1], given[:, :, 0].long(), given[:, 0, 2])
+        return self._loss(self._weight * logits, given[:, :, 0].long(), given[:, 0, 1])
 
 
 def late_interaction_lists(
-    records: Sequence[Record],
-    rankings: Mapping[str, Record],
-    weights: Sequence[float],
-    texts: Mapping[str, str],
-    head: Head,
+    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float], texts: Mapping[str, str]
 ) -> Dataset:
     """Columns question, passage_1 … passage_N and label; short lists are filled up with empty places."""
     from datasets import Dataset
@@ -116,17 +137,13 @@ def late_interaction_lists(
         columns[f"passage_{place + 1}"] = [
             texts[r["candidates"][place]["passage"]] if place < len(r["candidates"]) else "" for r in records
         ]
-    labels = [_label(r, rankings[r["id"]], weight, head) for r, weight in zip(records, weights, strict=True)]
-    padding = [float(PADDING), 0.0, 0.0]
-    return Dataset.from_dict(columns | {"label": [label + [padding] * (n - len(label)) for label in labels]})
+    padding = [float(PADDING), 0.0, float(PADDING)]
+    labels = [label + [padding] * (n - len(label)) for label in _labels(records, rankings, weights)]
+    return Dataset.from_dict(columns | {"label": labels})
 
 
 def cross_encoder_lists(
-    records: Sequence[Record],
-    rankings: Mapping[str, Record],
-    weights: Sequence[float],
-    texts: Mapping[str, str],
-    head: Head,
+    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float], texts: Mapping[str, str]
 ) -> Dataset:
     """Columns question, passages (a list of texts) and label."""
     from datasets import Dataset
@@ -135,12 +152,18 @@ def cross_encoder_lists(
         {
             "question": [record["question"] for record in records],
             "passages": [[texts[c["passage"]] for c in record["candidates"]] for record in records],
-            "label": [_label(r, rankings[r["id"]], weight, head) for r, weight in zip(records, weights, strict=True)],
+            "label": list(_labels(records, rankings, weights)),
         }
     )
 
 
-def _label(record: Record, ranking: Record, weight: float, head: Head) -> list[list[float]]:
-    dense, lexical = scalar_signals(record)
-    rows = zip(rank_targets(record, ranking), dense, lexical, strict=True)
-    return [[float(rank), head.dense * d + head.lexical * b, weight] for rank, d, b in rows]
+def _labels(
+    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float]
+) -> Iterable[list[list[float]]]:
+    numbers: dict[str, int] = {}
+    for record, weight in zip(records, weights, strict=True):
+        ids = [candidate["passage"] for candidate in record["candidates"]]
+        ranks = rank_targets(record, rankings[record["id"]])
+        yield [
+            [float(rank), weight, float(numbers.setdefault(i, len(numbers)))] for rank, i in zip(ranks, ids, strict=True)
+        ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from distill.jsonl import Record
-from distill.ranker.agreement import agreement
+from distill.ranker.agreement import first_place
 from distill.ranker.ranker import Ranker
 from distill.ranker.targets import rank_targets
 
@@ -35,13 +35,13 @@ class Orders:
         return replace(self, records=self.records[first:last])
 
     def agreement_of(self, ranker: Ranker) -> float:
-        """Kendall τ of the ranker's orders with the teacher's; 0 without lists."""
-        return agreement(ranker.score(self.records, self.texts), self.targets, self.weights)
+        """How high the ranker puts the teacher's first passages (`first_place`); 0 without lists."""
+        return first_place(ranker.score(self.records, self.texts), self.targets, self.weights)
 
     def agreement_of_retrieval(self) -> float:
-        """Kendall τ of the order that the candidates were retrieved in with the teacher's."""
+        """The same of the order that the candidates were retrieved in."""
         orders = [[-float(place) for place in range(len(record["candidates"]))] for record in self.records]
-        return agreement(orders, self.targets, self.weights)
+        return first_place(orders, self.targets, self.weights)
 
 
 def informative_orders(

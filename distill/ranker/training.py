@@ -1,4 +1,4 @@
-"""Training of stage 1: a ranker learns the teacher's orders, and never ends worse than it began."""
+"""Training of stage 1: a ranker learns the teacher's orders."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sentence_transformers.base.evaluation import BaseEvaluator
 
 from distill.jsonl import Record
-from distill.ranker.agreement import calibrate
-from distill.ranker.head import HEAD_LOSS, Head, fit_head
-from distill.ranker.listwise import find_loss
+from distill.ranker.head import Head, fit_head
+from distill.ranker.listwise import Loss, list_mle, p_list_mle
 from distill.ranker.losses import CrossEncoderLoss, LateInteractionLoss, cross_encoder_lists, late_interaction_lists
 from distill.ranker.orders import Orders, informative_orders
 from distill.ranker.ranker import LateInteractionRanker, Ranker
-from distill.ranker.report import RankerReport, RankerSettings
+from distill.ranker.report import Kept, RankerReport, RankerSettings
 from distill.training import (
     DivergedError,
     ProgressCallback,
@@ -28,26 +26,7 @@ from distill.training import (
     trainer_options,
 )
 
-_FIT_LISTS = 200  # plenty for three weights
-
-
-def train_best_ranker(
-    rankers: Sequence[Ranker],
-    records: Sequence[Record],
-    rankings: Mapping[str, Record],
-    texts: Mapping[str, str],
-    checkpoints: Path,
-    settings: RankerSettings,
-    on_progress: Callable[[int, int], None],
-) -> tuple[Ranker, RankerReport]:
-    """Trains each of `rankers` and returns the one that then agrees best with the teacher on held-out orders."""
-    reports = [
-        train_ranker(ranker, records, rankings, texts, checkpoints / ranker.kind, settings, on_progress)
-        for ranker in rankers
-    ]
-    best = max(range(len(rankers)), key=lambda place: reports[place].agreement_kept)
-    compared = tuple((report.kind, report.agreement_kept) for report in reports)
-    return rankers[best], replace(reports[best], compared=compared)
+_KEPT: tuple[Kept, ...] = ("untrained", "fitted", "trained")  # of equally good ones the first is kept
 
 
 def train_ranker(
@@ -61,76 +40,69 @@ def train_ranker(
 ) -> RankerReport:
     """Trains `ranker` in place on the teacher's `rankings` of the candidates in `records`, by question id.
 
-    A sixth of the orders, drawn by the seed, is held out; after each epoch the ranker's agreement with the teacher on
-    them is measured, and the best epoch is kept. If no training agrees better than the start, the start is kept.
+    A sixth of the orders, drawn by the seed, is held out: the three weights of the head are fitted to them, and they
+    say whether the ranker is kept as it began, with its head fitted, or trained. The last is kept in any case where
+    the settings weigh no signals: that is the paper's recipe.
     """
     lists = informative_orders(records, rankings, texts, seed=settings.seed)
     n_train, n_held_out = split_for_early_stopping(len(lists.records))
     train, held_out = lists.part(0, n_train), lists.part(n_train, None)
-    start, weights = ranker.head, _copy_of_weights(ranker)
-    untrained = held_out.agreement_of(ranker)
-    fitted = trained = untrained
+    if not settings.weighs_signals:
+        ranker.head = replace(ranker.head, dense=0.0, lexical=0.0)
+    heads = {"untrained": ranker.head}
+    weights = _copy_of_weights(ranker)
+    found: dict[Kept, float] = dict.fromkeys(_KEPT, held_out.agreement_of(ranker))
     notes: tuple[str, ...] = ()
     if n_held_out:
-        ranker.head = _fitted(ranker, train)
-        fitted = trained = held_out.agreement_of(ranker)
-        if settings.train == "full":
-            try:
-                notes = _fine_tune(ranker, train, held_out, checkpoints, settings, on_progress)
-                trained = held_out.agreement_of(ranker)
-            except DivergedError as error:
-                notes = (f"{error} The ranker stays as it began.",)
+        heads["fitted"] = ranker.head = _fitted(ranker, held_out, settings)
+        found["fitted"] = held_out.agreement_of(ranker)
+        try:
+            notes = _fine_tune(ranker, train, checkpoints, settings, on_progress)
+            ranker.head = heads["untrained"]
+            heads["trained"] = ranker.head = _fitted(ranker, held_out, settings)
+            found["trained"] = held_out.agreement_of(ranker)
+        except DivergedError as error:
+            notes = (f"{error} The ranker stays as it began.",)
     else:
         notes = ("Fewer than two orders say anything, so the ranker stays as it began.",)
-    kept = max(("untrained", untrained), ("fitted", fitted), ("trained", trained), key=lambda found: found[1])[0]
+    kept: Kept = max((name for name in _KEPT if name in heads), key=lambda name: found[name])
+    if not settings.weighs_signals and "trained" in heads:
+        kept = "trained"
+    ranker.head = heads[kept]
     if kept != "trained":
         ranker.model.load_state_dict(weights)
-    if kept == "untrained":
-        ranker.head = start
     return RankerReport(
         kind=ranker.kind,
-        loss=settings.loss if settings.train == "full" else HEAD_LOSS,
+        loss=_loss_of(settings).__name__,
         n_train=n_train if n_held_out else 0,
         n_held_out=n_held_out,
         n_left_out=len(records) - len(lists.records),
-        agreement_fused=held_out.agreement_of_retrieval(),
-        agreement_untrained=untrained,
-        agreement_fitted=fitted,
-        agreement_trained=trained,
+        agreement_retrieval=held_out.agreement_of_retrieval(),
+        agreement_untrained=found["untrained"],
+        agreement_fitted=found["fitted"],
+        agreement_trained=found["trained"],
         kept=kept,
-        calibration=calibrate(ranker.score(held_out.records, texts), held_out.targets),
         notes=notes,
     )
+
+
+def _loss_of(settings: RankerSettings) -> Loss:
+    return p_list_mle if settings.weighs_signals else list_mle
 
 
 def _copy_of_weights(ranker: Ranker) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in ranker.model.state_dict().items()}
 
 
-def _fitted(ranker: Ranker, train: Orders) -> Head:
-    some = train.part(0, _FIT_LISTS)
-    return fit_head(ranker.features(some.records, some.texts), some.targets, ranker.head, some.weights)
-
-
-class _AgreementEvaluator(BaseEvaluator):
-    """Agreement with the teacher on held-out orders."""
-
-    def __init__(self, ranker: Ranker, held_out: Orders) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.primary_metric = "agreement"
-        self._ranker = ranker
-        self._held_out = held_out
-
-    def __call__(
-        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
-    ) -> dict[str, float]:
-        return {"agreement": self._held_out.agreement_of(self._ranker)}
+def _fitted(ranker: Ranker, orders: Orders, settings: RankerSettings) -> Head:
+    if not settings.weighs_signals:
+        return ranker.head
+    return fit_head(ranker.features(orders.records, orders.texts), orders.targets, ranker.head, orders.weights)
 
 
 def _fine_tune(
     ranker: Ranker,
     train: Orders,
-    held_out: Orders,
     checkpoints: Path,
     settings: RankerSettings,
     on_progress: Callable[[int, int], None],
@@ -138,17 +110,12 @@ def _fine_tune(
     trainer_class, arguments_class, loss_class, make_lists = _parts(ranker)
     mean = float(np.mean(train.weights))
     weights = [weight / mean for weight in train.weights]  # so that the learning rate means the same for all teachers
-    dataset = make_lists(train.records, train.rankings, weights, train.texts, ranker.head)
-    evaluator = _AgreementEvaluator(ranker, held_out)
+    shortened = [_at_most(record, train.rankings[record["id"]], settings.n_passages) for record in train.records]
+    dataset = make_lists(shortened, train.rankings, weights, train.texts)
 
     def make_trainer(batch_size: int, n_batches: int) -> Any:
         options = trainer_options(
-            checkpoints,
-            seed=settings.seed,
-            device=ranker.model.device.type,
-            metric="eval_agreement",
-            greater_is_better=True,
-            report_to=settings.report_to,
+            checkpoints, seed=settings.seed, device=ranker.model.device.type, report_to=settings.report_to
         )
         arguments = arguments_class(
             num_train_epochs=settings.n_epochs,
@@ -162,13 +129,21 @@ def _fine_tune(
                 model=ranker.model,
                 args=arguments,
                 train_dataset=dataset,
-                evaluator=evaluator,
-                loss=loss_class(ranker.model, ranker.head.model, find_loss(settings.loss)),
+                loss=loss_class(
+                    ranker.model, ranker.head.model, _loss_of(settings), in_batch=settings.weighs_signals
+                ),
                 callbacks=[ProgressCallback(on_progress)],
             )
         )
 
     return train_with_smaller_batches(make_trainer, batch_size=settings.batch_size, checkpoints=checkpoints)
+
+
+def _at_most(record: Record, ranking: Record, n: int) -> Record:
+    """`record` with the `n` candidates that the teacher put first, those that it did not place last."""
+    places = {passage: place for place, passage in enumerate(ranking["ranking"])}
+    by_place = sorted(record["candidates"], key=lambda candidate: places.get(candidate["passage"], len(places)))
+    return record | {"candidates": by_place[:n]}
 
 
 def _parts(ranker: Ranker) -> tuple[Any, Any, Any, Any]:

@@ -16,10 +16,9 @@ from distill.retriever.training_lists import TrainingList
 _STEPS_IN_A_BLOCK = 8  # whose lists are sorted by length; the blocks and the steps are in random order
 
 
-def dataset_of(lists: Sequence[TrainingList], first_number: int) -> Dataset:
-    """Columns question and label, the list's number from `first_number` on."""
-    numbers = range(first_number, first_number + len(lists))
-    return Dataset.from_dict({"question": [each.question for each in lists], "label": list(numbers)})
+def dataset_of(lists: Sequence[TrainingList]) -> Dataset:
+    """Columns question and label, the list's number."""
+    return Dataset.from_dict({"question": [each.question for each in lists], "label": list(range(len(lists)))})
 
 
 class ListBatches(DefaultBatchSampler):

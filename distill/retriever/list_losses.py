@@ -10,17 +10,10 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.losses.gradcache import (
-    CachedLossMixin,
-    _create_minibatch,
-    _get_batch_size,
-    has_static_embedding_input,
-)
 from sentence_transformers.util import all_gather, all_gather_with_grad
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize, pad
+from torch.nn.functional import normalize, pad
 
-from distill.retriever.settings import Objective
 from distill.retriever.training_lists import TrainingList
 from indexes.types import Vectors
 
@@ -31,8 +24,8 @@ NO_PASSAGE = -1
 class ListTargets(nn.Module):
     """The teacher's side of M lists of at most N passages, in tensors.
 
-    rows (M, N): passage numbers, NO_PASSAGE where a list is shorter; logits (M, N): its scores / temperature, -inf
-    where there is no passage; weights (M,): their mean over the first `n_train` lists is 1.
+    rows (M, N): passage numbers, NO_PASSAGE where a list is shorter; logits (M, N): the logarithms of its targets, up
+    to a constant of each list, -inf where there is no passage; weights (M,): their mean is 1.
     """
 
     rows: Tensor
@@ -44,10 +37,7 @@ class ListTargets(nn.Module):
         lists: Sequence[TrainingList],
         numbers: Mapping[str, int],
         *,
-        n_train: int,
         student_temperature: float,
-        teacher_temperature: float,
-        objective: Objective = "kl",
     ) -> None:
         super().__init__()
         longest = max(len(each.passages) for each in lists)
@@ -55,31 +45,24 @@ class ListTargets(nn.Module):
         logits = torch.full((len(lists), longest), -torch.inf)
         for place, each in enumerate(lists):
             rows[place, : len(each.passages)] = torch.tensor([numbers[passage] for passage in each.passages])
-            logits[place, : len(each.scores)] = torch.tensor(each.scores) / teacher_temperature
+            logits[place, : len(each.scores)] = torch.tensor(each.scores)
         weights = torch.tensor([each.weight for each in lists])
         self.register_buffer("rows", rows)
         self.register_buffer("logits", logits)
-        self.register_buffer("weights", weights / weights[:n_train].mean())
+        self.register_buffer("weights", weights / weights.mean())
         self.student_temperature = student_temperature
-        self.objective = objective
 
     def loss(self, lists: Tensor, cosines: Tensor, log_normaliser: Tensor) -> Tensor:
-        """The mean over the lists of their divergence from the teacher times their weights, a scalar.
+        """The mean over the lists of KL(teacher ‖ student) times their weights, a scalar.
 
         `lists` (B,) are list numbers, `cosines` (B, N) those of their passages, `log_normaliser` (B,) the logarithm of
-        what the student's softmax is divided by. "kl": KL(teacher ‖ student). "margin-mse": squared difference between
-        the margins of the first passage over each other one (arXiv 2010.02666), both sides over their temperatures.
+        what the student's softmax is divided by.
         """
         targets, there = self.logits[lists], self.rows[lists] != NO_PASSAGE
         student = (cosines / self.student_temperature).masked_fill(~there, 0.0)
-        if self.objective == "margin-mse":
-            teacher = targets.masked_fill(~there, 0.0)
-            errors = mse_loss(student[:, :1] - student, teacher[:, :1] - teacher, reduction="none")
-            each = (errors * there)[:, 1:].sum(1) / (there.sum(1) - 1).clamp(min=1)
-        else:
-            log_teacher = torch.log_softmax(targets, dim=1).masked_fill(~there, 0.0)
-            teacher = log_teacher.exp() * there
-            each = (teacher * (log_teacher - (student - log_normaliser[:, None]))).sum(1)
+        log_teacher = torch.log_softmax(targets, dim=1).masked_fill(~there, 0.0)
+        teacher = log_teacher.exp() * there
+        each = (teacher * (log_teacher - (student - log_normaliser[:, None]))).sum(1)
         return (each * self.weights[lists]).mean()
 
 
@@ -116,60 +99,46 @@ class CorpusKLDivLoss(nn.Module):
             return self.targets.loss(labels, own, log_normaliser)
 
 
-class ListKLDivLoss(CachedLossMixin, nn.Module):
+class ListKLDivLoss(nn.Module):
     """KL(teacher ‖ student) over a question's own passages, and with `in_batch_negatives` over those of all lists of
     the step (the teacher gives the others probability 0; a text that is a candidate of the question is none of them).
 
     Batches hold two columns: B questions, and the P distinct passages of their lists with their numbers in "rows";
-    the label is the list's number. Passages are embedded `mini_batch_size` at a time; `cached` keeps the activations
-    of only one such mini-batch (GradCache, arXiv 2101.06983) for a second forward pass.
+    the label is the list's number. Passages are embedded `passages_at_once` at a time.
     """
 
     def __init__(
-        self,
-        model: SentenceTransformer,
-        targets: ListTargets,
-        *,
-        in_batch_negatives: bool,
-        mini_batch_size: int,
-        cached: bool = False,
+        self, model: SentenceTransformer, targets: ListTargets, *, in_batch_negatives: bool, passages_at_once: int
     ) -> None:
         super().__init__()
         self.model = model
         self.targets = targets
         self.in_batch_negatives = in_batch_negatives
-        self.divisible = not has_static_embedding_input(model)  # a bag of embeddings has no batch dimension
-        self.mini_batch_size = mini_batch_size
-        self.cached = cached and self.divisible
+        self._at_once = passages_at_once
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor) -> Tensor:
         """The loss of the lists `labels` (B,), a scalar."""
         questions, passages = (dict(features) for features in sentence_features)
         rows = passages.pop("rows")
-        if self.cached:
-            # The mixin hands its second argument on to `calculate_loss` untouched.
-            return self.forward_cached([questions, passages], (labels, rows))  # type: ignore[arg-type]
-        vectors = [[self.model(part)["sentence_embedding"] for part in self._parts(f)] for f in (questions, passages)]
-        return self.calculate_loss(vectors, (labels, rows))
-
-    def _parts(self, features: Features) -> list[Features]:
-        if not self.divisible:
-            return [features]
-        size, step = _get_batch_size(features), self.mini_batch_size
-        return [_create_minibatch(features, first, min(first + step, size)) for first in range(0, size, step)]
-
-    def calculate_loss(self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False) -> Tensor:
-        """The loss of vectors: reps[0] those of the B questions, reps[1] those of the P passages, in mini-batches."""
-        lists, rows = labels
-        with _in_full_precision(reps[0][0]):
-            questions, passages = (normalize(torch.cat(part).float(), dim=-1) for part in reps)
+        vectors = [torch.cat([self.model(part)["sentence_embedding"] for part in self._parts(passages, len(rows))])]
+        vectors.insert(0, self.model(questions)["sentence_embedding"])
+        with _in_full_precision(vectors[0]):
+            asked, found = (normalize(part.float(), dim=-1) for part in vectors)
             if self.in_batch_negatives and torch.distributed.is_initialized():
-                passages, rows = _gathered(passages, rows)
-            loss = self._loss(lists, rows, questions @ passages.T)
-        if with_backward:
-            loss.backward()  # type: ignore[no-untyped-call]
-            loss = loss.detach()
-        return loss
+                found, rows = _gathered(found, rows)
+            return self._loss(labels, rows, asked @ found.T)
+
+    def _parts(self, features: Features, size: int) -> list[Features]:
+        """`features` of `size` texts some at a time; a bag of embeddings has no batch dimension and stays whole."""
+        if "offsets" in features:
+            return [features]
+        return [
+            {
+                key: value[first : first + self._at_once] if isinstance(value, Tensor) and value.ndim else value
+                for key, value in features.items()
+            }
+            for first in range(0, size, self._at_once)
+        ]
 
     def _loss(self, lists: Tensor, rows: Tensor, cosines: Tensor) -> Tensor:
         """The loss of `cosines` (B, P) with the passages whose numbers are `rows` (P,)."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.jsonl import Record
 from distill.retriever.settings import RetrieverReport, Training
-from distill.retriever.training_lists import TrainingList, hold_out
+from distill.retriever.training_lists import TrainingList
 from indexes.types import Vectors
 
 if TYPE_CHECKING:
@@ -62,18 +62,16 @@ def train_query_side(
     model: SentenceTransformer, lists: Sequence[TrainingList], corpus: FrozenCorpus, training: Training
 ) -> tuple[SentenceTransformer, RetrieverReport]:
     """An encoder whose query side has learned the teacher's `lists` and whose passage side is `model` as it came."""
-    from distill.retriever.list_losses import CorpusKLDivLoss
-    from distill.retriever.list_training import fit, list_targets
+    from distill.retriever.list_losses import CorpusKLDivLoss, ListTargets
+    from distill.retriever.list_training import fit
 
-    config = training.config
-    train, held_out = hold_out(lists, config.n_held_out, training.seed)
     query_side = encoder_of(copy.deepcopy(side(model, "query")), like=model)
 
-    def make_loss(mini_batch_size: int, cached: bool) -> CorpusKLDivLoss:
-        targets = list_targets(train, held_out, corpus.numbers, config)
+    def make_loss(_: int) -> CorpusKLDivLoss:
+        targets = ListTargets(lists, corpus.numbers, student_temperature=training.config.student_temperature)
         return CorpusKLDivLoss(query_side, targets, corpus.vectors, corpus.log_shares)
 
-    report = fit(query_side, train, held_out, make_loss, training, lengths=[len(each.question) for each in train])
+    report = fit(query_side, lists, make_loss, training, lengths=[len(each.question) for each in lists])
     return two_sided(side(query_side, "query"), side(model, "document"), like=model), report
 
 

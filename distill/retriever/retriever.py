@@ -1,22 +1,20 @@
-"""Stage 2: the retriever learns a teacher's scores of whole lists (by KL divergence, or by their margins)."""
+"""Stage 2: the retriever learns how likely each passage is the answer, by KL divergence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from distill.jsonl import Record
-from distill.retriever.settings import DEFAULTS, RetrieverConfig, RetrieverReport, Training
-from distill.retriever.training_lists import TrainingList, hold_out, training_lists
+from distill.retriever.settings import RetrieverConfig, RetrieverReport, Training
+from distill.retriever.training_lists import TrainingList, training_lists
 from indexes.errors import InputError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from distill.retriever.list_batches import ListCollator
-    from distill.retriever.list_losses import ListKLDivLoss
     from distill.retriever.query_side import FrozenCorpus
 
 
@@ -29,7 +27,7 @@ def train_retriever(
 ) -> tuple[SentenceTransformer, RetrieverReport]:
     """The trained encoder, for `publishing.save_encoder`, and what training did; the weights of `model` are changed.
 
-    `records` are score records with an optional "weight"; `corpus` holds the fixed vectors that "query" needs. A
+    `records` are records of targets (see `training_lists`) with an optional "weight"; `corpus` holds the fixed vectors that "query" needs. A
     killed training goes on from its last checkpoint and ends with the weights that it would have had.
     """
     if training.report_to != "none" and find_spec(training.report_to) is None:
@@ -38,6 +36,8 @@ def train_retriever(
             f"pip install {training.report_to}"
         )
     lists = training_lists(records, texts, training.config.n_passages)
+    if not lists:
+        raise InputError("Training takes at least one question with candidates, but there is none. Add more questions.")
     if training.config.train == "query":
         from distill.retriever.query_side import train_query_side
 
@@ -47,58 +47,34 @@ def train_retriever(
                 "Index the corpus with the base encoder first."
             )
         return train_query_side(model, lists, corpus, training)
-    if training.config.query_first:
-        model = _query_first(model, records, texts, training, corpus)
-    if training.config.train == "lora":
-        from distill.retriever.adapters import add_adapter, merge_adapter
-
-        add_adapter(model, rank=training.config.lora_rank, seed=training.seed)
-        report = _train_both_sides(model, lists, texts, training)
-        merge_adapter(model)
-        return model, report
     return model, _train_both_sides(model, lists, texts, training)
-
-
-def _query_first(
-    model: SentenceTransformer,
-    records: Sequence[Record],
-    texts: Mapping[str, str],
-    training: Training,
-    corpus: FrozenCorpus | None,
-) -> SentenceTransformer:
-    config = replace(DEFAULTS["query"], objective=training.config.objective)
-    checkpoints = training.checkpoints / "query"
-    first = replace(training, config=config, checkpoints=checkpoints)
-    return train_retriever(model, records, texts, first, corpus)[0]
 
 
 def _train_both_sides(
     model: SentenceTransformer, lists: Sequence[TrainingList], texts: Mapping[str, str], training: Training
 ) -> RetrieverReport:
-    from distill.retriever.list_losses import ListKLDivLoss
-    from distill.retriever.list_training import fit, list_targets
+    from distill.retriever.list_losses import ListKLDivLoss, ListTargets
+    from distill.retriever.list_training import fit
 
     config = training.config
-    train, held_out = hold_out([each for each in lists if len(each.passages) > 1], config.n_held_out, training.seed)
     # Equal texts are one passage: none is another's negative, and none is embedded twice.
     number_of_text: dict[str, int] = {}
     numbers = {
         passage: number_of_text.setdefault(texts[passage], len(number_of_text))
-        for each in (*train, *held_out)
+        for each in lists
         for passage in each.passages
     }
 
-    def make_loss(mini_batch_size: int, cached: bool) -> ListKLDivLoss:
+    def make_loss(passages_at_once: int) -> ListKLDivLoss:
         return ListKLDivLoss(
             model,
-            list_targets(train, held_out, numbers, config),
+            ListTargets(lists, numbers, student_temperature=config.student_temperature),
             in_batch_negatives=config.in_batch_negatives,
-            mini_batch_size=mini_batch_size,
-            cached=cached,
+            passages_at_once=passages_at_once,
         )
 
-    collator = _collator(model, (*train, *held_out), numbers, list(number_of_text), config)
-    return fit(model, train, held_out, make_loss, training, collator=collator)
+    collator = _collator(model, lists, numbers, list(number_of_text), config)
+    return fit(model, lists, make_loss, training, collator=collator)
 
 
 def _collator(

@@ -1,4 +1,4 @@
-"""What stage 2 trains on: a question's passages with a teacher's scores, checked, held out and batched."""
+"""What stage 2 trains on: a question's passages with their targets, checked and cut to length."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from distill.jsonl import Record
-from distill.training import split_for_early_stopping
 from indexes.errors import InputError
 
 _FEW = 0.03  # of an epoch's lists, other ones each time, may be left out for the sake of whole steps
@@ -17,7 +14,7 @@ _FEW = 0.03  # of an epoch's lists, other ones each time, may be left out for th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingList:
-    """A question, N passages, the teacher's N logits for them, best or positive first, and how much the list counts."""
+    """A question, N passages, the logarithms of their targets (up to a constant), best first, and the list's weight."""
 
     question: str
     passages: tuple[str, ...]
@@ -56,26 +53,13 @@ def _training_list(record: Record) -> TrainingList:
 
 def spread(record: Record, n: int) -> Record:
     """`record` with `n` of its candidates at even steps from the best to the worst score, so that the list keeps both
-    the teacher's favourites and what it thinks little of; best first, or first its "positive" where it names one.
+    the teacher's favourites and what it thinks little of; best first.
     """
-    positive, scores = record.get("positive"), record["scores"]
-    order = sorted(range(len(scores)), key=lambda place: (record["passages"][place] != positive, -scores[place]))
+    scores = record["scores"]
+    order = sorted(range(len(scores)), key=lambda place: -scores[place])
     last = len(order) - 1
     chosen = order if last < n else [order[round(step * last / max(1, n - 1))] for step in range(n)]
     return record | {key: [record[key][place] for place in chosen] for key in ("passages", "scores")}
-
-
-def hold_out(
-    lists: Sequence[TrainingList], most: int, seed: int
-) -> tuple[tuple[TrainingList, ...], tuple[TrainingList, ...]]:
-    """(lists that train, lists that decide when to stop): a sixth but at most `most` are held out, drawn by `seed`."""
-    n_held_out = min(split_for_early_stopping(len(lists))[1], most)
-    if not n_held_out:
-        raise InputError(
-            f"Training takes at least two questions with candidates, but there are {len(lists)}. Add more questions."
-        )
-    order = np.random.default_rng(seed).permutation(len(lists)).tolist()
-    return tuple(lists[place] for place in order[n_held_out:]), tuple(lists[place] for place in order[:n_held_out])
 
 
 def lists_in_a_step(n_lists: int, wanted: int, n_processes: int) -> int:
