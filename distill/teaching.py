@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -204,7 +205,9 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     scores, found = read_records(run.file("scores.jsonl")), orders(run)
     method = run.config.method
     if method == "intermediate":
-        return intermediate(scores, _said(scores, found, config), temperature=config.teacher_temperature)
+        if config.train == "query":
+            return intermediate(scores, said_by_places(found, BLEND), temperature=config.teacher_temperature)
+        return _by_evidence(scores, found, config.teacher_temperature)
     candidates = read_records(run.file("candidates.jsonl"))
     doubtful = doubtful_passages(read_queries(run.file("questions.jsonl"), "train"), candidates, run.texts)
     if method == "pseudo-label":
@@ -214,17 +217,17 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     return direct(candidates, found) if method == "direct" else contrastive(candidates, found, doubtful)
 
 
-def _said(
-    scores: Sequence[Record], found: Mapping[str, Record], config: RetrieverConfig
-) -> Mapping[str, Mapping[str, float]]:
-    """What the orders say beside the ranker's scores. The query side alone learns less from all of it than from a
-    little: see RESULTS.md.
-    """
-    if config.train == "query":
-        return said_by_places(found, BLEND)
-    from distill.retriever.evidence import weigh_orders
+def _by_evidence(scores: Sequence[Record], found: Mapping[str, Record], temperature: float) -> list[Record]:
+    """The scores as logits of which passage is the answer, where an order tells; see `distill.retriever.evidence`."""
+    from distill.retriever.evidence import posteriors
 
-    return weigh_orders(scores, found)
+    likely = posteriors(scores, found)
+    return [
+        each | {"scores": [temperature * math.log(likely[each["id"]][p] or 1e-300) for p in each["passages"]]}
+        if each["id"] in likely
+        else each
+        for each in scores
+    ]
 
 
 def make_index(run: Distillation) -> None:
