@@ -26,6 +26,13 @@ _AGREEMENTS = {
     "agreement_fitted": "with its weights fitted",
     "agreement_trained": "trained",
 }
+_ROLES = {
+    "base": "as it came",
+    "weighted": "as it came, rare words of passages count more",
+    "control": "taught, free",
+    "taught": "taught by orders",
+    "standing": "promoted before",
+}
 _MISSED = {"kl": "KL divergence from its targets", "margin-mse": "squared error of the margins"}
 
 
@@ -49,7 +56,7 @@ class Section:
 
 def sections_of(metrics: Mapping[str, Any]) -> list[Section]:
     """The sections that `metrics` has something for, the verdict first."""
-    made = (_verdict, _retrievers, _teacher, _ranker, _retriever, _spend, _settings)
+    made = (_verdict, _retrievers, _held_out_orders, _teacher, _ranker, _retriever, _spend, _settings)
     sections = (make(metrics) for make in made)
     return [section for section in sections if section.sentences or section.grid or section.remarks]
 
@@ -58,7 +65,16 @@ def _verdict(metrics: Mapping[str, Any]) -> Section:
     verdict = metrics.get("verdict") or {}
     if not isinstance(verdict, Mapping):  # runs from before anything was decided kept their comparisons here
         return Section(title="Verdict", remarks=_texts(verdict))
-    return Section(title="Verdict", sentences=_texts([verdict.get("sentence")]), remarks=_texts(verdict.get("advice")))
+    advice = [_advice(each) for each in verdict.get("advice") or ()]
+    return Section(title="Verdict", sentences=_texts([verdict.get("sentence")]), remarks=_texts(advice))
+
+
+def _advice(advice: Any) -> str:
+    """A piece of advice with what to type for it; older runs kept sentences alone."""
+    if not isinstance(advice, Mapping):
+        return str(advice)
+    option = f" ({advice['option']})" if advice.get("option") else ""
+    return f"{advice.get('sentence', '')}{option}"
 
 
 def _retrievers(metrics: Mapping[str, Any]) -> Section:
@@ -69,7 +85,11 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
         return Section(title=title, sentences=("No held-out question could be judged.",) if known else ())
     measured = dict.fromkeys(metric for values in retrievers.values() for metric in values)
     names = [metric for metric in _METRICS if metric in measured] or list(measured)
-    rows = tuple((name, *(_number(values.get(metric)) for metric in names)) for name, values in retrievers.items())
+    roles = _roles(metrics.get("rows") or {})
+    rows = tuple(
+        (name, *([roles.get(name, "")] if roles else []), *(_number(values.get(metric)) for metric in names))
+        for name, values in retrievers.items()
+    )
     about = [
         _plural(metrics["questions"], "held-out question") if "questions" in metrics else "",
         metrics.get("held_out"),
@@ -78,9 +98,39 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
     return Section(
         title=title,
         sentences=(f"{sentence}.",) if sentence else (),
-        grid=Grid(headings=("retriever", *names), rows=rows),
+        grid=Grid(headings=("retriever", *(["what it is"] if roles else []), *names), rows=rows),
         remarks=_texts(metrics.get("comparisons")),
     )
+
+
+def _roles(rows: Mapping[str, str]) -> dict[str, str]:
+    """What each row is, by name."""
+    return {
+        name: words + extra
+        for row, words in _ROLES.items()
+        if rows.get(row)
+        for name, extra in ((rows[row], ""), (f"fused({rows[row]})", ", with keyword search"))
+    }
+
+
+def _held_out_orders(metrics: Mapping[str, Any]) -> Section:
+    found = metrics.get("held_out_orders") or {}
+    roles, means = _roles(metrics.get("rows") or {}), found.get("first_choice_mrr") or {}
+    rows = []
+    for name, mean in means.items():
+        c = (found.get("against_base") or {}).get(name) or {}
+        interval = f"{c['low']:+.3f} to {c['high']:+.3f}" if c else "–"
+        rows.append((name, roles.get(name, ""), _number(mean), f"{c['difference']:+.3f}" if c else "–", interval))
+    sentence = (
+        f"{_plural(found['n'], 'order')} of the teacher's trained nothing. How high each retriever puts the passage "
+        "that the teacher put first, among those it was shown, as a mean reciprocal rank: the teacher's own word, and "
+        "no judgement of it."
+        if rows
+        else ""
+    )
+    headings = ("retriever", "what it is", "teacher's first", "to the base", "95 % interval")
+    grid = Grid(headings=headings, rows=tuple(rows)) if rows else None
+    return Section(title="Held-out orders", sentences=_texts([sentence]), grid=grid)
 
 
 def _teacher(metrics: Mapping[str, Any]) -> Section:
@@ -131,8 +181,7 @@ def _teacher(metrics: Mapping[str, Any]) -> Section:
 def _who(name: str | None, config: Mapping[str, Any]) -> str:
     if config.get("teacher") != "none":
         return f"The teacher is {name}." if name else ""
-    scored = "the places of the fused retrieval" if config.get("control") == "fused" else "the ranker's scores"
-    return f"No LLM was asked for orders: {scored} teach."
+    return "No LLM was asked for orders: the ranker's scores teach."
 
 
 def _statuses(teacher: Mapping[str, Any]) -> str:
