@@ -1,11 +1,11 @@
 """How well a teacher's held-out orders foretell what judged questions say.
 
-    make bench TABLE=order_verdict      BENCH_SET (stdlib), BENCH_SEEDS (1), BENCH_ROWS (all, or names with commas)
+    make bench TABLE=order_verdict      BENCH_SET (stdlib), BENCH_SEEDS (1), BENCH_ROWS (maps, or names with commas)
 
-Each run is given the set's real orders of a large LLM and questions none of which says what answers it, so that a sixth
-of the orders is kept out of training and judges. Beside its word, for what the orders have taught and for the free
-control, stands what the dev questions say, whose answers the run never saw. Figures are kept in
-DATA_DIR/bench/order_verdict.jsonl, so an interrupted benchmark goes on where it was.
+The real orders of a large LLM teach, a sixth of them is kept out and judges; beside its word stands what the dev
+questions say. The row "maps" has cheap encoders of every quality (see order_maps), all others are whole runs, with what
+the orders have taught and the free control. Figures are kept in DATA_DIR/bench/order_verdict.jsonl, so an interrupted
+benchmark goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import spearmanr
 
 from benchmarks.machine import provenance
+from benchmarks.order_maps import measure
+from distill.json_files import read_json
 from distill.jsonl import Record, appending, read_records
 from distill.llm.asking import Asker
 from distill.pipeline import run_distillation
 from distill.ranker.token_vectors import TokenVectors
 from distill.run import FROM_FILE, Event, RunConfig
+from distill.verdict.held_out_orders import first_choices
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
@@ -36,6 +40,7 @@ from indexes.ingest import add_files
 from indexes.judging import judge
 from indexes.paths import DataPaths
 from indexes.queries import read_queries, write_queries
+from indexes.types import Query
 
 _DENSE: Mapping[str, Any] = {"retrieval": "dense"}  # what the LLM was shown when it gave the orders of stdlib
 _PLAIN: Mapping[str, Any] = {"passage_weights": "none"}
@@ -55,8 +60,7 @@ def main() -> None:
     sets = Path(os.environ.get("BENCH_DATA", "../shared/data"))
     if not (sets / name / "llm_rankings.jsonl.gz").is_file():
         sys.exit(f"Skipped: there are no orders in {sets / name}. Set BENCH_DATA to a folder with a set that has them.")
-    wanted = os.environ.get("BENCH_ROWS", "all")
-    rows = list(ROWS) if wanted == "all" else wanted.split(",")
+    rows = os.environ.get("BENCH_ROWS", "maps").split(",")
     seeds = [int(seed) for seed in os.environ.get("BENCH_SEEDS", "1").split(",")]
     paths = DataPaths(Path(os.environ.get("DATA_DIR", "data")))
     file = paths.root / "bench" / "order_verdict.jsonl"
@@ -67,7 +71,7 @@ def main() -> None:
             for row in rows:
                 if (name, row, seed) not in done:
                     for record in _measure(paths, sets / name, row, seed, token_vectors):
-                        append(record)
+                        append({"set": name, "row": row, "seed": seed, "machine": provenance()} | record)
     _print([record for record in read_records(file) if record["set"] == name], name)
 
 
@@ -75,6 +79,11 @@ def _measure(paths: DataPaths, folder: Path, row: str, seed: int, token_vectors:
     encoder = load_encoder(DEFAULT_ENCODER, paths)
     for _ in add_files(paths, folder.name, [folder / "corpus.jsonl.gz"], encoder, wait_s=1800):
         pass
+    if row == "maps":
+        return [
+            record | {"row": "maps", "what": f"{record['row']}, {record['epochs']}"}
+            for record in measure(paths, folder, seed)
+        ]
     questions, rankings = _without_answers(paths, folder)
     config = RunConfig(
         name=f"orders-{folder.name}-{row}-{seed}",
@@ -88,19 +97,17 @@ def _measure(paths: DataPaths, folder: Path, row: str, seed: int, token_vectors:
     config = replace(config, **ROWS[row])
     metrics = run_distillation(paths, config, _no_llm, _say, token_vectors=token_vectors)
     shutil.rmtree(paths.run(config.name) / "retriever-checkpoints", ignore_errors=True)
-    found = metrics["held_out_orders"]
     names = {role: metrics["rows"][role] for role in ("control", "taught")}
-    judged = _judged(paths, folder, [config.base, *names.values()])
+    encoders = [config.base, *names.values()]
+    dev = [query for query in read_queries(folder / "questions.jsonl.gz") if query.split == "dev"]
+    kept = _kept_out(paths.run(config.name))
+    foretold, judged = (_judged(paths, folder.name, queries, encoders) for queries in (kept, dev))
     return [
         {
-            "set": folder.name,
-            "row": row,
-            "seed": seed,
-            "role": role,
-            "n": found["n"],
-            "foretold": found["against_base"][name],
+            "what": f"{row}, {role}",
+            "n": len(kept),
+            "foretold": foretold[name],
             "judged": judged[name],
-            "machine": provenance(),
         }
         for role, name in names.items()
     ]
@@ -120,10 +127,15 @@ def _without_answers(paths: DataPaths, folder: Path) -> tuple[Path, Path]:
     return questions, rankings
 
 
-def _judged(paths: DataPaths, folder: Path, encoders: list[str]) -> dict[str, Record]:
-    """What the dev questions say of each encoder against the first, by nDCG@10."""
-    queries = [query for query in read_queries(folder / "questions.jsonl.gz") if query.split == "dev"]
-    opened = {name: PassageIndex.open(paths, folder.name, load_encoder(name, paths)) for name in encoders}
+def _kept_out(run: Path) -> list[Query]:
+    apart = set(read_json(run / "kept-out.json")["questions"])
+    rankings = [record for record in read_records(run / "rankings.jsonl") if record["id"] in apart]
+    return first_choices(rankings, read_records(run / "candidates.jsonl"))
+
+
+def _judged(paths: DataPaths, corpus: str, queries: list[Query], encoders: list[str]) -> dict[str, Record]:
+    """What `queries` say of each encoder against the first, by nDCG@10."""
+    opened = {name: PassageIndex.open(paths, corpus, load_encoder(name, paths)) for name in encoders}
     found = judge(queries, {name: index.search_many for name, index in opened.items()}).by_query
     return {name: asdict(compare_runs(found[encoders[0]], found[name])) for name in encoders[1:]}
 
@@ -138,13 +150,14 @@ def _say(event: Event) -> None:
 
 
 def _print(records: list[Record], name: str) -> None:
-    columns = ("teacher's first, to the base", "95 % interval", "judged nDCG@10, to the base", "95 % interval", "agree")
-    table = Table(f"{name}, {len(records)} encoders", "seed", *columns)
-    for record in sorted(records, key=lambda record: (record["row"], record["seed"], record["role"])):
+    columns = ("by the teacher's word", "95 % interval", "judged", "95 % interval", "agree")
+    table = Table(f"{name}, {len(records)} encoders", "seed", "orders", *columns)
+    for record in records:
         word, truth = record["foretold"], record["judged"]
         table.add_row(
-            f"{record['row']}, {record['role']}",
+            record["what"],
             str(record["seed"]),
+            str(record["n"]),
             f"{word['difference']:+.3f}",
             f"{word['low']:+.3f} to {word['high']:+.3f}",
             f"{truth['difference']:+.3f}",
@@ -152,8 +165,21 @@ def _print(records: list[Record], name: str) -> None:
             "yes" if word["difference"] * truth["difference"] > 0 else "no",
         )
     console = Console(width=140)
-    console.print(table)
+    console.print(table, _in_sum(records), highlight=False)
     console.print(*sorted({str(r["machine"]) for r in records}), sep="\n", highlight=False)
+
+
+def _in_sum(records: list[Record]) -> str:
+    """How often the teacher's word and the judged questions agree."""
+    honest = [r for r in records if not r["what"].startswith(("its reversed", "by length"))]
+    surely = [r for r in honest if r["foretold"]["low"] > 0 or r["foretold"]["high"] < 0]
+    right = [r for r in surely if r["foretold"]["difference"] * r["judged"]["difference"] > 0]
+    pairs = [(r["foretold"]["difference"], r["judged"]["difference"]) for r in honest]
+    rho = f", Spearman's ρ {spearmanr(pairs).statistic:.2f}" if len(pairs) > 2 else ""
+    return (
+        f"nDCG@10 to the base. Of {len(honest)} encoders judged by the LLM itself{rho}; surely higher or lower by "
+        f"its word {len(surely)}, of which the judged difference has the same sign in {len(right)}."
+    )
 
 
 if __name__ == "__main__":

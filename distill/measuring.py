@@ -12,28 +12,22 @@ from typing import Any
 
 from distill.control import control_of
 from distill.json_files import read_json, write_json
-from distill.jsonl import Record, read_records
+from distill.jsonl import read_records
 from distill.labelling import kept_out, orders
 from distill.ranker.ranker import load_ranker
 from distill.ranker.rerank import Reranker
 from distill.remembering import RememberingEncoder
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
 from distill.teacher.ranking import status_shares
-from distill.verdict.held_out_orders import (
-    FIRST_CHOICE,
-    Scores,
-    compare_orders,
-    decide_by_orders,
-    first_choice_ranks,
-)
+from distill.verdict.held_out_orders import first_choices
 from distill.verdict.looks import take_look
 from distill.verdict.promotion import promote, promoted
 from distill.verdict.report import report_markdown
-from distill.verdict.verdict import METRIC, Rows, decide, fused
+from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, fused, undecided
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
 from indexes.errors import UserError
-from indexes.evaluation import FEW_QUERIES, MetricsByQuery, mean_interval, mean_metrics
+from indexes.evaluation import FEW_QUERIES, mean_interval
 from indexes.judging import Judgement, Search, judge
 from indexes.lexical import search_fused
 from indexes.precision import comparable
@@ -41,6 +35,7 @@ from indexes.queries import read_queries
 from indexes.types import Query
 
 _RERANKED = "ranker over fused"
+_ORDERS = "judged by the teacher's own orders that trained nothing: what it put first counts as the answer"
 _VERSIONED = ("sentence-transformers", "transformers", "torch", "chromadb", "xllamacpp")
 
 
@@ -57,31 +52,37 @@ def make_verdict(run: Distillation) -> None:
     file = run.file("metrics.json")
     if file.is_file():
         return
-    held_out, kept = _held_out(run), _held_out_orders(run)
+    judged_by, held_out = _held_out(run)
     teacher = read_json(run.file("teacher.json"))
     opened = open_rows(run)
-    corpus, trust = run.corpus.name, teacher.get("trust", "")
-    judged: dict[str, Any] = {"questions": len(held_out), "held_out": run.config.origin}
+    trust = teacher.get("trust", "")
+    figures: dict[str, Any] = {}
+    verdict = undecided(opened.rows, trust)
     if held_out:
         judgement = _judge(run, held_out, opened)
-        look = take_look(run.paths.looks, run.digest, held_out)
-        written = not run.config.questions
+        figures = _figures(judgement)
         verdict = decide(
-            judgement, opened.rows, corpus=corpus, whose=_whose(run), written=written, look=look, trust=trust
+            judgement,
+            opened.rows,
+            corpus=run.corpus.name,
+            whose=_whose(run),
+            judged_by=judged_by,
+            look=1 if judged_by == "orders" else take_look(run.paths.looks, run.digest, held_out),
+            trust=trust,
         )
-        judged |= _figures(judgement)
-    else:
-        by_row = judge_by_orders(run, kept, opened) if kept else {}
-        verdict = decide_by_orders(by_row, opened.rows, corpus=corpus, trust=trust)
-        judged["held_out_orders"] = _order_figures(by_row, opened.rows)
     if verdict.encoder:
-        promote(run.paths, corpus, verdict.encoder, run.config.name)
+        promote(run.paths, run.corpus.name, verdict.encoder, run.config.name)
     rankings = read_records(run.file("rankings.jsonl"))
     metrics = {
         "config": read_json(run.file("config.json")),
         "versions": {package: version(package) for package in _VERSIONED},
         "commit": _commit(),
-        **judged,
+        "questions": len(held_out),
+        "held_out": _ORDERS if judged_by == "orders" else run.config.origin,
+        "retrievers": {},
+        "comparisons": [],
+        "intervals": {},
+        **figures,
         "rows": asdict(opened.rows),
         "verdict": asdict(verdict),
         "teacher": teacher | ({"statuses": status_shares(rankings)} if rankings else {}),
@@ -160,14 +161,15 @@ def _commit() -> str:
         return ""
 
 
-def _held_out(run: Distillation) -> list[Query]:
+def _held_out(run: Distillation) -> tuple[JudgedBy, list[Query]]:
+    """What judges: held-out questions of which it is known what answers them, else orders that trained nothing."""
     queries = read_queries(run.file("questions.jsonl"))
-    return [query for query in queries if query.split != "train" and query.grades]
-
-
-def _held_out_orders(run: Distillation) -> list[Record]:
+    judged = [query for query in queries if query.split != "train" and query.grades]
+    if judged:
+        return ("questions" if run.config.questions else "written questions"), judged
     apart = kept_out(run)
-    return [record for record in read_records(run.file("rankings.jsonl")) if record["id"] in apart]
+    rankings = [record for record in read_records(run.file("rankings.jsonl")) if record["id"] in apart]
+    return ("orders" if rankings else ""), first_choices(rankings, read_records(run.file("candidates.jsonl")))
 
 
 def _judge(run: Distillation, queries: Sequence[Query], opened: Opened) -> Judgement:
@@ -193,22 +195,3 @@ def _figures(judgement: Judgement) -> dict[str, Any]:
         "comparisons": list(judgement.comparisons),
         "intervals": intervals,
     }
-
-
-def judge_by_orders(run: Distillation, kept: Sequence[Record], opened: Opened) -> dict[str, MetricsByQuery]:
-    """For each row how high it puts what the teacher put first in the orders `kept` out of training."""
-    questions = {record["id"]: record["question"] for record in read_records(run.file("candidates.jsonl"))}
-
-    def scores_by(index: PassageIndex) -> Scores:
-        index.encoder.encode_queries([questions[record["id"]] for record in kept])  # all at once; it remembers them
-        return lambda question, ids: (index.vectors(ids) @ index.encoder.encode_queries([question])[0]).tolist()
-
-    return {name: first_choice_ranks(kept, questions, scores_by(index)) for name, index in opened.indexes.items()}
-
-
-def _order_figures(by_row: Mapping[str, MetricsByQuery], rows: Rows) -> dict[str, Any]:
-    """What held-out orders have shown, {} without any."""
-    against = {name: asdict(compare_orders(by_row, rows.base, name)) for name in by_row if name != rows.base}
-    n = len(next(iter(by_row.values()), {}))
-    means = {name: mean_metrics(values)[FIRST_CHOICE] for name, values in by_row.items()}
-    return {"n": n, "first_choice_mrr": means, "against_base": against} if n else {}

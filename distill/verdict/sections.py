@@ -56,7 +56,7 @@ class Section:
 
 def sections_of(metrics: Mapping[str, Any]) -> list[Section]:
     """The sections that `metrics` has something for, the verdict first."""
-    made = (_verdict, _retrievers, _held_out_orders, _teacher, _ranker, _retriever, _spend, _settings)
+    made = (_verdict, _retrievers, _teacher, _ranker, _retriever, _spend, _settings)
     sections = (make(metrics) for make in made)
     return [section for section in sections if section.sentences or section.grid or section.remarks]
 
@@ -111,26 +111,6 @@ def _roles(rows: Mapping[str, str]) -> dict[str, str]:
         if rows.get(row)
         for name, extra in ((rows[row], ""), (f"fused({rows[row]})", ", with keyword search"))
     }
-
-
-def _held_out_orders(metrics: Mapping[str, Any]) -> Section:
-    found = metrics.get("held_out_orders") or {}
-    roles, means = _roles(metrics.get("rows") or {}), found.get("first_choice_mrr") or {}
-    rows = []
-    for name, mean in means.items():
-        c = (found.get("against_base") or {}).get(name) or {}
-        interval = f"{c['low']:+.3f} to {c['high']:+.3f}" if c else "–"
-        rows.append((name, roles.get(name, ""), _number(mean), f"{c['difference']:+.3f}" if c else "–", interval))
-    sentence = (
-        f"{_plural(found['n'], 'order')} of the teacher's trained nothing. How high each retriever puts the passage "
-        "that the teacher put first, among those it was shown, as a mean reciprocal rank: the teacher's own word, and "
-        "no judgement of it."
-        if rows
-        else ""
-    )
-    headings = ("retriever", "what it is", "teacher's first", "to the base", "95 % interval")
-    grid = Grid(headings=headings, rows=tuple(rows)) if rows else None
-    return Section(title="Held-out orders", sentences=_texts([sentence]), grid=grid)
 
 
 def _teacher(metrics: Mapping[str, Any]) -> Section:

@@ -15,6 +15,7 @@ from indexes.judging import Judgement
 METRIC = "ndcg@10"
 FUSED_LOSS = 0.01  # of nDCG@10: so much less of the fused search is borne, and shown to be no more; our choice
 
+# Questions whose answers are known; those that the LLM wrote; first choices of orders that trained nothing; nothing.
 JudgedBy = Literal["questions", "written questions", "orders", ""]
 
 
@@ -87,13 +88,32 @@ class Objection:
     why: str
 
 
+# What stands before and behind the figures, by what judged.
+_ON: dict[JudgedBy, tuple[str, str]] = {
+    "questions": ("", ""),
+    "written questions": ("", " that the LLM wrote"),
+    "orders": (
+        "No held-out question says which documents answer it. By the teacher's own word, what it puts first being the "
+        "answer, ",
+        " whose orders trained nothing",
+    ),
+}
+
+
 def fused(name: str) -> str:
     """The row of the retriever `name` fused with keyword search."""
     return f"fused({name})"
 
 
 def decide(
-    judgement: Judgement, rows: Rows, *, corpus: str, whose: str, written: bool = False, look: int = 1, trust: str = ""
+    judgement: Judgement,
+    rows: Rows,
+    *,
+    corpus: str,
+    whose: str,
+    judged_by: JudgedBy = "questions",
+    look: int = 1,
+    trust: str = "",
 ) -> Verdict:
     """The verdict on `rows` of `judgement`, which has `METRIC` by question for each of them.
 
@@ -104,17 +124,20 @@ def decide(
     more than `FUSED_LOSS` to the fused base, which the lower end of that interval has to show. With fewer than
     `FEW_QUERIES` questions nothing is decided.
 
-    `whose` names the orders, such as "the LLM's orders"; `written` says that an LLM wrote the questions, by which a
-    promotion is on trial; `trust` is the assessment's word on the teacher.
+    Where the LLM wrote the questions a promotion is on trial; where its own orders judge there is none. `whose` names
+    the orders, such as "the LLM's orders"; `trust` is the assessment's word on the teacher.
     """
     own = rows.taught or rows.control
-    judged_by: JudgedBy = "written questions" if written else "questions"
     if judgement.n_queries < FEW_QUERIES:
         return _too_few(judgement, rows, judged_by)
     alpha = alpha_of(look)
     objections = {name: _objection(judgement, rows, name, look) for name in (rows.taught, rows.control) if name}
     encoder = next((name for name, objection in objections.items() if objection is None), "")
     objection = objections[own]
+    if judged_by == "orders":
+        why = objection.why if objection else "nobody has said yet whether its word is right"
+        encoder, objection = "", Objection(reason="unjudged", why=why)
+    on_trial = judged_by == "written questions" and bool(encoder)
     by_hand = encoder != own and _mean(judgement, own) > _mean(judgement, rows.base)
     advice = advice_on(
         objection.reason if objection else "",
@@ -123,22 +146,36 @@ def decide(
         ceiling_near=bool(rows.reranked) and _compare(judgement, rows.base, rows.reranked).low <= 0,
         control_harms=bool(rows.taught and rows.control) and _compare(judgement, rows.base, rows.control).high < 0,
         trust=trust,
-        on_trial=written and bool(encoder),
+        on_trial=on_trial,
         promote=f"python -m distill promote {shlex.quote(corpus)} {shlex.quote(own)}" if by_hand else "",
     )
-    said = _measured(judgement, rows, whose, written)
+    said = _measured(judgement, rows, whose, judged_by)
     return Verdict(
         encoder=encoder,
         promoted=encoder == own,
-        on_trial=written and bool(encoder),
+        on_trial=on_trial,
         judged_by=judged_by,
         reason=objection.reason if objection else "",
-        sentence=f"{said}: {_decision(rows, encoder, objection, written)}.",
+        sentence=f"{said}: {_decision(rows, encoder, objection, on_trial)}.",
         advice=advice,
         n_questions=judgement.n_queries,
         look=look,
         alpha=alpha,
         gain=_gain(judgement, rows),
+    )
+
+
+def undecided(rows: Rows, trust: str = "") -> Verdict:
+    """The verdict where nothing judges."""
+    return Verdict(
+        encoder="",
+        promoted=False,
+        on_trial=False,
+        judged_by="",
+        reason="unjudged",
+        sentence=f"No held-out question says which documents answer it, so nothing could be measured: {_stays(rows)}.",
+        advice=advice_on("unjudged", trust=trust),
+        n_questions=0,
     )
 
 
@@ -212,8 +249,8 @@ def _outdone(judgement: Judgement, rows: Rows, name: str) -> Objection | None:
     return Objection(reason="standing", why=why)
 
 
-def _decision(rows: Rows, encoder: str, objection: Objection | None, written: bool) -> str:
-    trial = ", on trial until real questions or votes confirm it" if written and encoder else ""
+def _decision(rows: Rows, encoder: str, objection: Objection | None, on_trial: bool) -> str:
+    trial = ", on trial until real questions or votes confirm it" if on_trial else ""
     if objection is None:
         return f"the taught retriever is promoted{trial}"
     if encoder:
@@ -225,12 +262,11 @@ def _stays(rows: Rows) -> str:
     return f"'{rows.standing}' stays promoted" if rows.standing else "the baseline stays"
 
 
-def _measured(judgement: Judgement, rows: Rows, whose: str, written: bool) -> str:
+def _measured(judgement: Judgement, rows: Rows, whose: str, judged_by: JudgedBy) -> str:
     """What was measured, and what of it is whose."""
     own = rows.taught or rows.control
     c = _compare(judgement, rows.base, own)
-    asked = f"{_plural(c.n_queries)}{' that the LLM wrote' if written else ''}"
-    said = f"{_change(c)} on {asked}"
+    said = f"{_ON[judged_by][0]}{_change(c)} on {_plural(c.n_queries)}{_ON[judged_by][1]}"
     if not rows.taught:
         weighted = ""
         if rows.weighted:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distill.verdict.advice import questions_needed
 from distill.verdict.looks import alpha_of
-from distill.verdict.verdict import Rows, Verdict, decide, fused
+from distill.verdict.verdict import JudgedBy, Rows, Verdict, decide, fused, undecided
 from indexes.judging import Judgement
 
 Values = list[float]
@@ -28,8 +28,10 @@ def judgement(**ndcg: Values) -> Judgement:
     return Judgement(n_queries=len(flat), metrics={}, by_query=by_query, comparisons=())
 
 
-def verdict(found: Judgement, rows: Rows = TAUGHT, *, written: bool = False, look: int = 1, trust: str = "") -> Verdict:
-    return decide(found, rows, corpus="laws", whose="the LLM's orders", written=written, look=look, trust=trust)
+def verdict(
+    found: Judgement, rows: Rows = TAUGHT, *, judged_by: JudgedBy = "questions", look: int = 1, trust: str = ""
+) -> Verdict:
+    return decide(found, rows, corpus="laws", whose="the LLM's orders", judged_by=judged_by, look=look, trust=trust)
 
 
 def around(mean: float, spread: float, n: int) -> Values:
@@ -146,13 +148,34 @@ def test_the_fused_search_has_to_be_shown_to_lose_less_than_a_hundredth(fused_ne
 
 
 def test_what_the_llms_own_questions_judge_is_promoted_on_trial() -> None:
-    found = verdict(judgement(base=[0.5] * 50, free=[0.5] * 50, new=around(0.6, 0.1, 50)), written=True)
+    found = verdict(
+        judgement(base=[0.5] * 50, free=[0.5] * 50, new=around(0.6, 0.1, 50)), judged_by="written questions"
+    )
     assert (found.encoder, found.on_trial, found.judged_by) == ("new", True, "written questions")
     assert "on 50 questions that the LLM wrote" in found.sentence
     assert "promoted, on trial until real questions or votes confirm it" in found.sentence
     assert "vote on the Compare tab" in found.advice[-1].sentence
-    kept = verdict(judgement(base=[0.5] * 50, free=[0.5] * 50, new=[0.5] * 50), written=True)
+    kept = verdict(judgement(base=[0.5] * 50, free=[0.5] * 50, new=[0.5] * 50), judged_by="written questions")
     assert not kept.on_trial, "what is not promoted is on no trial"
+
+
+def test_the_teachers_own_word_is_named_as_that_and_promotes_nothing() -> None:
+    """A teacher that sorts passages by their length is followed, too: its own orders would all say so."""
+    found = verdict(judgement(base=[0.5] * 40, free=around(0.4, 0.1, 40), new=around(0.6, 0.1, 40)), judged_by="orders")
+    assert (found.encoder, found.promoted, found.reason, found.judged_by) == ("", False, "unjudged", "orders")
+    assert found.sentence.startswith("No held-out question says which documents answer it. By the teacher's own word")
+    assert "nDCG@10 rose from 0.500 to 0.600 on 40 questions whose orders trained nothing" in found.sentence
+    assert "the baseline stays, as nobody has said yet whether its word is right" in found.sentence
+    assert any("does harm" in advice.sentence for advice in found.advice), "it is noticed without a label"
+    assert '"positives"' in found.advice[0].sentence
+    assert found.advice[-1].option == "python -m distill promote laws new"
+
+
+def test_where_nothing_judges_the_advice_says_what_to_give() -> None:
+    found = undecided(replace(TAUGHT, standing="before"), "refuse")
+    assert (found.encoder, found.judged_by, found.n_questions) == ("", "", 0)
+    assert "nothing could be measured: 'before' stays promoted" in found.sentence
+    assert '"positives"' in found.advice[0].sentence and "stronger LLM" in found.advice[1].sentence
 
 
 def test_the_next_look_at_the_same_questions_has_to_be_surer() -> None:
@@ -185,14 +208,19 @@ def test_a_ranker_no_better_than_the_baseline_is_named_as_the_ceiling() -> None:
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 60), st.booleans(), st.integers(1, 3))
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 60),
+    st.sampled_from(("questions", "written questions", "orders")),
+    st.integers(1, 3),
+)
 def test_no_retriever_below_the_baseline_or_below_what_stands_is_ever_promoted(
-    seed: int, n: int, written: bool, look: int
+    seed: int, n: int, judged_by: JudgedBy, look: int
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = Rows(**{field.name: field.name for field in fields(Rows)})
     values = {field.name: list(rng.uniform(size=n)) for field in fields(Rows)}
-    found = verdict(judgement(**values), rows, written=written, look=look)
+    found = verdict(judgement(**values), rows, judged_by=judged_by, look=look)
     if found.encoder:
         assert np.mean(values[found.encoder]) > max(np.mean(values["base"]), np.mean(values["standing"]))
     assert found.promoted == (found.encoder == "taught")
