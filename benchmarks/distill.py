@@ -56,7 +56,6 @@ _PLAIN = {"passage_weights": "none"}
 _KL = {"objective": "kl"}
 _FULL = {"train": "full"}
 ROWS: Mapping[str, Row] = {
-    "control-fused": Row(teacher=WITHOUT_LLM, settings=_KL | {"control": "fused"}),
     "control-ranker": Row(teacher=WITHOUT_LLM),
     "positives": Row(teacher=WITHOUT_LLM, settings={"positives": "first"}),
     "control-ranker-kl": Row(teacher=WITHOUT_LLM, settings=_KL),
@@ -113,6 +112,7 @@ def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int, token
         limit=_N_TRAIN,
         n_candidates=_N_RANKED,
         teacher=ROWS[row].teacher,
+        control=False,  # it has rows of its own
         seed=seed,
     )
     config = replace(config, **ROWS[row].settings)

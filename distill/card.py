@@ -9,7 +9,6 @@ from distill.labelling import orders
 from distill.retriever.publishing import (
     BY_ORDERS,
     BY_ORDERS_ALONE,
-    BY_PLACES,
     WITHOUT_ORDERS,
     Card,
     base_license,
@@ -22,20 +21,22 @@ _MISSED: Mapping[Objective, str] = {"kl": "KL divergence", "margin-mse": "Square
 
 
 def card_of(
-    run: Distillation, student: str, config: RetrieverConfig, report: RetrieverReport, *, n_questions: int
+    run: Distillation, name: str, student: str, config: RetrieverConfig, report: RetrieverReport, *, n_questions: int
 ) -> Card:
-    """The card of what `run` has taught; `student` is the name of what stage 2 began with."""
+    """The card of the encoder `name` that `run` has taught; `student` is the name of what its training began with."""
+    is_control = name == run.config.free_name
     is_base = student == run.config.base
     missed = f"{report.divergence_before:.3f} → {report.divergence_after:.3f}"
     return Card(
-        name=run.config.name,
+        name=name,
         base=run.config.base,
         corpus=run.corpus.name,
-        teacher=_teacher(run),
+        teacher=WITHOUT_LLM if is_control else _teacher(run),
         questions=f"{n_questions}, {run.config.origin}",
         license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
+        two_sided=config.train == "query" or config.query_first or student == name,
         keeps_passages=config.train == "query" and is_base,
-        lesson=_lesson(run),
+        lesson=WITHOUT_ORDERS if is_control else _lesson(run),
         settings=asdict(config)
         | {"method": run.config.method, "passage_weights": run.config.passage_weights, "seed": run.config.seed},
         figures={f"{_MISSED[config.objective]} on held-out lists": missed},
@@ -54,7 +55,4 @@ def _lesson(run: Distillation) -> str:
     config = run.config
     if config.method in ("direct", "contrastive"):
         return BY_ORDERS_ALONE
-    if config.method == "intermediate" and orders(run):
-        return BY_ORDERS
-    by_places = config.teacher == WITHOUT_LLM and config.control == "fused"
-    return BY_PLACES if by_places else WITHOUT_ORDERS
+    return BY_ORDERS if config.method == "intermediate" and orders(run) else WITHOUT_ORDERS

@@ -23,10 +23,12 @@ from distill.teacher.modes import AUTO_MODES
 from distill.teacher.people import beside, read_votes, voted_questions
 from distill.teacher.probes import Probe, known_answers, make_probes
 from distill.teacher.ranking import candidate_ids, no_order, place_positives, rank_candidates
+from distill.verdict.held_out_orders import draw
 from indexes.errors import InputError
 from indexes.queries import read_queries, write_queries
 from indexes.types import Candidate, Passage, Query
 
+_KEPT_OUT = "kept-out.json"
 _SOURCES = "sources.json"  # passage ids by question: what a written question was written from
 
 
@@ -123,7 +125,7 @@ def assess(run: Distillation) -> None:
         return
     name = run.config.teacher
     if name in (WITHOUT_LLM, FROM_FILE):
-        write_json(file, {"name": run.config.rankings or f"none ({run.config.control})"})
+        write_json(file, {"name": run.config.rankings or "none (ranker)"})
         return
     records = _shown(run, read_records(run.file("candidates.jsonl")))
     probes = _probes(run, records)
@@ -199,12 +201,32 @@ def make_rankings(run: Distillation) -> None:
             weight=teacher["weight"],
             on_progress=lambda done, total: run.say("rankings", done, total),
         )
+    _keep_out(run, read_records(file))
+
+
+def _keep_out(run: Distillation, rankings: Sequence[Record]) -> None:
+    """Keeps a share of the orders out of training where no held-out question can judge, so that something does."""
+    file = run.file(_KEPT_OUT)
+    if file.is_file():
+        return
+    can_judge = any(query.split != "train" and query.grades for query in read_queries(run.file("questions.jsonl")))
+    write_json(file, {"questions": [] if can_judge else draw(rankings, run.config.seed)})
+
+
+def kept_out(run: Distillation) -> frozenset[str]:
+    """Ids of the training questions that train nothing, because the teacher's orders of them are to judge."""
+    return frozenset(read_json(run.file(_KEPT_OUT)).get("questions", ()))
 
 
 def orders(run: Distillation) -> dict[str, Record]:
     """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
-    the run says so. Both teach where there is no order of the teacher too.
+    the run says so. Both teach where there is no order of the teacher too. Those `kept_out` are not among them.
     """
+    apart = kept_out(run)
+    return {identifier: record for identifier, record in _all_orders(run).items() if identifier not in apart}
+
+
+def _all_orders(run: Distillation) -> dict[str, Record]:
     found = read_records(run.file("rankings.jsonl"))
     if run.config.votes or run.config.positives == "first":
         candidates = read_records(run.file("candidates.jsonl"))

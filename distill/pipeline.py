@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distill import labelling, measuring, teaching
+from distill import control, labelling, measuring, teaching
 from distill.ranker.token_vectors import TokenVectors
 from distill.run import STAGES, Connect, Distillation, Report, RunConfig, Stage, only_process
 from indexes.paths import DataPaths
@@ -22,6 +22,7 @@ _RUN_STAGE: Mapping[Stage, Callable[[Distillation], None]] = {
     "ranker": teaching.make_ranker,
     "scores": teaching.make_scores,
     "retriever": teaching.make_retriever,
+    "control": control.make_control,
     "index": teaching.make_index,
     "verdict": measuring.make_verdict,
 }

@@ -10,10 +10,13 @@ from indexes.types import Encoder, Tokenizer, Vectors
 
 
 class RememberingEncoder:
-    """An `Encoder` as another one, which remembers the vectors of questions."""
+    """An `Encoder` as another one, which remembers the vectors of questions; `questions` embeds those if it is given,
+    in the same space.
+    """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, questions: Encoder | None = None) -> None:
         self._encoder = encoder
+        self._questions = questions or encoder
         self._known: dict[str, Vectors] = {}
 
     @property
@@ -40,7 +43,7 @@ class RememberingEncoder:
         """Unit vectors of questions, shape (B, D)."""
         new = list(dict.fromkeys(text for text in texts if text not in self._known))
         if new:
-            self._known.update(zip(new, self._encoder.encode_queries(new), strict=True))
+            self._known.update(zip(new, self._questions.encode_queries(new), strict=True))
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         return np.stack([self._known[text] for text in texts])

@@ -29,7 +29,9 @@ from indexes.paths import DataPaths
 from indexes.precision import unmarked
 from indexes.types import Candidate
 
-Stage = Literal["questions", "candidates", "teacher", "rankings", "ranker", "scores", "retriever", "index", "verdict"]
+Stage = Literal[
+    "questions", "candidates", "teacher", "rankings", "ranker", "scores", "retriever", "control", "index", "verdict"
+]
 STAGES: tuple[Stage, ...] = (
     "questions",
     "candidates",
@@ -38,12 +40,12 @@ STAGES: tuple[Stage, ...] = (
     "ranker",
     "scores",
     "retriever",
+    "control",
     "index",
     "verdict",
 )
 
 Retrieval = Literal["fused", "dense", "lexical"]
-Control = Literal["ranker", "fused"]
 PassageWeights = Literal["none", "idf"]
 GIVEN = "given.json"  # digests of the files that a run was given and keeps a copy of
 WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
@@ -63,11 +65,12 @@ _OTHER = {
 class RunConfig:
     """What a run is: it goes on only with the same settings.
 
-    `teacher` is the LLM's name, `WITHOUT_LLM` (`control` then says whose order teaches), or `FROM_FILE` where
-    `rankings` names a file of orders that were made elsewhere; `votes` names one of people's orders, which count beside
-    the teacher's, or alone where it gives none. With `passage_weights` "idf" the rare words of a passage count more in
-    its vector, so passages are embedded anew; with "none" and train="query" they keep their vectors. `objective` is
-    that of the method "intermediate"; the others have their own.
+    `teacher` is the LLM's name, `WITHOUT_LLM`, or `FROM_FILE` where `rankings` names a file of orders that were made
+    elsewhere; `votes` names one of people's orders, which count beside the teacher's, or alone where it gives none.
+    With `control`, what learns without any order is trained beside what learns orders, to know what they add. With
+    `passage_weights` "idf" the rare words of a passage count more in its vector, so passages are embedded anew; with
+    "none" and train="query" they keep their vectors. `objective` is that of the method "intermediate"; the others have
+    their own.
     """
 
     name: str
@@ -85,7 +88,7 @@ class RunConfig:
     n_candidates: int = 10
     n_scored: int = 50
     teacher: str = ""
-    control: Control = "ranker"
+    control: bool = True
     rankings: str = ""
     votes: str = ""
     mode: str = "listwise"
@@ -106,6 +109,14 @@ class RunConfig:
         """Where the questions came from, for people."""
         written = f"written by {self.teacher}"
         return ("given in a file" if self.questions else written) + (" and asked by live users" if self.log else "")
+
+    @property
+    def free_name(self) -> str:
+        """The encoder that is taught without any order beside the run's own, "" where there is to be none: a run that
+        asks nobody is free itself.
+        """
+        has_orders = self.teacher != WITHOUT_LLM or self.votes or self.positives != "none"
+        return f"{self.name}-free" if self.control and has_orders else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +208,11 @@ class Distillation:
         return search_fused(self.index, self.lexical, questions, k)
 
     @property
+    def digest(self) -> str:
+        """16 hex digits for what the run is: its settings, and what it began with."""
+        return hashlib.blake2b(self.file("config.json").read_bytes(), digest_size=8).hexdigest()
+
+    @property
     def teacher_refused(self) -> bool:
         """Whether the teacher's assessment said that its orders are not to be trusted."""
         return bool(read_json(self.file("teacher.json")).get("trust") == "refuse")
@@ -227,7 +243,7 @@ def claim_folder(run: Distillation) -> None:
     settings["styles"] = list(run.config.styles)  # as JSON gives them back
     file = run.file("config.json")
     if file.is_file():
-        known = read_json(file)
+        known = _with_todays_control(read_json(file))
         defaults = {field.name: field.default for field in fields(RunConfig)} | _BEFORE
         if is_copied(run.folder, settings["questions"]):
             settings["questions"] = known.get("questions")  # wherever it is now
@@ -242,9 +258,10 @@ def claim_folder(run: Distillation) -> None:
                 f"go on, choose another --name, or delete {run.folder} to begin anew."
             )
         return
-    is_taken = run.config.name in (run.config.base, DEFAULT_ENCODER)  # it would stand in front of that one
-    if is_taken or run.paths.encoder(run.config.name).exists():
-        raise InputError(f"There is an encoder '{run.config.name}' already. Choose another --name.")
+    for name in filter(None, (run.config.name, run.config.free_name)):
+        is_taken = name in (run.config.base, DEFAULT_ENCODER)  # it would stand in front of that one
+        if is_taken or run.paths.encoder(name).exists():
+            raise InputError(f"There is an encoder '{name}' already. Choose another --name.")
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
 
@@ -265,8 +282,13 @@ def digest(file: str) -> str | None:
 
 def read_config(folder: Path) -> RunConfig:
     """The settings that the run in `folder` was begun with; raises `InputError` where they cannot be known."""
-    known = read_json(folder / "config.json")
+    known = _with_todays_control(read_json(folder / "config.json"))
     values = {field.name: known.get(field.name, _BEFORE.get(field.name, field.default)) for field in fields(RunConfig)}
     if any(value is MISSING for value in values.values()):
         raise InputError(f"{folder / 'config.json'} does not say how the run was begun. Begin another one.")
     return RunConfig(**(values | {"styles": tuple(values["styles"])}))
+
+
+def _with_todays_control(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings from when "control" said whose order taught without an LLM: "ranker" is what does so today."""
+    return {**known, "control": True} if known.get("control") == "ranker" else known

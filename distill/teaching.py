@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from distill.json_files import write_json
 from distill.jsonl import Record, read_records, write_records
-from distill.labelling import orders
+from distill.labelling import kept_out, orders
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.retriever.doubtful import doubtful_passages
 from distill.retriever.settings import DEFAULTS, Objective, RetrieverConfig, Training
 from distill.retriever.targets import (
-    SHARPNESS,
     Method,
     contrastive,
     direct,
     intermediate,
     pseudo_label,
     said_by_places,
-    utility,
 )
-from distill.run import WITHOUT_LLM, Distillation
+from distill.run import WITHOUT_LLM, Distillation, Stage
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import hub_answers
 from indexes.encoders import load_encoder, load_trainable
@@ -106,20 +104,20 @@ def base_model(run: Distillation) -> SentenceTransformerEncoder:
 
 
 def make_scores(run: Distillation) -> None:
-    """Scores all candidates: by the ranker, or without any model by their places where the fused order teaches."""
+    """Scores all candidates by the ranker."""
     file = run.file("scores.jsonl")
-    if file.is_file():
-        return
+    if not file.is_file():
+        score_candidates(run, load_ranker(run.file("ranker"), token_vectors=run.token_vectors), file, "scores")
+
+
+def score_candidates(run: Distillation, ranker: Ranker, file: Path, stage: Stage) -> None:
+    """Writes the scores that `ranker` gives all candidates to `file`."""
     candidates = read_records(run.file("candidates.jsonl"))
-    run.say("scores", 0, len(candidates))
-    if run.config.teacher == WITHOUT_LLM and run.config.control == "fused":
-        scores = [[SHARPNESS * utility(n) for n, _ in enumerate(r["candidates"], start=1)] for r in candidates]
-    else:
-        ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
-        scores = ranker.score(candidates, run.texts, lambda done, total: run.say("scores", done, total))
+    run.say(stage, 0, len(candidates))
+    scores = ranker.score(candidates, run.texts, lambda done, total: run.say(stage, done, total))
     rows = zip(candidates, scores, strict=True)
     write_records(file, [_score_record(record, row) for record, row in rows])
-    run.say("scores", len(candidates), len(candidates))
+    run.say(stage, len(candidates), len(candidates))
 
 
 def _score_record(record: Record, scores: list[float]) -> Record:
@@ -133,22 +131,30 @@ def _score_record(record: Record, scores: list[float]) -> Record:
 
 def make_retriever(run: Distillation) -> None:
     """Trains stage 2."""
+    if not run.paths.encoder(run.config.name).is_dir():
+        config = retriever_config(run)
+        train_encoder(run, run.config.name, _targets(run, config), config, "retriever")
+
+
+def train_encoder(
+    run: Distillation, name: str, records: Sequence[Record], config: RetrieverConfig, stage: Stage
+) -> None:
+    """Trains the run's student on `records`, by `config`, and saves it as the encoder `name`.
+
+    "{stage}.json" in the run's folder then says how it went.
+    """
     from distill.card import card_of
     from distill.retriever.publishing import save_encoder
     from distill.retriever.query_side import frozen_corpus
     from distill.retriever.retriever import train_retriever
     from distill.training import drop_checkpoints
 
-    folder = run.paths.encoder(run.config.name)
-    if folder.is_dir():
-        return
-    config = retriever_config(run)
-    records = _targets(run, config)
-    student = _student(run)
+    student = _student(run, name, stage)
+    checkpoints = run.file(f"{stage}-checkpoints")
     corpus = None
     if config.train == "query" or config.query_first:
         ids = run.corpus.passage_ids_by_length()
-        vectors = _index_of(run, student).vectors
+        vectors = _index_of(run, student, stage).vectors
         corpus = frozen_corpus(ids, vectors, records, n_most=config.n_corpus, seed=run.config.seed)
     model, report = train_retriever(
         student.model,
@@ -156,21 +162,24 @@ def make_retriever(run: Distillation) -> None:
         run.texts,
         Training(
             config=config,
-            checkpoints=run.file("retriever-checkpoints"),
+            checkpoints=checkpoints,
             seed=run.config.seed,
-            on_progress=lambda done, total: run.say("retriever", done, total),
+            on_progress=lambda done, total: run.say(stage, done, total),
             report_to=run.report_to,
         ),
         corpus,
     )
     how = {"train": config.train, "method": run.config.method, "objective": config.objective}
-    write_json(run.file("retriever.json"), asdict(report) | how)
-    save_encoder(model, folder, card_of(run, student.name, config, report, n_questions=len(records)))
-    drop_checkpoints(run.file("retriever-checkpoints"))
+    write_json(run.file(f"{stage}.json"), asdict(report) | how)
+    card = card_of(run, name, student.name, config, report, n_questions=len(records))
+    save_encoder(model, run.paths.encoder(name), card)
+    drop_checkpoints(checkpoints)
 
 
-def _student(run: Distillation) -> SentenceTransformerEncoder:
-    """What stage 2 begins with: the base, its passages' rare words counting more if the run wants that."""
+def _student(run: Distillation, name: str, stage: Stage) -> SentenceTransformerEncoder:
+    """What stage 2 of the encoder `name` begins with: the base, its passages' rare words counting more if the run wants
+    that.
+    """
     base = base_model(run)
     if run.config.passage_weights == "none":
         return base
@@ -178,19 +187,19 @@ def _student(run: Distillation) -> SentenceTransformerEncoder:
 
     model = weigh_rare_words(base.model, list(run.texts.values()))
     if model is None:
-        run.say("retriever", remark=f"'{base.name}' does not average token vectors: rare words count as any others")
+        run.say(stage, remark=f"'{base.name}' does not average token vectors: rare words count as any others")
         return base
     # Under the new encoder's name: if only its questions will be trained, this index is already the new encoder's.
-    return SentenceTransformerEncoder(run.config.name, model)
+    return SentenceTransformerEncoder(name, model)
 
 
-def _index_of(run: Distillation, student: SentenceTransformerEncoder) -> PassageIndex:
+def _index_of(run: Distillation, student: SentenceTransformerEncoder, stage: Stage) -> PassageIndex:
     """The student's index, brought up to date first."""
     if student.name == run.config.base:
         return run.index
     for done, total in index_corpus(run.paths, run.corpus, student):
         what = "embedding the passages anew, their rare words counting more" if total else ""
-        run.say("retriever", done, total, what)
+        run.say(stage, done, total, what)
     return PassageIndex.open(run.paths, run.corpus.name, student)
 
 
@@ -202,13 +211,11 @@ def retriever_config(run: Distillation) -> RetrieverConfig:
 
 def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     """What stage 2 trains on, by the run's method."""
-    scores, found = read_records(run.file("scores.jsonl")), orders(run)
+    scores, found = training_records(run, "scores.jsonl"), orders(run)
     method = run.config.method
     if method == "intermediate":
-        if config.train == "query":
-            return intermediate(scores, said_by_places(found, BLEND), temperature=config.teacher_temperature)
-        return _by_evidence(scores, found, config.teacher_temperature)
-    candidates = read_records(run.file("candidates.jsonl"))
+        return intermediate(scores, _said(scores, found, config), temperature=config.teacher_temperature)
+    candidates = training_records(run, "candidates.jsonl")
     doubtful = doubtful_passages(read_queries(run.file("questions.jsonl"), "train"), candidates, run.texts)
     if method == "pseudo-label":
         return pseudo_label(scores, doubtful=doubtful)
@@ -217,21 +224,31 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     return direct(candidates, found) if method == "direct" else contrastive(candidates, found, doubtful)
 
 
-def _by_evidence(scores: Sequence[Record], found: Mapping[str, Record], temperature: float) -> list[Record]:
-    """The scores as logits of which passage is the answer, where an order tells; see `distill.retriever.evidence`."""
-    from distill.retriever.evidence import posteriors
+def training_records(run: Distillation, name: str) -> list[Record]:
+    """The records of the run's file `name` whose questions may train."""
+    apart = kept_out(run)
+    return [record for record in read_records(run.file(name)) if record["id"] not in apart]
 
-    likely = posteriors(scores, found)
-    return [
-        each | {"scores": [temperature * math.log(likely[each["id"]][p] or 1e-300) for p in each["passages"]]}
-        if each["id"] in likely
-        else each
-        for each in scores
-    ]
+
+def _said(
+    scores: Sequence[Record], found: Mapping[str, Record], config: RetrieverConfig
+) -> Mapping[str, Mapping[str, float]]:
+    """What the orders say beside the ranker's scores. The query side alone learns less from all of it than from a
+    little: see RESULTS.md.
+    """
+    if config.train == "query":
+        return said_by_places(found, BLEND)
+    from distill.retriever.evidence import weigh_orders
+
+    return weigh_orders(scores, found)
 
 
 def make_index(run: Distillation) -> None:
-    """Indexes the corpus by the new encoder; passages whose vectors stay are not embedded again."""
-    encoder = load_encoder(run.config.name, run.paths)
-    for done, total in index_corpus(run.paths, run.corpus, encoder):
-        run.say("index", done, total)
+    """Indexes the corpus by the new encoder."""
+    index_by(run, run.config.name, "index")
+
+
+def index_by(run: Distillation, name: str, stage: Stage) -> None:
+    """Indexes the corpus by the encoder `name`; passages whose vectors are there are not embedded again."""
+    for done, total in index_corpus(run.paths, run.corpus, load_encoder(name, run.paths)):
+        run.say(stage, done, total)

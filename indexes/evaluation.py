@@ -21,6 +21,7 @@ Run = Mapping[str, Mapping[str, float]]  # question id -> document id -> score, 
 MetricsByQuery = dict[str, dict[str, float]]  # question id -> metric -> value
 
 DEFAULT_CUTOFFS = (1, 5, 10, 20)
+FEW_QUERIES = 30  # with fewer no interval is given: a bootstrap of a handful is far too narrow, of two it may be 0 wide
 _RANK_METRICS_CUTOFF = 10
 _N_RESAMPLES = 9_999
 

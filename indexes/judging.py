@@ -10,6 +10,8 @@ from pathlib import Path
 from indexes.encoders import load_encoder
 from indexes.evaluation import (
     DEFAULT_CUTOFFS,
+    FEW_QUERIES,
+    Comparison,
     MetricsByQuery,
     compare_runs,
     evaluate_run,
@@ -83,12 +85,16 @@ def _retrieve(queries: Sequence[Query], search: Search, depth: int) -> dict[str,
 
 def _sentences(by_query: dict[str, MetricsByQuery]) -> list[str]:
     first, *others = by_query
-    sentences = []
-    for other in others:
-        c = compare_runs(by_query[first], by_query[other])
-        sentences.append(
-            f"{other} against {first}: {c.metric} {c.mean_a:.3f} → {c.mean_b:.3f}, difference {c.difference:+.3f} "
-            f"(95 % interval {c.low:+.3f} to {c.high:+.3f}, paired permutation test p = {c.p_value:.4f}, "
-            f"{c.n_queries} questions)"
-        )
-    return sentences
+    return [_sentence(first, other, compare_runs(by_query[first], by_query[other])) for other in others]
+
+
+def _sentence(first: str, other: str, c: Comparison) -> str:
+    surely = (
+        f"95 % interval {c.low:+.3f} to {c.high:+.3f}, paired permutation test p = {c.p_value:.4f}, "
+        f"{c.n_queries} questions"
+    )
+    few = f"{c.n_queries} question{'s' * (c.n_queries != 1)}, too few to tell"
+    return (
+        f"{other} against {first}: {c.metric} {c.mean_a:.3f} → {c.mean_b:.3f}, difference {c.difference:+.3f} "
+        f"({few if c.n_queries < FEW_QUERIES else surely})"
+    )

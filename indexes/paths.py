@@ -73,6 +73,11 @@ class DataPaths:
     def votes(self) -> Path:
         return self.root / "votes.jsonl"
 
+    @property
+    def looks(self) -> Path:
+        """Which held-out questions have judged which run: the ledger of looks, which outlives the runs."""
+        return self.root / "looks.jsonl"
+
     def corpus(self, name: str) -> Path:
         return self.corpora / slug(name)
 

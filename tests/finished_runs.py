@@ -18,7 +18,11 @@ METRICS: dict[str, Any] = {
     "questions": 200,
     "retrievers": {"keywords": {"ndcg@10": 0.56}, "taught": {"ndcg@10": 0.64}, "lexical": {"ndcg@10": 0.6}},
     "intervals": {"keywords": [0.5, 0.62], "taught": [0.58, 0.7]},
-    "verdict": {"promoted": True, "sentence": "On 200 questions it never saw, nDCG@10 rose.", "advice": ["Go on."]},
+    "verdict": {
+        "promoted": True,
+        "sentence": "On 200 questions it never saw, nDCG@10 rose.",
+        "advice": [{"sentence": "Go on.", "option": "--go"}],
+    },
 }
 
 

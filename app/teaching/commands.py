@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from distill.run import RunConfig
 
 _NAMED_OTHERWISE = {"n_written": "write-questions", "styles": "style"}
-_APART = ("base", "name", "corpus", "teacher", "insist", "styles")
+_APART = ("base", "name", "corpus", "teacher", "insist", "styles", "control")
 
 
 def arguments_of(config: RunConfig, data_dir: Path) -> tuple[str, ...]:
@@ -31,6 +31,8 @@ def arguments_of(config: RunConfig, data_dir: Path) -> tuple[str, ...]:
     options += [f"--style={style}" for style in config.styles]
     if config.insist:
         options.append("--insist")
+    if not config.control:
+        options.append("--no-control")
     if config.teacher == WITHOUT_LLM:
         options.append("--teacher=none")
     return (*options, "--", config.corpus)

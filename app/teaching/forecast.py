@@ -39,7 +39,10 @@ def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
         sentences.append("No LLM is asked, so it costs nothing.")
     n_training = _n_training(plan)
     embeds = config.train == "full" or config.passage_weights != "none"
-    own = n_training * _A_QUESTION[config.train] + (n_passages * _A_PASSAGE if embeds else 0)
+    learned = _A_QUESTION[config.train] + (
+        _A_QUESTION["query"] if config.free_name else 0
+    )  # the free control beside it
+    own = n_training * learned + (n_passages * _A_PASSAGE if embeds else 0)
     also = "" if plan.llm.is_embedded or not found.calls else ", and however long the endpoint takes"
     sentences.append(f"That takes about {_duration(own + (found.seconds or 0))} on two cores{also}.")
     return tuple(sentences)

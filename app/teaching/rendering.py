@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -20,6 +19,7 @@ STAGES: Mapping[str, str] = {
     "ranker": "The ranker learns these orders",
     "scores": "The ranker scores more passages",
     "retriever": "The retriever learns the scores",
+    "control": "What needs no teacher is learned beside it",
     "index": "The corpus is indexed anew",
     "verdict": "Old and new are judged",
 }
@@ -32,7 +32,6 @@ STATE_WORDS: Mapping[State, str] = {
     "done": "done",
 }
 _SILENT_S = 90.0
-_OPTION = re.compile(r" \(--[^)]*\)|--(\w[\w-]*)")  # " (--like FILE)", or a bare --mode
 
 
 def estimate_html(sentences: Sequence[str]) -> str:
@@ -77,8 +76,8 @@ def _verdict_html(run: RunInfo, verdict: Verdict | None) -> str:
     now = f"It answers for corpus '{run.corpus}' now." if run.answers_now else ""
     if verdict is None:
         return f"{_title(run)}{notice_html(f'This run has no verdict. {now}'.strip())}"
-    word, kind = ("Use it", "better") if verdict.is_better else ("No clear gain", "same")
-    advice = "".join(f"<li>{escape(_without_options(each))}</li>" for each in verdict.advice)
+    word, kind = _word(verdict)
+    advice = "".join(f"<li>{escape(each)}</li>" for each in verdict.advice)
     standing = now or f"It does not answer for corpus '{run.corpus}'; on the Ask and Compare tabs it can be picked."
     return (
         f'{_title(run)}<div class="verdict {kind}" role="status"><b>{word}</b> {escape(verdict.sentence)}</div>'
@@ -86,9 +85,13 @@ def _verdict_html(run: RunInfo, verdict: Verdict | None) -> str:
     )
 
 
-def _without_options(advice: str) -> str:
-    """A run's advice, which speaks to whoever typed its command, for those who filled in the form."""
-    return _OPTION.sub(lambda match: match[1] or "", advice)
+def _word(verdict: Verdict) -> tuple[str, str]:
+    """The verdict in a word or two, and how it looks."""
+    if verdict.is_better:
+        return ("On trial" if verdict.on_trial else "Use it"), "better"
+    if verdict.encoder:
+        return "The free one will do", "better"
+    return ("Too few to tell" if verdict.is_open else "No clear gain"), "same"
 
 
 def stages_list_html(progress: Progress, state: State) -> str:

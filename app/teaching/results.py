@@ -26,11 +26,18 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The end of a run; `is_better` is what the run decided, whatever was promoted by hand later."""
+    """The end of a run; `is_better` is what the run decided, whatever was promoted by hand later.
+
+    `encoder` is what it promoted, "" for nothing: its own, or the free control beside it. `on_trial` says that only
+    questions by an LLM judged; `is_open` that too few did, or none.
+    """
 
     is_better: bool
     sentence: str
     advice: tuple[str, ...]
+    encoder: str = ""
+    on_trial: bool = False
+    is_open: bool = False
 
 
 def metrics_of(paths: DataPaths, name: str) -> dict[str, Any]:
@@ -43,8 +50,19 @@ def verdict_of(metrics: Mapping[str, Any]) -> Verdict | None:
     verdict = metrics.get("verdict")
     if not isinstance(verdict, Mapping) or not verdict.get("sentence"):
         return None
-    advice = tuple(str(each) for each in verdict.get("advice") or ())
-    return Verdict(is_better=bool(verdict.get("promoted")), sentence=str(verdict["sentence"]), advice=advice)
+    return Verdict(
+        is_better=bool(verdict.get("promoted")),
+        sentence=str(verdict["sentence"]),
+        advice=tuple(_advice(each) for each in verdict.get("advice") or ()),
+        encoder=str(verdict.get("encoder") or ""),
+        on_trial=bool(verdict.get("on_trial")),
+        is_open=verdict.get("reason") in ("few", "unjudged"),
+    )
+
+
+def _advice(advice: Any) -> str:
+    """Advice for who fills in the form, without what to type; older runs kept sentences alone."""
+    return str(advice.get("sentence", "")) if isinstance(advice, Mapping) else str(advice)
 
 
 def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
@@ -55,7 +73,11 @@ def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
         base: ("Baseline", "baseline"),
         name: ("Taught", "taught"),
         "lexical": ("Keyword search (BM25)", "other"),
+        f"weighted({base})": ("Baseline, rare words count more", "other"),
+        f"{name}-free": ("Taught for free", "other"),
         f"fused({base})": ("Baseline and keywords, fused", "baseline"),
+        f"fused(weighted({base}))": ("Rare words and keywords, fused", "other"),
+        f"fused({name}-free)": ("Taught for free and keywords, fused", "other"),
         f"fused({name})": ("Taught and keywords, fused", "taught"),
         "ranker over fused": ("Ranker over the fused baseline", "other"),
     }

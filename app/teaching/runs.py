@@ -72,8 +72,13 @@ def _changed_at(folder: Path) -> float:
     return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
 
+def _encoders_of(paths: DataPaths, name: str) -> list[str]:
+    """What the run has made: its own encoder, and the free control beside it, whose training left its word."""
+    return [name, f"{name}-free"] if (paths.run(name) / "control.json").is_file() else [name]
+
+
 def delete_run(paths: DataPaths, jobs: Jobs, name: str) -> None:
-    """Ends the run if it is going on, and deletes its files, its encoder and the index by it.
+    """Ends the run if it is going on, and deletes its files, its encoders and the indexes by them.
 
     What the LLM has replied stays in the cache of replies.
     """
@@ -85,13 +90,15 @@ def delete_run(paths: DataPaths, jobs: Jobs, name: str) -> None:
         raise NotFoundError(f"Run '{name}' is not there any more.")
     corpus = str((read_object(folder / "config.json") or read_object(folder / "job.json")).get("corpus", ""))
     known = any(info.name == corpus for info in list_corpora(paths))
-    if known and promoted(paths, corpus) == name:
-        raise InputError(f"'{name}' answers for corpus '{corpus}' now. Roll it back first, then delete it.")
+    encoders = _encoders_of(paths, name)
+    if known and (standing := promoted(paths, corpus)) in encoders:
+        raise InputError(f"'{standing}' answers for corpus '{corpus}' now. Roll it back first, then delete it.")
     jobs.end(name)
     if known:
         manifest = Corpus.open(paths, corpus)
-        if any(index.encoder == name for index in manifest.indexes()):
-            delete_index(paths, manifest, name)
-    for each in (paths.encoder(name), folder):
+        for index in manifest.indexes():
+            if index.encoder in encoders:
+                delete_index(paths, manifest, index.encoder)
+    for each in (*map(paths.encoder, encoders), folder):
         shutil.rmtree(each, ignore_errors=True)
     remove_unused_graphs(paths)

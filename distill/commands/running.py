@@ -43,10 +43,10 @@ def run(
     retrieval: Annotated[str, typer.Option(help="What finds the candidates: fused, dense or lexical.")] = "fused",
     n_candidates: Annotated[int, typer.Option(min=2, max=100, help="Passages the LLM ranks per question.")] = 10,
     n_scored: Annotated[int, typer.Option(min=2, max=100, help="Passages the ranker scores per question.")] = 50,
-    teacher: Annotated[str, typer.Option(help="'none': no LLM, a free control (see --control).")] = "",
+    teacher: Annotated[str, typer.Option(help="'none': no LLM, what every LLM has to beat.")] = "",
     control: Annotated[
-        str, typer.Option(help="With --teacher none: 'ranker' (untrained) or 'fused' order.")
-    ] = "ranker",
+        bool, typer.Option("--control/--no-control", help="Train NAME-free beside it, which learns no order.")
+    ] = True,
     rankings: Annotated[Path | None, typer.Option(help="Orders made elsewhere, in place of the LLM's.")] = None,
     votes: Annotated[Path | None, typer.Option(help="People's orders, which count beside the LLM's, or alone.")] = None,
     mode: Annotated[str, typer.Option(help="listwise, listwise-3 (shuffles), best-of, pairwise, auto.")] = "listwise",
@@ -126,7 +126,7 @@ def run(
         n_candidates=n_candidates,
         n_scored=n_scored,
         teacher=teacher or ("file" if rankings else llm.name),
-        control=_one_of("--control", control, ("ranker", "fused")),
+        control=control,
         rankings=_resolved(rankings),
         votes=_resolved(votes),
         mode=mode,

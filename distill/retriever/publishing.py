@@ -24,9 +24,6 @@ BY_ORDERS = (
 )
 BY_ORDERS_ALONE = "A retriever taught by orders of passages, an LLM's as a rule, without a ranker between them."
 WITHOUT_ORDERS = "A retriever taught without an LLM: by the scores of a ranker that no order of passages has trained."
-BY_PLACES = (
-    "A retriever taught without an LLM: by the places at which keyword and vector search together found passages."
-)
 
 
 class PublishingError(UserError):

@@ -27,6 +27,13 @@ _AGREEMENTS = {
     "agreement_fitted": "with its weights fitted",
     "agreement_trained": "trained",
 }
+_ROLES = {
+    "base": "as it came",
+    "weighted": "as it came, rare words of passages count more",
+    "control": "taught, free",
+    "taught": "taught by orders",
+    "standing": "promoted before",
+}
 _MISSED = {"kl": "KL divergence from its targets", "margin-mse": "squared error of the margins"}
 
 
@@ -59,7 +66,16 @@ def _verdict(metrics: Mapping[str, Any]) -> Section:
     verdict = metrics.get("verdict") or {}
     if not isinstance(verdict, Mapping):  # runs from before anything was decided kept their comparisons here
         return Section(title="Verdict", remarks=_texts(verdict))
-    return Section(title="Verdict", sentences=_texts([verdict.get("sentence")]), remarks=_texts(verdict.get("advice")))
+    advice = [_advice(each) for each in verdict.get("advice") or ()]
+    return Section(title="Verdict", sentences=_texts([verdict.get("sentence")]), remarks=_texts(advice))
+
+
+def _advice(advice: Any) -> str:
+    """A piece of advice with what to type for it; older runs kept sentences alone."""
+    if not isinstance(advice, Mapping):
+        return str(advice)
+    option = f" ({advice['option']})" if advice.get("option") else ""
+    return f"{advice.get('sentence', '')}{option}"
 
 
 def _retrievers(metrics: Mapping[str, Any]) -> Section:
@@ -70,7 +86,11 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
         return Section(title=title, sentences=("No held-out question could be judged.",) if known else ())
     measured = dict.fromkeys(metric for values in retrievers.values() for metric in values)
     names = [metric for metric in _METRICS if metric in measured] or list(measured)
-    rows = tuple((name, *(_number(values.get(metric)) for metric in names)) for name, values in retrievers.items())
+    roles = _roles(metrics.get("rows") or {})
+    rows = tuple(
+        (name, *([roles.get(name, "")] if roles else []), *(_number(values.get(metric)) for metric in names))
+        for name, values in retrievers.items()
+    )
     about = [
         _plural(metrics["questions"], "held-out question") if "questions" in metrics else "",
         metrics.get("held_out"),
@@ -79,9 +99,19 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
     return Section(
         title=title,
         sentences=(f"{sentence}.",) if sentence else (),
-        grid=Grid(headings=("retriever", *names), rows=rows),
+        grid=Grid(headings=("retriever", *(["what it is"] if roles else []), *names), rows=rows),
         remarks=_texts(metrics.get("comparisons")),
     )
+
+
+def _roles(rows: Mapping[str, str]) -> dict[str, str]:
+    """What each row is, by name."""
+    return {
+        name: words + extra
+        for row, words in _ROLES.items()
+        if rows.get(row)
+        for name, extra in ((rows[row], ""), (f"fused({rows[row]})", ", with keyword search"))
+    }
 
 
 def _teacher(metrics: Mapping[str, Any]) -> Section:
@@ -134,8 +164,7 @@ def _teacher(metrics: Mapping[str, Any]) -> Section:
 def _who(name: str | None, config: Mapping[str, Any]) -> str:
     if config.get("teacher") != "none":
         return f"The teacher is {name}." if name else ""
-    scored = "the places of the fused retrieval" if config.get("control") == "fused" else "the ranker's scores"
-    return f"No LLM was asked for orders: {scored} teach."
+    return "No LLM was asked for orders: the ranker's scores teach."
 
 
 def _statuses(teacher: Mapping[str, Any]) -> str:

@@ -1,126 +1,323 @@
-"""Whether a taught retriever is to take the baseline's place, by questions that were held out."""
+"""Whose gain it is, and which retriever is to answer: by questions that were held out."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from distill.verdict.advice import LEVEL, about_questions, about_teacher, what_helps, without_questions
-from indexes.evaluation import Comparison, compare_runs, mean_metrics
+from distill.verdict.advice import Advice, Reason, advice_on
+from distill.verdict.looks import alpha_of
+from indexes.evaluation import FEW_QUERIES, Comparison, MetricsByQuery, compare_runs, mean_metrics
 from indexes.judging import Judgement
 
 METRIC = "ndcg@10"
-# What must remain of a gain on questions that the LLM wrote: they share the style of those that trained. Our choice,
-# after one run on ObliQA that gained 0.054 on 42 written ones and 0.013 (-0.005 to +0.031) on 300 that people asked.
-_WRITTEN_MARGIN = 0.02
+FUSED_LOSS = 0.01  # of nDCG@10: so much less of the fused search is borne, and shown to be no more; our choice
+
+# Questions whose answers are known; those that the LLM wrote; first choices of orders that trained nothing; nothing.
+JudgedBy = Literal["questions", "written questions", "orders", ""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The retrievers of a judgement by name, "" for one that is not there; each but `standing` is also in it fused.
+
+    Three of them are free: `base`; `weighted`, the base with a passage side whose rare words count more; `control`,
+    taught without any order (of a run that has none it is what the run taught). `taught` has learned orders.
+    `standing` is what answers until now, where that is none of these; `reranked` the ranker over the fused base.
+    """
+
+    base: str
+    weighted: str = ""
+    control: str = ""
+    taught: str = ""
+    standing: str = ""
+    reranked: str = ""
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """What costs nothing, the simplest first."""
+        return tuple(name for name in (self.base, self.weighted, self.control) if name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """nDCG@10 of the base, of the best free retriever and of the taught one, and what of the gain is whose.
+
+    `low` and `high` are the 95 % interval of `of_orders`, taught above the best free one, None of too few questions.
+    """
+
+    base: float
+    best_free: str
+    free: float
+    taught: float
+    needs_no_llm: float
+    of_orders: float
+    low: float | None
+    high: float | None
+    p_value: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether the taught retriever is promoted, why in one sentence, and what to do next."""
+    """Which encoder is promoted ("" for none), why in one sentence, and what to do next.
 
+    `promoted` says that it is the run's own; `reason` why the run's own is not. `judged_by` says what judged, and
+    `on_trial` that only questions by an LLM did. `alpha` is the level that p had to be below, at the `look`-th look.
+    """
+
+    encoder: str
     promoted: bool
+    on_trial: bool
+    judged_by: JudgedBy
+    reason: Reason
     sentence: str
-    advice: tuple[str, ...]
+    advice: tuple[Advice, ...]
     n_questions: int
+    look: int = 1
+    alpha: float = 0.0
+    gain: Gain | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """Why a retriever is not promoted: a word for programs, and the end of a sentence."""
+
+    reason: Reason
+    why: str
+
+
+# What stands before and behind the figures, by what judged.
+_ON: dict[JudgedBy, tuple[str, str]] = {
+    "questions": ("", ""),
+    "written questions": ("", " that the LLM wrote"),
+    "orders": (
+        "No held-out question says which documents answer it. By the teacher's own word, what it puts first being the "
+        "answer, ",
+        " whose orders trained nothing",
+    ),
+}
+
+
+def fused(name: str) -> str:
+    """The row of the retriever `name` fused with keyword search."""
+    return f"fused({name})"
 
 
 def decide(
     judgement: Judgement,
+    rows: Rows,
     *,
-    baseline: str,
-    distilled: str,
-    fused_baseline: str,
-    fused_distilled: str,
-    origin: str,
+    corpus: str,
+    whose: str,
+    judged_by: JudgedBy = "questions",
+    look: int = 1,
     trust: str = "",
-    reranked: str = "",
-    standing: str = "",
-    n_earlier: int = 0,
 ) -> Verdict:
-    """The verdict on the retriever `distilled` of `judgement`, where the other names stand too.
+    """The verdict on `rows` of `judgement`, which has `METRIC` by question for each of them.
 
-    It is promoted if alone it is above `baseline` on nDCG@10 (the 95 % bootstrap interval of the difference above 0,
-    and p < 0.05 in the paired permutation test, which five questions or fewer can never reach), fused with BM25 it is
-    not significantly below the fused baseline, and `standing`, the retriever promoted before ("" for none), does not
-    find as much or more.
+    What orders have taught is promoted if it is beyond doubt above the best of the free rows and of what stands, so
+    that nobody pays for what is free; else the free control if it is beyond doubt above the base and above what
+    stands. Beyond doubt: the 95 % bootstrap interval of the paired differences lies above 0, and p of the permutation
+    test below what is left of 5 % at the `look`-th look at these questions. Fused with keyword search neither may lose
+    more than `FUSED_LOSS` to the fused base, which the lower end of that interval has to show. With fewer than
+    `FEW_QUERIES` questions nothing is decided.
 
-    `origin` says where the held-out questions are from; one that begins with "written" names the LLM's own, whose only
-    right answer is their source passage, and for which the interval has to lie above a margin. `n_earlier` other runs
-    were judged on these questions: the best of many is ahead by luck more easily, so p has to be below
-    0.05 / (n_earlier + 1) (Bonferroni). `trust` is the assessment's word on the teacher, `reranked` the ranker over
-    the fused candidates, which shows how near the ceiling is; "" without one.
+    Where the LLM wrote the questions a promotion is on trial; where its own orders judge there is none. `whose` names
+    the orders, such as "the LLM's orders"; `trust` is the assessment's word on the teacher.
     """
-    stays = f"'{standing}' stays promoted" if standing else "the baseline stays"
-    if not judgement.n_queries:
-        sentence = f"No held-out question says which documents answer it, so nothing could be measured: {stays}."
-        advice = (without_questions(), *about_teacher(trust, kept=True))
-        return Verdict(promoted=False, sentence=sentence, advice=advice, n_questions=0)
-    alone = _compare(judgement, baseline, distilled)
-    fused = _compare(judgement, fused_baseline, fused_distilled)
-    ceiling = _compare(judgement, baseline, reranked) if reranked else None
-    written = origin.startswith("written")
-    outdone = _outdone(judgement, standing, distilled) if standing not in ("", distilled) else ""
-    reason = _doubt(alone, written, n_earlier) or _harm(fused) or outdone
-    decision = f"{stays}, as {reason}" if reason else "the taught retriever is promoted"
-    advice = what_helps(differences(judgement, baseline, distilled), alone, fused, ceiling) if reason else ()
+    own = rows.taught or rows.control
+    if judgement.n_queries < FEW_QUERIES:
+        return _too_few(judgement, rows, judged_by)
+    alpha = alpha_of(look)
+    objections = {name: _objection(judgement, rows, name, look) for name in (rows.taught, rows.control) if name}
+    encoder = next((name for name, objection in objections.items() if objection is None), "")
+    objection = objections[own]
+    if judged_by == "orders":
+        why = objection.why if objection else "nobody has said yet whether its word is right"
+        encoder, objection = "", Objection(reason="unjudged", why=why)
+    on_trial = judged_by == "written questions" and bool(encoder)
+    by_hand = encoder != own and _mean(judgement, own) > _mean(judgement, rows.base)
+    advice = advice_on(
+        objection.reason if objection else "",
+        differences=_differences(judgement, _rival(judgement, rows, own), own),
+        alpha=alpha,
+        ceiling_near=bool(rows.reranked) and _compare(judgement, rows.base, rows.reranked).low <= 0,
+        control_harms=bool(rows.taught and rows.control) and _compare(judgement, rows.base, rows.control).high < 0,
+        trust=trust,
+        on_trial=on_trial,
+        promote=f"python -m distill promote {shlex.quote(corpus)} {shlex.quote(own)}" if by_hand else "",
+    )
+    said = _measured(judgement, rows, whose, judged_by)
     return Verdict(
-        promoted=not reason,
-        sentence=f"On {_questions(alone.n_queries, written)}, {_change(alone)}: {decision}.",
-        advice=(*advice, *about_teacher(trust, kept=bool(reason)), *about_questions(written, kept=bool(reason))),
-        n_questions=alone.n_queries,
+        encoder=encoder,
+        promoted=encoder == own,
+        on_trial=on_trial,
+        judged_by=judged_by,
+        reason=objection.reason if objection else "",
+        sentence=f"{said}: {_decision(rows, encoder, objection, on_trial)}.",
+        advice=advice,
+        n_questions=judgement.n_queries,
+        look=look,
+        alpha=alpha,
+        gain=_gain(judgement, rows),
     )
 
 
-def differences(judgement: Judgement, baseline: str, distilled: str) -> list[float]:
-    """By how much nDCG@10 of `distilled` is above that of `baseline`, by question."""
-    a, b = judgement.by_query[baseline], judgement.by_query[distilled]
-    return [b[query][METRIC] - a[query][METRIC] for query in a]
+def undecided(rows: Rows, trust: str = "") -> Verdict:
+    """The verdict where nothing judges."""
+    return Verdict(
+        encoder="",
+        promoted=False,
+        on_trial=False,
+        judged_by="",
+        reason="unjudged",
+        sentence=f"No held-out question says which documents answer it, so nothing could be measured: {_stays(rows)}.",
+        advice=advice_on("unjudged", trust=trust),
+        n_questions=0,
+    )
+
+
+def _too_few(judgement: Judgement, rows: Rows, judged_by: JudgedBy) -> Verdict:
+    own = rows.taught or rows.control
+    n = judgement.n_queries
+    return Verdict(
+        encoder="",
+        promoted=False,
+        on_trial=False,
+        judged_by=judged_by,
+        reason="few",
+        sentence=(
+            f"{_plural(n)} {'is' if n == 1 else 'are'} too few to tell (nDCG@10 {_mean(judgement, rows.base):.3f} "
+            f"before, {_mean(judgement, own):.3f} after; it takes {FEW_QUERIES}): {_stays(rows)}."
+        ),
+        advice=(),
+        n_questions=n,
+        gain=_gain(judgement, rows),
+    )
+
+
+def _objection(judgement: Judgement, rows: Rows, name: str, look: int) -> Objection | None:
+    """Why `name` is not to be promoted, None where it is."""
+    rival = _rival(judgement, rows, name)
+    return (
+        _doubt(_compare(judgement, rival, name), "" if rival == rows.base else rival, look)
+        or _harm(_compare(judgement, fused(rows.base), fused(name)))
+        or _outdone(judgement, rows, name)
+    )
+
+
+def _rival(judgement: Judgement, rows: Rows, name: str) -> str:
+    """What `name` has to beat: the best of what is free or stands where it was paid for, else the base."""
+    if name != rows.taught:
+        return rows.base
+    return max((*rows.free, *([rows.standing] if rows.standing else [])), key=lambda each: _mean(judgement, each))
+
+
+def _doubt(c: Comparison, rival: str, look: int) -> Objection | None:
+    """Why it is not certain that a retriever is better than its `rival` ("" for the base)."""
+    if c.difference <= 0:
+        kept = f"'{rival}' finds as much or more ({c.mean_a:.3f})" if rival else "teaching has not made it better"
+        return Objection(reason="worse", why=kept)
+    alpha = alpha_of(look)
+    if c.low > 0 and c.p_value < alpha:
+        return None
+    above = f" above '{rival}' ({c.mean_a:.3f})" if rival else ""
+    if c.low > 0 and look > 1:
+        seen = f"{look - 1} time{'s' * (look > 2)}"
+        why = f"these questions have judged {seen} before, so p < {alpha:.4f} is asked for, and it is {c.p_value:.4f}"
+        return Objection(reason="looks", why=why)
+    return Objection(reason="chance", why=f"what it gains{above} may be chance (p = {c.p_value:.3f})")
+
+
+def _harm(c: Comparison) -> Objection | None:
+    if c.low > -FUSED_LOSS:
+        return None
+    why = (
+        f"fused with keyword search it may lose more than {FUSED_LOSS} (nDCG@10 {c.mean_a:.3f} → {c.mean_b:.3f}"
+        f"{_interval(c, ', {}')})"
+    )
+    return Objection(reason="fused", why=why)
+
+
+def _outdone(judgement: Judgement, rows: Rows, name: str) -> Objection | None:
+    """That what is promoted already is as good or better."""
+    if not rows.standing or _mean(judgement, name) > _mean(judgement, rows.standing):
+        return None
+    why = f"'{rows.standing}' finds as much or more ({_mean(judgement, rows.standing):.3f})"
+    return Objection(reason="standing", why=why)
+
+
+def _decision(rows: Rows, encoder: str, objection: Objection | None, on_trial: bool) -> str:
+    trial = ", on trial until real questions or votes confirm it" if on_trial else ""
+    if objection is None:
+        return f"the taught retriever is promoted{trial}"
+    if encoder:
+        return f"the free control '{encoder}' is promoted{trial}, and the taught one is not, as {objection.why}"
+    return f"{_stays(rows)}, as {objection.why}"
+
+
+def _stays(rows: Rows) -> str:
+    return f"'{rows.standing}' stays promoted" if rows.standing else "the baseline stays"
+
+
+def _measured(judgement: Judgement, rows: Rows, whose: str, judged_by: JudgedBy) -> str:
+    """What was measured, and what of it is whose."""
+    own = rows.taught or rows.control
+    c = _compare(judgement, rows.base, own)
+    said = f"{_ON[judged_by][0]}{_change(c)} on {_plural(c.n_queries)}{_ON[judged_by][1]}"
+    if not rows.taught:
+        weighted = ""
+        if rows.weighted:
+            part = _mean(judgement, rows.weighted) - c.mean_a
+            weighted = f"; {part:+.3f} of that is the weight of rare words alone"
+        return f"{said}{_interval(c)}, without an LLM{weighted}"
+    if len(rows.free) == 1:
+        return f"{said}{_interval(c)}; what of that needs no LLM was not measured"
+    gain = _gain(judgement, rows)
+    orders = _compare(judgement, gain.best_free, own)
+    if c.difference > gain.needs_no_llm > 0:
+        free = f"{gain.needs_no_llm:.3f} of that needs no LLM"
+    elif gain.needs_no_llm > 0:
+        free = f"without an LLM it rises to {gain.free:.3f}"
+    else:
+        free = "nothing is to be gained without an LLM"
+    return f"{said}; {free}, {whose} account for {orders.difference:+.3f}{_interval(orders, ' ({low} to {high})')}"
+
+
+def _gain(judgement: Judgement, rows: Rows) -> Gain:
+    own = rows.taught or rows.control
+    best = max(rows.free, key=lambda name: _mean(judgement, name)) if rows.taught else own
+    base, free, taught = (_mean(judgement, name) for name in (rows.base, best, own))
+    enough = best != own and judgement.n_queries >= FEW_QUERIES
+    c = _compare(judgement, best, own) if enough else None
+    return Gain(
+        base=base,
+        best_free=best,
+        free=free,
+        taught=taught,
+        needs_no_llm=free - base,
+        of_orders=taught - free,
+        low=c.low if c else None,
+        high=c.high if c else None,
+        p_value=c.p_value if c else None,
+    )
+
+
+def _differences(judgement: Judgement, a: str, b: str) -> Sequence[float]:
+    """By how much `METRIC` of `b` is above that of `a`, by question."""
+    one, other = judgement.by_query[a], judgement.by_query[b]
+    return [other[query][METRIC] - one[query][METRIC] for query in one]
 
 
 def _compare(judgement: Judgement, a: str, b: str) -> Comparison:
     return compare_runs(judgement.by_query[a], judgement.by_query[b], METRIC)
 
 
-def _doubt(alone: Comparison, written: bool, n_earlier: int) -> str:
-    """Why it is not certain that it is better than the baseline, "" where it is."""
-    if alone.low <= 0:
-        return "the difference may be chance" if alone.difference > 0 else "teaching has not made it better"
-    if not alone.p_value < LEVEL:
-        return f"{_plural(alone.n_queries)} are too few to tell (paired permutation test p = {alone.p_value:.3f})"
-    level = LEVEL / (n_earlier + 1)
-    if not alone.p_value < level:
-        runs = "1 other run" if n_earlier == 1 else f"{n_earlier:,} other runs"
-        return (
-            f"{runs} were judged on these questions too, and the best of several is ahead by luck more easily: "
-            f"p < {level:.4f} is asked for, and it is {alone.p_value:.4f}"
-        )
-    if written and alone.low <= _WRITTEN_MARGIN:
-        return (
-            "questions by an LLM are like those that trained, so that what is gained on them shrinks on real ones: "
-            f"the interval has to lie above {_WRITTEN_MARGIN:+.2f}"
-        )
-    return ""
-
-
-def _harm(fused: Comparison) -> str:
-    if fused.high >= 0:
-        return ""
-    return (
-        f"fused with keyword search it is worse than the fused baseline (nDCG@10 {fused.mean_a:.3f} → "
-        f"{fused.mean_b:.3f}{_interval(fused, ', {}')}), and fused is how it is best used"
-    )
-
-
-def _outdone(judgement: Judgement, standing: str, distilled: str) -> str:
-    """That the retriever which is promoted already is as good or better, "" where it is not."""
-    new, old = (mean_metrics(judgement.by_query[name])[METRIC] for name in (distilled, standing))
-    return f"it finds as much or more (nDCG@10 {old:.3f} against {new:.3f})" if old >= new else ""
-
-
-def _questions(n: int, written: bool) -> str:
-    if written:
-        return f"{_plural(n)} that the LLM wrote (only the source passage counts as right) and it never saw"
-    return f"{_plural(n)} it never saw"
+def _mean(judgement: Judgement, name: str) -> float:
+    found: MetricsByQuery = judgement.by_query[name]
+    return mean_metrics(found)[METRIC]
 
 
 def _plural(n: int) -> str:
@@ -129,11 +326,11 @@ def _plural(n: int) -> str:
 
 def _change(c: Comparison) -> str:
     if c.difference == 0:
-        return f"nDCG@10 stayed at {c.mean_a:.3f}" + _interval(c)
+        return f"nDCG@10 stayed at {c.mean_a:.3f}"
     digits = 3 if abs(c.difference) >= 0.001 else 5
     verb = "rose" if c.difference > 0 else "fell"
-    return f"nDCG@10 {verb} from {c.mean_a:.{digits}f} to {c.mean_b:.{digits}f}" + _interval(c)
+    return f"nDCG@10 {verb} from {c.mean_a:.{digits}f} to {c.mean_b:.{digits}f}"
 
 
-def _interval(c: Comparison, around: str = " ({})") -> str:
-    return around.format(f"95 % interval {c.low:+.3f} to {c.high:+.3f}")
+def _interval(c: Comparison, around: str = " (95 % interval {low} to {high})") -> str:
+    return around.format(f"95 % interval {c.low:+.3f} to {c.high:+.3f}", low=f"{c.low:+.3f}", high=f"{c.high:+.3f}")

@@ -150,8 +150,24 @@ def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -
 
 
 def test_advice_speaks_of_the_form_and_not_of_a_commands_options() -> None:
+    advice = [{"sentence": "Show the writer real questions.", "option": "--like FILE"}, "Of an older run."]
+    found = verdict_of({"verdict": {"sentence": "No gain.", "advice": advice}})
+    assert found and found.advice == ("Show the writer real questions.", "Of an older run.")
+
+
+@pytest.mark.parametrize(
+    ("decided", "word"),
+    [
+        ({"promoted": True, "encoder": "taught"}, "Use it"),
+        ({"promoted": True, "encoder": "taught", "on_trial": True}, "On trial"),
+        ({"promoted": False, "encoder": "taught-free", "reason": "chance"}, "The free one will do"),
+        ({"promoted": False, "encoder": "", "reason": "few"}, "Too few to tell"),
+        ({"promoted": False, "encoder": "", "reason": "unjudged"}, "Too few to tell"),
+        ({"promoted": False, "encoder": "", "reason": "chance"}, "No clear gain"),
+        ({"promoted": True}, "Use it"),
+    ],
+)
+def test_a_verdict_is_headed_by_what_it_decided(decided: dict[str, object], word: str) -> None:
     run = RunInfo(name="taught", corpus="nature", state="done", sentence="", answers_now=False, changed_at=0)
-    advice = ("Show the writer 3 to 20 real questions (--like FILE): it helps.", "Take another --mode.")
-    html = headline_html(run, Verdict(is_better=False, sentence="No gain.", advice=advice))
-    assert "real questions: it helps." in html
-    assert "Take another mode." in html
+    html = headline_html(run, verdict_of({"verdict": {"sentence": "It was judged."} | decided}))
+    assert f"<b>{word}</b> It was judged." in html

@@ -41,7 +41,12 @@ def all_metrics(name: str = "mine") -> dict[str, Any]:
         "held_out": name,
         "retrievers": {"base": values, f"fused({name})": values | {"ndcg@10": 0.71}},
         "comparisons": [f"{name} against base: ndcg@10 0.560 → 0.640"],
-        "verdict": {"promoted": True, "sentence": f"{name} is promoted.", "advice": [name]},
+        "rows": {"base": "base", "taught": name},
+        "verdict": {
+            "promoted": True,
+            "sentence": f"{name} is promoted.",
+            "advice": [{"sentence": name, "option": name}, name],
+        },
         "teacher": {
             "name": name,
             "statuses": {"ok": 0.9, "repaired": 0.06, "partial": 0.03, "refused": 0.01, "malformed": 0.1},
@@ -125,7 +130,7 @@ def test_a_ranker_that_no_order_has_taught_is_said_to_be_as_it_began() -> None:
 
 
 def test_what_taught_without_an_llm_is_said() -> None:
-    config = {"teacher": "none", "control": "ranker", "votes": "votes.jsonl", "positives": "first"}
+    config = {"teacher": "none", "control": True, "votes": "votes.jsonl", "positives": "first"}
     text = report_markdown(all_metrics() | {"config": config, "teacher": {"name": "none (ranker)"}})
     assert "No LLM was asked for orders: the ranker's scores teach." in text
     assert "People's votes count too." in text and "Passages known to answer come first." in text
@@ -145,7 +150,8 @@ def test_the_report_says_each_part_in_its_own_words() -> None:
         "# Report of run mine",
         "mine is promoted.",
         "200 held-out questions, mine.",
-        "| fused(mine) | 0.710 | 0.500 |",
+        "| fused(mine) | taught by orders, with keyword search | 0.710 | 0.500 |",
+        "- mine (mine)",
         "90.0% as asked, 6.0% repaired, 3.0% partial, 1.0% without an order, 10.0% not in the form asked for.",
         "| mine | 0.450 | 90% | 0.410 | 0.120 | 10% | 1.0 | 5% 5% 90% | refuse: placed |",
         "(Kendall τ, 60 orders it never saw): 0.350 of the order that retrieval gave, 0.300 untrained, 0.400 with its "
