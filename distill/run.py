@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields
+from copy import copy
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from distill.candidates import Retrieval
 from distill.json_files import read_json, write_json
 from distill.llm.asking import Asker
 from distill.questions.prompts import Style
@@ -41,14 +43,13 @@ STAGES: tuple[Stage, ...] = (
     "verdict",
 )
 
-Retrieval = Literal["fused", "dense", "lexical"]
 Control = Literal["ranker", "fused"]
 PassageWeights = Literal["none", "idf"]
 WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
 FROM_FILE = "file"  # and in one whose orders come from a file
 _WRITING_TEMPERATURE = 0.7
 # What runs were begun with that do not name these settings yet.
-_BEFORE: dict[str, Any] = {"styles": [], "passage_weights": "none", "objective": "kl"}
+_BEFORE: dict[str, Any] = {"styles": [], "retrieval": "fused", "passage_weights": "none", "objective": "kl"}
 
 # What changed where no setting did.
 _OTHER = {
@@ -63,9 +64,10 @@ class RunConfig:
 
     `teacher` is the LLM's name, `WITHOUT_LLM` (`control` then says whose order teaches), or `FROM_FILE` where
     `rankings` names a file of orders that were made elsewhere; `votes` names one of people's orders, which count beside
-    the teacher's, or alone where it gives none. With `passage_weights` "idf" the rare words of a passage count more in
-    its vector, so passages are embedded anew; with "none" and train="query" they keep their vectors. `objective` is
-    that of the method "intermediate"; the others have their own.
+    the teacher's, or alone where it gives none. After each of the `rounds` but the last the taught retriever finds
+    again, and the LLM puts in order what it has not seen. With `passage_weights` "idf" the rare words of a passage
+    count more in its vector, so passages are embedded anew; with "none" and train="query" they keep their vectors.
+    `objective` is that of the method "intermediate"; the others have their own.
     """
 
     name: str
@@ -79,9 +81,10 @@ class RunConfig:
     pair_share: float = 0.25
     topic_share: float = 2 / 3
     limit: int = 0
-    retrieval: Retrieval = "fused"
+    retrieval: Retrieval | Literal["auto"] = "auto"
     n_candidates: int = 10
     n_scored: int = 50
+    rounds: int = 1
     teacher: str = ""
     control: Control = "ranker"
     rankings: str = ""
@@ -137,6 +140,7 @@ class Distillation:
         self.report_to = report_to
         self.token_vectors = token_vectors or TokenVectors()
         self.folder = paths.run(config.name)
+        self.encoder_folder = paths.encoder(config.name)
         self._connect = connect
         self._report = report
         self.corpus = Corpus.open(paths, config.corpus)
@@ -202,6 +206,14 @@ class Distillation:
     def file(self, name: str) -> Path:
         """A file of the run."""
         return self.folder / name
+
+    def at_round(self, number: int) -> Distillation:
+        """This run as if that round were its last, with a folder inside the run's, where its encoder is too."""
+        earlier = copy(self)
+        earlier.config = replace(self.config, name=f"{self.config.name} (round {number})", rounds=number)
+        earlier.folder = self.folder / f"round-{number}"
+        earlier.encoder_folder = earlier.folder / "encoder"
+        return earlier
 
 
 @contextmanager

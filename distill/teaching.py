@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from distill.json_files import write_json
 from distill.jsonl import Record, read_records, write_records
-from distill.labelling import orders
+from distill.labelling import all_candidates, orders
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.retriever.doubtful import doubtful_passages
 from distill.retriever.settings import DEFAULTS, Objective, RetrieverConfig, Training
@@ -89,7 +89,7 @@ def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, di
     rankers, notes = _begin(run)
     ranker, report = train_best_ranker(
         rankers,
-        [record for record in read_records(run.file("candidates.jsonl")) if record["id"] in found],
+        [record for record in all_candidates(run) if record["id"] in found],
         found,
         run.texts,
         run.file("ranker-checkpoints"),
@@ -109,7 +109,7 @@ def make_scores(run: Distillation) -> None:
     file = run.file("scores.jsonl")
     if file.is_file():
         return
-    candidates = read_records(run.file("candidates.jsonl"))
+    candidates = all_candidates(run)
     run.say("scores", 0, len(candidates))
     if run.config.teacher == WITHOUT_LLM and run.config.control == "fused":
         scores = [[SHARPNESS * utility(n) for n, _ in enumerate(r["candidates"], start=1)] for r in candidates]
@@ -138,7 +138,7 @@ def make_retriever(run: Distillation) -> None:
     from distill.retriever.retriever import train_retriever
     from distill.training import drop_checkpoints
 
-    folder = run.paths.encoder(run.config.name)
+    folder = run.encoder_folder
     if folder.is_dir():
         return
     config = retriever_config(run)
@@ -205,7 +205,7 @@ def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
     method = run.config.method
     if method == "intermediate":
         return intermediate(scores, _said(scores, found, config), temperature=config.teacher_temperature)
-    candidates = read_records(run.file("candidates.jsonl"))
+    candidates = all_candidates(run)
     doubtful = doubtful_passages(read_queries(run.file("questions.jsonl"), "train"), candidates, run.texts)
     if method == "pseudo-label":
         return pseudo_label(scores, doubtful=doubtful)

@@ -40,9 +40,14 @@ def run(
     ] = 2 / 3,
     log: Annotated[Path | None, typer.Option(help="Questions of live users, which train too.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many training questions (0: all).")] = 0,
-    retrieval: Annotated[str, typer.Option(help="What finds the candidates: fused, dense or lexical.")] = "fused",
+    retrieval: Annotated[
+        str, typer.Option(help="What finds the candidates: auto, fused, dense, lexical, union.")
+    ] = "auto",
     n_candidates: Annotated[int, typer.Option(min=2, max=100, help="Passages the LLM ranks per question.")] = 10,
     n_scored: Annotated[int, typer.Option(min=2, max=100, help="Passages the ranker scores per question.")] = 50,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=5, help="2: the taught retriever finds again, the LLM ranks what is new.")
+    ] = 1,
     teacher: Annotated[str, typer.Option(help="'none': no LLM, a free control (see --control).")] = "",
     control: Annotated[
         str, typer.Option(help="With --teacher none: 'ranker' (untrained) or 'fused' order.")
@@ -90,6 +95,7 @@ def run(
     The LLM is the endpoint of OPENAI_BASE_URL / OPENAI_API_KEY (model: LLM_MODEL), or the embedded one (LOCAL_LLM).
     A run that was stopped goes on when the same command is given again.
     """
+    from distill.candidates import RETRIEVALS
     from distill.pipeline import run_distillation
     from distill.progress_file import ProgressFile
     from distill.run import STAGES, Event, RunConfig
@@ -122,9 +128,10 @@ def run(
         pair_share=pair_share,
         topic_share=topic_share,
         limit=limit,
-        retrieval=_one_of("--retrieval", retrieval, ("fused", "dense", "lexical")),
+        retrieval=_one_of("--retrieval", retrieval, ("auto", *RETRIEVALS)),
         n_candidates=n_candidates,
         n_scored=n_scored,
+        rounds=rounds,
         teacher=teacher or ("file" if rankings else llm.name),
         control=_one_of("--control", control, ("ranker", "fused")),
         rankings=_resolved(rankings),
