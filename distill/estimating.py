@@ -62,7 +62,8 @@ def _teacher_calls(config: RunConfig) -> tuple[int, int]:
     of_question = calls_per_question(parse_mode(modes[0]), n)
     asked = (config.rounds - 1) * n_questions * of_question
     if config.teacher != FROM_FILE:
-        asked += sum(2 * N_QUESTIONS * calls_per_question(parse_mode(mode), n) for mode in modes)
+        n_assessed = min(N_QUESTIONS, n_questions)
+        asked += sum(2 * n_assessed * calls_per_question(parse_mode(mode), n) for mode in modes)
         n_sampled = min(N_ASKED, n_questions) if config.retrieval == "auto" else 0
         asked += n_sampled * calls_per_question(parse_mode(sample_mode(config)), 2 * n)
         asked += (n_questions - (0 if config.mode == "pairwise" else n_sampled)) * of_question

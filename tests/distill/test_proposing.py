@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
-from worth_lesson import QUESTIONS, begun, ranks_by_worth, worth, write_worths
+from worth_lesson import QUESTIONS, begun, config_of, ranks_by_worth, worth, write_worths
 
 from distill.candidates import Found, join
+from distill.estimating import estimate
 from distill.json_files import read_json, write_json
 from distill.jsonl import Record, read_records
 from distill.labelling import assess, make_candidates, make_questions, make_rankings
@@ -148,3 +149,29 @@ def test_an_order_that_does_not_say_what_was_shown_is_of_all_candidates(
     found = up_to_orders(run)["q0"]
     assert len(found["shown"]) == run.config.n_candidates
     assert found["ranking"] == [next(p.id for p in run.corpus.passages() if p.document_id == "d27")]
+
+
+def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
+    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
+) -> None:
+    deep: dict[str, object] = {"n_candidates": 30, "n_scored": 30, "retrieval": "dense"}
+    foreseen = estimate(paths, config_of(questions, **deep), None, is_embedded=False)
+    run = begun(paths, questions, endpoint.base_url, **deep)
+    for order in up_to_orders(run).values():
+        best = sorted(order["shown"], key=lambda passage: -worth(run.texts[passage]))
+        assert len(order["shown"]) == 30
+        assert order["ranking"][:10] == best[:10], "the windows of twenty overlap by ten"
+        assert order["n_asked"] == 2
+    n_asked = sum("Question: " in request.text for request in endpoint.requests)
+    assert n_asked == foreseen.calls == 2 * (2 + 1) * len(QUESTIONS), "assessed twice, then asked"
+
+
+def test_sample_and_second_round_are_foreseen(paths: DataPaths, questions: Path) -> None:
+    def calls(**settings: object) -> int:
+        return estimate(paths, config_of(questions, **settings), None, is_embedded=False).calls
+
+    plain = calls(retrieval="dense")
+    assert calls() == plain, "a sample of up to ten from either side is one request, whose order teaches"
+    assert calls(n_candidates=20) == calls(n_candidates=20, retrieval="dense") + 2 * len(QUESTIONS)
+    assert calls(retrieval="dense", rounds=2) == plain + len(QUESTIONS)
+    assert calls(retrieval="dense", rounds=2, teacher=FROM_FILE, rankings="orders.jsonl") == len(QUESTIONS)

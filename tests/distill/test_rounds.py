@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,19 +35,6 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 @pytest.fixture
 def questions(paths: DataPaths, tmp_path: Path) -> Path:
     return write_worths(paths, tmp_path)
-
-
-def asked_about(endpoint: ScriptedEndpoint) -> list[tuple[str, frozenset[str]]]:
-    """(question, passages) of each prompt."""
-    prompts = [str(request.messages[-1]["content"]) for request in endpoint.requests]
-    return [
-        (
-            re.findall(r"\n\nQuestion: (.*?)\n\n", prompt, re.DOTALL)[0],
-            frozenset(re.findall(r"\[\d+\] (.*?)(?=\n\n)", prompt, re.DOTALL)),
-        )
-        for prompt in prompts
-        if "\n\nQuestion: " in prompt
-    ]
 
 
 def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_teach(
@@ -98,9 +84,9 @@ def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
     with pytest.raises(KilledError):
         run_distillation(paths, config, connect, report, until="scores")
     run_distillation(paths, config, connect, lambda event: None, until="scores")
-    prompts = asked_about(endpoint)
-    ranked = [each for each in prompts if prompts.count(each) > 2]
-    assert not ranked, "the assessment asks everything twice, in two orders; nothing else does"
+    n_assessing, n_first, n_second = 12, 6, 6
+    n_under_way = 1  # at the kill; it may have been sent
+    assert len(endpoint.requests) <= n_assessing + n_first + n_second + n_under_way
     assert len(read_records(paths.run("run") / "rankings-2.jsonl")) == 6
 
 
