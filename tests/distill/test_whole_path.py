@@ -170,7 +170,7 @@ def answer_batch(taught: Taught, requests: Path, output: Path) -> subprocess.Com
 def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: Path) -> None:
     folder = taught.paths.run("taught")
     command = ["run", "facts", "--questions", folder / "questions.jsonl", "--n-candidates", "3", "--name", "batched"]
-    command += ["--batch", "--until", "teacher"]
+    command += ["--retrieval", "fused", "--batch", "--until", "teacher"]
     waiting = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert waiting.returncode == 1
     assert "batch service" in " ".join(waiting.stderr.split())
