@@ -164,9 +164,7 @@ def _write_orders(file: Path, config: RunConfig, n_ordered: int, sets: Path, pat
     lexical = LexicalIndex.open(paths, config.corpus)
     positives = {query.id: set(query.positives) for query in queries}
     order = _teacher(config, sets)
-    # As many as the run mines, as fusion looks deeper for more: only so are its first ones the same.
-    mined = mine_candidates(queries, index, lexical, config.n_scored)
-    records = [record | {"candidates": record["candidates"][:_N_RANKED]} for record in mined]
+    records = mine_candidates(queries, index, lexical, _N_RANKED)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_records(
         file,

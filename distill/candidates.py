@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from types import MappingProxyType
+from typing import Literal
 
 from distill.jsonl import Record
 from indexes.chroma import PassageIndex
-from indexes.lexical import LexicalIndex, fuse
-from indexes.types import Candidate, Query
+from indexes.lexical import LexicalIndex, Searchable, fuse
+from indexes.types import Candidate, Passage, Query
+
+Retrieval = Literal["fused", "dense", "lexical", "union"]
+RETRIEVALS: tuple[Retrieval, ...] = ("fused", "dense", "lexical", "union")
 
 _BATCH = 256
+_DEPTH = 50  # of what is fused for the teacher: that of a fused search, whatever else is mined
+_SPARE = 10  # passages more than wanted, as some have equal texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Passages that are to stand first among a question's candidates, and how many of those the teacher is shown."""
+
+    passages: tuple[Passage, ...]
+    n_shown: int
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The passages, with no score of their own."""
+        return [Candidate(passage=passage, score=0.0) for passage in self.passages]
 
 
 def mine_candidates(
@@ -18,29 +40,88 @@ def mine_candidates(
     lexical: LexicalIndex,
     n_candidates: int,
     *,
-    retrieval: str = "fused",
+    n_more: int = 0,
+    retrieval: Retrieval = "fused",
+    given: Mapping[str, Given] = MappingProxyType({}),
 ) -> list[Record]:
-    """For each query its `n_candidates` best passages by `retrieval`: "fused", "dense" or "lexical".
+    """For each query its `n_candidates` best passages by `retrieval`, then `n_more` that lie deeper; see
+    `candidate_records`. The passages in `given` come before all others.
 
-    A record is {"id", "question", "candidates": [{"passage", "document", "dense", "lexical"}]}, best first, with
-    the dense and the lexical score whatever found them. Passages with equal text stand only once: a teacher cannot put
-    the same words in two places.
+    What stands first depends on `n_candidates` alone, so that orders of it still fit when more is mined.
     """
     records: list[Record] = []
+    n_shown: dict[str, int] = {}
     for first in range(0, len(queries), _BATCH):
         batch = queries[first : first + _BATCH]
-        texts = [query.text for query in batch]
-        depth = 2 * n_candidates + 10
-        dense_lists = [[] for _ in texts] if retrieval == "lexical" else index.search_many(texts, depth)
-        lexical_lists = [[] for _ in texts] if retrieval == "dense" else lexical.search_many(texts, depth)
-        pairs = zip(dense_lists, lexical_lists, strict=True)
-        best = [_distinct(fuse(pair, 2 * depth))[:n_candidates] for pair in pairs]
-        vectors = index.encoder.encode_queries(texts)
-        for query, vector, found in zip(batch, vectors, best, strict=True):
-            ids = [candidate.passage.id for candidate in found]
-            dense = (index.vectors(ids) @ vector).tolist() if ids else []
-            records.append(_record(query, found, dense, lexical.scores(query.text, ids)))
+        lists = []
+        for query, found in zip(batch, search_both(batch, index, lexical, n_candidates, n_more), strict=True):
+            front = _distinct(given[query.id].candidates) if query.id in given else []
+            best = _distinct([*front, *join(found, retrieval, n_candidates, n_more)])
+            lists.append(best[: max(len(front), n_candidates + n_more)])
+            if query.id in given:
+                n_shown[query.id] = given[query.id].n_shown - len(given[query.id].passages) + len(front)
+        records += candidate_records(batch, lists, index, lexical)
+    return [r | {"n_shown": n_shown[r["id"]]} if r["id"] in n_shown else r for r in records]
+
+
+def candidate_records(
+    queries: Sequence[Query], lists: Sequence[Sequence[Candidate]], index: PassageIndex, lexical: LexicalIndex
+) -> list[Record]:
+    """{"id", "question", "candidates": [{"passage", "document", "dense", "lexical"}]} of each list, best first.
+
+    They have the dense and the lexical score, whatever found them. A record with "n_shown" says how many of its
+    candidates the teacher is shown.
+    """
+    records = []
+    vectors = index.encoder.encode_queries([query.text for query in queries])
+    for query, vector, found in zip(queries, vectors, lists, strict=True):
+        ids = [candidate.passage.id for candidate in found]
+        dense = (index.vectors(ids) @ vector).tolist() if ids else []
+        records.append(_record(query, found, dense, lexical.scores(query.text, ids)))
     return records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What both searches have found for a question, best first; the first `head` of each decide who comes first."""
+
+    dense: Sequence[Candidate]
+    lexical: Sequence[Candidate]
+    head: int
+
+
+def search_both(
+    queries: Sequence[Query], dense: Searchable, lexical: Searchable, n_candidates: int, n_more: int = 0
+) -> list[Found]:
+    """What dense and lexical search find, deep enough to `join` them."""
+    texts = [query.text for query in queries]
+    head = max(_DEPTH, n_candidates + _SPARE)
+    depth = max(head, 2 * (n_candidates + n_more) + _SPARE) if n_more else head
+    pairs = zip(dense.search_many(texts, depth), lexical.search_many(texts, depth), strict=True)
+    return [Found(dense=by_vectors, lexical=by_words, head=head) for by_vectors, by_words in pairs]
+
+
+def join(found: Found, retrieval: Retrieval, n_candidates: int, n_more: int = 0) -> list[Candidate]:
+    """The `n_candidates` best passages by `retrieval`, then `n_more` that lie deeper, each text once.
+
+    "fused" is reciprocal rank fusion of dense and lexical search, "union" takes from both in turn.
+    """
+    parts = {"dense": (found.dense,), "lexical": (found.lexical,)}.get(retrieval, (found.dense, found.lexical))
+    joined = _take_in_turn if retrieval == "union" else _fused
+    best = _distinct(joined([part[: found.head] for part in parts]))[:n_candidates]
+    return _distinct([*best, *joined(parts)])[: n_candidates + n_more]
+
+
+def _fused(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+    return fuse(lists, sum(map(len, lists)))
+
+
+def _take_in_turn(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+    """The passages of all `lists`, each once: the first of each, then the second of each, and so on."""
+    once: dict[str, Candidate] = {}
+    for candidate in (each for row in zip_longest(*lists) for each in row if each is not None):
+        once.setdefault(candidate.passage.id, candidate)
+    return list(once.values())
 
 
 def with_sources(record: Record, sources: Mapping[str, Sequence[str]], n_shown: int) -> Record:
@@ -60,10 +141,20 @@ def with_sources(record: Record, sources: Mapping[str, Sequence[str]], n_shown: 
     return record | {"candidates": [*first, *(c for c in record["candidates"] if id(c) not in chosen)]}
 
 
+def shown(record: Record, n_candidates: int) -> Record:
+    """`record` with the candidates that the teacher is shown: `n_candidates`, unless it says otherwise itself."""
+    return record | {"candidates": record["candidates"][: record.get("n_shown", n_candidates)]}
+
+
+def words_of(text: str) -> str:
+    """`text` as two passages have it that differ in their spaces only."""
+    return " ".join(text.split())
+
+
 def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     first_with_text: dict[str, Candidate] = {}
     for candidate in candidates:
-        first_with_text.setdefault(" ".join(candidate.passage.text.split()), candidate)
+        first_with_text.setdefault(words_of(candidate.passage.text), candidate)
     return list(first_with_text.values())
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 from distill.labelling import orders
 from distill.retriever.publishing import (
     BY_ORDERS,
-    BY_ORDERS_ALONE,
     WITHOUT_ORDERS,
     Card,
     base_license,
 )
-from distill.retriever.settings import Objective, RetrieverConfig, RetrieverReport
+from distill.retriever.settings import RetrieverConfig, RetrieverReport
 from distill.run import WITHOUT_LLM, Distillation
 from indexes.encoder_files import find_encoder
-
-_MISSED: Mapping[Objective, str] = {"kl": "KL divergence", "margin-mse": "Squared error of the margins"}
 
 
 def card_of(
@@ -26,7 +22,7 @@ def card_of(
     """The card of the encoder `name` that `run` has taught; `student` is the name of what its training began with."""
     is_control = name == run.config.free_name
     is_base = student == run.config.base
-    missed = f"{report.divergence_before:.3f} → {report.divergence_after:.3f}"
+    loss = f"{report.loss_at_first:.3f} → {report.loss_at_last:.3f}"
     return Card(
         name=name,
         base=run.config.base,
@@ -34,12 +30,10 @@ def card_of(
         teacher=WITHOUT_LLM if is_control else _teacher(run),
         questions=f"{n_questions}, {run.config.origin}",
         license=base_license(run.config.base, find_encoder(run.config.base, run.paths)),
-        two_sided=config.train == "query" or config.query_first or student == name,
         keeps_passages=config.train == "query" and is_base,
         lesson=WITHOUT_ORDERS if is_control else _lesson(run),
-        settings=asdict(config)
-        | {"method": run.config.method, "passage_weights": run.config.passage_weights, "seed": run.config.seed},
-        figures={f"{_MISSED[config.objective]} on held-out lists": missed},
+        settings=asdict(config) | {"recipe": run.config.recipe, "seed": run.config.seed},
+        figures={"KL divergence in training, first to last": loss},
     )
 
 
@@ -52,7 +46,4 @@ def _teacher(run: Distillation) -> str:
 
 def _lesson(run: Distillation) -> str:
     """What the encoder learned from, in a sentence: the LLM's orders may have been refused, or not asked for."""
-    config = run.config
-    if config.method in ("direct", "contrastive"):
-        return BY_ORDERS_ALONE
-    return BY_ORDERS if config.method == "intermediate" and orders(run) else WITHOUT_ORDERS
+    return BY_ORDERS if orders(run) else WITHOUT_ORDERS

@@ -1,23 +1,20 @@
 """The free control: what the run's questions teach without any order, trained beside what orders teach.
 
-An LLM is worth its cost only above it. Its targets are the scores of the ranker as it begins, before any order has
-taught it; only the side of the questions learns, over passage vectors that are there already. It is an encoder like
-any other, `NAME-free`, and can be promoted.
+An LLM is worth its cost only above it. It differs from the run's encoder in one thing: its targets are the scores of
+the ranker as it begins, before any order has taught it. It is an encoder like any other, `NAME-free`, and can be
+promoted.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from distill.json_files import read_json
 from distill.labelling import orders
 from distill.ranker.ranker import LateInteractionRanker
-from distill.retriever.settings import DEFAULTS, RetrieverConfig
+from distill.retriever.settings import DEFAULTS
+from distill.retriever.targets import by_scores
 from distill.run import Distillation
-from distill.teaching import base_model, index_by, score_candidates, train_encoder, training_records
+from distill.teaching import index_by, score_candidates, train_encoder, training_records, untrained_ranker
 
-# What was best of what needs no LLM on training questions of ObliQA; see RESULTS.md.
-SETTINGS: RetrieverConfig = replace(DEFAULTS["query"], objective="margin-mse")
 _SCORES = "control-scores.jsonl"
 
 
@@ -31,8 +28,10 @@ def make_control(run: Distillation) -> None:
     name = control_of(run)
     if not name:
         return
-    if not run.paths.encoder(name).is_dir():
-        train_encoder(run, name, training_records(run, _untrained_scores(run)), SETTINGS, "control")
+    folder = run.paths.encoder(name)
+    if not folder.is_dir():
+        records = by_scores(training_records(run, _untrained_scores(run)))
+        train_encoder(run, name, folder, records, DEFAULTS[run.config.train], "control")
     index_by(run, name, "control")
 
 
@@ -42,6 +41,5 @@ def _untrained_scores(run: Distillation) -> str:
     if (ranker.get("kind"), ranker.get("kept")) == (LateInteractionRanker.kind, "untrained"):
         return "scores.jsonl"
     if not run.file(_SCORES).is_file():
-        begun = LateInteractionRanker.from_encoder(base_model(run).model, run.token_vectors)
-        score_candidates(run, begun, run.file(_SCORES), "control")
+        score_candidates(run, untrained_ranker(run), run.file(_SCORES), "control")
     return _SCORES

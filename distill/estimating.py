@@ -7,11 +7,13 @@ from pathlib import Path
 
 from distill.llm.connection import DEFAULT_OPENAI_MODEL, LLMConfig
 from distill.llm.spending import FREE, Estimate, Price, find_price
+from distill.proposing import N_ASKED, sample_mode
 from distill.questions.sources import assign_splits
 from distill.run import FROM_FILE, WITHOUT_LLM, RunConfig
 from distill.teacher.assessment import N_QUESTIONS
 from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
 from distill.teacher.probes import N_PROBES, N_SHOWN
+from distill.teacher.talk import Limits
 from indexes.corpus import Corpus
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
@@ -39,14 +41,9 @@ def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_emb
         calls = config.n_written / _KEPT
         read = calls * (_FRAME_TOKENS + passage + (_EXAMPLES_TOKENS if config.like else 0))
         written = calls * _QUESTION_TOKENS
-    if config.teacher not in (WITHOUT_LLM, FROM_FILE):
-        n, n_questions = config.n_candidates, _n_training(config)
-        modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
-        asked = sum(2 * N_QUESTIONS * calls_per_question(parse_mode(mode), n) for mode in modes)
-        asked += n_questions * calls_per_question(parse_mode(modes[0]), n)
-        shown = n if parse_mode(modes[0]).name == "listwise" else min(n, 4)
-        # Planted answers are asked for once, and in another form where the mode asks for choices.
-        probed = N_PROBES * len({parse_mode(mode).name == "listwise" for mode in modes})
+    if config.teacher != WITHOUT_LLM:
+        asked, shown = _teacher_calls(config)
+        probed = _probes(config)
         calls += asked + probed
         read += asked * (_FRAME_TOKENS + shown * passage) + probed * (_FRAME_TOKENS + N_SHOWN * passage)
         written += (asked * shown + probed * N_SHOWN) * _TOKENS_A_PLACE
@@ -58,6 +55,29 @@ def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_emb
         cost=price.of(read, written) if price else None,
         seconds=seconds,
     )
+
+
+def _teacher_calls(config: RunConfig) -> tuple[int, int]:
+    """How often the teacher is asked at most, and the passages in a prompt."""
+    n, n_questions = config.n_candidates, _n_training(config)
+    modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
+    of_question = calls_per_question(parse_mode(modes[0]), n)
+    asked = (config.rounds - 1) * n_questions * of_question
+    if config.teacher != FROM_FILE:
+        n_assessed = min(N_QUESTIONS, n_questions)
+        asked += sum(2 * n_assessed * calls_per_question(parse_mode(mode), n) for mode in modes)
+        n_sampled = min(N_ASKED, n_questions) if config.retrieval == "auto" else 0
+        asked += n_sampled * calls_per_question(parse_mode(sample_mode(config)), 2 * n)
+        asked += (n_questions - (0 if config.mode == "pairwise" else n_sampled)) * of_question
+    return asked, min(n, Limits().window) if parse_mode(modes[0]).name == "listwise" else min(n, Limits().best_set)
+
+
+def _probes(config: RunConfig) -> int:
+    """Planted answers are asked for once, and in another form where the mode asks for choices."""
+    if config.teacher in (WITHOUT_LLM, FROM_FILE):
+        return 0
+    modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
+    return N_PROBES * len({parse_mode(mode).name == "listwise" for mode in modes})
 
 
 def price_of(llm: LLMConfig, paths: DataPaths) -> Price | None:

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from distill.candidates import mine_candidates, with_sources
+from distill.candidates import mine_candidates, shown, with_sources
 from distill.json_files import read_json, write_json
 from distill.jsonl import Record, read_records, write_records
+from distill.merging import merge_candidates, merge_orders
+from distill.proposing import SAMPLE_FILE, propose, sample_mode
 from distill.questions.filters import key_of
 from distill.questions.sampling import order_by_coverage
 from distill.questions.sources import assign_splits, load_questions, read_like, read_log
@@ -105,10 +107,14 @@ def make_candidates(run: Distillation) -> None:
     config = run.config
     queries = read_queries(run.file("questions.jsonl"), "train")
     run.say("candidates", 0, len(queries))
-    depth = max(config.n_scored, config.n_candidates)
-    mined = mine_candidates(queries, run.index, run.lexical, depth, retrieval=config.retrieval)
+    proposal = propose(run, queries)
+    n = config.n_candidates
+    n_more = max(0, config.n_scored - n)
+    mined = mine_candidates(
+        queries, run.index, run.lexical, n, n_more=n_more, retrieval=proposal.retrieval, given=proposal.given
+    )
     sources = read_json(run.file(_SOURCES))
-    records = [with_sources(r, sources, config.n_candidates) for r in mined if len(r["candidates"]) > 1]
+    records = [r if "n_shown" in r else with_sources(r, sources, n) for r in mined if len(r["candidates"]) > 1]
     if not records:
         raise InputError(
             "To put candidates in order takes at least two of them, but no question has found two passages. "
@@ -171,10 +177,30 @@ def _probes(run: Distillation, records: Sequence[Record]) -> list[Probe]:
     return make_probes(records, passages, known, seed=run.config.seed)
 
 
-def _shown(run: Distillation, candidates: Sequence[Record]) -> list[Record]:
-    """The `candidates` records with as many candidates as the teacher is shown."""
-    n = run.config.n_candidates
-    return [r | {"candidates": r["candidates"][:n]} for r in candidates]
+def all_candidates(run: Distillation) -> list[Record]:
+    """The candidates of all rounds so far: what the teacher was shown, and then what only the ranker scores."""
+    files = round_files(run, "candidates")
+    rounds = [read_records(file) for file in files]
+    if len(rounds) > 1:
+        n = run.config.n_candidates
+        rounds[0] = [r | {"n_shown": min(r.get("n_shown", n), len(r["candidates"]))} for r in rounds[0]]
+    return merge_candidates(rounds)
+
+
+def all_rankings(run: Distillation) -> list[Record]:
+    """The teacher's orders of all rounds so far, one a question."""
+    return merge_orders([read_records(file) for file in round_files(run, "rankings")])
+
+
+def round_files(run: Distillation, what: str) -> list[Path]:
+    """The files of each round so far, the first round's whether it is there or not."""
+    later = (run.file(f"{what}-{number}.jsonl") for number in range(2, run.config.rounds + 1))
+    return [run.file(f"{what}.jsonl"), *(file for file in later if file.is_file())]
+
+
+def _shown(run: Distillation, records: Sequence[Record]) -> list[Record]:
+    """The candidate `records` with as many candidates as the teacher is shown."""
+    return [shown(record, run.config.n_candidates) for record in records]
 
 
 def make_rankings(run: Distillation) -> None:
@@ -190,7 +216,10 @@ def make_rankings(run: Distillation) -> None:
             for note in given.notes:
                 run.say("rankings", remark=note)
             write_records(file, given.records)
-    elif {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
+        return
+    if not file.is_file() and sample_mode(run.config) == teacher["mode"]:
+        _keep_sample(run, teacher["weight"])
+    if {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
         rank_candidates(
             records,
             run.texts,
@@ -218,6 +247,14 @@ def kept_out(run: Distillation) -> frozenset[str]:
     return frozenset(read_json(run.file(_KEPT_OUT)).get("questions", ()))
 
 
+def _keep_sample(run: Distillation, weight: float) -> None:
+    """Begins the rankings with the orders that the choice of the retrieval was made by: they are paid for."""
+    orders = read_records(run.file(SAMPLE_FILE))
+    if orders:
+        kept = [each if each["agreement"] is not None else each | {"weight": weight} for each in orders]
+        write_records(run.file("rankings.jsonl"), kept)
+
+
 def orders(run: Distillation) -> dict[str, Record]:
     """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
     the run says so. Both teach where there is no order of the teacher too. Those `kept_out` are not among them.
@@ -227,18 +264,18 @@ def orders(run: Distillation) -> dict[str, Record]:
 
 
 def _all_orders(run: Distillation) -> dict[str, Record]:
-    found = read_records(run.file("rankings.jsonl"))
+    found = all_rankings(run)
     if run.config.votes or run.config.positives == "first":
-        candidates = read_records(run.file("candidates.jsonl"))
+        mined = all_candidates(run)
         queries = read_queries(run.file("questions.jsonl"), "train")
     if run.config.votes:
-        found = beside(found, candidates, queries, read_votes(Path(run.config.votes)))
+        found = beside(found, mined, queries, read_votes(Path(run.config.votes)))
     if run.config.positives == "none":
-        return {record["id"]: record for record in found if len(record["ranking"]) > 1}
+        return {record["id"]: record for record in found if _says_something(record)}
     ranked = {record["id"] for record in found}
-    shown = [(each["id"], candidate_ids(each)) for each in _shown(run, candidates)]
-    found += [no_order(identifier, passages) for identifier, passages in shown if identifier not in ranked]
-    documents = {c["passage"]: c["document"] for record in candidates for c in record["candidates"]}
+    asked = [(each["id"], candidate_ids(each)) for each in _shown(run, mined)]
+    found += [no_order(identifier, passages) for identifier, passages in asked if identifier not in ranked]
+    documents = {c["passage"]: c["document"] for record in mined for c in record["candidates"]}
     positives = {query.id: set(query.positives) for query in queries}
     placed = [
         place_positives(each, {p for p in each["shown"] if documents[p] in positives[each["id"]]}, "first")
@@ -246,3 +283,8 @@ def _all_orders(run: Distillation) -> dict[str, Record]:
     ]
     # A known positive alone is an order too: it comes before all others that were shown.
     return {record["id"]: record for record in placed if record["ranking"]}
+
+
+def _says_something(ranking: Record) -> bool:
+    """A single passage is an order where several rounds agree that it comes before all others."""
+    return len(ranking["ranking"]) > 1 or (len(ranking["ranking"]) == 1 and "n_rounds" in ranking)

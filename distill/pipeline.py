@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distill import control, labelling, measuring, teaching
+from distill import control, labelling, measuring, rounds, teaching
 from distill.ranker.token_vectors import TokenVectors
 from distill.run import STAGES, Connect, Distillation, Report, RunConfig, Stage, only_process
 from indexes.paths import DataPaths
@@ -44,12 +44,17 @@ def run_distillation(
     """
     run = Distillation(paths, config, connect, report, report_to, token_vectors)
     with only_process(run):
+        rounds.check_rounds(run)
         teaching.check_ranker(run)
         for stage in STAGES[: STAGES.index(until) + 1]:
             run.say(stage)
             try:
+                if stage == "ranker":
+                    rounds.make_rounds(run)
                 _RUN_STAGE[stage](run)
             finally:
                 run.keep_spend()
+        if until == "verdict":
+            rounds.drop_indexes(run)
     metrics = run.file("metrics.json")
     return json.loads(metrics.read_text(encoding="utf-8")) if until == "verdict" else {}

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields
+from copy import copy
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from distill.candidates import Retrieval
 from distill.json_files import read_json, write_json
 from distill.llm.asking import Asker
 from distill.questions.prompts import Style
-from distill.ranker.report import RankerTrain
 from distill.ranker.token_vectors import TokenVectors
 from distill.remembering import RememberingEncoder
-from distill.retriever.settings import Objective, Train
-from distill.retriever.targets import Method
+from distill.retriever.settings import Train
 from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.encoder_files import DEFAULT_ENCODER
@@ -45,14 +45,12 @@ STAGES: tuple[Stage, ...] = (
     "verdict",
 )
 
-Retrieval = Literal["fused", "dense", "lexical"]
 PassageWeights = Literal["none", "idf"]
+Recipe = Literal["auto", "paper"]
 GIVEN = "given.json"  # digests of the files that a run was given and keeps a copy of
 WITHOUT_LLM = "none"  # the teacher's name in a run that asks no LLM
 FROM_FILE = "file"  # and in one whose orders come from a file
 _WRITING_TEMPERATURE = 0.7
-# What runs were begun with that do not name these settings yet.
-_BEFORE: dict[str, Any] = {"styles": [], "passage_weights": "none", "objective": "kl"}
 
 # What changed where no setting did.
 _OTHER = {
@@ -67,15 +65,17 @@ class RunConfig:
 
     `teacher` is the LLM's name, `WITHOUT_LLM`, or `FROM_FILE` where `rankings` names a file of orders that were made
     elsewhere; `votes` names one of people's orders, which count beside the teacher's, or alone where it gives none.
-    With `control`, what learns without any order is trained beside what learns orders, to know what they add. With
-    `passage_weights` "idf" the rare words of a passage count more in its vector, so passages are embedded anew; with
-    "none" and train="query" they keep their vectors. `objective` is that of the method "intermediate"; the others have
-    their own.
+    After each of the `rounds` but the last the taught retriever finds again, and the LLM puts in order what it has not
+    seen. With `control`, what learns without any order is trained beside what learns orders, to know what they add.
+    `recipe` "paper" trains the ranker by ListMLE on the orders alone and the retriever by KL divergence on its scores
+    alone; "auto" begins with the untrained ranker, and has the evidence model weigh it against the orders. With
+    `train` "query" passages keep an encoder of their own, in whose vectors their rare words count more
+    (`passage_weights` "idf"), or the base's vectors ("none"). `ranker_base` is a cross-encoder to begin stage 1 with.
     """
 
     name: str
     corpus: str
-    base: str
+    base: str = ""
     questions: str = ""
     log: str = ""
     n_written: int = 0
@@ -84,9 +84,10 @@ class RunConfig:
     pair_share: float = 0.25
     topic_share: float = 2 / 3
     limit: int = 0
-    retrieval: Retrieval = "fused"
+    retrieval: Retrieval | Literal["auto"] = "auto"
     n_candidates: int = 10
     n_scored: int = 50
+    rounds: int = 1
     teacher: str = ""
     control: bool = True
     rankings: str = ""
@@ -94,14 +95,10 @@ class RunConfig:
     mode: str = "listwise"
     insist: bool = False
     positives: Literal["none", "first"] = "none"
-    ranker: str = "late-interaction"
+    recipe: Recipe = "auto"
     ranker_base: str = ""
-    ranker_loss: str = "listmle"
-    ranker_train: RankerTrain = "head"
-    method: Method = "intermediate"
-    train: Train = "query"
+    train: Train = "both"
     passage_weights: PassageWeights = "idf"
-    objective: Objective = "margin-mse"
     seed: int = 13
 
     @property
@@ -109,6 +106,11 @@ class RunConfig:
         """Where the questions came from, for people."""
         written = f"written by {self.teacher}"
         return ("given in a file" if self.questions else written) + (" and asked by live users" if self.log else "")
+
+    @property
+    def weighs_passages(self) -> bool:
+        """Whether the rare words of a passage count more in its vector, beside a side of their own for questions."""
+        return self.train == "query" and self.passage_weights == "idf" and self.recipe == "auto"
 
     @property
     def free_name(self) -> str:
@@ -150,6 +152,7 @@ class Distillation:
         self.report_to = report_to
         self.token_vectors = token_vectors or TokenVectors()
         self.folder = paths.run(config.name)
+        self.encoder_folder = paths.encoder(config.name)
         self._connect = connect
         self._report = report
         self.corpus = Corpus.open(paths, config.corpus)
@@ -221,6 +224,14 @@ class Distillation:
         """A file of the run."""
         return self.folder / name
 
+    def at_round(self, number: int) -> Distillation:
+        """This run as if that round were its last, with a folder inside the run's, where its encoder is too."""
+        earlier = copy(self)
+        earlier.config = replace(self.config, name=f"{self.config.name} (round {number})", rounds=number)
+        earlier.folder = self.folder / f"round-{number}"
+        earlier.encoder_folder = earlier.folder / "encoder"
+        return earlier
+
 
 @contextmanager
 def only_process(run: Distillation) -> Iterator[None]:
@@ -243,8 +254,13 @@ def claim_folder(run: Distillation) -> None:
     settings["styles"] = list(run.config.styles)  # as JSON gives them back
     file = run.file("config.json")
     if file.is_file():
-        known = _with_todays_control(read_json(file))
-        defaults = {field.name: field.default for field in fields(RunConfig)} | _BEFORE
+        known = read_json(file)
+        if "recipe" not in known:
+            raise InputError(
+                f"Run '{run.config.name}' was begun by an earlier version, whose way to teach is gone. Choose another "
+                "--name; what the LLM has replied is remembered."
+            )
+        defaults = {field.name: field.default for field in fields(RunConfig)}
         if is_copied(run.folder, settings["questions"]):
             settings["questions"] = known.get("questions")  # wherever it is now
         changed = [
@@ -282,13 +298,10 @@ def digest(file: str) -> str | None:
 
 def read_config(folder: Path) -> RunConfig:
     """The settings that the run in `folder` was begun with; raises `InputError` where they cannot be known."""
-    known = _with_todays_control(read_json(folder / "config.json"))
-    values = {field.name: known.get(field.name, _BEFORE.get(field.name, field.default)) for field in fields(RunConfig)}
+    known = read_json(folder / "config.json")
+    if known and "recipe" not in known:
+        raise InputError(f"The run in {folder} was begun by an earlier version and cannot go on. Begin another one.")
+    values = {field.name: known.get(field.name, field.default) for field in fields(RunConfig)}
     if any(value is MISSING for value in values.values()):
         raise InputError(f"{folder / 'config.json'} does not say how the run was begun. Begin another one.")
     return RunConfig(**(values | {"styles": tuple(values["styles"])}))
-
-
-def _with_todays_control(known: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings from when "control" said whose order taught without an LLM: "ranker" is what does so today."""
-    return {**known, "control": True} if known.get("control") == "ranker" else known

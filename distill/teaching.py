@@ -6,42 +6,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from distill.json_files import write_json
+from distill.json_files import read_json, write_json
 from distill.jsonl import Record, read_records, write_records
-from distill.labelling import kept_out, orders
+from distill.labelling import all_candidates, kept_out, orders
+from distill.ranker.begin import begin_ranker
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
-from distill.retriever.doubtful import doubtful_passages
-from distill.retriever.settings import DEFAULTS, Objective, RetrieverConfig, Training
-from distill.retriever.targets import (
-    Method,
-    contrastive,
-    direct,
-    intermediate,
-    pseudo_label,
-    said_by_places,
-)
+from distill.retriever.evidence import fit_evidence
+from distill.retriever.settings import DEFAULTS, RetrieverConfig, Training
+from distill.retriever.targets import by_evidence, by_scores
 from distill.run import WITHOUT_LLM, Distillation, Stage
 from indexes.chroma import PassageIndex
-from indexes.encoder_files import hub_answers
 from indexes.encoders import load_encoder, load_trainable
-from indexes.errors import InputError, UserError
+from indexes.errors import UserError
 from indexes.ingest import index_corpus
-from indexes.queries import read_queries
 from indexes.torch_encoder import SentenceTransformerEncoder
 
-BLEND = 1.0  # how much an order counts beside the ranker's scores where only the query side learns; our choice
+EVIDENCE_FILE = "evidence.json"  # how often teacher and ranker turn out to be right
+TARGETS_FILE = "targets.jsonl"
 
 
 def check_ranker(run: Distillation) -> None:
-    """Raises `NotFoundError` if the run is to train a cross-encoder that is not to be had, before an LLM is paid."""
-    is_wanted = run.config.ranker == "cross-encoder" and run.config.method == "intermediate"
-    if is_wanted and not run.file("ranker").is_dir():
+    """Raises `NotFoundError` if the ranker that the run is to begin with is not to be had, before an LLM is paid."""
+    if run.config.ranker_base and not run.file("ranker").is_dir():
         for note in _begin(run)[1]:
             run.say("ranker", remark=note)
 
 
+def _begin(run: Distillation) -> tuple[Ranker, tuple[str, ...]]:
+    """The ranker to train, and sentences on it."""
+    config = run.config
+    return begin_ranker(config.ranker_base, base_model(run).model, run.paths, seed=config.seed)
+
+
 def make_ranker(run: Distillation) -> None:
-    """Trains stage 1; without orders, or for a method that takes none, the ranker stays as it begins."""
+    """Trains stage 1; without orders the ranker stays as it begins."""
     from distill.training import drop_checkpoints
 
     folder = run.file("ranker")
@@ -53,10 +51,7 @@ def make_ranker(run: Distillation) -> None:
             f"None of the replies of the LLM held an order (see {run.file('rankings.jsonl')}). "
             "Use a stronger LLM: set LLM_MODEL."
         )
-    if found and run.config.method == "intermediate":
-        ranker, report = _trained(run, found)
-    else:
-        ranker, report = LateInteractionRanker.from_encoder(base_model(run).model), {}
+    ranker, report = _trained(run, found) if found else (_begin(run)[0], {})
     partial = run.file("ranker.partial")
     ranker.save(partial)
     write_json(partial / "report.json", {"kind": ranker.kind, "kept": "untrained"} | report)
@@ -64,35 +59,18 @@ def make_ranker(run: Distillation) -> None:
     drop_checkpoints(run.file("ranker-checkpoints"))
 
 
-def _begin(run: Distillation) -> tuple[list[Ranker], tuple[str, ...]]:
-    """The rankers to train, and sentences on them."""
-    from distill.ranker.kinds import begin_rankers
-
-    config = run.config
-    return begin_rankers(
-        config.ranker,
-        base_model(run).model,
-        run.paths,
-        cross_encoder=config.ranker_base,
-        seed=config.seed,
-        local_files_only=config.ranker != "late-interaction" and not hub_answers(),
-        token_vectors=run.token_vectors,
-    )
-
-
 def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, dict[str, object]]:
     from distill.ranker.report import RankerSettings
-    from distill.ranker.training import train_best_ranker
+    from distill.ranker.training import train_ranker
 
-    config = run.config
-    rankers, notes = _begin(run)
-    ranker, report = train_best_ranker(
-        rankers,
-        [record for record in read_records(run.file("candidates.jsonl")) if record["id"] in found],
+    ranker, notes = _begin(run)
+    report = train_ranker(
+        ranker,
+        [record for record in all_candidates(run) if record["id"] in found],
         found,
         run.texts,
         run.file("ranker-checkpoints"),
-        RankerSettings(loss=config.ranker_loss, train=config.ranker_train, seed=config.seed),
+        RankerSettings(weighs_signals=run.config.recipe == "auto", seed=run.config.seed, report_to=run.report_to),
         lambda done, total: run.say("ranker", done, total),
     )
     return ranker, asdict(report) | {"notes": [*notes, *report.notes]}
@@ -112,7 +90,7 @@ def make_scores(run: Distillation) -> None:
 
 def score_candidates(run: Distillation, ranker: Ranker, file: Path, stage: Stage) -> None:
     """Writes the scores that `ranker` gives all candidates to `file`."""
-    candidates = read_records(run.file("candidates.jsonl"))
+    candidates = all_candidates(run)
     run.say(stage, 0, len(candidates))
     scores = ranker.score(candidates, run.texts, lambda done, total: run.say(stage, done, total))
     rows = zip(candidates, scores, strict=True)
@@ -131,15 +109,49 @@ def _score_record(record: Record, scores: list[float]) -> Record:
 
 def make_retriever(run: Distillation) -> None:
     """Trains stage 2."""
-    if not run.paths.encoder(run.config.name).is_dir():
-        config = retriever_config(run)
-        train_encoder(run, run.config.name, _targets(run, config), config, "retriever")
+    if not run.encoder_folder.is_dir():
+        train_encoder(run, run.config.name, run.encoder_folder, make_targets(run), retriever_config(run), "retriever")
+
+
+def make_targets(run: Distillation) -> list[Record]:
+    """What stage 2 trains on, as the run's file then holds it."""
+    file = run.file(TARGETS_FILE)
+    if not file.is_file():
+        write_records(file, _targets(run))
+    return read_records(file)
+
+
+def _targets(run: Distillation) -> list[Record]:
+    scores = training_records(run, "scores.jsonl")
+    if run.config.recipe == "paper":
+        return by_scores(scores, run.config.n_candidates)
+    found = orders(run)
+    teacher = read_json(run.file("teacher.json"))
+    evidence = fit_evidence(scores, found, top1=teacher.get("top1"), top1_weight=teacher.get("top1_weight") or 0.0)
+    if evidence is None:
+        return by_scores(scores)
+    write_json(run.file(EVIDENCE_FILE), asdict(evidence) | {"sentence": evidence.sentence()})
+    return by_evidence(scores, found, evidence)
+
+
+def training_records(run: Distillation, name: str) -> list[Record]:
+    """The records of the run's file `name` whose questions may train."""
+    apart = kept_out(run)
+    return [record for record in read_records(run.file(name)) if record["id"] not in apart]
+
+
+def retriever_config(run: Distillation) -> RetrieverConfig:
+    """How stage 2 of this run trains."""
+    config = DEFAULTS[run.config.train]
+    if run.config.recipe == "paper":
+        return replace(config, in_batch_negatives=False, n_passages=run.config.n_candidates)
+    return config
 
 
 def train_encoder(
-    run: Distillation, name: str, records: Sequence[Record], config: RetrieverConfig, stage: Stage
+    run: Distillation, name: str, folder: Path, records: Sequence[Record], config: RetrieverConfig, stage: Stage
 ) -> None:
-    """Trains the run's student on `records`, by `config`, and saves it as the encoder `name`.
+    """Trains the run's student on `records`, by `config`, and saves it in `folder` as the encoder `name`.
 
     "{stage}.json" in the run's folder then says how it went.
     """
@@ -152,7 +164,7 @@ def train_encoder(
     student = _student(run, name, stage)
     checkpoints = run.file(f"{stage}-checkpoints")
     corpus = None
-    if config.train == "query" or config.query_first:
+    if config.train == "query":
         ids = run.corpus.passage_ids_by_length()
         vectors = _index_of(run, student, stage).vectors
         corpus = frozen_corpus(ids, vectors, records, n_most=config.n_corpus, seed=run.config.seed)
@@ -169,19 +181,17 @@ def train_encoder(
         ),
         corpus,
     )
-    how = {"train": config.train, "method": run.config.method, "objective": config.objective}
-    write_json(run.file(f"{stage}.json"), asdict(report) | how)
-    card = card_of(run, name, student.name, config, report, n_questions=len(records))
-    save_encoder(model, run.paths.encoder(name), card)
+    write_json(run.file(f"{stage}.json"), asdict(report) | {"train": config.train})
+    save_encoder(model, folder, card_of(run, name, student.name, config, report, n_questions=len(records)))
     drop_checkpoints(checkpoints)
 
 
 def _student(run: Distillation, name: str, stage: Stage) -> SentenceTransformerEncoder:
-    """What stage 2 of the encoder `name` begins with: the base, its passages' rare words counting more if the run wants
-    that.
+    """What stage 2 of the encoder `name` begins with: the base; where only questions learn, its passages' rare words
+    count more if the run wants that.
     """
     base = base_model(run)
-    if run.config.passage_weights == "none":
+    if not run.config.weighs_passages:
         return base
     from distill.retriever.rare_words import weigh_rare_words
 
@@ -189,7 +199,7 @@ def _student(run: Distillation, name: str, stage: Stage) -> SentenceTransformerE
     if model is None:
         run.say(stage, remark=f"'{base.name}' does not average token vectors: rare words count as any others")
         return base
-    # Under the new encoder's name: if only its questions will be trained, this index is already the new encoder's.
+    # Under the new encoder's name: as only its questions will be trained, this index is already the new encoder's.
     return SentenceTransformerEncoder(name, model)
 
 
@@ -203,44 +213,9 @@ def _index_of(run: Distillation, student: SentenceTransformerEncoder, stage: Sta
     return PassageIndex.open(run.paths, run.corpus.name, student)
 
 
-def retriever_config(run: Distillation) -> RetrieverConfig:
-    """How stage 2 of this run trains."""
-    objectives: Mapping[Method, Objective] = {"intermediate": run.config.objective, "pseudo-label": "margin-mse"}
-    return replace(DEFAULTS[run.config.train], objective=objectives.get(run.config.method, "kl"))
-
-
-def _targets(run: Distillation, config: RetrieverConfig) -> list[Record]:
-    """What stage 2 trains on, by the run's method."""
-    scores, found = training_records(run, "scores.jsonl"), orders(run)
-    method = run.config.method
-    if method == "intermediate":
-        return intermediate(scores, _said(scores, found, config), temperature=config.teacher_temperature)
-    candidates = training_records(run, "candidates.jsonl")
-    doubtful = doubtful_passages(read_queries(run.file("questions.jsonl"), "train"), candidates, run.texts)
-    if method == "pseudo-label":
-        return pseudo_label(scores, doubtful=doubtful)
-    if not found:
-        raise InputError(f"The method '{method}' learns from the LLM's orders alone, but this run has none.")
-    return direct(candidates, found) if method == "direct" else contrastive(candidates, found, doubtful)
-
-
-def training_records(run: Distillation, name: str) -> list[Record]:
-    """The records of the run's file `name` whose questions may train."""
-    apart = kept_out(run)
-    return [record for record in read_records(run.file(name)) if record["id"] not in apart]
-
-
-def _said(
-    scores: Sequence[Record], found: Mapping[str, Record], config: RetrieverConfig
-) -> Mapping[str, Mapping[str, float]]:
-    """What the orders say beside the ranker's scores. The query side alone learns less from all of it than from a
-    little: see RESULTS.md.
-    """
-    if config.train == "query":
-        return said_by_places(found, BLEND)
-    from distill.retriever.evidence import weigh_orders
-
-    return weigh_orders(scores, found)
+def untrained_ranker(run: Distillation) -> Ranker:
+    """Late interaction over the base encoder's token vectors, as no order has taught it."""
+    return LateInteractionRanker.from_encoder(base_model(run).model)
 
 
 def make_index(run: Distillation) -> None:

@@ -1,9 +1,8 @@
-"""The settings of a run → the options of `python -m distill run` that say them, and the command to type."""
+"""The command that begins a run with its settings, or goes on with it."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,30 +11,15 @@ from indexes.errors import InputError
 if TYPE_CHECKING:
     from distill.run import RunConfig
 
-_NAMED_OTHERWISE = {"n_written": "write-questions", "styles": "style"}
-_APART = ("base", "name", "corpus", "teacher", "insist", "styles", "control")
+SETTINGS_FILE = "settings.json"  # in the run's folder: what the page was told; the run notes its own beside it
+_NOTED_FILE = "config.json"
 
 
-def arguments_of(config: RunConfig, data_dir: Path) -> tuple[str, ...]:
-    """Every option in which `config` is not the default, and the corpus: with them a run begins or goes on.
-
-    What people typed stands in single arguments, and the corpus behind "--".
-    """
-    from distill.run import WITHOUT_LLM
-
-    options = [f"--data-dir={data_dir.resolve()}", f"--base={config.base}", f"--name={config.name}"]
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name not in _APART and value != field.default:
-            options.append(f"--{_NAMED_OTHERWISE.get(field.name, field.name.replace('_', '-'))}={value}")
-    options += [f"--style={style}" for style in config.styles]
-    if config.insist:
-        options.append("--insist")
-    if not config.control:
-        options.append("--no-control")
-    if config.teacher == WITHOUT_LLM:
-        options.append("--teacher=none")
-    return (*options, "--", config.corpus)
+def arguments_of(folder: Path, data_dir: Path) -> tuple[str, ...]:
+    """What to give to `python -m distill run` for the run in `folder`."""
+    known = folder / SETTINGS_FILE
+    file = folder / _NOTED_FILE if (folder / _NOTED_FILE).is_file() and not known.is_file() else known
+    return (f"--data-dir={data_dir.resolve()}", f"--config={file.resolve()}")
 
 
 class CommandNeededError(InputError):
@@ -47,14 +31,14 @@ class CommandNeededError(InputError):
         self.command = command
 
 
-def command_needed(config: RunConfig, data_dir: Path, page_llm: str) -> CommandNeededError:
+def command_needed(config: RunConfig, folder: Path, data_dir: Path, page_llm: str) -> CommandNeededError:
     """The error of a run that was begun with another teacher than `page_llm`, with the command that goes on with it.
 
     A run notes its teacher's name, and never an endpoint beside a model's name, or a key.
     """
     setting, missing = _setting_of(config.teacher)
     where = f", with {missing} set as then" if missing else ""
-    command = f"{setting} python -m distill run {shlex.join(arguments_of(config, data_dir))}"
+    command = f"{setting} python -m distill run {shlex.join(arguments_of(folder, data_dir))}"
     return CommandNeededError(
         f"Run '{config.name}' was begun with the teacher '{config.teacher}', and this page's LLM is '{page_llm}', so "
         f"it goes on only by this command{where}:",

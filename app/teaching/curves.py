@@ -18,16 +18,13 @@ def curves_html(curves: Sequence[Curve]) -> str:
 
 
 def _curve_html(curve: Curve) -> str:
-    named = [(name, points) for name, points in (("training", curve.trained), ("held out", curve.held_out)) if points]
-    legend = "".join(
-        f'<li class="{name.split()[0]}">{name} <b>{_first_to_last(points)}</b></li>' for name, points in named
-    )
-    said = "; ".join(f"{name} {_first_to_last(points)}" for name, points in named)
-    last = max(points[-1][0] for _, points in named)
-    caption = f"{curve.title}, step {last:,.0f} of {max(curve.steps, int(last)):,}"
+    said = _first_to_last(curve.trained)
+    last = int(curve.trained[-1][0])
+    caption = f"{curve.title}, step {last:,} of {max(curve.steps, last):,}"
     return (
         f'<figure class="curve"><figcaption>{escape(caption)}</figcaption>'
-        f'{_svg(curve, f"{caption}: {said}")}<ul class="legend">{legend}</ul></figure>'
+        f'{_svg(curve, f"{caption}: {said}")}<ul class="legend"><li class="training">training <b>{said}</b></li></ul>'
+        "</figure>"
     )
 
 
@@ -37,18 +34,18 @@ def _first_to_last(points: Sequence[Point]) -> str:
 
 
 def _svg(curve: Curve, label: str) -> str:
-    values = [value for _, value in (*curve.trained, *curve.held_out)]
+    values = [value for _, value in curve.trained]
     low, high = min(values), max(values)
     room = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
     low, high = low - room, high + room
-    end = max([curve.steps, 1, *(step for step, _ in (*curve.trained, *curve.held_out))])
+    end = max([curve.steps, 1, *(step for step, _ in curve.trained)])
 
     def place(point: Point) -> tuple[float, float]:
         x = _LEFT + point[0] / end * (_WIDTH - _LEFT - _RIGHT)
         return x, _TOP + (high - point[1]) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     ticks = "".join(_tick(value, place((0, value))[1]) for value in _ticks(low, high))
-    lines = _line("training", [place(p) for p in curve.trained]) + _line("held", [place(p) for p in curve.held_out])
+    lines = _line("training", [place(p) for p in curve.trained])
     bottom = _HEIGHT - 6
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">{ticks}'

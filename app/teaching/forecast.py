@@ -11,7 +11,7 @@ from indexes.corpus import Corpus
 from indexes.paths import DataPaths
 
 # Seconds on two cores: of a question whose candidates are scored and that trains, of a passage that is embedded.
-_A_QUESTION = {"query": 0.25, "full": 1.9}
+_A_QUESTION = {"query": 0.25, "both": 1.4}
 _A_PASSAGE = 1 / 40
 
 
@@ -38,11 +38,9 @@ def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
     else:
         sentences.append("No LLM is asked, so it costs nothing.")
     n_training = _n_training(plan)
-    embeds = config.train == "full" or config.passage_weights != "none"
-    learned = _A_QUESTION[config.train] + (
-        _A_QUESTION["query"] if config.free_name else 0
-    )  # the free control beside it
-    own = n_training * learned + (n_passages * _A_PASSAGE if embeds else 0)
+    embeds = config.train == "both" or config.weighs_passages
+    n_taught = 2 if config.free_name else 1  # the free control beside it
+    own = n_taught * (n_training * _A_QUESTION[config.train] + (n_passages * _A_PASSAGE if embeds else 0))
     also = "" if plan.llm.is_embedded or not found.calls else ", and however long the endpoint takes"
     sentences.append(f"That takes about {_duration(own + (found.seconds or 0))} on two cores{also}.")
     return tuple(sentences)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from app.teaching.commands import arguments_of, command_needed
+from app.teaching.commands import SETTINGS_FILE, arguments_of, command_needed
 from app.teaching.jobs import Job, Jobs
 from app.teaching.plan import Plan
 from distill.llm.connection import LLMConfig
@@ -18,7 +18,7 @@ def job_of(plan: Plan, paths: DataPaths) -> Job:
     return Job(
         name=config.name,
         corpus=config.corpus,
-        arguments=arguments_of(config, paths.root),
+        arguments=arguments_of(paths.run(config.name), paths.root),
         budget=plan.budget,
         environment=_environment(plan.llm),
         needs_key=plan.needs_key,
@@ -37,8 +37,14 @@ def _environment(llm: LLMConfig) -> dict[str, str]:
 
 def begin(jobs: Jobs, plan: Plan, paths: DataPaths) -> str:
     """The name of the run that has begun; `InputError` if another one has the slot."""
+    from distill.config_file import settings_text
+    from distill.run import WITHOUT_LLM
+
+    # The child finds the LLM in its environment.
+    config = plan.config if plan.config.teacher == WITHOUT_LLM else replace(plan.config, teacher="")
     job = job_of(plan, paths)
-    jobs.start(job, _secrets(plan.llm.api_key), plan.files)
+    settings = {SETTINGS_FILE: settings_text(config).encode()}
+    jobs.start(job, _secrets(plan.llm.api_key), {**plan.files, **settings})
     return job.name
 
 
@@ -73,8 +79,8 @@ def _job_of_command(paths: DataPaths, name: str, page_llm: LLMConfig) -> tuple[J
     known = [page_llm, LLMConfig(local_llm=page_llm.local_llm)]
     llm = next((each for each in known if config.teacher in (each.name, WITHOUT_LLM, FROM_FILE)), None)
     if llm is None:
-        raise command_needed(config, paths.root, page_llm.name)
-    arguments = arguments_of(config, paths.root)
+        raise command_needed(config, paths.run(name), paths.root, page_llm.name)
+    arguments = arguments_of(paths.run(name), paths.root)
     return Job(name=name, corpus=config.corpus, arguments=arguments, environment=_environment(llm)), llm
 
 

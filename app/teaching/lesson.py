@@ -25,7 +25,7 @@ class Lesson:
     teacher: Teacher = "page"
     n_candidates: int = 10
     budget: str = ""
-    train: Literal["query", "full"] = "query"
+    train: Literal["both", "query"] = "both"
     votes: bool = False
     asked: bool = False
     base_url: str = ""

@@ -126,9 +126,9 @@ def _teachers(bench: Workbench) -> list[tuple[str, str]]:
 def _build_training(fields: dict[str, Any]) -> None:
     fields["train"] = gr.Radio(
         label="What learns",
-        choices=[("The question side (faster)", "query"), ("Both sides (much longer)", "full")],
-        value="query",
-        info="Either way the corpus is embedded once more, so that rare words count more in its passages.",
+        choices=[("Both sides (teaches more)", "both"), ("The question side (faster)", "query")],
+        value="both",
+        info="Either way the corpus is embedded once more.",
         elem_id="teach-train",
     )
     fields["votes"] = gr.Checkbox(

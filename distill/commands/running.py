@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,73 +17,52 @@ from distill.llm.connection import LLMConfig
 from indexes.commands.console import console, messages
 from indexes.commands.options import DataDir, open_paths
 from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.errors import InputError
 from indexes.paths import DataPaths
 from indexes.progress import ProgressBars
 
 if TYPE_CHECKING:
+    from distill.config_file import Asking
     from distill.run import RunConfig
-
-_REPLY_TOKENS = 400  # an order of 20 passages takes 100
 
 
 def run(
-    corpus: str,
-    name: Annotated[str, typer.Option(help="The new encoder's name; the run's too.")],
+    corpus: Annotated[str, typer.Argument(help="The corpus; --config can name it too.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="A file of settings, JSON or TOML: all that README names. Options come first.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The new encoder's name; the run's too.")] = None,
     questions: Annotated[Path | None, typer.Option(help="questions.jsonl[.gz]; split 'train' trains.")] = None,
-    write_questions: Annotated[int, typer.Option(min=0, help="Have the LLM write so many questions.")] = 0,
+    write_questions: Annotated[int | None, typer.Option(min=1, help="Have the LLM write so many questions.")] = None,
     like: Annotated[
         Path | None, typer.Option(help="3 to 20 real questions that show the writer how people ask.")
     ] = None,
-    style: Annotated[list[str] | None, typer.Option(help="question, keywords, claim; again for more.")] = None,
-    pair_share: Annotated[float, typer.Option(min=0, max=1, help="Share of questions over two passages.")] = 0.25,
-    topic_share: Annotated[
-        float, typer.Option(min=0, max=1, help="With --like: share of the others written from rare words alone.")
-    ] = 2 / 3,
-    log: Annotated[Path | None, typer.Option(help="Questions of live users, which train too.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many training questions (0: all).")] = 0,
-    retrieval: Annotated[str, typer.Option(help="What finds the candidates: fused, dense or lexical.")] = "fused",
-    n_candidates: Annotated[int, typer.Option(min=2, max=100, help="Passages the LLM ranks per question.")] = 10,
-    n_scored: Annotated[int, typer.Option(min=2, max=100, help="Passages the ranker scores per question.")] = 50,
-    teacher: Annotated[str, typer.Option(help="'none': no LLM, what every LLM has to beat.")] = "",
-    control: Annotated[
-        bool, typer.Option("--control/--no-control", help="Train NAME-free beside it, which learns no order.")
-    ] = True,
+    teacher: Annotated[str | None, typer.Option(help="'none': no LLM, what every LLM has to beat.")] = None,
     rankings: Annotated[Path | None, typer.Option(help="Orders made elsewhere, in place of the LLM's.")] = None,
-    votes: Annotated[Path | None, typer.Option(help="People's orders, which count beside the LLM's, or alone.")] = None,
-    mode: Annotated[str, typer.Option(help="listwise, listwise-3 (shuffles), best-of, pairwise, auto.")] = "listwise",
-    insist: Annotated[bool, typer.Option("--insist", help="Use a teacher whose assessment says not to.")] = False,
-    positives: Annotated[str, typer.Option(help="Known positives: none, or first (also without an LLM).")] = "none",
-    ranker: Annotated[str, typer.Option(help="late-interaction, cross-encoder or auto.")] = "late-interaction",
-    ranker_base: Annotated[str, typer.Option(help="Folder or hub name of the cross-encoder to begin with.")] = "",
-    ranker_loss: Annotated[
-        str, typer.Option(help="With full: listmle, p-listmle, listnet, ranknet, lambda, adr-mse.")
-    ] = "listmle",
-    ranker_train: Annotated[str, typer.Option(help="head (its weights of three signals) or full.")] = "head",
-    method: Annotated[str, typer.Option(help="intermediate, direct, contrastive or pseudo-label.")] = "intermediate",
-    train: Annotated[str, typer.Option(help="query (an encoder for questions), full (both sides) or lora.")] = "query",
-    objective: Annotated[
-        str, typer.Option(help="Of stage 2: margin-mse (margins of the ranker's scores) or kl (as a distribution).")
-    ] = "margin-mse",
-    passage_weights: Annotated[
-        str, typer.Option(help="idf: rare words count more in a passage's vector; none: with query, vectors stay.")
-    ] = "idf",
-    base: Annotated[str, typer.Option(envvar="ENCODER", help="The encoder to teach.")] = DEFAULT_ENCODER,
-    concurrency: Annotated[int, typer.Option(min=0, max=256, help="LLM requests at a time (0: 8, embedded: 1).")] = 0,
-    budget: Annotated[str, typer.Option(help="Stop before this is passed: '2.50 usd' or '200000 tokens'.")] = "",
-    reply_tokens: Annotated[
-        int, typer.Option(min=50, help="Longest reply of the LLM; those that think aloud need thousands.")
-    ] = _REPLY_TOKENS,
+    n_candidates: Annotated[
+        int | None, typer.Option(min=2, max=100, help="Passages the LLM ranks per question (10).")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=5, help="2: the taught retriever finds again, the LLM ranks what is new.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="auto, or paper: Intermediate Distillation as published.")] = None,
+    train: Annotated[
+        str | None, typer.Option(help="both (the whole encoder), or query: minutes, and passages may keep vectors.")
+    ] = None,
+    control: Annotated[
+        bool | None, typer.Option("--control/--no-control", help="Train NAME-free beside it, which learns no order.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Stop before this is passed: '2.50 usd', '200000 tokens'.")] = None,
     batch: Annotated[
         bool, typer.Option("--batch", help="Write requests to files for a provider's batch service; see import-batch.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print calls, tokens, cost and time.")] = False,
-    report_to: Annotated[str, typer.Option(help="tensorboard or trackio, to follow the training.")] = "none",
     until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",
-    seed: Annotated[int, typer.Option(help="Of sampling, shuffling and training.")] = 13,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     progress: Annotated[
         Path | None, typer.Option(help="A file that always says where the run is, for programs that watch it.")
     ] = None,
+    base: Annotated[str | None, typer.Option(envvar="ENCODER", hidden=True)] = None,
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Teach a retriever for CORPUS: questions → candidates → teacher's orders → ranker → retriever → verdict.
@@ -90,65 +70,73 @@ def run(
     The LLM is the endpoint of OPENAI_BASE_URL / OPENAI_API_KEY (model: LLM_MODEL), or the embedded one (LOCAL_LLM).
     A run that was stopped goes on when the same command is given again.
     """
+    from distill.config_file import read_settings
+
+    given = {
+        "corpus": corpus or None,
+        "name": name,
+        "questions": _resolved(questions),
+        "n_written": write_questions,
+        "like": _resolved(like),
+        "teacher": teacher,
+        "rankings": _resolved(rankings),
+        "n_candidates": n_candidates,
+        "rounds": rounds,
+        "recipe": recipe,
+        "train": train,
+        "control": control,
+        "budget": budget,
+        "progress": _resolved(progress),
+    }
+    llm = llm_config()
+    settings, asking = read_settings(config, given)
+    paths = open_paths(data_dir)
+    settings = _completed(settings, llm, base)
+    if dry_run:
+        _print_estimate(settings, llm, paths)
+        return
+    metrics = _distil(settings, asking, llm, paths, batch=batch, until=until)
+    if as_json:
+        sys.stdout.write(json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
+    elif metrics:
+        from distill.verdict.report import print_report
+
+        print_report(metrics, console)
+        place = paths.encoder(settings.name)
+        console.print(f"The encoder is in {place}; the page offers it at once.", markup=False, soft_wrap=True)
+
+
+def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConfig:
+    """`settings` with the encoder and the teacher of the environment; `InputError` for ones that cannot go together."""
+    from distill.run import FROM_FILE, WITHOUT_LLM
+
+    if bool(settings.questions) == bool(settings.n_written):
+        raise InputError("Questions come from one place: give either --questions FILE or --write-questions N.")
+    if settings.teacher == WITHOUT_LLM and settings.rankings:
+        raise InputError("--teacher none and --rankings exclude each other: the one says that nobody has ordered.")
+    teacher = FROM_FILE if settings.rankings else settings.teacher or llm.name
+    if teacher not in (FROM_FILE, WITHOUT_LLM, llm.name):
+        raise InputError(
+            f"The teacher is to be '{teacher}', and the LLM of the environment is '{llm.name}'. --teacher takes "
+            "'none'; an LLM is named by LLM_MODEL, with OPENAI_BASE_URL and OPENAI_API_KEY, or by LOCAL_LLM."
+        )
+    if settings.recipe == "paper" and settings.train == "query":
+        raise InputError("--recipe paper trains both sides; leave out --train query.")
+    return replace(settings, teacher=teacher, base=settings.base or base or DEFAULT_ENCODER)
+
+
+def _distil(
+    settings: RunConfig, asking: Asking, llm: LLMConfig, paths: DataPaths, *, batch: bool, until: str
+) -> dict[str, Any]:
     from distill.pipeline import run_distillation
     from distill.progress_file import ProgressFile
-    from distill.run import STAGES, Event, RunConfig
+    from distill.run import STAGES, Event
 
-    if bool(questions) == bool(write_questions):
-        raise typer.BadParameter("give either --questions FILE or --write-questions N")
-    if teacher not in ("", "none"):
-        raise typer.BadParameter(f"--teacher takes 'none' (an LLM is named by LLM_MODEL); got '{teacher}'")
-    if teacher and rankings:
-        raise typer.BadParameter("--teacher none and --rankings exclude each other")
-    if teacher and method in ("direct", "contrastive") and not votes and positives == "none":
-        raise typer.BadParameter(
-            f"--method {method} learns from orders alone, and with --teacher none there are none: add --votes FILE or "
-            "--positives first"
-        )
-    if ranker_loss != "listmle" and ranker_train == "head":
-        raise typer.BadParameter(
-            "--ranker-loss is of --ranker-train full; the head is fitted to the first places alone"
-        )
-    llm = llm_config()
-    config = RunConfig(
-        name=name,
-        corpus=corpus,
-        base=base,
-        questions=_resolved(questions),
-        log=_resolved(log),
-        n_written=write_questions,
-        like=_resolved(like),
-        styles=tuple(_one_of("--style", each, _styles()) for each in style or ()),
-        pair_share=pair_share,
-        topic_share=topic_share,
-        limit=limit,
-        retrieval=_one_of("--retrieval", retrieval, ("fused", "dense", "lexical")),
-        n_candidates=n_candidates,
-        n_scored=n_scored,
-        teacher=teacher or ("file" if rankings else llm.name),
-        control=control,
-        rankings=_resolved(rankings),
-        votes=_resolved(votes),
-        mode=mode,
-        insist=insist,
-        positives=_one_of("--positives", positives, ("none", "first")),
-        ranker=_one_of("--ranker", ranker, ("late-interaction", "cross-encoder", "auto")),
-        ranker_base=ranker_base,
-        ranker_loss=_one_of("--ranker-loss", ranker_loss, _losses()),
-        ranker_train=_one_of("--ranker-train", ranker_train, ("head", "full")),
-        method=_one_of("--method", method, ("intermediate", "direct", "contrastive", "pseudo-label")),
-        train=_one_of("--train", train, ("full", "query", "lora")),
-        objective=_one_of("--objective", objective, ("margin-mse", "kl")),
-        passage_weights=_one_of("--passage-weights", passage_weights, ("none", "idf")),
-        seed=seed,
-    )
-    paths = open_paths(data_dir)
-    if dry_run:
-        _print_estimate(config, llm, paths)
-        return
+    if until not in STAGES:
+        raise typer.BadParameter(f"--until takes one of {', '.join(STAGES)}; got '{until}'")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gently, by hand or not: all is kept
-    meter = make_meter(llm, paths, budget, reply_tokens)
-    watched = ProgressFile(progress, meter.summary) if progress else None
+    meter = make_meter(llm, paths, asking.budget, asking.reply_tokens)
+    watched = ProgressFile(Path(asking.progress), meter.summary) if asking.progress else None
     with ProgressBars(messages) as bars, watched or nullcontext():
 
         def report(event: Event) -> None:
@@ -163,19 +151,9 @@ def run(
             if watched:
                 watched.say(text)
 
-        batch_file = paths.run(name) / "batch.jsonl" if batch else None
-        connect = connector(llm, paths, say, concurrency, meter, reply_tokens, batch_file)
-        metrics = run_distillation(
-            paths, config, connect, report, until=_one_of("--until", until, STAGES), report_to=report_to
-        )
-    if as_json:
-        sys.stdout.write(json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
-    elif metrics:
-        from distill.verdict.report import print_report
-
-        print_report(metrics, console)
-        place = paths.encoder(name)
-        console.print(f"The encoder is in {place}; the page offers it at once.", markup=False, soft_wrap=True)
+        batch_file = paths.run(settings.name) / "batch.jsonl" if batch else None
+        connect = connector(llm, paths, say, asking.concurrency, meter, asking.reply_tokens, batch_file)
+        return run_distillation(paths, settings, connect, report, until=until, report_to=asking.report_to)
 
 
 def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None:
@@ -192,26 +170,8 @@ def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None
     )
 
 
-def _resolved(file: Path | None) -> str:
-    return str(file.resolve()) if file else ""
-
-
-def _one_of(option: str, given: str, known: tuple[str, ...]) -> Any:
-    if given not in known:
-        raise typer.BadParameter(f"{option} takes one of {', '.join(known)}; got '{given}'")
-    return given
-
-
-def _styles() -> tuple[str, ...]:
-    from distill.questions.prompts import STYLES
-
-    return STYLES
-
-
-def _losses() -> tuple[str, ...]:
-    from distill.ranker.listwise import LOSSES
-
-    return tuple(LOSSES)
+def _resolved(file: Path | None) -> str | None:
+    return str(file.resolve()) if file else None
 
 
 def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:

@@ -1,10 +1,11 @@
 """The losses of stage 1, on scores alone: how far a ranker's scores are from the teacher's orders.
 
-ListMLE is the paper's; its position-aware form is what `--recipe auto` trains by. Each takes `scores` (B, N), the ranker's; `targets` (B, N), the teacher's ranks from 0, in which `UNRANKED` marks
-what the teacher saw and did not place and `PADDING` a place without a candidate; and `weights` (B,), how much each list
-counts (1 if none are given). It returns Σ weight · loss of the list / B. Unranked candidates take part as ones that
-come after all placed ones, *in no order*: nothing is invented. So do other questions' passages, where they are candidates
-too: a single score, the log-sum-exp of theirs, stands for them all. A list that says nothing costs nothing.
+ListMLE is the paper's; its position-aware form is what `--recipe auto` trains by. Each takes `scores` (B, N), the
+ranker's; `targets` (B, N), the teacher's ranks from 0, in which `UNRANKED` marks what the teacher saw and did not place
+and `PADDING` a place without a candidate; and `weights` (B,), how much each list counts (1 if none are given). It
+returns Σ weight · loss of the list / B. Unranked candidates take part as ones that come after all placed ones, *in no
+order*: nothing is invented. So do other questions' passages, where they are candidates too: a single score, the
+log-sum-exp of theirs, stands for them all. A list that says nothing costs nothing.
 """
 
 from __future__ import annotations

@@ -165,5 +165,6 @@ def _labels(
         ids = [candidate["passage"] for candidate in record["candidates"]]
         ranks = rank_targets(record, rankings[record["id"]])
         yield [
-            [float(rank), weight, float(numbers.setdefault(i, len(numbers)))] for rank, i in zip(ranks, ids, strict=True)
+            [float(rank), weight, float(numbers.setdefault(i, len(numbers)))]
+            for rank, i in zip(ranks, ids, strict=True)
         ]

@@ -13,7 +13,7 @@ Features = NDArray[np.float64]  # (N, 3): model, dense, lexical
 ModelScores = Callable[[Sequence[Record]], Iterable[Sequence[float]]]  # for each record one score for each candidate
 OnScored = Callable[[int, int], None]  # (questions done, questions in all)
 
-_QUESTIONS_AT_ONCE = 64  # bounds the memory that token vectors take
+_QUESTIONS_AT_ONCE = 4  # bounds the memory that token vectors take, and how long nothing is heard of the scoring
 
 
 def signals_of(

@@ -129,9 +129,7 @@ def _fine_tune(
                 model=ranker.model,
                 args=arguments,
                 train_dataset=dataset,
-                loss=loss_class(
-                    ranker.model, ranker.head.model, _loss_of(settings), in_batch=settings.weighs_signals
-                ),
+                loss=loss_class(ranker.model, ranker.head.model, _loss_of(settings), in_batch=settings.weighs_signals),
                 callbacks=[ProgressCallback(on_progress)],
             )
         )

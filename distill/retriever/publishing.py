@@ -20,9 +20,8 @@ _KNOWN_LICENSES = {"all-MiniLM-L6-v2": "apache-2.0"}  # the packaged base comes 
 _CARD = "README.md"
 BY_ORDERS = (
     "A retriever taught by Intermediate Distillation (arXiv 2406.12169): orders of passages, an LLM's as a rule, train "
-    "a ranker, and the ranker's scores of many passages train this encoder."
+    "a ranker, and what orders and ranker say of many passages, by how often each is right, trains this encoder."
 )
-BY_ORDERS_ALONE = "A retriever taught by orders of passages, an LLM's as a rule, without a ranker between them."
 WITHOUT_ORDERS = "A retriever taught without an LLM: by the scores of a ranker that no order of passages has trained."
 
 

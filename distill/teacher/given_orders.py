@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distill.jsonl import Record
 from distill.teacher.aggregation import aggregate, mutual_agreement
@@ -34,8 +35,8 @@ def read_rankings(file: Path, records: Sequence[Record]) -> GivenRankings:
     Kendall τ) says how much it counts. Raises `InputError` for a line of another form, or if no candidate is placed.
     """
     lines: dict[str, list[list[str]]] = defaultdict(list)
-    for question, ids in _lines(file):
-        lines[question].append(ids)
+    for line in _lines(file):
+        lines[line.question].append(line.ranking)
     found: list[Record] = []
     strangers: dict[str, None] = {}
     for record in records:
@@ -52,8 +53,43 @@ def read_rankings(file: Path, records: Sequence[Record]) -> GivenRankings:
     return GivenRankings(records=tuple(found), notes=tuple(notes))
 
 
-def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """(question id, ids best first) of each line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedPassages:
+    """The ids of documents or passages in a file's orders of one question: all, and those that were put first.
+
+    `is_all_shown`: the file says what was shown, so there was nothing else.
+    """
+
+    passages: tuple[str, ...]
+    firsts: tuple[str, ...]
+    is_all_shown: bool
+
+
+def read_named_passages(file: Path) -> dict[str, NamedPassages]:
+    """What the orders in `file` name, by question id; raises `InputError` for a line of another form."""
+    lines: dict[str, list[_Line]] = defaultdict(list)
+    for line in _lines(file):
+        lines[line.question].append(line)
+    return {
+        question: NamedPassages(
+            passages=tuple(dict.fromkeys(each for line in found for each in (*line.ranking, *line.shown))),
+            firsts=tuple(dict.fromkeys(line.ranking[0] for line in found if line.ranking)),
+            is_all_shown=all(line.shown for line in found),
+        )
+        for question, found in lines.items()
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """An order, best first, and what was shown for it where the file says so."""
+
+    question: str
+    ranking: list[str]
+    shown: list[str]
+
+
+def _lines(file: Path) -> Iterator[_Line]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -65,15 +101,20 @@ def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:
             yield _line(line, f"{file}, line {number}")
 
 
-def _line(line: str, where: str) -> tuple[str, list[str]]:
+def _line(line: str, where: str) -> _Line:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         raise InputError(f"{where} is not JSON. Expected is {_FORM}.") from None
-    question, ids = (value.get("id"), value.get("ranking")) if isinstance(value, dict) else (None, None)
-    if not _is_id(question) or not isinstance(ids, list) or not all(map(_is_id, ids)):
+    found: dict[str, Any] = value if isinstance(value, dict) else {}
+    question, ids, shown = found.get("id"), found.get("ranking", ""), found.get("shown") or []
+    if not _is_id(question) or not _are_ids(ids) or not _are_ids(shown):
         raise InputError(f"{where} has no question id with a list of ids. Expected is {_FORM}.")
-    return str(question), [str(each) for each in ids]
+    return _Line(question=str(question), ranking=[*map(str, ids)], shown=[*map(str, shown)])
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_id, value))
 
 
 def _is_id(value: object) -> bool:

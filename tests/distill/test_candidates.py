@@ -1,12 +1,20 @@
 """Which passages the teacher is shown."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import KeywordEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.candidates import with_sources
+from distill.candidates import RETRIEVALS, Given, Retrieval, mine_candidates, with_sources
+from indexes.chroma import PassageIndex
+from indexes.corpus import Corpus
+from indexes.ingest import add_files
+from indexes.lexical import LexicalIndex
+from indexes.paths import DataPaths
+from indexes.types import Query
 
 
 def record(n: int) -> dict[str, Any]:
@@ -38,3 +46,45 @@ def test_nothing_is_lost_or_doubled_and_sources_are_shown_first(n: int, n_shown:
     assert sorted(after) == sorted(order(before))
     n_known = len(sources & set(after))
     assert len(sources & set(after[:n_shown])) == min(n_known, n_shown)
+
+
+@pytest.fixture
+def indexes(paths: DataPaths, tmp_path: Path) -> tuple[PassageIndex, LexicalIndex]:
+    """Of a hundred and twenty passages that share some words with each other, two of them with the same text."""
+    encoder = KeywordEncoder()
+    files = []
+    for number in range(120):
+        files.append(tmp_path / f"{number:03}.txt")
+        words = [f"word{number % divisor}of{divisor}" for divisor in (3, 5, 7, 11, 13)]
+        files[-1].write_text(f"a passage of {' '.join(words)}" if number else "a passage of word1of3", encoding="utf-8")
+    files.append(tmp_path / "again.txt")
+    files[-1].write_text("a  passage of word1of3", encoding="utf-8")
+    for _ in add_files(paths, "words", files, encoder):
+        pass
+    return PassageIndex.open(paths, "words", encoder), LexicalIndex.open(paths, "words")
+
+
+QUERIES = [Query(id=f"q{n}", text=f"word{n % 3}of3 and word{n % 7}of7 word{n % 11}of11") for n in range(12)]
+
+
+@pytest.mark.parametrize("retrieval", RETRIEVALS)
+def test_what_the_teacher_is_shown_does_not_depend_on_what_is_scored(
+    indexes: tuple[PassageIndex, LexicalIndex], retrieval: Retrieval
+) -> None:
+    """Orders are paid for: another --n-scored must not make them orders of other passages."""
+    few = mine_candidates(QUERIES, *indexes, 5, retrieval=retrieval)
+    many = mine_candidates(QUERIES, *indexes, 5, n_more=60, retrieval=retrieval)
+    assert [order(each) for each in few] == [order(each)[:5] for each in many]
+    assert all(5 < len(set(order(each))) == len(order(each)) <= 65 for each in many)
+
+
+def test_given_passages_come_first_found_or_not_and_equal_texts_once(
+    indexes: tuple[PassageIndex, LexicalIndex], paths: DataPaths
+) -> None:
+    ids = {passage.source: passage for passage in Corpus.open(paths, "words").passages()}
+    given_ones = {"q0": Given(passages=(ids["000.txt"], ids["again.txt"], ids["119.txt"]), n_shown=3)}
+    first, second = mine_candidates(QUERIES[:2], *indexes, 4, n_more=2, given=given_ones)
+    assert order(first)[:2] == [ids["000.txt"].id, ids["119.txt"].id]
+    assert (first["n_shown"], len(order(first))) == (2, 6)
+    assert "n_shown" not in second
+    assert all(candidate["dense"] > 0 for candidate in first["candidates"])

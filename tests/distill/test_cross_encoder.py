@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from distill.ranker.kinds import begin_rankers
 from tiny_encoders import tiny_static
 
 from distill.jsonl import Record
 from distill.ranker.cross_encoder import CrossEncoderRanker
 from distill.ranker.head import Head
-from distill.ranker.kinds import begin_rankers
 from distill.ranker.listwise import list_mle
 from distill.ranker.losses import CrossEncoderLoss, cross_encoder_lists
 from distill.ranker.orders import Orders

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from distill.ranker.kinds import begin_rankers
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 from sentence_transformers import SentenceTransformer
@@ -15,7 +16,6 @@ from sentence_transformers import SentenceTransformer
 from distill.jsonl import Record
 from distill.ranker.cross_encoder import CrossEncoderRanker
 from distill.ranker.head import Head, fit_head
-from distill.ranker.kinds import begin_rankers
 from distill.ranker.listwise import LOSSES, find_loss
 from distill.ranker.losses import LateInteractionLoss, late_interaction_lists
 from distill.ranker.orders import Orders, informative_orders

@@ -171,7 +171,7 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     questions = tmp_path / "questions.jsonl"
     questions.write_bytes((taught.paths.run("taught") / "questions.jsonl").read_bytes())
     command = ["run", "facts", "--questions", questions, "--n-candidates", "3", "--name", "batched"]
-    command += ["--batch", "--until", "teacher"]
+    command += ["--retrieval", "fused", "--batch", "--until", "teacher"]
     waiting = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
     assert waiting.returncode == 1
     assert "batch service" in " ".join(waiting.stderr.split())

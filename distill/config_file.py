@@ -1,0 +1,92 @@
+"""The settings of a run as a file: JSON or TOML, one key a setting; what a run notes of itself can be given again."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from distill.run import RunConfig
+from indexes.errors import InputError
+
+_FILES = ("questions", "log", "like", "rankings", "votes")  # settings that name one, from the folder of the settings
+_NOTED = ("content", "fingerprint")  # what a run notes beside its settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How a run asks and whom it tells, which may change while it goes on.
+
+    `concurrency` counts requests at a time (0: 8, embedded: 1), `budget` is "2.50 usd" or "200000 tokens",
+    `reply_tokens` bounds a reply (an order of 20 passages takes 100; those that think aloud need thousands),
+    `report_to` is a tracker, `progress` a file that always says where the run is.
+    """
+
+    concurrency: int = 0
+    budget: str = ""
+    reply_tokens: int = 400
+    report_to: str = "none"
+    progress: str = ""
+
+
+def read_settings(file: Path | None, given: Mapping[str, Any]) -> tuple[RunConfig, Asking]:
+    """The settings in `file`, those in `given` (None: not given) before them.
+
+    Raises `InputError` for a file that cannot be read, a setting that there is none of, or a value that is none of it.
+    """
+    values = _read(file) if file else {}
+    values |= {key: value for key, value in given.items() if value is not None}
+    asking = {field.name for field in fields(Asking)}
+    known = {field.name for field in fields(RunConfig)}
+    if strangers := sorted(values.keys() - known - asking - set(_NOTED)):
+        raise InputError(f"{_where(file)}: there is no setting '{strangers[0]}'. There are: {_listed(known | asking)}.")
+    if missing := [name for name in ("corpus", "name") if not values.get(name)]:
+        raise InputError(f"{_where(file)}: '{missing[0]}' is missing. Give it in the file or with the command.")
+    return (
+        _checked(RunConfig, {key: values[key] for key in known & values.keys()}, file),
+        _checked(Asking, {key: values[key] for key in asking & values.keys()}, file),
+    )
+
+
+def settings_text(config: RunConfig) -> str:
+    """What `read_settings` reads as `config`: everything that is not the default."""
+    defaults = {field.name: field.default for field in fields(RunConfig)}
+    changed = {key: value for key, value in asdict(config).items() if value != defaults[key]}
+    return json.dumps(changed, ensure_ascii=False, indent=2) + "\n"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        values = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}. Give the path of a file of settings.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is neither JSON nor TOML ({error}). Expected are settings by name.") from error
+    if not isinstance(values, dict):
+        raise InputError(f'{file} holds no settings by name. Expected is {{"corpus": "handbook", "name": "first"}}.')
+    named = {key: values[key] for key in _FILES if isinstance(values.get(key), str) and values[key]}
+    return values | {key: str((file.parent / value).resolve()) for key, value in named.items()}
+
+
+def _checked(kind: Any, values: Mapping[str, Any], file: Path | None) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        said = first["msg"][0].lower() + first["msg"][1:]
+        raise InputError(f"{_where(file)}: {name} = {first['input']!r} will not do: {said}.") from None
+
+
+def _where(file: Path | None) -> str:
+    return str(file) if file else "The command"
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
