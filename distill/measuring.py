@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from distill.json_files import read_json, write_json
 from distill.jsonl import read_records
+from distill.mixing import keep_mixes, learn_mixes
 from distill.ranker.ranker import load_ranker
 from distill.ranker.rerank import Reranker
 from distill.remembering import RememberingEncoder
@@ -26,6 +27,7 @@ from indexes.errors import UserError
 from indexes.evaluation import mean_interval
 from indexes.judging import Judgement, Search, judge
 from indexes.lexical import search_fused
+from indexes.mixes import Mix
 from indexes.queries import read_queries
 from indexes.types import Query
 
@@ -41,7 +43,9 @@ def make_verdict(run: Distillation) -> None:
         return
     held_out = _held_out(run)
     standing = _standing(run)
-    judgement = _judge(run, held_out, standing) if held_out else None
+    taught = PassageIndex.open(run.paths, run.corpus.name, RememberingEncoder(load_encoder(run.config.name, run.paths)))
+    mixes = learn_mixes(run, {run.config.base: run.index, run.config.name: taught})
+    judgement = _judge(run, held_out, standing, taught, mixes) if held_out else None
     teacher = read_json(run.file("teacher.json"))
     verdict = decide(
         judgement or _NOTHING_JUDGED,
@@ -57,6 +61,7 @@ def make_verdict(run: Distillation) -> None:
     )
     if verdict.promoted:
         promote(run.paths, run.corpus.name, run.config.name, run.config.name)
+    keep_mixes(run, mixes, promoted=verdict.promoted)
     rankings = read_records(run.file("rankings.jsonl"))
     metrics = {
         "config": read_json(run.file("config.json")),
@@ -69,6 +74,7 @@ def make_verdict(run: Distillation) -> None:
         "intervals": {name: mean_interval(values, METRIC) for name, values in judgement.by_query.items()}
         if judgement
         else {},
+        "mixes": {name: asdict(mix) for name, mix in mixes.items()},
         "verdict": asdict(verdict),
         "teacher": teacher | ({"statuses": status_shares(rankings)} if rankings else {}),
         "spend": run.spent(),
@@ -105,18 +111,21 @@ def _held_out(run: Distillation) -> list[Query]:
     return [query for query in queries if query.split != "train" and query.grades]
 
 
-def _judge(run: Distillation, queries: Sequence[Query], standing: str) -> Judgement:
+def _judge(
+    run: Distillation, queries: Sequence[Query], standing: str, taught: PassageIndex, mixes: Mapping[str, Mix]
+) -> Judgement:
     run.say("verdict", 0, len(queries))
-    encoder = RememberingEncoder(load_encoder(run.config.name, run.paths))
-    distilled = PassageIndex.open(run.paths, run.corpus.name, encoder)
+    fused = {
+        index.encoder.name: partial(search_fused, index, run.lexical, mix=mixes[index.encoder.name])
+        for index in (run.index, taught)
+    }
     ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
     searches: dict[str, Search] = {
         run.config.base: run.index.search_many,
-        run.config.name: distilled.search_many,
+        run.config.name: taught.search_many,
         "lexical": run.lexical.search_many,
-        f"fused({run.config.base})": run.fused,
-        f"fused({run.config.name})": partial(search_fused, distilled, run.lexical),
-        _RERANKED: Reranker(run.fused, ranker, run.index, run.lexical).search_many,
+        **{f"fused({name})": search for name, search in fused.items()},
+        _RERANKED: Reranker(fused[run.config.base], ranker, run.index, run.lexical).search_many,
     }
     if standing and standing not in searches:
         index = PassageIndex.open(run.paths, run.corpus.name, load_encoder(standing, run.paths))
