@@ -21,7 +21,8 @@ RERANKED = "+rerank"  # ends the key of a retriever whose best passages the rank
 class Choice:
     """A retriever as people pick it. `key` names it in links and calls; `encoder` is "" where words alone decide.
 
-    `mix` is how much words count where it is fused; `ranker` is the run whose trained ranker can put its passages in order, "" if there is none.
+    `mix` is how much words count where it is fused. `ranker` is the run whose trained ranker can put its passages in
+    order, "" if there is none.
     """
 
     key: str

@@ -13,7 +13,7 @@ from distill.json_files import read_json, write_json
 from distill.jsonl import Record, read_records
 from distill.labelling import orders
 from distill.run import Distillation
-from indexes.chroma import PassageIndex
+from indexes.lexical import Searchable
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, keep_mix, kept_mix
 from indexes.types import Candidate
 
@@ -59,7 +59,7 @@ def _gain(heard: Heard, share: float) -> float:
     return 1 / log2(place + 1) if place else 0.0
 
 
-def learn_mixes(run: Distillation, indexes: Mapping[str, PassageIndex], apart: Sequence[Record] = ()) -> dict[str, Mix]:
+def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Sequence[Record] = ()) -> dict[str, Mix]:
     """The mix for each of these indexes by the name of its encoder, written to the run's folder; the base is one.
 
     The base learns from all orders, held near the mix that the corpus had for it before. An encoder that was taught
@@ -70,34 +70,43 @@ def learn_mixes(run: Distillation, indexes: Mapping[str, PassageIndex], apart: S
     if known := read_json(run.file(_FILE)):
         return {name: Mix(**values) for name, values in known.items()}
     base = run.config.base
-    fair = _hear_fair(run, orders(run) | {record["id"]: record for record in apart})
+    found = orders(run) | {record["id"]: record for record in apart}
+    fair = hear(read_records(run.file("candidates.jsonl")), found, run.index, run.lexical, run.texts)
     mixes = {base: fit_mix(list(fair.values()), kept_mix(run.corpus.folder, base) or DEFAULT_MIX)}
     unseen = [fair[record["id"]] for record in apart if record["id"] in fair]
     for name in indexes:
         if name != base:
-            found = indexes[name].search_many([each.question for each in unseen], SCALE_DEPTH)
-            heard = [replace(each, dense=dense) for each, dense in zip(unseen, found, strict=True)]
+            rankings = indexes[name].search_many([each.question for each in unseen], SCALE_DEPTH)
+            heard = [replace(each, dense=dense) for each, dense in zip(unseen, rankings, strict=True)]
             mixes[name] = fit_mix(heard, mixes[base])
     write_json(run.file(_FILE), {name: asdict(mix) for name, mix in mixes.items()})
     return mixes
 
 
-def _hear_fair(run: Distillation, found: Mapping[str, Record]) -> dict[str, Heard]:
-    """By question id what the orders `found` say of the base, where what they put first had to be shown."""
-    records = [record for record in read_records(run.file("candidates.jsonl")) if record["id"] in found]
-    questions = [record["question"] for record in records]
-    searches = (run.index.search_many, run.lexical.search_many)
+def hear(
+    records: Sequence[Record],
+    found: Mapping[str, Record],
+    dense: Searchable,
+    lexical: Searchable,
+    texts: Mapping[str, str],
+) -> dict[str, Heard]:
+    """By question id what the orders `found` of the candidate `records` say, where what they put first had to be shown
+    by one search or the other.
+    """
+    ordered = [record for record in records if record["id"] in found]
+    questions = [record["question"] for record in ordered]
+    rankings = (search.search_many(questions, SCALE_DEPTH) for search in (dense, lexical))
     heard = {}
-    for record, dense, lexical in zip(records, *(each(questions, SCALE_DEPTH) for each in searches), strict=True):
+    for record, by_meaning, by_words in zip(ordered, *rankings, strict=True):
         order = found[record["id"]]
         each = Heard(
             question=record["question"],
             best=order["ranking"][0],
-            dense=dense,
-            lexical=lexical,
+            dense=by_meaning,
+            lexical=by_words,
             weight=order.get("weight", 1.0),
         )
-        if was_open(each, {run.texts[passage] for passage in order["shown"]}):
+        if was_open(each, {texts[passage] for passage in order["shown"]}):
             heard[record["id"]] = each
     return heard
 

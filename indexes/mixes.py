@@ -35,7 +35,8 @@ class Mix:
     @property
     def sentence(self) -> str:
         """The mix in words, without a full stop."""
-        source = f"as learned from {self.n_orders:,} orders" if self.n_orders else "the default"
+        orders = f"{self.n_orders:,} order{'s' * (self.n_orders != 1)}"
+        source = f"as learned from {orders}" if self.n_orders else "the default"
         return f"words count {self.lexical:.1f}, meaning {1 - self.lexical:.1f}, {source}"
 
 
@@ -43,25 +44,29 @@ DEFAULT_MIX = Mix()
 
 
 def blend(dense: Sequence[Candidate], lexical: Sequence[Candidate], k: int, mix: Mix = DEFAULT_MIX) -> list[Candidate]:
-    """The `k` best passages of two rankings by their mixed scores, each passage once; ties by passage id.
+    """The `k` best passages of two rankings by their mixed scores, each passage once.
 
     Each ranking's scores are stretched from 1 for its first passage to 0 for its fiftieth, or where it has fewer, to 0
-    for its last cosine and for a passage without a word of the question. What one ranking lacks counts 0 there. With
-    a share of 0 or 1 one ranking comes back as it is, with its own scores.
+    for its last cosine and for a passage without a word of the question. What is below or not in it counts 0 there, so
+    that looking deeper changes nothing above. Equal scores stand by their best place in either ranking, then by id.
+    With a share of 0 or 1 one ranking comes back as it is, with its own scores.
     """
     if mix.lexical in (0, 1):
         return list((lexical if mix.lexical else dense)[:k])
     last = min((candidate.score for candidate in dense), default=0.0)
     parts = ((dense, 1 - mix.lexical, last), (lexical, mix.lexical, 0.0))
     scores: dict[str, float] = {}
+    places: dict[str, int] = {}
     for ranking, share, lowest in parts:
         floor = ranking[SCALE_DEPTH - 1].score if len(ranking) >= SCALE_DEPTH else lowest
         stretched = stretch([candidate.score for candidate in ranking], floor)
-        for candidate, score in zip(ranking, stretched, strict=True):
-            scores[candidate.passage.id] = scores.get(candidate.passage.id, 0.0) + share * score
+        for place, (candidate, score) in enumerate(zip(ranking, stretched, strict=True)):
+            name = candidate.passage.id
+            scores[name] = scores.get(name, 0.0) + share * max(score, 0.0)
+            places[name] = min(places.get(name, place), place)
     passages = {candidate.passage.id: candidate.passage for candidate in (*dense, *lexical)}
-    best = sorted(scores, key=lambda identifier: (-scores[identifier], identifier))[:k]
-    return [Candidate(passage=passages[identifier], score=scores[identifier]) for identifier in best]
+    best = sorted(scores, key=lambda name: (-scores[name], places[name], name))[:k]
+    return [Candidate(passage=passages[name], score=scores[name]) for name in best]
 
 
 def stretch(scores: Sequence[float], floor: float) -> list[float]:
