@@ -55,9 +55,11 @@ def test_a_share_of_nothing_leaves_one_ranking_as_it_is() -> None:
 def test_the_first_passages_are_the_same_however_deep_a_search_looks() -> None:
     dense = ranking(**{f"d{n:02}": 1 - n / 100 for n in range(90)})
     lexical = ranking(**{f"d{n:02}": n / 10 for n in range(80, 20, -1)})
-    shallow, deep = blend(dense[:50], lexical[:50], 10), blend(dense, lexical, 90)
+    mix = Mix(lexical=0.5)
+    shallow, deep = blend(dense[:50], lexical[:50], 10, mix), blend(dense, lexical, 90, mix)
     assert shallow == deep[:10]
-    assert [c.passage.id for c in shallow] != [c.passage.id for c in dense[:10]]
+    assert {"d00", "d80"} < set(ids(shallow))
+    assert len(set(ids(deep))) == 90
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
