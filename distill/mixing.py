@@ -41,8 +41,7 @@ def fit_mix(heard: Sequence[Heard], prior: Mix = DEFAULT_MIX) -> Mix:
     """The mix of eleven that puts what the teacher put first highest by nDCG@10, held near `prior` by few orders.
 
     All that both searches find competes, not only what the teacher was shown. Among the passages shown alone any share
-    from 0.1 to 0.9 does about as well on `stdlib` (MRR 0.46 to 0.48), though the harm of words there is that of passages which
-    only they find.
+    from 0.1 to 0.9 does about as well on `stdlib` (MRR 0.46 to 0.48): the harm of words is in what only they find.
     """
     if not heard:
         return prior
