@@ -63,21 +63,22 @@ def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Seq
 
     The base learns from all orders, held near the mix that the corpus had for it before. An encoder that was taught
     puts what it was taught first far too high: from those orders 0.2 would be learned on ObliQA (nDCG@10 0.636), where
-    0.6 is best (0.682). So it learns from the orders `apart`, which trained nothing, held near the base's mix, and has
-    that one where there are none.
+    0.6 is best (0.682). So it learns from the orders `apart`, which trained nothing, held near the mix that it had
+    before or else near the base's, and has that one where there are none.
     """
-    if known := read_json(run.file(_FILE)):
-        return {name: Mix(**values) for name, values in known.items()}
-    base = run.config.base
+    known = read_json(run.file(_FILE))
+    if known.keys() >= indexes.keys():
+        return {name: Mix(**known[name]) for name in indexes}
+    base, folder = run.config.base, run.corpus.folder
     found = orders(run) | {record["id"]: record for record in apart}
     fair = hear(read_records(run.file("candidates.jsonl")), found, run.index, run.lexical, run.texts)
-    mixes = {base: fit_mix(list(fair.values()), kept_mix(run.corpus.folder, base) or DEFAULT_MIX)}
+    mixes = {base: fit_mix(list(fair.values()), kept_mix(folder, base) or DEFAULT_MIX)}
     unseen = [fair[record["id"]] for record in apart if record["id"] in fair]
     for name in indexes:
         if name != base:
             rankings = indexes[name].search_many([each.question for each in unseen], SCALE_DEPTH)
             heard = [replace(each, dense=dense) for each, dense in zip(unseen, rankings, strict=True)]
-            mixes[name] = fit_mix(heard, mixes[base])
+            mixes[name] = fit_mix(heard, kept_mix(folder, name) or mixes[base])
     write_json(run.file(_FILE), {name: asdict(mix) for name, mix in mixes.items()})
     return mixes
 
@@ -126,9 +127,10 @@ def was_open(heard: Heard, shown: Collection[str]) -> bool:
 
 
 def keep_mixes(run: Distillation, mixes: Mapping[str, Mix], *, promoted: bool) -> None:
-    """Keeps with the corpus what was learned for the encoders that the run has made, and for the base if one of them
-    was promoted: without that a run changes nothing of what is there.
+    """Keeps with the corpus what was learned for its encoders; for the base only if another was promoted, as without
+    that a run changes nothing of what was there before it.
     """
+    indexed = {info.encoder for info in run.corpus.indexes()}
     for name, mix in mixes.items():
-        if mix.n_orders and (promoted or name != run.config.base):
+        if mix.n_orders and name in indexed and (promoted or name != run.config.base):
             keep_mix(run.corpus.folder, name, mix)
