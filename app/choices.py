@@ -10,6 +10,7 @@ from typing import Any
 
 from app.shelf import RetrieverChoice, starting_choice
 from indexes.errors import InputError, NotFoundError
+from indexes.mixes import DEFAULT_MIX, Mix
 from indexes.paths import DataPaths
 
 LEXICAL, FUSED = "lexical", "fused"
@@ -20,7 +21,8 @@ RERANKED = "+rerank"  # ends the key of a retriever whose best passages the rank
 class Choice:
     """A retriever as people pick it. `key` names it in links and calls; `encoder` is "" where words alone decide.
 
-    `ranker` is the run whose trained ranker can put its passages in order, "" if there is none.
+    `mix` is how much words count where it is fused. `ranker` is the run whose trained ranker can put its passages in
+    order, "" if there is none.
     """
 
     key: str
@@ -28,6 +30,7 @@ class Choice:
     meaning: str
     encoder: str
     is_fused: bool = False
+    mix: Mix = DEFAULT_MIX
     ranker: str = ""
     is_reranked: bool = False
 
@@ -74,8 +77,16 @@ def _lexical(ranker: str) -> Choice:
 
 
 def _fused(start: RetrieverChoice, ranker: str) -> Choice:
-    meaning = f"'{start.label}' and the words together: what both rank high comes first."
-    return Choice(key=FUSED, label="Fused", meaning=meaning, encoder=start.encoder, is_fused=True, ranker=ranker)
+    meaning = f"'{start.label}' and the words together: {start.mix.sentence}."
+    return Choice(
+        key=FUSED,
+        label="Fused",
+        meaning=meaning,
+        encoder=start.encoder,
+        is_fused=True,
+        mix=start.mix,
+        ranker=ranker,
+    )
 
 
 def has_ranker(paths: DataPaths, run: str) -> bool:

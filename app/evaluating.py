@@ -20,7 +20,8 @@ from indexes.evaluation import (
     mean_metrics,
     run_of_candidates,
 )
-from indexes.lexical import LexicalIndex, Searchable, fuse
+from indexes.lexical import LexicalIndex, Searchable
+from indexes.mixes import DEFAULT_MIX, Mix, blend
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Query
 
@@ -104,17 +105,21 @@ def choose_questions(paths: DataPaths, corpus: str, queries: Sequence[Query], li
 
 
 def evaluate(
-    corpus: str, questions: Sequence[Query], indexes: Mapping[str, Searchable], lexical: Searchable
+    corpus: str,
+    questions: Sequence[Query],
+    indexes: Mapping[str, Searchable],
+    lexical: Searchable,
+    mixes: Mapping[str, Mix] | None = None,
 ) -> Iterator[Asked | Evaluation]:
     """How far it is after each batch of questions, and at the end the evaluation of every index, alone and fused with
-    `lexical`, which stands for itself too."""
+    `lexical` (by the usual mix, or its own of `mixes`), which stands for itself too."""
     names = [*indexes, LEXICAL, *(fused_name(name) for name in indexes)]
     runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in names}
     kept: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in names}
     for first in range(0, len(questions), _BATCH):
         yield Asked(done=first, total=len(questions))
         batch = questions[first : first + _BATCH]
-        for name, found in _search(batch, indexes, lexical).items():
+        for name, found in _search(batch, indexes, lexical, mixes or {}).items():
             for query, candidates in zip(batch, found, strict=True):
                 runs[name][query.id] = run_of_candidates(candidates, _DEPTH)
                 kept[name][query.id] = tuple(candidate.passage.id for candidate in candidates[:_N_KEPT])
@@ -130,13 +135,15 @@ def fused_name(name: str) -> str:
 
 
 def _search(
-    batch: Sequence[Query], indexes: Mapping[str, Searchable], lexical: Searchable
+    batch: Sequence[Query], indexes: Mapping[str, Searchable], lexical: Searchable, mixes: Mapping[str, Mix]
 ) -> dict[str, list[list[Candidate]]]:
     texts = [query.text for query in batch]
     words = lexical.search_many(texts, _N_PASSAGES)
     dense = {name: index.search_many(texts, _N_PASSAGES) for name, index in indexes.items()}
     fused = {
-        fused_name(name): [fuse(pair, _N_PASSAGES) for pair in zip(found, words, strict=True)]
+        fused_name(name): [
+            blend(*pair, _N_PASSAGES, mixes.get(name, DEFAULT_MIX)) for pair in zip(found, words, strict=True)
+        ]
         for name, found in dense.items()
     }
     return dense | {LEXICAL: words} | fused

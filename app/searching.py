@@ -19,18 +19,6 @@ from indexes.types import Candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fusion:
-    """Two searches as one, by reciprocal rank fusion."""
-
-    dense: Searchable
-    lexical: Searchable
-
-    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
-        """The `k` best passages of each question, best first."""
-        return FusedIndex(self.dense, self.lexical).search_many(questions, k, where)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InTurn:
     """A search that serves one caller at a time."""
 
@@ -87,4 +75,6 @@ def _first_search(bench: Workbench, corpus: str, choice: Choice) -> Searchable:
     if not choice.encoder:
         return bench.shelf.lexical(corpus)
     index = bench.shelf.index(corpus, choice.encoder)
-    return Fusion(dense=index, lexical=bench.shelf.lexical(corpus)) if choice.is_fused else index
+    if not choice.is_fused:
+        return index
+    return FusedIndex(index, bench.shelf.lexical(corpus), choice.mix)

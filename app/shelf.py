@@ -13,6 +13,7 @@ from distill.verdict.promotion import promoted
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import NotFoundError
 from indexes.lexical import LexicalIndex
+from indexes.mixes import DEFAULT_MIX, Mix, kept_mix
 from indexes.paths import DataPaths
 from indexes.precision import comparable
 from indexes.records import CorpusInfo
@@ -28,11 +29,12 @@ Kind = Literal["baseline", "distilled", "other"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrieverChoice:
-    """An index of a corpus as people pick it."""
+    """An index of a corpus as people pick it; `mix` is how much words count beside it in a fused search."""
 
     encoder: str
     kind: Kind
     is_promoted: bool = False
+    mix: Mix = DEFAULT_MIX
 
     @property
     def label(self) -> str:
@@ -51,10 +53,13 @@ class RetrieverChoice:
 
 def list_choices(paths: DataPaths, baseline: str, corpus: CorpusInfo) -> list[RetrieverChoice]:
     """The retrievers of `corpus`: the baseline first, then those taught here, then the rest."""
-    standing = promoted(paths, corpus.name)
+    standing, folder = promoted(paths, corpus.name), Corpus.open(paths, corpus.name).folder
     choices = [
         RetrieverChoice(
-            encoder=index.encoder, kind=_kind(paths, baseline, index.encoder), is_promoted=index.encoder == standing
+            encoder=index.encoder,
+            kind=_kind(paths, baseline, index.encoder),
+            is_promoted=index.encoder == standing,
+            mix=kept_mix(folder, index.encoder) or DEFAULT_MIX,
         )
         for index in corpus.indexes
         if not _is_in_training(paths, index.encoder)

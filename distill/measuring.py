@@ -14,8 +14,9 @@ from distill.control import control_of
 from distill.json_files import read_json, write_json
 from distill.jsonl import read_records
 from distill.labelling import kept_out, orders
+from distill.mixing import keep_mixes, learn_mixes
 from distill.ranker.ranker import load_ranker
-from distill.ranker.rerank import Reranker
+from distill.ranker.rerank import Reranker, taught_reranker
 from distill.remembering import RememberingEncoder
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
 from distill.teacher.ranking import status_shares
@@ -23,13 +24,14 @@ from distill.verdict.held_out_orders import first_choices
 from distill.verdict.looks import take_look
 from distill.verdict.promotion import promote, promoted
 from distill.verdict.report import report_markdown
-from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, fused, undecided
+from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, fused, reranked, undecided
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
 from indexes.errors import UserError
 from indexes.evaluation import FEW_QUERIES, mean_interval
 from indexes.judging import Judgement, Search, judge
 from indexes.lexical import search_fused
+from indexes.mixes import Mix
 from indexes.precision import comparable
 from indexes.queries import read_queries
 from indexes.types import Query
@@ -56,10 +58,11 @@ def make_verdict(run: Distillation) -> None:
     teacher = read_json(run.file("teacher.json"))
     opened = open_rows(run)
     trust = teacher.get("trust", "")
+    mixes = learn_mixes(run, opened.indexes)
     figures: dict[str, Any] = {}
     verdict = undecided(opened.rows, trust)
     if held_out:
-        judgement = _judge(run, held_out, opened)
+        judgement = _judge(run, held_out, opened, mixes)
         figures = _figures(judgement)
         verdict = decide(
             judgement,
@@ -72,6 +75,7 @@ def make_verdict(run: Distillation) -> None:
         )
     if verdict.encoder:
         promote(run.paths, run.corpus.name, verdict.encoder, run.config.name)
+    keep_mixes(run, mixes, promoted=bool(verdict.encoder))
     rankings = read_records(run.file("rankings.jsonl"))
     metrics = {
         "config": read_json(run.file("config.json")),
@@ -84,6 +88,7 @@ def make_verdict(run: Distillation) -> None:
         "intervals": {},
         **figures,
         "rows": asdict(opened.rows),
+        "mixes": {name: asdict(mix) for name, mix in mixes.items()},
         "verdict": asdict(verdict),
         "teacher": teacher | ({"statuses": status_shares(rankings)} if rankings else {}),
         "spend": run.spent(),
@@ -172,15 +177,19 @@ def _held_out(run: Distillation) -> tuple[JudgedBy, list[Query]]:
     return ("orders" if rankings else ""), first_choices(rankings, read_records(run.file("candidates.jsonl")))
 
 
-def _judge(run: Distillation, queries: Sequence[Query], opened: Opened) -> Judgement:
+def _judge(run: Distillation, queries: Sequence[Query], opened: Opened, mixes: Mapping[str, Mix]) -> Judgement:
     run.say("verdict", 0, len(queries))
-    ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
     searches: dict[str, Search] = {name: index.search_many for name, index in opened.indexes.items()}
     searches["lexical"] = run.lexical.search_many
     for name, index in opened.indexes.items():
         if name != opened.rows.standing:
-            searches[fused(name)] = partial(search_fused, index, run.lexical)
-    searches[_RERANKED] = Reranker(run.fused, ranker, run.index, run.lexical).search_many
+            searches[fused(name)] = partial(search_fused, index, run.lexical, mix=mixes[name])
+    ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
+    searches[_RERANKED] = Reranker(searches[fused(run.config.base)], ranker, run.index, run.lexical).search_many
+    if opened.rows.taught:
+        taught = opened.indexes[run.config.name]
+        first = searches[fused(run.config.name)]
+        searches[reranked(run.config.name)] = taught_reranker(first, ranker, taught, run.lexical).search_many
     judgement = judge(queries, searches)
     run.say("verdict", len(queries), len(queries))
     return judgement

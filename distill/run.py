@@ -207,7 +207,7 @@ class Distillation:
         self._report(Event(stage=stage, done=done, total=total, remark=remark))
 
     def fused(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """Reciprocal rank fusion of the baseline and BM25."""
+        """The `k` best passages of each question by the baseline and BM25, mixed as usual."""
         return search_fused(self.index, self.lexical, questions, k)
 
     @property

@@ -1,4 +1,4 @@
-"""The BM25 twin of an index, kept beside the manifest and opened without reading a passage; and rank fusion."""
+"""The BM25 twin of an index, kept beside the manifest and opened without reading a passage; and both as one search."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from indexes.corpus import Corpus
 from indexes.errors import StoreError
 from indexes.filters import EVERYTHING, PassageFilter
+from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Passage
 
@@ -26,7 +27,6 @@ Scores = NDArray[np.float32]
 _FORMAT = "2"  # of what is kept; part of the folder's name, so that another version's is never read
 _FACETS = ("source", "kind", "date")  # what passages are filtered by
 _BATCH = 1000
-_MIN_FUSED_DEPTH = 50
 _RRF_CONSTANT = 60  # reciprocal rank fusion, Cormack, Clarke & Büttcher 2009
 
 
@@ -226,25 +226,34 @@ def _tokenize(texts: Iterator[str]) -> Any:
 
 
 class FusedIndex:
-    """The fusion of a dense and a lexical search of one corpus."""
+    """A dense and a lexical search of one corpus as one search, by the mix of their scores."""
 
-    def __init__(self, dense: Searchable, lexical: Searchable) -> None:
-        self._parts = (dense, lexical)
+    def __init__(self, dense: Searchable, lexical: Searchable, mix: Mix = DEFAULT_MIX) -> None:
+        self._dense = dense
+        self._lexical = lexical
+        self._mix = mix
 
     def search(self, question: str, k: int = 10, where: PassageFilter = EVERYTHING) -> list[Candidate]:
         """The `k` best passages for `question` by both, each passage once, best first."""
         return self.search_many([question], k, where)[0]
 
     def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
-        """The `k` best passages of each question by fusion of two searches, each looked into at least 50 deep."""
-        depth = max(k, _MIN_FUSED_DEPTH)
-        pairs = zip(*(part.search_many(questions, depth, where) for part in self._parts), strict=True)
-        return [fuse(pair, k) for pair in pairs]
+        """The `k` best passages of each question by the mix of two searches, each looked into at least 50 deep.
+
+        Where words or meaning count nothing, the other search answers alone, and is as fast.
+        """
+        if self._mix.lexical in (0, 1):
+            return (self._lexical if self._mix.lexical else self._dense).search_many(questions, k, where)
+        depth = max(k, SCALE_DEPTH)
+        dense, lexical = (part.search_many(questions, depth, where) for part in (self._dense, self._lexical))
+        return [blend(*pair, k, self._mix) for pair in zip(dense, lexical, strict=True)]
 
 
-def search_fused(index: Searchable, lexical: Searchable, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-    """The `k` best passages of each question by fusion of two searches."""
-    return FusedIndex(index, lexical).search_many(questions, k)
+def search_fused(
+    index: Searchable, lexical: Searchable, questions: Sequence[str], k: int, mix: Mix = DEFAULT_MIX
+) -> list[list[Candidate]]:
+    """The `k` best passages of each question by the mix of two searches."""
+    return FusedIndex(index, lexical, mix).search_many(questions, k)
 
 
 def fuse(rankings: Sequence[Sequence[Candidate]], k: int) -> list[Candidate]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.lexical import FusedIndex, LexicalIndex, Searchable
+from indexes.mixes import DEFAULT_MIX, kept_mix, stretch
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Encoder, Vectors
 
@@ -65,8 +67,8 @@ class RerankedIndex:
 class Search:
     """A retriever with what may follow it: a threshold, and variety.
 
-    A threshold means the score of `first`: a cosine for a dense search, BM25's for a lexical one, a sum of reciprocal
-    ranks for a fused one, the scorer's after re-ranking. `vectors` are needed for variety only; scores that are no
+    A threshold means the score of `first`: a cosine for a dense search, BM25's for a lexical one, at most 1 for the mix
+    of both in a fused one, the scorer's after re-ranking. `vectors` are needed for variety only; scores that are no
     cosines are stretched to 0 … 1 for it.
     """
 
@@ -113,14 +115,8 @@ class Search:
             raise InputError("Variety (mmr) needs the vectors of passages, but this search has none. Leave it out.")
         vectors = self._vectors.vectors([hit.passage.id for hit in hits]) if hits else np.zeros((0, 1), np.float32)
         scores: Sequence[float] = [hit.score for hit in hits]
-        scores = scores if self._has_cosines else _stretched(scores)
+        scores = scores if self._has_cosines else stretch(scores, min(scores, default=0.0))
         return [hits[place] for place in vary(scores, vectors, k, mmr)]
-
-
-def _stretched(scores: Sequence[float]) -> Sequence[float]:
-    """`scores` from 0 for the lowest to 1 for the highest, so that they can be weighed against cosines."""
-    low, high = min(scores, default=0.0), max(scores, default=0.0)
-    return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
 
 
 def vary(scores: Sequence[float], vectors: Vectors, k: int, balance: float) -> list[int]:
@@ -149,7 +145,8 @@ def open_search(
 ) -> Search:
     """The search of this `kind` over `corpus`, re-ranked by `scorer` if there is one.
 
-    A lexical search needs no encoder, so `encoder` is called for the others alone, or when vectors are asked for.
+    A lexical search needs no encoder, so `encoder` is called for the others alone, or when vectors are asked for. A
+    fused one mixes words and meaning as was learned for this corpus and encoder.
     """
     from indexes.chroma import PassageIndex
 
@@ -158,12 +155,14 @@ def open_search(
 
     first: Searchable
     vectors: VectorSource
+    has_cosines = kind != "lexical" and scorer is None
     if kind == "lexical":
         first, vectors = LexicalIndex.open(paths, corpus), LateVectors(dense)
     else:
-        index = dense()
-        first, vectors = (index if kind == "dense" else FusedIndex(index, LexicalIndex.open(paths, corpus))), index
-    has_cosines = kind == "dense" and scorer is None
+        first = vectors = index = dense()
+        mix = kept_mix(Corpus.open(paths, corpus).folder, index.encoder.name) or DEFAULT_MIX
+        if kind == "fused" and mix.lexical:
+            first, has_cosines = FusedIndex(index, LexicalIndex.open(paths, corpus), mix), False
     return Search(RerankedIndex(first, scorer) if scorer else first, vectors, has_cosines=has_cosines)
 
 

@@ -128,7 +128,8 @@ def _questions(
 def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
     _, _, choices = look_up(bench.paths, bench.encoder, corpus)
     indexes = open_indexes(bench.shelf, corpus, choices)
-    return evaluate(corpus, questions, indexes, open_lexical(bench.paths, corpus))
+    mixes = {choice.label: choice.mix for choice in choices}
+    return evaluate(corpus, questions, indexes, open_lexical(bench.paths, corpus), mixes)
 
 
 def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:

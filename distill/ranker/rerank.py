@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Protocol
 
 from distill.jsonl import Record
@@ -11,6 +13,10 @@ from indexes.judging import Search
 from indexes.types import Candidate, Encoder, Vectors
 
 DEPTH = 20  # hits that are put in order; each costs a pass through the ranker's model
+# Beside an encoder that orders have taught too: its cosines tell more than the base's, and more hits hold the answer.
+# Our choices, cross-validated on training questions (docs/log.md, 2026-11-26).
+_TAUGHT_DEPTH = 50
+_TAUGHT_DENSE = 20.0
 
 
 class DenseScores(Protocol):
@@ -74,6 +80,13 @@ class Reranker:
         dense = (self._index.vectors(ids) @ vector).tolist() if ids else []
         rows = zip(ids, dense, self._lexical.scores(question, ids), strict=True)
         return {"question": question, "candidates": [{"passage": i, "dense": d, "lexical": b} for i, d, b in rows]}
+
+
+def taught_reranker(first: Search, ranker: Ranker, index: DenseScores, lexical: LexicalScores) -> Reranker:
+    """The re-ranker over a taught encoder's `index`, by the ranker of the run that taught it, which stays as it is."""
+    with_cosines = copy(ranker)
+    with_cosines.head = replace(ranker.head, dense=max(ranker.head.dense, _TAUGHT_DENSE))
+    return Reranker(first, with_cosines, index, lexical, depth=_TAUGHT_DEPTH)
 
 
 def _reordered(candidates: Sequence[Candidate], scores: Sequence[float], depth: int) -> list[Candidate]:

@@ -16,7 +16,6 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import nn
 
 from distill.retriever.list_batches import ListBatches, ListCollator, dataset_of
-from distill.retriever.query_side import side
 from distill.retriever.settings import RetrieverConfig, RetrieverReport, Training
 from distill.retriever.training_lists import TrainingList, lists_in_a_step
 from distill.training import ProgressCallback, quiet_trainer, train_with_smaller_batches, trainer_options
@@ -120,8 +119,8 @@ def _share(n_lists: int, n_fitting: int, config: RetrieverConfig) -> tuple[int, 
 
 def _keeps_too_much(model: SentenceTransformer, n_lists: int, n_fitting: int, config: RetrieverConfig) -> bool:
     """Whether the activations of a batch are to be computed again instead of kept: they took too much memory before, or
-    would take more than `most_activations_mb` (by Korthikanti et al., arXiv 2205.05198: 34 · hidden + 5 · heads · tokens
-    bytes for each token and layer in 16 bits).
+    would take more than `most_activations_mb` (34 · hidden + 5 · heads · tokens bytes for each token and layer in 16
+    bits: Korthikanti et al., arXiv 2205.05198).
     """
     transformer = getattr(model, "transformers_model", None)
     shape = getattr(transformer, "config", None)
@@ -136,7 +135,7 @@ def _keeps_too_much(model: SentenceTransformer, n_lists: int, n_fitting: int, co
 
 def _arguments(model: SentenceTransformer, training: Training, **sizes: Any) -> SentenceTransformerTrainingArguments:
     config, device = training.config, model.device.type
-    is_static = isinstance(side(model, "query")[0], StaticEmbedding)
+    is_static = any(isinstance(module, StaticEmbedding) for module in model.modules())
     options = trainer_options(training.checkpoints, seed=training.seed, device=device, report_to=training.report_to)
     if not config.half_precision:
         options |= {"bf16": False, "fp16": False}

@@ -27,7 +27,7 @@ def train_retriever(
 ) -> tuple[SentenceTransformer, RetrieverReport]:
     """The trained encoder, for `publishing.save_encoder`, and what training did; the weights of `model` are changed.
 
-    `records` are records of targets (see `training_lists`) with an optional "weight"; `corpus` holds the fixed vectors that "query" needs. A
+    `records` are target records (`distill.retriever.targets`); `corpus` holds the fixed vectors that "query" needs. A
     killed training goes on from its last checkpoint and ends with the weights that it would have had.
     """
     if training.report_to != "none" and find_spec(training.report_to) is None:

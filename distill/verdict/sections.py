@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from indexes.mixes import Mix
+
 _SUSPICIOUS_SHARE = 0.5  # passages are shuffled, so each place of the prompt should win about equally often
 _STATUSES = {
     "ok": "as asked",
@@ -98,7 +100,7 @@ def _retrievers(metrics: Mapping[str, Any]) -> Section:
     sentence = ", ".join(_texts(about))
     return Section(
         title=title,
-        sentences=(f"{sentence}.",) if sentence else (),
+        sentences=tuple(f"{each}." for each in (sentence, *_mixes(metrics)) if each),
         grid=Grid(headings=("retriever", *(["what it is"] if roles else []), *names), rows=rows),
         remarks=_texts(metrics.get("comparisons")),
     )
@@ -112,6 +114,12 @@ def _roles(rows: Mapping[str, str]) -> dict[str, str]:
         if rows.get(row)
         for name, extra in ((rows[row], ""), (f"fused({rows[row]})", ", with keyword search"))
     }
+
+
+def _mixes(metrics: Mapping[str, Any]) -> list[str]:
+    """How much words count in each fused search."""
+    mixes: Mapping[str, Mapping[str, Any]] = metrics.get("mixes") or {}
+    return [f"In the fused search of {name} {Mix(**values).sentence}" for name, values in mixes.items()]
 
 
 def _teacher(metrics: Mapping[str, Any]) -> Section:

@@ -105,6 +105,11 @@ def fused(name: str) -> str:
     return f"fused({name})"
 
 
+def reranked(name: str) -> str:
+    """The search by `name` fused with keyword search, its first hits in the order of the run's ranker."""
+    return f"reranked({name})"
+
+
 def decide(
     judgement: Judgement,
     rows: Rows,

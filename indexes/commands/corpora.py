@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -17,6 +17,7 @@ from indexes.corpus import list_corpora
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
 from indexes.errors import InputError, StoreError
+from indexes.mixes import Mix, kept_mix
 from indexes.precision import Wish
 from indexes.progress import ProgressBars
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from indexes.doctor import Finding
     from indexes.embedding import Embed
     from indexes.paths import DataPaths
+    from indexes.records import CorpusInfo
 
 
 def add(
@@ -96,16 +98,24 @@ def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
         sources = {
             info.name: [asdict(source) for source in Corpus.open(paths, info.name).sources()] for info in corpora
         }
-        print_json([asdict(info) | {"sources": sources[info.name]} for info in corpora])
+        print_json([asdict(info) | {"sources": sources[info.name], "mixes": _mixes(paths, info)} for info in corpora])
         return
     if not corpora:
         console.print("There is no corpus yet. Make one with: python -m indexes add NAME PATH...")
         return
     table = Table("corpus", "sources", "documents", "passages", "indexed by")
     for info in corpora:
-        encoders = ", ".join(index.encoder for index in info.indexes) or "nothing yet"
+        learned = {encoder: f" ({Mix(**values).sentence})" for encoder, values in _mixes(paths, info).items()}
+        encoders = ", ".join(index.encoder + learned.get(index.encoder, "") for index in info.indexes) or "nothing yet"
         table.add_row(info.name, str(info.n_sources), str(info.n_documents), str(info.n_passages), encoders)
     console.print(table)
+
+
+def _mixes(paths: DataPaths, info: CorpusInfo) -> dict[str, dict[str, Any]]:
+    """What was learned about words and meaning, by encoder; those for which nothing was are not in it."""
+    folder = paths.corpus(info.name)
+    found = ((index.encoder, kept_mix(folder, index.encoder)) for index in info.indexes)
+    return {encoder: asdict(mix) for encoder, mix in found if mix}
 
 
 def delete(

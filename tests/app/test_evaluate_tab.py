@@ -23,8 +23,10 @@ from app.handlers.buttons import StopFlag, press_stop
 from app.judged_questions import list_runs, read_upload
 from app.workbench import Workbench
 from distill.prompts import NO_ANSWER
+from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.ingest import delete_corpus, remove_sources
+from indexes.mixes import Mix, keep_mix
 from indexes.types import Query
 
 HOSTILE = "Why do <img src=x onerror=alert(1)> tides rise?"
@@ -63,6 +65,16 @@ def judge(bench: Workbench, corpus: str, questions: str) -> Judge:
 def evaluation_of(views: list[evaluating.EvaluationView]) -> Evaluation:
     assert isinstance(views[-1].evaluation, Evaluation), views[-1].progress
     return views[-1].evaluation
+
+
+def test_each_is_fused_by_its_own_mix(judge: Judge, bench: Workbench, corpus: str, taught: str) -> None:
+    folder = Corpus.open(bench.paths, corpus).folder
+    keep_mix(folder, "keywords", Mix(lexical=0.0, n_orders=300))
+    keep_mix(folder, taught, Mix(lexical=1.0, n_orders=300))
+    runs = evaluation_of(judge()).runs
+    assert runs[fused_name("Baseline")] == runs["Baseline"]
+    assert runs[fused_name(f"Distilled: {taught}")] == runs[LEXICAL]
+    assert runs[LEXICAL] != runs["Baseline"]
 
 
 def test_every_retriever_is_judged_alone_fused_and_by_words(judge: Judge, taught: str) -> None:

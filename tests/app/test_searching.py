@@ -20,7 +20,10 @@ from app.workbench import Workbench
 from distill.jsonl import Record
 from distill.ranker.head import Head
 from distill.ranker.signals import Features, OnScored
+from distill.verdict.promotion import promote, rollback
+from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
+from indexes.mixes import Mix, keep_mix
 
 QUESTION = "Why do honey bees dance?"
 
@@ -64,6 +67,33 @@ def ranked(bench: Workbench, taught: str) -> Workbench:
 def test_each_retriever_finds_the_passage_first(bench: Workbench, corpus: str, taught: str, key: str | None) -> None:
     opened = open_retriever(bench, corpus, key)
     assert opened.retriever.invoke(QUESTION)[0].metadata["source"] == "bees.txt"
+
+
+def test_fused_mixes_as_was_learned_for_its_encoder_and_says_so(bench: Workbench, corpus: str) -> None:
+    folder = Corpus.open(bench.paths, corpus).folder
+
+    def found(key: str) -> list[str]:
+        return [
+            document.metadata["source"] for document in open_retriever(bench, corpus, key).retriever.invoke(QUESTION)
+        ]
+
+    for share, alone in ((0.0, "keywords"), (1.0, "lexical")):
+        keep_mix(folder, "keywords", Mix(lexical=share, n_orders=300))
+        keep_mix(folder, "another", Mix(lexical=1 - share, n_orders=300))
+        assert found("fused") == found(alone)
+        assert f"words count {share:.1f}" in open_retriever(bench, corpus, "fused").choice.meaning
+        assert "as learned from 300 orders" in open_retriever(bench, corpus, "fused").choice.meaning
+    assert found("keywords") != found("lexical")
+
+
+def test_a_rollback_brings_back_the_mix_of_the_encoder_before(bench: Workbench, corpus: str, taught: str) -> None:
+    folder = Corpus.open(bench.paths, corpus).folder
+    keep_mix(folder, "keywords", Mix(lexical=0.7, n_orders=300))
+    keep_mix(folder, taught, Mix(lexical=0.1, n_orders=50))
+    promote(bench.paths, corpus, taught, "a run")
+    assert open_retriever(bench, corpus, "fused").choice.mix.lexical == 0.1
+    rollback(bench.paths, corpus)
+    assert open_retriever(bench, corpus, "fused").choice.mix.lexical == 0.7
 
 
 def test_the_ranker_puts_what_was_found_in_its_own_order(ranked: Workbench, corpus: str) -> None:

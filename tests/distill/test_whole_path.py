@@ -17,6 +17,7 @@ from small_lesson import FACTS, scripted_llm, write_facts
 from distill.jsonl import read_records
 from indexes.chroma import PassageIndex
 from indexes.encoders import load_encoder
+from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths
 
 
@@ -75,6 +76,20 @@ def test_every_stage_leaves_its_file(taught: Taught) -> None:
     assert (folder / "retriever-checkpoints" / "losses.jsonl").is_file()
     assert not list(folder.rglob("checkpoint-*")), "a finished training keeps hundreds of megabytes that nobody reads"
     assert {record["status"] for record in read_records(folder / "rankings.jsonl")} == {"ok"}
+
+
+def test_the_mix_of_words_and_meaning_is_learned_reported_and_kept_for_the_taught_encoder(taught: Taught) -> None:
+    folder = taught.paths.run("taught")
+    mixes = json.loads((folder / "mix.json").read_text(encoding="utf-8"))
+    assert list(mixes) == ["all-MiniLM-L6-v2", "taught"]
+    assert mixes == taught.metrics["mixes"]
+    assert mixes["all-MiniLM-L6-v2"]["n_orders"] > 0
+    corpus = taught.paths.corpus("facts")
+    assert kept_mix(corpus, "taught") == Mix(**mixes["taught"])
+    assert kept_mix(corpus, "all-MiniLM-L6-v2") is None, "what a run that is not promoted finds of others is not kept"
+    assert Mix(**mixes["taught"]).sentence in (folder / "report.md").read_text(encoding="utf-8")
+    listed = run("indexes", taught.paths.root, "list", "--json")
+    assert json.loads(listed.stdout)[0]["mixes"] == {"taught": mixes["taught"]}
 
 
 def test_held_out_questions_never_train(taught: Taught) -> None:
