@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -91,7 +93,10 @@ class _Line:
 
 def _lines(file: Path) -> Iterator[_Line]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        content = file.read_bytes()
+        text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"'{file}' ends in .gz, but it is no intact gzip file. Compress it again.") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}. Give the path of a file of rankings.") from error
     except UnicodeDecodeError as error:
