@@ -20,6 +20,7 @@ from distill.ranker.rerank import Reranker, taught_reranker
 from distill.remembering import RememberingEncoder
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
 from distill.teacher.ranking import status_shares
+from distill.teaching import EVIDENCE_FILE
 from distill.verdict.held_out_orders import first_choices
 from distill.verdict.looks import take_look
 from distill.verdict.promotion import promote, promoted
@@ -92,6 +93,7 @@ def make_verdict(run: Distillation) -> None:
         "verdict": asdict(verdict),
         "teacher": teacher | ({"statuses": status_shares(rankings)} if rankings else {}),
         "spend": run.spent(),
+        "evidence": read_json(run.file(EVIDENCE_FILE)),
         "ranker": read_json(run.file("ranker") / "report.json"),
         "retriever": read_json(run.file("retriever.json")),
         "control": read_json(run.file("control.json")),

@@ -24,19 +24,12 @@ _COLUMNS = (
     "Kendall τ of the two orders; τ with retrieval: with the order they were found in; calls: for one question."
 )
 _AGREEMENTS = {
-    "agreement_fused": "of the order that retrieval gave",
+    "agreement_retrieval": "in the order that retrieval gave",
     "agreement_untrained": "untrained",
     "agreement_fitted": "with its weights fitted",
     "agreement_trained": "trained",
 }
-_ROLES = {
-    "base": "as it came",
-    "weighted": "as it came, rare words of passages count more",
-    "control": "taught, free",
-    "taught": "taught by orders",
-    "standing": "promoted before",
-}
-_MISSED = {"kl": "KL divergence from its targets", "margin-mse": "squared error of the margins"}
+_LOSSES = {"list_mle": "ListMLE", "p_list_mle": "position-aware ListMLE"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,30 +195,18 @@ def _shares(shown: Any) -> list[float]:
 
 def _ranker(metrics: Mapping[str, Any]) -> Section:
     ranker = metrics.get("ranker") or {}
-    heard = ranker.get("n_held_out", 1)  # older runs did not note how many orders they held out
-    said = [
-        f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if heard and ranker.get(key) is not None
-    ]
+    said = [f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if ranker.get("n_held_out")]
     sentences = []
     if ranker.get("kind"):
-        loss = f", taught by the loss {ranker['loss']}" if said and ranker.get("loss") else ""
+        loss = f", taught by {_LOSSES.get(ranker.get('loss', ''), 'orders')}" if said else ""
         untaught = "" if said else "; no order has taught it, and it scored as it began"
         sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}{untaught}.")
     if said:
         sentences.append(
-            f"Agreement with the teacher (Kendall τ{_of_orders(ranker.get('n_held_out'))}): {', '.join(said)}; "
-            f"the {ranker.get('kept', 'trained')} one was used."
+            f"How high it puts what the teacher put first (mean reciprocal place{_of_orders(ranker['n_held_out'])}): "
+            f"{', '.join(said)}; the {ranker.get('kept', 'trained')} one was used."
         )
-    compared = [f"{kind} {_number(tau)}" for kind, tau in ranker.get("compared") or ()]
-    if len(compared) > 1:
-        sentences.append(f"The kinds that were compared, by that agreement: {', '.join(compared)}.")
-    calibration = ranker.get("calibration") or {}
-    if "error" in calibration:
-        sentences.append(
-            f"Its preferences are off by {_number(calibration['error'])} as probabilities (expected calibration "
-            f"error), by {_number(calibration.get('error_at_best'))} at the temperature "
-            f"{_number(calibration.get('temperature'), 2)}."
-        )
+    sentences += _texts([(metrics.get("evidence") or {}).get("sentence")])
     return Section(title="Ranker", sentences=tuple(sentences), remarks=_texts(ranker.get("notes")))
 
 
@@ -234,21 +215,15 @@ def _of_orders(n: int | None) -> str:
 
 
 def _retriever(metrics: Mapping[str, Any]) -> Section:
-    retriever = metrics.get("retriever") or {}
-    lists = f", on {_plural(retriever['n_train'], 'list')}" if "n_train" in retriever else ""
+    retriever, config = metrics.get("retriever") or {}, metrics.get("config") or {}
     sentences = []
-    if retriever.get("train") or retriever.get("method"):
-        named = [f"{word} {retriever[word]}" for word in ("method", "train") if retriever.get(word)]
-        sentences.append(f"Trained with {', '.join(named)}{lists}.")
-    if "divergence_after" in retriever:
-        at = f" at step {retriever['best_step']:,}" if retriever.get("best_step") else ""
-        missed = _MISSED.get(retriever.get("objective", ""), "loss")  # older runs did not note what they minimised
+    if "n_train" in retriever:
+        moved = "both sides" if retriever.get("train") == "both" else "the side of the questions"
         sentences.append(
-            f"Its {missed} on lists that did not train: "
-            f"{_number(retriever.get('divergence_before'))} before, {_number(retriever['divergence_after'])} after{at}."
+            f"Trained by the recipe {config.get('recipe', 'auto')}, {moved}, on "
+            f"{_plural(retriever['n_train'], 'list')}. Its divergence from its targets fell from "
+            f"{_number(retriever.get('loss_at_first'))} to {_number(retriever.get('loss_at_last'))} in training."
         )
-        if retriever.get("best_step") == 0:
-            sentences.append("No step was better than none: its weights are those it began with.")
     return Section(title="Retriever", sentences=tuple(sentences), remarks=_texts(retriever.get("notes")))
 
 
