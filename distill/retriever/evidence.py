@@ -39,13 +39,14 @@ _STARTS = tuple(
         (2.0, 4.0, 0.0),
         (0.1, 4.0, 0.0),
         (2.0, 0.0, 0.0),
-        (2.0, -2.0, 0.0),
         (1.0, 1.0, 3.0),
     )
 )
 _NAMES = ("confidence", "answer", "ranker", "retrieval", "place", "outside")
 _TAIL = 5.0  # degrees of freedom (Student's t): pulls grow as a logarithm far from what is expected
-_BOUNDS = ((-5.0, 4.0), (-10.0, 12.0), (-5.0, 5.0), (-5.0, 20.0), (-4.0, 2.0), (-4.0, 3.0))
+# No number of a teacher is below 0: real ones put some passage last as surely as one first, and to take that one for the
+# answer of a reversed teacher explains their orders as well.
+_BOUNDS = ((-5.0, 4.0), (0.0, 12.0), (0.0, 5.0), (0.0, 20.0), (-4.0, 2.0), (-4.0, 3.0))
 _PLACES = 10  # of an order that count: what stands further down follows the order that was given more than the question
 _LAPSE = 0.03  # share of orders whose teacher does not know the answer: bounds what one of them can say
 _IN_LIST = 0.5  # share of the answers outside the shown passages that stand deeper in the list, if it goes deeper
@@ -64,7 +65,7 @@ class Evidence:
 
     spread: float
     confidence: float  # what the scores are multiplied by to be logits of which passage is the answer
-    answer: float  # how much higher the teacher's utility of the answer is; below 0, it is reversed
+    answer: float  # how much higher the teacher's utility of the answer is
     ranker: float  # what its utility of any passage rises by with the ranker's score of it
     retrieval: float  # what it falls by with log(1 + place in the retrieval), places from 0
     place: float  # what a passage's logit of being the answer falls by with the same
