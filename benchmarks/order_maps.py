@@ -19,6 +19,7 @@ import numpy as np
 from distill.jsonl import Record
 from distill.retriever.targets import SHARPNESS, utility
 from distill.verdict.held_out_orders import draw
+from distill.verdict.verdict import FIRST_CHOICE_METRIC
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
@@ -106,7 +107,7 @@ def measure(paths: DataPaths, folder: Path, seed: int) -> Iterator[Record]:
         train = {i: order for i, order in taught.items() if i not in apart}
         first = _judged(at, kept, lambda vectors: vectors)
         for n_epochs, mapped in _maps(at, train, name):
-            foretold = compare_runs(first, _judged(at, kept, mapped))
+            foretold = compare_runs(first, _judged(at, kept, mapped), FIRST_CHOICE_METRIC)
             judged = compare_runs(before, _judged(at, dev, mapped))
             yield {"row": name, "n": len(kept), "epochs": n_epochs} | {
                 "foretold": asdict(foretold),
