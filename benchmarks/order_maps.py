@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from distill.jsonl import Record
-from distill.retriever.targets import SHARPNESS, utility
 from distill.verdict.held_out_orders import draw
 from distill.verdict.verdict import FIRST_CHOICE_METRIC
 from indexes.chroma import PassageIndex
@@ -149,7 +149,7 @@ def _maps(at: Measured, train: Mapping[str, Order], name: str) -> Iterator[tuple
     for row, identifier in enumerate(ids):
         order = train[identifier]
         even = name == "known answers"
-        weights = [0.0 if even else SHARPNESS * utility(place) for place in range(1, len(order) + 1)]
+        weights = [0.0 if even else -2 * math.log2(place + 1) for place in range(1, len(order) + 1)]
         targets[row, order] = torch.softmax(torch.tensor(weights), dim=0)
     weight = torch.eye(corpus.shape[1], requires_grad=True)
     optimizer = torch.optim.Adam([weight], lr=_LEARNING_RATE)

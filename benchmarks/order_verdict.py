@@ -43,15 +43,12 @@ from indexes.paths import DataPaths
 from indexes.queries import read_queries, write_queries
 from indexes.types import Query
 
-_DENSE: Mapping[str, Any] = {"retrieval": "dense"}  # what the LLM was shown when it gave the orders of stdlib
-_PLAIN: Mapping[str, Any] = {"passage_weights": "none"}
+_SHOWN: Mapping[str, Any] = {"stdlib": "dense", "obliqa": "fused"}  # what the LLM's orders are of, by set
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
-    "dense": _DENSE,
-    "direct": _DENSE | {"method": "direct"},
-    "plain": _DENSE | _PLAIN,
-    "direct-plain": _DENSE | _PLAIN | {"method": "direct", "n_scored": 10},
-    "direct-full": _DENSE | {"method": "direct", "train": "full"},
+    "both": {},
+    "query": {"train": "query"},
+    "query-plain": {"train": "query", "passage_weights": "none"},
+    "paper": {"recipe": "paper"},
 }
 
 
@@ -95,7 +92,7 @@ def _measure(paths: DataPaths, folder: Path, row: str, seed: int, token_vectors:
         rankings=str(rankings),
         seed=seed,
     )
-    config = replace(config, **ROWS[row])
+    config = replace(config, retrieval=_SHOWN[folder.name], **ROWS[row])
     metrics = run_distillation(paths, config, _no_llm, _say, token_vectors=token_vectors)
     shutil.rmtree(paths.run(config.name) / "retriever-checkpoints", ignore_errors=True)
     names = {role: metrics["rows"][role] for role in ("control", "taught")}
