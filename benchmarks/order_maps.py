@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from distill.jsonl import Record
-from distill.retriever.targets import SHARPNESS, utility
 from distill.verdict.held_out_orders import draw
+from distill.verdict.verdict import FIRST_CHOICE_METRIC
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
@@ -106,7 +107,7 @@ def measure(paths: DataPaths, folder: Path, seed: int) -> Iterator[Record]:
         train = {i: order for i, order in taught.items() if i not in apart}
         first = _judged(at, kept, lambda vectors: vectors)
         for n_epochs, mapped in _maps(at, train, name):
-            foretold = compare_runs(first, _judged(at, kept, mapped))
+            foretold = compare_runs(first, _judged(at, kept, mapped), FIRST_CHOICE_METRIC)
             judged = compare_runs(before, _judged(at, dev, mapped))
             yield {"row": name, "n": len(kept), "epochs": n_epochs} | {
                 "foretold": asdict(foretold),
@@ -148,7 +149,7 @@ def _maps(at: Measured, train: Mapping[str, Order], name: str) -> Iterator[tuple
     for row, identifier in enumerate(ids):
         order = train[identifier]
         even = name == "known answers"
-        weights = [0.0 if even else SHARPNESS * utility(place) for place in range(1, len(order) + 1)]
+        weights = [0.0 if even else -2 * math.log2(place + 1) for place in range(1, len(order) + 1)]
         targets[row, order] = torch.softmax(torch.tensor(weights), dim=0)
     weight = torch.eye(corpus.shape[1], requires_grad=True)
     optimizer = torch.optim.Adam([weight], lr=_LEARNING_RATE)

@@ -32,6 +32,7 @@ from distill.pipeline import run_distillation
 from distill.ranker.token_vectors import TokenVectors
 from distill.run import FROM_FILE, Event, RunConfig
 from distill.verdict.held_out_orders import first_choices
+from distill.verdict.verdict import FIRST_CHOICE_METRIC, METRIC
 from indexes.chroma import PassageIndex
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
@@ -42,15 +43,12 @@ from indexes.paths import DataPaths
 from indexes.queries import read_queries, write_queries
 from indexes.types import Query
 
-_DENSE: Mapping[str, Any] = {"retrieval": "dense"}  # what the LLM was shown when it gave the orders of stdlib
-_PLAIN: Mapping[str, Any] = {"passage_weights": "none"}
+_SHOWN: Mapping[str, Any] = {"stdlib": "dense", "obliqa": "fused"}  # what the LLM's orders are of, by set
 ROWS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
-    "dense": _DENSE,
-    "direct": _DENSE | {"method": "direct"},
-    "plain": _DENSE | _PLAIN,
-    "direct-plain": _DENSE | _PLAIN | {"method": "direct", "n_scored": 10},
-    "direct-full": _DENSE | {"method": "direct", "train": "full"},
+    "both": {},
+    "query": {"train": "query"},
+    "query-plain": {"train": "query", "passage_weights": "none"},
+    "paper": {"recipe": "paper"},
 }
 
 
@@ -94,14 +92,15 @@ def _measure(paths: DataPaths, folder: Path, row: str, seed: int, token_vectors:
         rankings=str(rankings),
         seed=seed,
     )
-    config = replace(config, **ROWS[row])
+    config = replace(config, retrieval=_SHOWN[folder.name], **ROWS[row])
     metrics = run_distillation(paths, config, _no_llm, _say, token_vectors=token_vectors)
     shutil.rmtree(paths.run(config.name) / "retriever-checkpoints", ignore_errors=True)
     names = {role: metrics["rows"][role] for role in ("control", "taught")}
     encoders = [config.base, *names.values()]
     dev = [query for query in read_queries(folder / "questions.jsonl.gz") if query.split == "dev"]
     kept = _kept_out(paths.run(config.name))
-    foretold, judged = (_judged(paths, folder.name, queries, encoders) for queries in (kept, dev))
+    foretold = _judged(paths, folder.name, kept, encoders, FIRST_CHOICE_METRIC)
+    judged = _judged(paths, folder.name, dev, encoders, METRIC)
     return [
         {
             "what": f"{row}, {role}",
@@ -133,11 +132,11 @@ def _kept_out(run: Path) -> list[Query]:
     return first_choices(rankings, read_records(run / "candidates.jsonl"))
 
 
-def _judged(paths: DataPaths, corpus: str, queries: list[Query], encoders: list[str]) -> dict[str, Record]:
-    """What `queries` say of each encoder against the first, by nDCG@10."""
+def _judged(paths: DataPaths, corpus: str, queries: list[Query], encoders: list[str], metric: str) -> dict[str, Record]:
+    """What `queries` say of each encoder against the first."""
     opened = {name: PassageIndex.open(paths, corpus, load_encoder(name, paths)) for name in encoders}
     found = judge(queries, {name: index.search_many for name, index in opened.items()}).by_query
-    return {name: asdict(compare_runs(found[encoders[0]], found[name])) for name in encoders[1:]}
+    return {name: asdict(compare_runs(found[encoders[0]], found[name], metric)) for name in encoders[1:]}
 
 
 def _no_llm(temperature: float) -> Asker:
@@ -173,13 +172,17 @@ def _in_sum(records: list[Record]) -> str:
     """How often the teacher's word and the judged questions agree."""
     honest = [r for r in records if not r["what"].startswith(("its reversed", "by length"))]
     surely = [r for r in honest if r["foretold"]["low"] > 0 or r["foretold"]["high"] < 0]
-    right = [r for r in surely if r["foretold"]["difference"] * r["judged"]["difference"] > 0]
     pairs = [(r["foretold"]["difference"], r["judged"]["difference"]) for r in honest]
     rho = f", Spearman's ρ {spearmanr(pairs).statistic:.2f}" if len(pairs) > 2 else ""
     return (
-        f"nDCG@10 to the base. Of {len(honest)} encoders judged by the LLM itself{rho}; surely higher or lower by "
-        f"its word {len(surely)}, of which the judged difference has the same sign in {len(right)}."
+        f"MRR@10 of first choices and nDCG@10 of dev questions, both to the base. {len(honest)} encoders that the LLM "
+        f"itself judges{rho}, {_n_alike(honest)} with the same sign; {len(surely)} surely higher or lower by its word, "
+        f"{_n_alike(surely)} of them with the same sign."
     )
+
+
+def _n_alike(records: list[Record]) -> int:
+    return sum(r["foretold"]["difference"] * r["judged"]["difference"] > 0 for r in records)
 
 
 if __name__ == "__main__":

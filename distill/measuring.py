@@ -108,12 +108,10 @@ def open_rows(run: Distillation) -> Opened:
     indexes: dict[str, PassageIndex] = {run.config.base: run.index}
     free = _open(run, control) if control else None
     taught = _open(run, own)
-    # Whose passages are those of the student, as it was before any teaching.
-    student = free or (taught if run.config.train == "query" else None)
     weighted = ""
-    if student and not comparable(student.encoder.fingerprint, run.encoder.fingerprint):
-        weighted = f"weighted({run.config.base})"
-        encoder = RememberingEncoder(student.encoder, questions=run.index.encoder)
+    if run.config.weighs_passages and not comparable(taught.encoder.fingerprint, run.encoder.fingerprint):
+        weighted = f"weighted({run.config.base})"  # only questions were taught: passages are as before any teaching
+        encoder = RememberingEncoder(taught.encoder, questions=run.index.encoder)
         indexes[weighted] = PassageIndex.open(run.paths, run.corpus.name, encoder)
     if free:
         indexes[control] = free

@@ -9,10 +9,14 @@ from typing import Literal
 
 from distill.verdict.advice import Advice, Reason, advice_on
 from distill.verdict.looks import alpha_of
-from indexes.evaluation import FEW_QUERIES, Comparison, MetricsByQuery, compare_runs, mean_metrics
+from indexes.evaluation import FEW_QUERIES, Comparison, compare_runs, mean_metrics
 from indexes.judging import Judgement
 
 METRIC = "ndcg@10"
+# Of orders: a first choice is among the base's own ten, so that by nDCG, to which the cut at ten matters more, whatever
+# moves looks worse than it is (see benchmarks/order_verdict).
+FIRST_CHOICE_METRIC = "mrr@10"
+_SHOWN = {METRIC: "nDCG@10", FIRST_CHOICE_METRIC: "MRR@10"}
 FUSED_LOSS = 0.01  # of nDCG@10: so much less of the fused search is borne, and shown to be no more; our choice
 
 # Questions whose answers are known; those that the LLM wrote; first choices of orders that trained nothing; nothing.
@@ -43,11 +47,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """nDCG@10 of the base, of the best free retriever and of the taught one, and what of the gain is whose.
+    """`metric` of the base, of the best free retriever and of the taught one, and what of the gain is whose.
 
     `low` and `high` are the 95 % interval of `of_orders`, taught above the best free one, None of too few questions.
     """
 
+    metric: str
     base: float
     best_free: str
     free: float
@@ -120,7 +125,7 @@ def decide(
     look: int = 1,
     trust: str = "",
 ) -> Verdict:
-    """The verdict on `rows` of `judgement`, which has `METRIC` by question for each of them.
+    """The verdict on `rows` of `judgement`, which has the metrics of each by question.
 
     What orders have taught is promoted if it is beyond doubt above the best of the free rows and of what stands, so
     that nobody pays for what is free; else the free control if it is beyond doubt above the base and above what
@@ -133,28 +138,29 @@ def decide(
     the orders, such as "the LLM's orders"; `trust` is the assessment's word on the teacher.
     """
     own = rows.taught or rows.control
-    if judgement.n_queries < FEW_QUERIES:
-        return _too_few(judgement, rows, judged_by)
+    found = _Found(judgement=judgement, metric=FIRST_CHOICE_METRIC if judged_by == "orders" else METRIC)
+    if found.n_queries < FEW_QUERIES:
+        return _too_few(found, rows, judged_by)
     alpha = alpha_of(look)
-    objections = {name: _objection(judgement, rows, name, look) for name in (rows.taught, rows.control) if name}
+    objections = {name: _objection(found, rows, name, look) for name in (rows.taught, rows.control) if name}
     encoder = next((name for name, objection in objections.items() if objection is None), "")
     objection = objections[own]
     if judged_by == "orders":
         why = objection.why if objection else "nobody has said yet whether its word is right"
         encoder, objection = "", Objection(reason="unjudged", why=why)
     on_trial = judged_by == "written questions" and bool(encoder)
-    by_hand = encoder != own and _mean(judgement, own) > _mean(judgement, rows.base)
+    by_hand = encoder != own and found.mean(own) > found.mean(rows.base)
     advice = advice_on(
         objection.reason if objection else "",
-        differences=_differences(judgement, _rival(judgement, rows, own), own),
+        differences=found.differences(_rival(found, rows, own), own),
         alpha=alpha,
-        ceiling_near=bool(rows.reranked) and _compare(judgement, rows.base, rows.reranked).low <= 0,
-        control_harms=bool(rows.taught and rows.control) and _compare(judgement, rows.base, rows.control).high < 0,
+        ceiling_near=bool(rows.reranked) and found.compare(rows.base, rows.reranked).low <= 0,
+        control_harms=bool(rows.taught and rows.control) and found.compare(rows.base, rows.control).high < 0,
         trust=trust,
         on_trial=on_trial,
         promote=f"python -m distill promote {shlex.quote(corpus)} {shlex.quote(own)}" if by_hand else "",
     )
-    said = _measured(judgement, rows, whose, judged_by)
+    said = _measured(found, rows, whose, judged_by)
     return Verdict(
         encoder=encoder,
         promoted=encoder == own,
@@ -163,10 +169,10 @@ def decide(
         reason=objection.reason if objection else "",
         sentence=f"{said}: {_decision(rows, encoder, objection, on_trial)}.",
         advice=advice,
-        n_questions=judgement.n_queries,
+        n_questions=found.n_queries,
         look=look,
         alpha=alpha,
-        gain=_gain(judgement, rows),
+        gain=_gain(found, rows),
     )
 
 
@@ -184,9 +190,32 @@ def undecided(rows: Rows, trust: str = "") -> Verdict:
     )
 
 
-def _too_few(judgement: Judgement, rows: Rows, judged_by: JudgedBy) -> Verdict:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What was judged, by one metric."""
+
+    judgement: Judgement
+    metric: str
+
+    @property
+    def n_queries(self) -> int:
+        return self.judgement.n_queries
+
+    def mean(self, name: str) -> float:
+        return mean_metrics(self.judgement.by_query[name])[self.metric]
+
+    def compare(self, a: str, b: str) -> Comparison:
+        return compare_runs(self.judgement.by_query[a], self.judgement.by_query[b], self.metric)
+
+    def differences(self, a: str, b: str) -> Sequence[float]:
+        """By how much `b` is above `a`, by question."""
+        one, other = self.judgement.by_query[a], self.judgement.by_query[b]
+        return [other[query][self.metric] - one[query][self.metric] for query in one]
+
+
+def _too_few(found: _Found, rows: Rows, judged_by: JudgedBy) -> Verdict:
     own = rows.taught or rows.control
-    n = judgement.n_queries
+    n = found.n_queries
     return Verdict(
         encoder="",
         promoted=False,
@@ -194,30 +223,30 @@ def _too_few(judgement: Judgement, rows: Rows, judged_by: JudgedBy) -> Verdict:
         judged_by=judged_by,
         reason="few",
         sentence=(
-            f"{_plural(n)} {'is' if n == 1 else 'are'} too few to tell (nDCG@10 {_mean(judgement, rows.base):.3f} "
-            f"before, {_mean(judgement, own):.3f} after; it takes {FEW_QUERIES}): {_stays(rows)}."
+            f"{_plural(n)} {'is' if n == 1 else 'are'} too few to tell ({_SHOWN[found.metric]} "
+            f"{found.mean(rows.base):.3f} before, {found.mean(own):.3f} after; it takes {FEW_QUERIES}): {_stays(rows)}."
         ),
         advice=(),
         n_questions=n,
-        gain=_gain(judgement, rows),
+        gain=_gain(found, rows),
     )
 
 
-def _objection(judgement: Judgement, rows: Rows, name: str, look: int) -> Objection | None:
+def _objection(found: _Found, rows: Rows, name: str, look: int) -> Objection | None:
     """Why `name` is not to be promoted, None where it is."""
-    rival = _rival(judgement, rows, name)
+    rival = _rival(found, rows, name)
     return (
-        _doubt(_compare(judgement, rival, name), "" if rival == rows.base else rival, look)
-        or _harm(_compare(judgement, fused(rows.base), fused(name)))
-        or _outdone(judgement, rows, name)
+        _doubt(found.compare(rival, name), "" if rival == rows.base else rival, look)
+        or _harm(found.compare(fused(rows.base), fused(name)))
+        or _outdone(found, rows, name)
     )
 
 
-def _rival(judgement: Judgement, rows: Rows, name: str) -> str:
+def _rival(found: _Found, rows: Rows, name: str) -> str:
     """What `name` has to beat: the best of what is free or stands where it was paid for, else the base."""
     if name != rows.taught:
         return rows.base
-    return max((*rows.free, *([rows.standing] if rows.standing else [])), key=lambda each: _mean(judgement, each))
+    return max((*rows.free, *([rows.standing] if rows.standing else [])), key=lambda each: found.mean(each))
 
 
 def _doubt(c: Comparison, rival: str, look: int) -> Objection | None:
@@ -240,17 +269,17 @@ def _harm(c: Comparison) -> Objection | None:
     if c.low > -FUSED_LOSS:
         return None
     why = (
-        f"fused with keyword search it may lose more than {FUSED_LOSS} (nDCG@10 {c.mean_a:.3f} → {c.mean_b:.3f}"
-        f"{_interval(c, ', {}')})"
+        f"fused with keyword search it may lose more than {FUSED_LOSS} ({_SHOWN[c.metric]} {c.mean_a:.3f} → "
+        f"{c.mean_b:.3f}{_interval(c, ', {}')})"
     )
     return Objection(reason="fused", why=why)
 
 
-def _outdone(judgement: Judgement, rows: Rows, name: str) -> Objection | None:
+def _outdone(found: _Found, rows: Rows, name: str) -> Objection | None:
     """That what is promoted already is as good or better."""
-    if not rows.standing or _mean(judgement, name) > _mean(judgement, rows.standing):
+    if not rows.standing or found.mean(name) > found.mean(rows.standing):
         return None
-    why = f"'{rows.standing}' finds as much or more ({_mean(judgement, rows.standing):.3f})"
+    why = f"'{rows.standing}' finds as much or more ({found.mean(rows.standing):.3f})"
     return Objection(reason="standing", why=why)
 
 
@@ -267,21 +296,21 @@ def _stays(rows: Rows) -> str:
     return f"'{rows.standing}' stays promoted" if rows.standing else "the baseline stays"
 
 
-def _measured(judgement: Judgement, rows: Rows, whose: str, judged_by: JudgedBy) -> str:
+def _measured(found: _Found, rows: Rows, whose: str, judged_by: JudgedBy) -> str:
     """What was measured, and what of it is whose."""
     own = rows.taught or rows.control
-    c = _compare(judgement, rows.base, own)
+    c = found.compare(rows.base, own)
     said = f"{_ON[judged_by][0]}{_change(c)} on {_plural(c.n_queries)}{_ON[judged_by][1]}"
     if not rows.taught:
         weighted = ""
         if rows.weighted:
-            part = _mean(judgement, rows.weighted) - c.mean_a
+            part = found.mean(rows.weighted) - c.mean_a
             weighted = f"; {part:+.3f} of that is the weight of rare words alone"
         return f"{said}{_interval(c)}, without an LLM{weighted}"
     if len(rows.free) == 1:
         return f"{said}{_interval(c)}; what of that needs no LLM was not measured"
-    gain = _gain(judgement, rows)
-    orders = _compare(judgement, gain.best_free, own)
+    gain = _gain(found, rows)
+    orders = found.compare(gain.best_free, own)
     if c.difference > gain.needs_no_llm > 0:
         free = f"{gain.needs_no_llm:.3f} of that needs no LLM"
     elif gain.needs_no_llm > 0:
@@ -291,13 +320,14 @@ def _measured(judgement: Judgement, rows: Rows, whose: str, judged_by: JudgedBy)
     return f"{said}; {free}, {whose} account for {orders.difference:+.3f}{_interval(orders, ' ({low} to {high})')}"
 
 
-def _gain(judgement: Judgement, rows: Rows) -> Gain:
+def _gain(found: _Found, rows: Rows) -> Gain:
     own = rows.taught or rows.control
-    best = max(rows.free, key=lambda name: _mean(judgement, name)) if rows.taught else own
-    base, free, taught = (_mean(judgement, name) for name in (rows.base, best, own))
-    enough = best != own and judgement.n_queries >= FEW_QUERIES
-    c = _compare(judgement, best, own) if enough else None
+    best = max(rows.free, key=lambda name: found.mean(name)) if rows.taught else own
+    base, free, taught = (found.mean(name) for name in (rows.base, best, own))
+    enough = best != own and found.n_queries >= FEW_QUERIES
+    c = found.compare(best, own) if enough else None
     return Gain(
+        metric=found.metric,
         base=base,
         best_free=best,
         free=free,
@@ -310,31 +340,17 @@ def _gain(judgement: Judgement, rows: Rows) -> Gain:
     )
 
 
-def _differences(judgement: Judgement, a: str, b: str) -> Sequence[float]:
-    """By how much `METRIC` of `b` is above that of `a`, by question."""
-    one, other = judgement.by_query[a], judgement.by_query[b]
-    return [other[query][METRIC] - one[query][METRIC] for query in one]
-
-
-def _compare(judgement: Judgement, a: str, b: str) -> Comparison:
-    return compare_runs(judgement.by_query[a], judgement.by_query[b], METRIC)
-
-
-def _mean(judgement: Judgement, name: str) -> float:
-    found: MetricsByQuery = judgement.by_query[name]
-    return mean_metrics(found)[METRIC]
-
-
 def _plural(n: int) -> str:
     return f"{n:,} question{'s' * (n != 1)}"
 
 
 def _change(c: Comparison) -> str:
+    metric = _SHOWN[c.metric]
     if c.difference == 0:
-        return f"nDCG@10 stayed at {c.mean_a:.3f}"
+        return f"{metric} stayed at {c.mean_a:.3f}"
     digits = 3 if abs(c.difference) >= 0.001 else 5
     verb = "rose" if c.difference > 0 else "fell"
-    return f"nDCG@10 {verb} from {c.mean_a:.{digits}f} to {c.mean_b:.{digits}f}"
+    return f"{metric} {verb} from {c.mean_a:.{digits}f} to {c.mean_b:.{digits}f}"
 
 
 def _interval(c: Comparison, around: str = " (95 % interval {low} to {high})") -> str:

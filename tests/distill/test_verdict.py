@@ -24,7 +24,10 @@ def judgement(**ndcg: Values) -> Judgement:
     flat = [0.5] * len(ndcg["base"])
     alone = {name: values for name, values in ndcg.items() if not name.startswith("fused_")}
     both = alone | {fused(name): ndcg.get(f"fused_{name}", flat) for name in alone}
-    by_query = {name: {f"q{n}": {"ndcg@10": value} for n, value in enumerate(values)} for name, values in both.items()}
+    by_query = {
+        name: {f"q{n}": {"ndcg@10": value, "mrr@10": value} for n, value in enumerate(values)}
+        for name, values in both.items()
+    }
     return Judgement(n_queries=len(flat), metrics={}, by_query=by_query, comparisons=())
 
 
@@ -164,7 +167,7 @@ def test_the_teachers_own_word_is_named_as_that_and_promotes_nothing() -> None:
     found = verdict(judgement(base=[0.5] * 40, free=around(0.4, 0.1, 40), new=around(0.6, 0.1, 40)), judged_by="orders")
     assert (found.encoder, found.promoted, found.reason, found.judged_by) == ("", False, "unjudged", "orders")
     assert found.sentence.startswith("No held-out question says which documents answer it. By the teacher's own word")
-    assert "nDCG@10 rose from 0.500 to 0.600 on 40 questions whose orders trained nothing" in found.sentence
+    assert "MRR@10 rose from 0.500 to 0.600 on 40 questions whose orders trained nothing" in found.sentence
     assert "the baseline stays, as nobody has said yet whether its word is right" in found.sentence
     assert any("does harm" in advice.sentence for advice in found.advice), "it is noticed without a label"
     assert '"positives"' in found.advice[0].sentence
