@@ -29,6 +29,13 @@ _AGREEMENTS = {
     "agreement_fitted": "with its weights fitted",
     "agreement_trained": "trained",
 }
+_ROLES = {
+    "base": "as it came",
+    "weighted": "as it came, rare words of passages count more",
+    "control": "taught, free",
+    "taught": "taught by orders",
+    "standing": "promoted before",
+}
 _LOSSES = {"list_mle": "ListMLE", "p_list_mle": "position-aware ListMLE"}
 
 
