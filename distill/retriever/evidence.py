@@ -44,8 +44,8 @@ _STARTS = tuple(
 )
 _NAMES = ("confidence", "answer", "ranker", "retrieval", "place", "outside")
 _TAIL = 5.0  # degrees of freedom (Student's t): pulls grow as a logarithm far from what is expected
-# No number of a teacher is below 0: real ones put some passage last as surely as one first, and to take that one for the
-# answer of a reversed teacher explains their orders as well.
+# No number of a teacher is below 0: real ones put some passage last as surely as one first, and to take that one for
+# the answer of a reversed teacher explains their orders as well.
 _BOUNDS = ((-5.0, 4.0), (0.0, 12.0), (0.0, 5.0), (0.0, 20.0), (-4.0, 2.0), (-4.0, 3.0))
 _PLACES = 10  # of an order that count: what stands further down follows the order that was given more than the question
 _LAPSE = 0.03  # share of orders whose teacher does not know the answer: bounds what one of them can say
