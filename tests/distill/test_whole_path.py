@@ -81,7 +81,7 @@ def test_every_stage_leaves_its_file(taught: Taught) -> None:
 def test_the_mix_of_words_and_meaning_is_learned_reported_and_kept_for_the_taught_encoder(taught: Taught) -> None:
     folder = taught.paths.run("taught")
     mixes = json.loads((folder / "mix.json").read_text(encoding="utf-8"))
-    assert list(mixes) == ["all-MiniLM-L6-v2", "taught"]
+    assert {"all-MiniLM-L6-v2", "taught"} <= set(mixes)
     assert mixes == taught.metrics["mixes"]
     assert mixes["all-MiniLM-L6-v2"]["n_orders"] > 0
     corpus = taught.paths.corpus("facts")
@@ -89,7 +89,7 @@ def test_the_mix_of_words_and_meaning_is_learned_reported_and_kept_for_the_taugh
     assert kept_mix(corpus, "all-MiniLM-L6-v2") is None, "what a run that is not promoted finds of others is not kept"
     assert Mix(**mixes["taught"]).sentence in (folder / "report.md").read_text(encoding="utf-8")
     listed = run("indexes", taught.paths.root, "list", "--json")
-    assert json.loads(listed.stdout)[0]["mixes"] == {"taught": mixes["taught"]}
+    assert json.loads(listed.stdout)[0]["mixes"]["taught"] == mixes["taught"]
 
 
 def test_held_out_questions_never_train(taught: Taught) -> None:
