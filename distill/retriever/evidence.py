@@ -29,7 +29,7 @@ from distill.jsonl import Record
 
 Floats = NDArray[np.float64]
 
-# Our choices, made on simulated lists; RESULTS.md has how they do there and on real orders. In `_NAMES`' order, as the
+# Our choices, made on simulated lists; docs/log.md has how they do there and on real orders. In `_NAMES`' order, as the
 # search moves them: log confidence, answer, ranker, retrieval, log place, logit outside.
 _EXPECTED = (math.log(2.0), 2.0, 0.2, 0.2, math.log(0.8), math.log(0.35 / 0.65))
 _SCALES = (1.5, 2.0, 0.3, 0.3, 0.4, 0.8)

@@ -12,7 +12,7 @@ from distill.retriever.query_side import side, two_sided
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_POWER = 0.5  # of the inverse document frequency; our choice, see RESULTS.md
+_POWER = 0.5  # of the inverse document frequency; our choice, see docs/log.md
 _AT_ONCE = 256  # texts tokenised in one call
 
 
