@@ -30,7 +30,7 @@ from indexes.errors import InputError
 from indexes.queries import read_queries, write_queries
 from indexes.types import Candidate, Passage, Query
 
-_KEPT_OUT = "kept-out.json"
+KEPT_OUT_FILE = "kept-out.json"
 _SOURCES = "sources.json"  # passage ids by question: what a written question was written from
 
 
@@ -206,7 +206,6 @@ def _shown(run: Distillation, records: Sequence[Record]) -> list[Record]:
 def make_rankings(run: Distillation) -> None:
     """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked."""
     file = run.file("rankings.jsonl")
-    teacher = read_json(run.file("teacher.json"))
     if run.config.teacher == WITHOUT_LLM or run.teacher_refused:
         return
     records = _shown(run, read_records(run.file("candidates.jsonl")))
@@ -216,7 +215,29 @@ def make_rankings(run: Distillation) -> None:
             for note in given.notes:
                 run.say("rankings", remark=note)
             write_records(file, given.records)
+    else:
+        _ask(run, records)
+    _keep_out(run, read_records(file))
+
+
+def _keep_out(run: Distillation, rankings: Sequence[Record]) -> None:
+    """Keeps a share of the orders out of training where no held-out question can judge, so that something does."""
+    file = run.file(KEPT_OUT_FILE)
+    if file.is_file():
         return
+    can_judge = any(query.split != "train" and query.grades for query in read_queries(run.file("questions.jsonl")))
+    write_json(file, {"questions": [] if can_judge else draw(rankings, run.config.seed)})
+
+
+def kept_out(run: Distillation) -> frozenset[str]:
+    """Ids of the training questions that train nothing, because the teacher's orders of them are to judge."""
+    return frozenset(read_json(run.file(KEPT_OUT_FILE)).get("questions", ()))
+
+
+def _ask(run: Distillation, records: Sequence[Record]) -> None:
+    """Has the LLM put in order what it has not yet."""
+    file = run.file("rankings.jsonl")
+    teacher = read_json(run.file("teacher.json"))
     if not file.is_file() and sample_mode(run.config) == teacher["mode"]:
         _keep_sample(run, teacher["weight"])
     if {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
@@ -230,21 +251,6 @@ def make_rankings(run: Distillation) -> None:
             weight=teacher["weight"],
             on_progress=lambda done, total: run.say("rankings", done, total),
         )
-    _keep_out(run, read_records(file))
-
-
-def _keep_out(run: Distillation, rankings: Sequence[Record]) -> None:
-    """Keeps a share of the orders out of training where no held-out question can judge, so that something does."""
-    file = run.file(_KEPT_OUT)
-    if file.is_file():
-        return
-    can_judge = any(query.split != "train" and query.grades for query in read_queries(run.file("questions.jsonl")))
-    write_json(file, {"questions": [] if can_judge else draw(rankings, run.config.seed)})
-
-
-def kept_out(run: Distillation) -> frozenset[str]:
-    """Ids of the training questions that train nothing, because the teacher's orders of them are to judge."""
-    return frozenset(read_json(run.file(_KEPT_OUT)).get("questions", ()))
 
 
 def _keep_sample(run: Distillation, weight: float) -> None:

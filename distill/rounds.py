@@ -13,7 +13,7 @@ from distill import teaching
 from distill.candidates import Retrieval, candidate_records, join, search_both, words_of
 from distill.json_files import read_json, write_json
 from distill.jsonl import Record, read_records, write_records
-from distill.labelling import all_rankings, round_files
+from distill.labelling import KEPT_OUT_FILE, all_rankings, kept_out, round_files
 from distill.merging import merge_orders
 from distill.proposing import sample_mode
 from distill.run import WITHOUT_LLM, Distillation
@@ -29,7 +29,7 @@ from indexes.torch_encoder import SentenceTransformerEncoder
 from indexes.types import Candidate, Passage, Query
 
 ROUNDS_FILE = "rounds.json"  # of each round: what was asked, and how often it found a better passage
-_TAUGHT_BY = ("questions.jsonl", "teacher.json", "candidates.jsonl", "rankings.jsonl")
+_TAUGHT_BY = ("questions.jsonl", "teacher.json", KEPT_OUT_FILE, "candidates.jsonl", "rankings.jsonl")
 _BATCH = 256
 
 
@@ -105,7 +105,8 @@ def _find_again(run: Distillation, earlier: Distillation) -> list[Record]:
     questions for which that is nothing are left out.
     """
     known = {record["id"]: record for record in all_rankings(run)}
-    queries = read_queries(run.file("questions.jsonl"), "train")
+    asked = {record["id"] for record in read_records(run.file("candidates.jsonl"))} - kept_out(run)
+    queries = [query for query in read_queries(run.file("questions.jsonl"), "train") if query.id in asked]
     index = _index_of(earlier)
     records: list[Record] = []
     for first in range(0, len(queries), _BATCH):

@@ -17,6 +17,7 @@ from distill.jsonl import Record, read_records
 from distill.labelling import assess, make_candidates, make_questions, make_rankings
 from distill.proposing import choose_retrieval, words_match
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
+from distill.teacher.probes import N_PROBES
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Passage
 
@@ -138,6 +139,7 @@ def test_what_a_file_of_orders_has_shown_is_what_its_teacher_was_shown(
     records = {record["id"]: record for record in read_records(run.file("candidates.jsonl"))}
     assert len(records["q0"]["candidates"]) == run.config.n_scored, "the ranker has more to score"
     assert "n_shown" not in records["q1"]
+    assert "questions" in read_json(run.file("kept-out.json")), "orders of a file are held out as any others are"
 
 
 def test_an_order_that_does_not_say_what_was_shown_is_of_all_candidates(
@@ -163,7 +165,7 @@ def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
         assert order["ranking"][:10] == best[:10], "the windows of twenty overlap by ten"
         assert order["n_asked"] == 2
     n_asked = sum("Question: " in request.text for request in endpoint.requests)
-    assert n_asked == foreseen.calls == 2 * (2 + 1) * len(QUESTIONS), "assessed twice, then asked"
+    assert n_asked == foreseen.calls == 2 * (2 + 1) * len(QUESTIONS) + N_PROBES, "assessed twice, then asked"
 
 
 def test_sample_and_second_round_are_foreseen(paths: DataPaths, questions: Path) -> None:

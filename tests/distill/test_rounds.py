@@ -15,6 +15,7 @@ from distill.jsonl import read_records
 from distill.labelling import all_candidates, orders
 from distill.pipeline import run_distillation
 from distill.run import WITHOUT_LLM, Event
+from distill.teacher.probes import N_PROBES
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.paths import DataPaths
@@ -45,7 +46,7 @@ def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_te
     run = begun(paths, questions, endpoint.base_url, rounds=2, retrieval="dense")
     first = {r["id"]: r for r in read_records(run.file("rankings.jsonl"))}
     second = {r["id"]: r for r in read_records(run.file("rankings-2.jsonl"))}
-    assert set(first) == set(second)
+    assert set(first) == set(second) == {f"q{n}" for n in range(6)}
     for identifier, order in second.items():
         assert set(order["shown"]) & set(first[identifier]["shown"]) == {first[identifier]["ranking"][0]}
         assert len(order["shown"]) == 4
@@ -79,12 +80,12 @@ def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
         if event.stage == at[0] and heard.count(event.stage) == at[1]:
             raise KilledError
 
-    config = config_of(questions, rounds=2, retrieval="dense", insist=True)
+    config = config_of(questions, rounds=2, retrieval="dense")
     connect = connect_to(endpoint.base_url, paths)
     with pytest.raises(KilledError):
         run_distillation(paths, config, connect, report, until="scores")
     run_distillation(paths, config, connect, lambda event: None, until="scores")
-    n_assessing, n_first, n_second = 12, 6, 6
+    n_assessing, n_first, n_second = 12 + N_PROBES, 6, 6
     n_under_way = 1  # at the kill; it may have been sent
     assert len(endpoint.requests) <= n_assessing + n_first + n_second + n_under_way
     assert len(read_records(paths.run("run") / "rankings-2.jsonl")) == 6
