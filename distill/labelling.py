@@ -204,19 +204,30 @@ def _shown(run: Distillation, records: Sequence[Record]) -> list[Record]:
 
 
 def make_rankings(run: Distillation) -> None:
-    """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked."""
-    file = run.file("rankings.jsonl")
-    teacher = read_json(run.file("teacher.json"))
+    """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked. Some are then kept out of
+    training, where nothing else can judge.
+    """
     if run.config.teacher == WITHOUT_LLM or run.teacher_refused:
         return
     records = _shown(run, read_records(run.file("candidates.jsonl")))
     if run.config.teacher == FROM_FILE:
-        if not file.is_file():
-            given = read_rankings(Path(run.config.rankings), records)
-            for note in given.notes:
-                run.say("rankings", remark=note)
-            write_records(file, given.records)
-        return
+        _take_given(run, records)
+    else:
+        _ask(run, records)
+    _keep_out(run, read_records(run.file("rankings.jsonl")))
+
+
+def _take_given(run: Distillation, records: Sequence[Record]) -> None:
+    file = run.file("rankings.jsonl")
+    if not file.is_file():
+        given = read_rankings(Path(run.config.rankings), records)
+        for note in given.notes:
+            run.say("rankings", remark=note)
+        write_records(file, given.records)
+
+
+def _ask(run: Distillation, records: Sequence[Record]) -> None:
+    file, teacher = run.file("rankings.jsonl"), read_json(run.file("teacher.json"))
     if not file.is_file() and sample_mode(run.config) == teacher["mode"]:
         _keep_sample(run, teacher["weight"])
     if {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
@@ -230,7 +241,6 @@ def make_rankings(run: Distillation) -> None:
             weight=teacher["weight"],
             on_progress=lambda done, total: run.say("rankings", done, total),
         )
-    _keep_out(run, read_records(file))
 
 
 def _keep_out(run: Distillation, rankings: Sequence[Record]) -> None:
