@@ -5,6 +5,8 @@ VENV ?= .venv
 TORCH_INDEX ?=
 TABLE ?=
 PYTEST_ARGS ?=
+# Processes that the tests run in, each on a core of its own.
+WORKERS ?= 2
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
@@ -84,7 +86,7 @@ app: install
 	@exec $(PY) -m app
 
 test: install browser lint
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The page is tested in a real browser, Debian's own: nothing is downloaded from elsewhere.
 browser:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import ARTIFACTS, chromium, field, free_port, open_tab, visit
+from browsing import ARTIFACTS, field, free_port, open_tab, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import Message, ScriptedEndpoint
 
@@ -80,12 +80,6 @@ def address(paths: DataPaths, endpoint: ScriptedEndpoint) -> Iterator[str]:
     yield f"http://127.0.0.1:{settings.app_port}/"
     bench.background.stop()
     opened.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from browsing import chromium, free_port, open_tab, shoot, visit
+from browsing import free_port, open_tab, shoot, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 from small_lesson import Teacher, write_facts
@@ -64,12 +64,6 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
         if job := jobs.running():
             jobs.end(job.name)
         opened.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import chromium, field, free_port, open_tab, shoot, visit
+from browsing import field, free_port, open_tab, shoot, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 from small_lesson import FACTS, Teacher, write_facts
@@ -59,12 +59,6 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
             jobs.end(job.name)
         bench.background.stop()
         opened.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_apart, run_here
 from scripted_endpoint import ScriptedEndpoint
 from sentence_transformers import SentenceTransformer
 from small_lesson import FACTS, scripted_llm, write_facts
@@ -21,10 +22,12 @@ from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths
 
 
-def run(module: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"DATA_DIR": str(data), "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-secret-key"}
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+def run(program: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
+    return run_here(program, *arguments, environment=of(data, base_url))
+
+
+def of(data: Path, base_url: str) -> dict[str, str]:
+    return os.environ | {"DATA_DIR": str(data), "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-secret-key"}
 
 
 class Taught:
@@ -46,7 +49,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
         assert added.returncode == 0, added.stderr
         command = ["run", "facts", "--write-questions", "12", "--n-candidates", "4", "--train", "full"]
         command += ["--name", "taught", "--json"]
-        done = run("distill", folder / "data", *command, base_url=endpoint.base_url)
+        done = run_apart("distill", *command, environment=of(folder / "data", endpoint.base_url))
         assert done.returncode == 0, done.stderr
         assert "sk-secret-key" not in done.stderr + done.stdout
         yield Taught(folder / "data", endpoint, command, json.loads(done.stdout))
