@@ -21,9 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_here(
-    program: str, *arguments: str | Path, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
+def run_here(program: str, *arguments: str | Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """What `python -m PROGRAM ARGUMENTS` would print and end with, started from the repository under `environment`."""
     command = [program, *map(str, arguments)]
     out, err = io.StringIO(), io.StringIO()
@@ -32,9 +30,7 @@ def run_here(
     return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 
 
-def run_apart(
-    program: str, *arguments: str | Path, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
+def run_apart(program: str, *arguments: str | Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """What `python -m PROGRAM ARGUMENTS` prints and ends with, in a process of its own."""
     command = [sys.executable, "-m", program, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=dict(environment), capture_output=True, text=True)

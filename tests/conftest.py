@@ -7,11 +7,14 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fakes import KeywordEncoder
 
+from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders import load_encoder
 from indexes.paths import DataPaths
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of this run's own is made in it
@@ -33,8 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what needs a browser; files that take long begin first, so that no worker is left alone with one."""
+    in_browser = {item.path for item in items if "browser" in getattr(item, "fixturenames", ())}
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        if item.path in in_browser:  # the others of the file look at what its visit left
             item.add_marker("browser")
     ranks: dict[Path, int] = {}
     for item in items:
@@ -67,3 +71,28 @@ def paths(tmp_path: Path) -> DataPaths:
 @pytest.fixture
 def encoder() -> KeywordEncoder:
     return KeywordEncoder()
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    """A data folder where the default encoder's graphs are, which take ten seconds to make; workers share it."""
+    folder = tmp_path_factory.getbasetemp()
+    paths = DataPaths((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "converted")
+    load_encoder(DEFAULT_ENCODER, paths)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def started_before(converted: DataPaths) -> Callable[[Path], DataPaths]:
+    """Makes a data folder as after a first start: empty, but for the default encoder's graphs."""
+
+    def make(root: Path) -> DataPaths:
+        paths = DataPaths(root)
+        shutil.copytree(converted.graphs, paths.graphs, copy_function=_link, ignore=shutil.ignore_patterns("lock"))
+        return paths
+
+    return make
+
+
+def _link(file: str, other: str) -> None:
+    os.link(file, other)  # graphs are replaced and never written into

@@ -6,7 +6,7 @@ The tests are the steps of one visit, in order: each finds what the ones before 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,8 +59,8 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
-    return DataPaths(tmp_path_factory.mktemp("page") / "data")
+def paths(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> DataPaths:
+    return started_before(tmp_path_factory.mktemp("page") / "data")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ scripted LLM: files, an answer, a comparison, a vote, a lesson, its verdict, and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +33,8 @@ def teacher() -> Iterator[Teacher]:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
-    return DataPaths(tmp_path_factory.mktemp("walk") / "data")
+def paths(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> DataPaths:
+    return started_before(tmp_path_factory.mktemp("walk") / "data")
 
 
 @pytest.fixture(scope="module")

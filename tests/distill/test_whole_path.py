@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ class Taught:
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
+def taught(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> Iterator[Taught]:
     folder = tmp_path_factory.mktemp("whole")
+    started_before(folder / "data")
     files = write_facts(folder)
     with ScriptedEndpoint(scripted_llm) as endpoint:
         added = run("indexes", folder / "data", "add", "facts", *sorted(files))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import typer
 from command_line import run_apart, run_here
 
 from indexes.commands.console import run_command_line
+from indexes.paths import DataPaths
 
 RECORDS = {
     "cats": "Cats are small carnivores that purr and hunt mice at night.",
@@ -28,8 +30,9 @@ def of(data: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> Path:
     folder = tmp_path_factory.mktemp("commands")
+    started_before(folder / "data")
     corpus = folder / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"id": k, "title": k, "text": v}) + "\n" for k, v in RECORDS.items()))
     done = run(folder / "data", "add", "facts", corpus)
