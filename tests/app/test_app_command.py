@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from command_line import run_here
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "app"]
 

@@ -19,7 +19,7 @@ from indexes.encoders import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def run(*arguments: Any) -> int | None:

@@ -21,6 +21,8 @@ from indexes.encoders import load_encoder
 from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
+
 
 def run(program: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
     return run_here(program, *arguments, environment=of(data, base_url))

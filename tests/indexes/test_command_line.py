@@ -14,6 +14,8 @@ from command_line import run_apart, run_here
 from indexes.commands.console import run_command_line
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
+
 RECORDS = {
     "cats": "Cats are small carnivores that purr and hunt mice at night.",
     "bread": "Bread is baked from flour, water and yeast in a hot oven.",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 N_KILLS = 12  # `python benchmarks/kills.py` does 50, on a larger corpus
 
