@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from fakes import KeywordEncoder
 
@@ -19,6 +20,7 @@ from indexes.paths import DataPaths
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of this run's own is made in it
 _ROOM = 4 * 2**30
+_SLOW = {"started_before", "models_dir"}  # fixtures that load a real model
 _n_set_aside = 0
 
 
@@ -29,17 +31,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     elif "PYTEST_DEBUG_TEMPROOT" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
-        os.environ["PYTEST_DEBUG_TEMPROOT"] = folder = tempfile.mkdtemp(prefix="tests-", dir=_MEMORY)
+        for left in _MEMORY.glob("tests-of-*"):  # of tests that were killed
+            if not psutil.pid_exists(int(left.name.split("-")[2])):
+                shutil.rmtree(left, ignore_errors=True)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = folder = tempfile.mkdtemp(prefix=f"tests-of-{os.getpid()}-", dir=_MEMORY)
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a browser; files that take long begin first, so that no worker is left alone with one."""
+    """Marks what needs a browser or a real model; files that take long begin first, so that no worker is left alone with one."""
     in_browser = {item.path for item in items if "browser" in getattr(item, "fixturenames", ())}
     for item in items:
         if item.path in in_browser:  # the others of the file look at what its visit left
             item.add_marker("browser")
+        if not _SLOW.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     ranks: dict[Path, int] = {}
     for item in items:
         ranks[item.path] = min(ranks.get(item.path, 2), _rank(item))
