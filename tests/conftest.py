@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a browser or a real model; files that take long begin first, so that no worker is left alone with one."""
+    """Marks what needs a browser or a real model; slow files begin first, so that no worker is left alone with one."""
     in_browser = {item.path for item in items if "browser" in getattr(item, "fixturenames", ())}
     for item in items:
         if item.path in in_browser:  # the others of the file look at what its visit left
