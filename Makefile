@@ -5,6 +5,8 @@ VENV ?= .venv
 TORCH_INDEX ?=
 TABLE ?=
 PYTEST_ARGS ?=
+# Processes that the tests run in, each on a core of its own.
+WORKERS ?= 2
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
@@ -20,7 +22,8 @@ help:
 	@echo "make install   virtual environment in $(VENV), every version from requirements.lock"
 	@echo "               TORCH_INDEX=URL takes torch from another index, for instance its CPU builds"
 	@echo "make app       install, then open the page on http://127.0.0.1:7860 (APP_HOST and APP_PORT change that)"
-	@echo "make test      install, lint, then every test; PYTEST_ARGS=... goes to pytest"
+	@echo "make test      install, lint, then every test by WORKERS=2 processes; PYTEST_ARGS=... goes to pytest"
+	@echo "               (CONTRIBUTING.md has the fast ones of a working day)"
 	@echo "make lint      formatting, lint, types, import walls, Dockerfile"
 	@echo "make format    put the formatting right"
 	@echo "make bench     TABLE=name measures one table of benchmarks/"
@@ -84,7 +87,7 @@ app: install
 	@exec $(PY) -m app
 
 test: install browser lint
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The page is tested in a real browser, Debian's own: nothing is downloaded from elsewhere.
 browser:

@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,16 +33,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Headless Chromium, this machine's own."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
+class Chromium:
+    """Headless Chromium, this machine's own, started when it is first asked for and then shared.
+
+    While it is open its library's event loop counts as running in this thread, where nobody else may run one: close it
+    when the next test is not a browser's.
+    """
+
+    def __init__(self) -> None:
+        self._opened = ExitStack()
+        self._browser: Browser | None = None
+
+    def browser(self) -> Browser:
+        """The browser; each test opens contexts of its own in it."""
+        if self._browser is None:
+            program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+            if program is None:
+                pytest.fail("There is no Chromium for the browser test: run make test, which installs it.")
+            playwright = self._opened.enter_context(sync_playwright())
+            self._browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+            self._opened.callback(self._browser.close)
+        return self._browser
+
+    def close(self) -> None:
+        """Ends it, if it was started."""
+        self._browser = None
+        self._opened.close()
 
 
 @contextmanager

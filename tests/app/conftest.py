@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browsing import Chromium
 from fakes import KeywordEncoder
+from playwright.sync_api import Browser
 from scripted_endpoint import ScriptedEndpoint
 
 from app.background import Background
@@ -24,6 +26,23 @@ TEXTS = {
     "bread.txt": "Sourdough bread rises slowly with wild yeast.",
     "glass.txt": "Glass is made by melting sand in a furnace.",
 }
+
+
+_CHROMIUM = Chromium()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Closes the browser after the last of the tests in a row that use it."""
+    yield
+    if nextitem is None or "browser" not in getattr(nextitem, "fixturenames", ()):
+        _CHROMIUM.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Browser:
+    """The one browser of the browser's tests, which tests/conftest.py marks by this fixture and keeps together."""
+    return _CHROMIUM.browser()
 
 
 @pytest.fixture

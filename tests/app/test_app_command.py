@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_here
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "app"]
@@ -107,9 +110,7 @@ def test_only_errors_of_libraries_come_to_the_terminal() -> None:
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
+    return run_here("app", *arguments, environment=environment)
 
 
 def wait_for_page(process: subprocess.Popen[str], port: int) -> Any:

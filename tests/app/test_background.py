@@ -18,6 +18,8 @@ from indexes.corpus import list_corpora
 from indexes.errors import StoreError
 from indexes.ingest import delete_corpus
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 120
 N_DOCUMENTS = 3000  # more than the batches that are on their way when it is stopped
 

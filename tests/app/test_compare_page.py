@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from browsing import chromium, field, free_port, open_tab, visit
+from browsing import field, free_port, open_tab, visit
 from playwright.sync_api import Browser, Page, expect
 
 from app.__main__ import launch
@@ -16,12 +16,6 @@ from app.workbench import Workbench
 from distill.verdict.promotion import promote
 
 QUESTION = "Why do honey bees dance?"
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from app.handlers import asking
 from app.settings import Settings
 from app.workbench import Workbench
 
+pytestmark = pytest.mark.slow
+
 N_VISITORS = 20
 
 

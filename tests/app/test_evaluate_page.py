@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import chromium, field, free_port, shoot, visit
+from browsing import field, free_port, shoot, visit
 from fakes import KeywordEncoder
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
@@ -80,12 +80,6 @@ def address(bench: Workbench) -> Iterator[str]:
                 raise
     yield f"http://127.0.0.1:{port}/"
     opened.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ pytest.importorskip("mcp", reason="the extra mcp is not installed: pip install '
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def address(bench: Workbench, taught: str) -> Iterator[str]:

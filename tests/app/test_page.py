@@ -6,11 +6,11 @@ The tests are the steps of one visit, in order: each finds what the ones before 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import ARTIFACTS, chromium, field, free_port, open_tab, visit
+from browsing import ARTIFACTS, field, free_port, open_tab, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import Message, ScriptedEndpoint
 
@@ -59,8 +59,8 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
-    return DataPaths(tmp_path_factory.mktemp("page") / "data")
+def paths(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> DataPaths:
+    return started_before(tmp_path_factory.mktemp("page") / "data")
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +80,6 @@ def address(paths: DataPaths, endpoint: ScriptedEndpoint) -> Iterator[str]:
     yield f"http://127.0.0.1:{settings.app_port}/"
     bench.background.stop()
     opened.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ The tests are the steps of one visit, in order: each finds what the ones before 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from browsing import chromium, free_port, open_tab, shoot, visit
+from browsing import free_port, open_tab, shoot, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 from small_lesson import Teacher, write_facts
@@ -37,9 +37,9 @@ def teacher() -> Iterator[Teacher]:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+def paths(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> DataPaths:
     folder = tmp_path_factory.mktemp("teach")
-    paths = DataPaths(folder / "data")
+    paths = started_before(folder / "data")
     for _ in add_files(paths, "facts", write_facts(folder), load_encoder(DEFAULT_ENCODER, paths)):
         pass
     return paths
@@ -64,12 +64,6 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
         if job := jobs.running():
             jobs.end(job.name)
         opened.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ scripted LLM: files, an answer, a comparison, a vote, a lesson, its verdict, and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import chromium, field, free_port, open_tab, shoot, visit
+from browsing import field, free_port, open_tab, shoot, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 from small_lesson import FACTS, Teacher, write_facts
@@ -33,8 +33,8 @@ def teacher() -> Iterator[Teacher]:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
-    return DataPaths(tmp_path_factory.mktemp("walk") / "data")
+def paths(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> DataPaths:
+    return started_before(tmp_path_factory.mktemp("walk") / "data")
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,6 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
             jobs.end(job.name)
         bench.background.stop()
         opened.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

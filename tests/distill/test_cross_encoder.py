@@ -21,6 +21,8 @@ from distill.ranker.training import train_ranker
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {
     "bread": "Bread is baked from flour, water and yeast.",
     "cats": "Cats purr when they are content and hunt mice at night, which they do in silence.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from indexes.encoders import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def run(*arguments: Any) -> int | None:
@@ -42,8 +43,10 @@ def scores_of(paths: DataPaths, name: str) -> list[float]:
     return [score for record in read_records(paths.run(name) / "scores.jsonl") for score in record["scores"]]
 
 
-def test_a_run_killed_in_every_stage_ends_as_one_left_alone(tmp_path: Path) -> None:
-    paths = DataPaths(tmp_path / "data")
+def test_a_run_killed_in_every_stage_ends_as_one_left_alone(
+    tmp_path: Path, started_before: Callable[[Path], DataPaths]
+) -> None:
+    paths = started_before(tmp_path / "data")
     files = sorted(write_facts(tmp_path))
     for _ in add_files(paths, "facts", files, load_encoder("all-MiniLM-L6-v2", paths)):
         pass

@@ -23,7 +23,7 @@ from indexes.paths import DataPaths
 from indexes.torch_encoder import SentenceTransformerEncoder
 from indexes.types import Vectors
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
 
 

@@ -26,6 +26,8 @@ from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError, NotFoundError, WeightsError
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {
     "cats": "Cats purr when they are content and hunt mice at night.",
     "dogs": "Dogs bark at strangers and guard the house. They are loyal, and they like long walks in the forest.",

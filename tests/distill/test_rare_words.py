@@ -12,7 +12,7 @@ from distill.retriever.rare_words import rarity, weigh_rare_words
 from indexes.encoders import SentenceTransformerEncoder, load_encoder
 from indexes.paths import DataPaths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 TEXTS = ["the cats purr", "the dogs bark", "the bread is baked", "the planet mars", "the moons of mars"]
 
 

@@ -23,7 +23,7 @@ from distill.retriever.settings import DEFAULTS, RetrieverConfig, RetrieverRepor
 from distill.retriever.training_lists import TrainingList, hold_out, lists_in_a_step, spread, training_lists
 from indexes.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
 
 

@@ -30,6 +30,8 @@ from distill.training import (
 from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
+
 N_LISTS, BATCH = 10, 4
 STEPS_AN_EPOCH = 3
 

@@ -14,7 +14,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import tiny_transformer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

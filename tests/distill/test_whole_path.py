@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_apart, run_here
 from scripted_endpoint import ScriptedEndpoint
 from sentence_transformers import SentenceTransformer
 from small_lesson import FACTS, scripted_llm, write_facts
@@ -20,11 +21,15 @@ from indexes.encoders import load_encoder
 from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
 
-def run(module: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"DATA_DIR": str(data), "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-secret-key"}
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+def run(program: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
+    return run_here(program, *arguments, environment=of(data, base_url))
+
+
+def of(data: Path, base_url: str) -> dict[str, str]:
+    return os.environ | {"DATA_DIR": str(data), "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-secret-key"}
 
 
 class Taught:
@@ -38,15 +43,16 @@ class Taught:
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
+def taught(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> Iterator[Taught]:
     folder = tmp_path_factory.mktemp("whole")
+    started_before(folder / "data")
     files = write_facts(folder)
     with ScriptedEndpoint(scripted_llm) as endpoint:
         added = run("indexes", folder / "data", "add", "facts", *sorted(files))
         assert added.returncode == 0, added.stderr
         command = ["run", "facts", "--write-questions", "12", "--n-candidates", "4", "--train", "full"]
         command += ["--name", "taught", "--json"]
-        done = run("distill", folder / "data", *command, base_url=endpoint.base_url)
+        done = run_apart("distill", *command, environment=of(folder / "data", endpoint.base_url))
         assert done.returncode == 0, done.stderr
         assert "sk-secret-key" not in done.stderr + done.stdout
         yield Taught(folder / "data", endpoint, command, json.loads(done.stdout))

@@ -1,15 +1,20 @@
-"""The commands as scripts use them: real processes, real encoder, formats and exit statuses."""
+"""The commands as scripts use them: real encoder, formats and exit statuses."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
+from command_line import run_apart, run_here
 
 from indexes.commands.console import run_command_line
+from indexes.paths import DataPaths
+
+pytestmark = pytest.mark.slow
 
 RECORDS = {
     "cats": "Cats are small carnivores that purr and hunt mice at night.",
@@ -18,15 +23,18 @@ RECORDS = {
 }
 
 
-def run(data: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"} | environment
-    command = [sys.executable, "-m", "indexes", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+def run(data: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run_here("indexes", *arguments, environment=of(data))
+
+
+def of(data: Path) -> dict[str, str]:
+    return os.environ | {"DATA_DIR": str(data), "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> Path:
     folder = tmp_path_factory.mktemp("commands")
+    started_before(folder / "data")
     corpus = folder / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"id": k, "title": k, "text": v}) + "\n" for k, v in RECORDS.items()))
     done = run(folder / "data", "add", "facts", corpus)
@@ -73,7 +81,8 @@ def test_evaluate_prints_the_documented_keys_and_writes_trec_files(data: Path, t
     }
     assert sorted(path.suffix for path in out.iterdir()) == [".run", ".txt"]
     assert (out / "qrels.txt").read_text() == "1 0 mars 1\n2 0 bread 1\n"
-    shown = run(data, *command, "--retriever", "dense,lexical,fused", COLUMNS="50").stdout
+    narrow = of(data) | {"COLUMNS": "50"}
+    shown = run_apart("indexes", *command, "--retriever", "dense,lexical,fused", environment=narrow).stdout
     assert "3: fused with all-MiniLM-L6-v2" in shown  # as a column's name it would be cut
     assert "…" not in shown
 

@@ -24,6 +24,8 @@ from indexes.records import CollectionInfo
 from indexes.store import connect, existing_collection, open_collection
 from indexes.types import Encoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pets(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> Corpus:

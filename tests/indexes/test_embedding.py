@@ -15,6 +15,8 @@ from indexes.ingest import add_files
 from indexes.paths import DataPaths
 from indexes.types import Vectors
 
+pytestmark = pytest.mark.slow
+
 N_PASSAGES = 1700
 
 

@@ -16,6 +16,8 @@ from indexes.errors import NotFoundError, WeightsError
 from indexes.paths import DataPaths
 from indexes.torch_encoder import SentenceTransformerEncoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformerEncoder:

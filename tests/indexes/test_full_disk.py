@@ -16,6 +16,8 @@ from indexes.errors import StoreError
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 ADD = """
 import resource, sys

@@ -22,6 +22,8 @@ from indexes.precision import Wish, precision_of
 from indexes.store import delete_ids, existing_collection
 from indexes.types import Encoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tiny(paths: DataPaths, tmp_path: Path) -> DataPaths:

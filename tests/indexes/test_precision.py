@@ -28,6 +28,8 @@ from indexes.paths import DataPaths
 from indexes.precision import Wish, as_indexed, comparable, mark, precision_of
 from indexes.torch_encoder import SentenceTransformerEncoder, fitting_batches
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [" ".join(WORDS[start : start + length]) for start in range(8) for length in (1, 3, 9)] + ["", "unknown " * 90]
 
 

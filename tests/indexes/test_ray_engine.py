@@ -25,6 +25,8 @@ from indexes.precision import Precision
 from indexes.ray_engine import RayEngine
 from indexes.types import Encoder, Vectors
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 
 

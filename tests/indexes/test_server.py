@@ -38,7 +38,10 @@ for file in files:
     list(add_files(DataPaths(Path(root), StoreSettings(url=url)), corpus, [Path(file)], KeywordEncoder(), wait_s=60))
 """
 
-pytestmark = pytest.mark.skipif(CHROMA is None, reason="chromadb's command line is not beside this Python")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMA is None, reason="chromadb's command line is not beside this Python"),
+]
 
 
 @pytest.fixture(scope="module")

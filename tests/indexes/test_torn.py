@@ -15,6 +15,8 @@ from indexes.mending import repair
 from indexes.paths import DataPaths
 from indexes.torn import mark_unfinished
 
+pytestmark = pytest.mark.slow
+
 N_RECORDS = 1100  # so many that the store has written the files of its graph
 
 

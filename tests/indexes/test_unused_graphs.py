@@ -15,6 +15,8 @@ from indexes.ingest import add_files
 from indexes.mending import repair
 from indexes.paths import DataPaths
 
+pytestmark = pytest.mark.slow
+
 
 def graphs(paths: DataPaths) -> set[str]:
     return {each.name for each in paths.graphs.iterdir() if each.name != "cards"}
