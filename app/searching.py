@@ -10,7 +10,7 @@ from app.choices import Choice, find_choice, list_all, ranker_base
 from app.retriever import IndexRetriever
 from app.shelf import look_up
 from app.workbench import Workbench
-from distill.ranker.rerank import Reranker
+from distill.ranker.rerank import Reranker, taught_reranker
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.filters import EVERYTHING, PassageFilter
@@ -64,11 +64,12 @@ def open_search(bench: Workbench, corpus: str, choice: Choice) -> Searchable:
     first = _first_search(bench, corpus, choice)
     if not choice.is_reranked:
         return first
-    # The ranker weighs the scores that it was trained beside, whatever found the passages.
-    index = bench.shelf.index(corpus, ranker_base(bench.paths, choice.ranker))
-    ranker = bench.shelf.ranker(choice.ranker)
-    reranker = Reranker(first.search_many, ranker, index, bench.shelf.lexical(corpus))
-    return InTurn(search=reranker, lock=bench.shelf.ranking)
+    # The ranker weighs the cosines of the encoder that its run has taught, else those that it was trained beside.
+    is_taught = choice.encoder == choice.ranker
+    index = bench.shelf.index(corpus, choice.encoder if is_taught else ranker_base(bench.paths, choice.ranker))
+    put_in_order = taught_reranker if is_taught else Reranker
+    search = put_in_order(first.search_many, bench.shelf.ranker(choice.ranker), index, bench.shelf.lexical(corpus))
+    return InTurn(search=search, lock=bench.shelf.ranking)
 
 
 def _first_search(bench: Workbench, corpus: str, choice: Choice) -> Searchable:
