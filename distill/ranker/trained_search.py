@@ -26,8 +26,10 @@ def open_trained(
     encoder: Callable[[str, DataPaths], Encoder] = load_encoder,
     ranker: Callable[[Path], Ranker] = load_ranker,
 ) -> Reranker:
-    """The search of the run's corpus by `kind`, re-ranked by the run's ranker: with the encoder that the run has taught,
-    or with its base as long as it has taught none. Raises `NotFoundError` if the run is not there or has trained no ranker yet.
+    """The search of the run's corpus by `kind`, re-ranked by the run's ranker: with the encoder that the run has
+    taught, or with its base as long as it has taught none.
+
+    Raises `NotFoundError` if the run is not there or has trained no ranker yet.
     """
     from indexes.chroma import PassageIndex
     from indexes.lexical import LexicalIndex
