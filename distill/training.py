@@ -6,13 +6,14 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill.precision import uses_bf16
-from indexes.errors import UserError
+from indexes.errors import InputError, UserError
 from indexes.memory import is_out_of_memory
 
 OnProgress = Callable[[int, int], None]
@@ -38,9 +39,14 @@ def trainer_options(
 ) -> dict[str, Any]:
     """Arguments that all trainers take: one checkpoint an epoch, and no evaluation between.
 
-    `report_to` is "none" or a tracker that transformers knows, such as
-    "tensorboard" or "trackio".
+    `report_to` is "none" or a tracker that transformers knows, such as "tensorboard" or "trackio"; `InputError` if its
+    package is not there.
     """
+    if report_to != "none" and find_spec(report_to) is None:
+        raise InputError(
+            f"Reporting to '{report_to}' takes the package of this name, which is not installed: "
+            f"pip install {report_to}"
+        )
     bf16 = uses_bf16(device)
     return {
         "output_dir": str(folder),
@@ -66,7 +72,10 @@ LOSSES_FILE = "losses.jsonl"  # beside the checkpoints: what was logged, so that
 
 
 class ProgressCallback(TrainerCallback):
-    """Tells the caller after each step, writes the losses down, and stops when one is no number any more."""
+    """Tells the caller after each step, writes the losses down, and stops when one is no number any more.
+
+    The loss is looked at before an epoch's checkpoint is written too, so no checkpoint holds weights of such a loss.
+    """
 
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
@@ -74,6 +83,12 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Reports the step."""
         self._on_progress(state.global_step, state.max_steps)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Has the loss since the last look logged."""
+        control.should_log = True
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Looks at the numbers that were logged."""
@@ -196,7 +211,7 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def split_for_early_stopping(n: int) -> tuple[int, int]:
-    """How many of `n` lists train and how many decide when to stop: a sixth, at least one; the two add up to `n`."""
-    n_eval = max(1, n // 6) if n > 1 else 0
-    return n - n_eval, n_eval
+def split_held_out(n: int) -> tuple[int, int]:
+    """How many of `n` lists train and how many are held out: a sixth, at least one; the two add up to `n`."""
+    n_held_out = max(1, n // 6) if n > 1 else 0
+    return n - n_held_out, n_held_out

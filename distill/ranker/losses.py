@@ -1,8 +1,8 @@
 """The listwise losses on the two kinds of ranker: from texts to logits, in a form that the trainers take.
 
-A label is (N, 3) for a list: the teacher's rank as in `distill.ranker.listwise`, the weight of the list, the passage's
-number. Texts go through the model some at a time, sorted by length: this changes no result but for what dropout draws,
-and saves the padding to the longest of all.
+A label is (N, 3) for a list: the teacher's rank as in `distill.ranker.listwise`, the weight of the list, the number of
+the passage's text. Texts go through the model some at a time, sorted by length: this changes no result but for what
+dropout draws, and saves the padding to the longest of all.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class LateInteractionLoss(_RankerLoss):
         n_lists, n = ranks.shape
         own = late.reshape(n_lists, n_lists, n)[torch.arange(n_lists), torch.arange(n_lists)]
         if self.in_batch:
-            others = _log_sum_of_others(late, ranks, numbers)
-            own, ranks = torch.cat([own, others], 1), torch.cat([ranks, torch.full_like(ranks[:, :1], UNRANKED)], 1)
+            others, rank = _log_sum_of_others(late, ranks, numbers)
+            own, ranks = torch.cat([own, others], 1), torch.cat([ranks, rank], 1)
         return self._loss(own, ranks, labels[:, 0, 1])
 
     def _embed(self, columns: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
@@ -95,11 +95,14 @@ def mean_max_sim(questions: Tensor, is_question: Tensor, passages: Tensor, is_pa
     return (best * asked).sum(2) / asked.sum(2)
 
 
-def _log_sum_of_others(scores: Tensor, ranks: Tensor, numbers: Tensor) -> Tensor:
-    """(B, 1): the log-sum-exp of `scores` (B, B · N) over the passages of other lists that are not in a list's own."""
+def _log_sum_of_others(scores: Tensor, ranks: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 1): the log-sum-exp of `scores` (B, B · N) over the passages of other lists that are not in a list's own; and
+    (B, 1): its rank, `UNRANKED`, or `PADDING` where no other list has another passage.
+    """
     is_own = (numbers[:, :, None] == numbers.flatten()[None, None, :]).any(1)  # (B, B · N)
     is_other = ~is_own & (ranks.flatten() != PADDING)[None, :]
-    return scores.masked_fill(~is_other, _NEVER).logsumexp(1, keepdim=True)
+    total = scores.masked_fill(~is_other, _NEVER).logsumexp(1, keepdim=True)
+    return total, torch.where(is_other.any(1, keepdim=True), UNRANKED, PADDING)
 
 
 class CrossEncoderLoss(_RankerLoss):
@@ -138,7 +141,7 @@ def late_interaction_lists(
             texts[r["candidates"][place]["passage"]] if place < len(r["candidates"]) else "" for r in records
         ]
     padding = [float(PADDING), 0.0, float(PADDING)]
-    labels = [label + [padding] * (n - len(label)) for label in _labels(records, rankings, weights)]
+    labels = [label + [padding] * (n - len(label)) for label in _labels(records, rankings, weights, texts)]
     return Dataset.from_dict(columns | {"label": labels})
 
 
@@ -152,19 +155,16 @@ def cross_encoder_lists(
         {
             "question": [record["question"] for record in records],
             "passages": [[texts[c["passage"]] for c in record["candidates"]] for record in records],
-            "label": list(_labels(records, rankings, weights)),
+            "label": list(_labels(records, rankings, weights, texts)),
         }
     )
 
 
 def _labels(
-    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float]
+    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float], texts: Mapping[str, str]
 ) -> Iterable[list[list[float]]]:
-    numbers: dict[str, int] = {}
+    numbers: dict[str, int] = {}  # by text: a passage that stands in the corpus twice is not pushed away from itself
     for record, weight in zip(records, weights, strict=True):
-        ids = [candidate["passage"] for candidate in record["candidates"]]
         ranks = rank_targets(record, rankings[record["id"]])
-        yield [
-            [float(rank), weight, float(numbers.setdefault(i, len(numbers)))]
-            for rank, i in zip(ranks, ids, strict=True)
-        ]
+        of_text = [numbers.setdefault(texts[c["passage"]], len(numbers)) for c in record["candidates"]]
+        yield [[float(rank), weight, float(number)] for rank, number in zip(ranks, of_text, strict=True)]

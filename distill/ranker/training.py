@@ -21,7 +21,7 @@ from distill.training import (
     DivergedError,
     ProgressCallback,
     quiet_trainer,
-    split_for_early_stopping,
+    split_held_out,
     train_with_smaller_batches,
     trainer_options,
 )
@@ -45,7 +45,7 @@ def train_ranker(
     the settings weigh no signals: that is the paper's recipe.
     """
     lists = informative_orders(records, rankings, texts, seed=settings.seed)
-    n_train, n_held_out = split_for_early_stopping(len(lists.records))
+    n_train, n_held_out = split_held_out(len(lists.records))
     train, held_out = lists.part(0, n_train), lists.part(n_train, None)
     if not settings.weighs_signals:
         ranker.head = replace(ranker.head, dense=0.0, lexical=0.0)

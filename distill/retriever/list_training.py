@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -94,7 +95,7 @@ def fit(
         return trainers[0]
 
     notes = train_with_smaller_batches(make_trainer, batch_size=size // n_processes, checkpoints=training.checkpoints)
-    losses = [entry["loss"] for entry in trainers[0].state.log_history if "loss" in entry] or [float("nan")]
+    losses = _loss_of_each_step(trainers[0].state.log_history) or [math.nan]
     tenth = max(1, len(losses) // 10)
     model.eval()
     return RetrieverReport(
@@ -105,6 +106,19 @@ def fit(
         loss_at_last=fmean(losses[-tenth:]),
         notes=notes,
     )
+
+
+def _loss_of_each_step(logged: Sequence[Mapping[str, Any]]) -> list[float]:
+    """As far as it is known: of the steps from one look at the loss to the next their mean. One that is no number,
+    after which training stopped, is left out.
+    """
+    found: list[float] = []
+    looked = 0
+    for entry in logged:
+        if math.isfinite(entry.get("loss", math.nan)):
+            found += [entry["loss"]] * (entry["step"] - looked)
+            looked = entry["step"]
+    return found
 
 
 def _share(n_lists: int, n_fitting: int, config: RetrieverConfig) -> tuple[int, int]:

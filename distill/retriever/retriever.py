@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from distill.jsonl import Record
@@ -30,11 +29,6 @@ def train_retriever(
     `records` are target records (`distill.retriever.targets`); `corpus` holds the fixed vectors that "query" needs. A
     killed training goes on from its last checkpoint and ends with the weights that it would have had.
     """
-    if training.report_to != "none" and find_spec(training.report_to) is None:
-        raise InputError(
-            f"Reporting to '{training.report_to}' takes the package of this name, which is not installed: "
-            f"pip install {training.report_to}"
-        )
     lists = training_lists(records, texts, training.config.n_passages)
     if not lists:
         raise InputError("Training takes at least one question with candidates, but there is none. Add more questions.")

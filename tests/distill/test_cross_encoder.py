@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distill.ranker.kinds import begin_rankers
-from tiny_encoders import tiny_static
+from tiny_encoders import tiny_transformer
 
 from distill.jsonl import Record
+from distill.ranker.begin import begin_ranker
 from distill.ranker.cross_encoder import CrossEncoderRanker
 from distill.ranker.head import Head
 from distill.ranker.listwise import list_mle
@@ -19,6 +19,7 @@ from distill.ranker.ranker import load_ranker
 from distill.ranker.report import RankerSettings
 from distill.ranker.training import train_ranker
 from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow
@@ -58,9 +59,20 @@ def test_it_begins_the_same_with_the_same_seed_and_knows_that_its_head_is_new(pa
     )
     assert first == again
     assert first != other
-    begun, notes = begin_rankers("cross-encoder", tiny_static(), paths, cross_encoder=DEFAULT_ENCODER, seed=1)
-    assert [each.kind for each in begun] == ["cross-encoder"]
+
+
+def test_stage_1_begins_from_the_base_encoder_or_from_what_was_named(paths: DataPaths, tmp_path: Path) -> None:
+    base = tiny_transformer(tmp_path)
+    begun, notes = begin_ranker("", base, paths, seed=1)
+    assert (begun.kind, notes) == ("late-interaction", ())
+    begun, notes = begin_ranker(DEFAULT_ENCODER, base, paths, seed=1)
+    assert begun.kind == "cross-encoder"
     assert "no cross-encoder that has learned to rank" in notes[0]
+    begun.save(tmp_path / "learned")
+    begun, notes = begin_ranker(str(tmp_path / "learned"), base, paths, seed=1)
+    assert (begun.kind, notes) == ("cross-encoder", ())
+    with pytest.raises(NotFoundError, match="'nobody/nothing' cannot be loaded"):
+        begin_ranker("nobody/nothing", base, paths, seed=1, local_files_only=True)
 
 
 def test_a_saved_ranker_gives_the_same_scores_and_its_head_is_not_new(
@@ -100,12 +112,12 @@ def test_what_trains_is_the_loss_of_the_scores_that_are_used(ranker: CrossEncode
     lists = records(4)
     lists[1] = lists[1] | {"candidates": lists[1]["candidates"][:2]}
     weights = [1.0, 2.0, 0.5, 1.0]
-    data = cross_encoder_lists(lists, rankings(lists), weights, TEXTS, ranker.head)
+    data = cross_encoder_lists(lists, rankings(lists), weights, TEXTS)
     ranker.model.eval()
     with torch.no_grad():
         labels = [torch.tensor(label) for label in data["label"]]
         inputs = [list(data["question"]), list(data["passages"])]
-        found = CrossEncoderLoss(ranker.model, ranker.head.model, list_mle)(inputs, labels)
+        found = CrossEncoderLoss(ranker.model, ranker.head.model, list_mle, in_batch=True)(inputs, labels)
     orders = Orders(records=lists, rankings=rankings(lists), texts=TEXTS)
     rows = zip(weights, ranker.score(lists, TEXTS), orders.targets, strict=True)
     expected = sum(w * float(list_mle(torch.tensor([row]), torch.tensor([target]))) for w, row, target in rows)
@@ -114,8 +126,8 @@ def test_what_trains_is_the_loss_of_the_scores_that_are_used(ranker: CrossEncode
 
 def test_training_moves_it_towards_the_teacher(ranker: CrossEncoderRanker, tmp_path: Path) -> None:
     lists = records(18)
-    settings = RankerSettings(train="full", loss="ranknet", learning_rate=1e-3, n_epochs=2, batch_size=6, seed=1)
+    settings = RankerSettings(weighs_signals=False, learning_rate=1e-3, n_epochs=2, batch_size=6, seed=1)
     report = train_ranker(ranker, lists, rankings(lists), TEXTS, tmp_path, settings, lambda done, total: None)
-    assert report.kind == "cross-encoder"
-    assert report.loss == "ranknet"
+    assert (report.kind, report.loss, report.kept) == ("cross-encoder", "list_mle", "trained")
     assert report.agreement_trained == 1
+    assert ranker.head == Head(model=1.0, dense=0.0, lexical=0.0)

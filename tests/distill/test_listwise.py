@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill.ranker.listwise import LOSSES, Loss, adr_mse, find_loss, list_mle, list_net, p_list_mle
+from distill.ranker.listwise import Loss, list_mle, p_list_mle
 from distill.ranker.targets import PADDING, UNRANKED
-from indexes.errors import InputError
 
 # Steps of 1/8: a shift of such scores changes none of their differences.
 SCORES = st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=2, max_size=6)
-every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+every_loss = pytest.mark.parametrize("loss", [list_mle, p_list_mle])
 few = settings(max_examples=25, deadline=None)
 
 
@@ -137,19 +136,24 @@ def test_p_list_mle_cares_most_for_the_first_place() -> None:
     assert value(p_list_mle, last_wrong, [0, 1, 2, 3]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_list_net_is_least_at_the_teachers_own_distribution() -> None:
-    ranks = [0, 1, 2, 3]
-    at_teacher = value(list_net, [-float(rank) for rank in ranks], ranks)
-    assert at_teacher < value(list_net, [-0.8 * rank for rank in ranks], ranks)
-    assert at_teacher < value(list_net, [-1.2 * rank for rank in ranks], ranks)
+@every_loss
+def test_an_unplaced_candidate_that_stands_for_many_counts_as_all_of_them(loss: Loss) -> None:
+    """The log-sum-exp of others' scores is one candidate; the first place is as likely as beside each of them."""
+    others = [0.2, -1.0, 3.0]
+    together = float(torch.tensor(others).logsumexp(0))
+    apart = value(loss, [1.0, *others], [0, UNRANKED, UNRANKED, UNRANKED])
+    assert value(loss, [1.0, together], [0, UNRANKED]) == pytest.approx(apart, abs=1e-5)
 
 
-def test_adr_mse_is_nothing_once_the_ranks_are_met() -> None:
-    assert value(adr_mse, [60.0, 30.0, 0.0, -40.0], [0, 1, UNRANKED, UNRANKED]) == pytest.approx(0, abs=1e-6)
-    assert value(adr_mse, [60.0, 30.0, 0.0], [2, 1, 0]) > 1
-
-
-def test_an_unknown_loss_is_said_with_those_that_there_are() -> None:
-    assert find_loss("ranknet") is LOSSES["ranknet"]
-    with pytest.raises(InputError, match=r"listmle.*'hinge'"):
-        find_loss("hinge")
+def test_beside_others_passages_the_first_places_still_decide() -> None:
+    """Place i of n, the one that stands for the others being the n-th, counts 2^(n-i) - 1."""
+    scores, targets = [1.0, 2.0, -0.5, 0.7], [0, 1, 2, UNRANKED]
+    terms = [math.log(sum(math.exp(s) for s in scores[i:])) - scores[i] for i in range(3)]
+    expected = sum(w * t for w, t in zip([7 / 11, 3 / 11, 1 / 11], terms, strict=True))
+    assert value(p_list_mle, scores, targets) == pytest.approx(expected, abs=1e-5)
+    values = torch.tensor([[0.0, 0.0, 0.0, 0.0]], requires_grad=True)
+    p_list_mle(values, torch.tensor([targets])).backward()  # type: ignore[no-untyped-call]
+    assert values.grad is not None
+    first, second, third, rest = values.grad[0].tolist()
+    assert first < second < third < rest
+    assert rest > 0
