@@ -35,7 +35,7 @@ def write_facts(folder: Path) -> list[Path]:
 
 
 class Teacher:
-    """`scripted_llm`, which ranks nothing before the gate is opened."""
+    """`scripted_llm`, which ranks nothing before the gate is opened, not even a sample."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()

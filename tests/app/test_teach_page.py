@@ -91,7 +91,7 @@ def test_a_run_begins_with_one_click(page: Page) -> None:
     page.locator("#teach-button").click()
     expect(page.locator("#teach-message")).to_contain_text("'facts-taught-1' has begun")
     expect(page.locator("#teach-headline")).to_contain_text("going on")
-    expect(page.locator("#teach-stages [aria-current=step]")).to_contain_text("tried out", timeout=TEACHING_MS)
+    expect(page.locator("#teach-stages [aria-current=step]")).to_contain_text("Passages are found", timeout=TEACHING_MS)
     shoot(page, "teach-running")
 
 
