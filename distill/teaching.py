@@ -70,7 +70,12 @@ def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, di
         found,
         run.texts,
         run.file("ranker-checkpoints"),
-        RankerSettings(weighs_signals=run.config.recipe == "auto", seed=run.config.seed, report_to=run.report_to),
+        RankerSettings(
+            weighs_signals=run.config.recipe == "auto",
+            trains_model=run.config.train == "both",  # the side of the questions learns no more from a trained one
+            seed=run.config.seed,
+            report_to=run.report_to,
+        ),
         lambda done, total: run.say("ranker", done, total),
     )
     return ranker, asdict(report) | {"notes": [*notes, *report.notes]}

@@ -49,23 +49,24 @@ def train_ranker(
     train, held_out = lists.part(0, n_train), lists.part(n_train, None)
     if not settings.weighs_signals:
         ranker.head = replace(ranker.head, dense=0.0, lexical=0.0)
-    heads = {"untrained": ranker.head}
+    heads: dict[Kept, Head] = {"untrained": ranker.head}
+    found: dict[Kept, float] = {"untrained": held_out.agreement_of(ranker)}
     weights = _copy_of_weights(ranker)
-    found: dict[Kept, float] = dict.fromkeys(_KEPT, held_out.agreement_of(ranker))
     notes: tuple[str, ...] = ()
-    if n_held_out:
+    if not n_held_out:
+        notes = ("Fewer than two orders say anything, so the ranker stays as it began.",)
+    elif settings.weighs_signals:
         heads["fitted"] = ranker.head = _fitted(ranker, held_out, settings)
         found["fitted"] = held_out.agreement_of(ranker)
+    if n_held_out and settings.trains_model:
+        ranker.head = heads["untrained"]
         try:
             notes = _fine_tune(ranker, train, checkpoints, settings, on_progress)
-            ranker.head = heads["untrained"]
             heads["trained"] = ranker.head = _fitted(ranker, held_out, settings)
             found["trained"] = held_out.agreement_of(ranker)
         except DivergedError as error:
             notes = (f"{error} The ranker stays as it began.",)
-    else:
-        notes = ("Fewer than two orders say anything, so the ranker stays as it began.",)
-    kept: Kept = max((name for name in _KEPT if name in heads), key=lambda name: found[name])
+    kept: Kept = max((name for name in _KEPT if name in found), key=lambda name: found[name])
     if not settings.weighs_signals and "trained" in heads:
         kept = "trained"
     ranker.head = heads[kept]
@@ -73,14 +74,14 @@ def train_ranker(
         ranker.model.load_state_dict(weights)
     return RankerReport(
         kind=ranker.kind,
-        loss=_loss_of(settings).__name__,
+        loss=_loss_of(settings).__name__ if settings.trains_model else "",
         n_train=n_train if n_held_out else 0,
         n_held_out=n_held_out,
         n_left_out=len(records) - len(lists.records),
         agreement_retrieval=held_out.agreement_of_retrieval(),
         agreement_untrained=found["untrained"],
-        agreement_fitted=found["fitted"],
-        agreement_trained=found["trained"],
+        agreement_fitted=found.get("fitted"),
+        agreement_trained=found.get("trained"),
         kept=kept,
         notes=notes,
     )

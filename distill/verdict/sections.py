@@ -202,10 +202,11 @@ def _shares(shown: Any) -> list[float]:
 
 def _ranker(metrics: Mapping[str, Any]) -> Section:
     ranker = metrics.get("ranker") or {}
-    said = [f"{_number(ranker[key])} {words}" for key, words in _AGREEMENTS.items() if ranker.get("n_held_out")]
+    known = _AGREEMENTS.items() if ranker.get("n_held_out") else ()
+    said = [f"{_number(ranker[key])} {words}" for key, words in known if ranker.get(key) is not None]
     sentences = []
     if ranker.get("kind"):
-        loss = f", taught by {_LOSSES.get(ranker.get('loss', ''), 'orders')}" if said else ""
+        loss = f", taught by {_LOSSES[ranker['loss']]}" if said and ranker.get("loss") in _LOSSES else ""
         untaught = "" if said else "; no order has taught it, and it scored as it began"
         sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}{untaught}.")
     if said:
