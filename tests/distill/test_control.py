@@ -112,7 +112,11 @@ def test_the_verdict_has_a_row_for_all_that_is_free(taught: tuple[dict[str, Any]
         "taught",
     )
     named = {*(rows[row] for row in ("base", "weighted", "control", "taught"))}
-    assert set(metrics["retrievers"]) == named | {f"fused({name})" for name in named} | {"lexical", "ranker over fused"}
+    assert set(metrics["retrievers"]) == named | {f"fused({name})" for name in named} | {
+        "lexical",
+        "ranker over fused",
+        "reranked(taught)",
+    }
     verdict = metrics["verdict"]
     assert (verdict["n_questions"], verdict["judged_by"], verdict["look"]) == (36, "questions", 1)
     assert verdict["gain"]["best_free"] in ("tiny", "weighted(tiny)", "taught-free")
