@@ -135,14 +135,21 @@ def _fine_tune(
             )
         )
 
-    return train_with_smaller_batches(make_trainer, batch_size=settings.batch_size, checkpoints=checkpoints)
+    whole = ranker.model.max_seq_length
+    ranker.model.max_seq_length = min(whole or settings.max_tokens, settings.max_tokens)
+    try:
+        return train_with_smaller_batches(make_trainer, batch_size=settings.batch_size, checkpoints=checkpoints)
+    finally:
+        ranker.model.max_seq_length = whole
 
 
 def _at_most(record: Record, ranking: Record, n: int) -> Record:
-    """`record` with the `n` candidates that the teacher put first, those that it did not place last."""
+    """`record` with `n` of its candidates at even steps from the one that the teacher put first to its last."""
     places = {passage: place for place, passage in enumerate(ranking["ranking"])}
     by_place = sorted(record["candidates"], key=lambda candidate: places.get(candidate["passage"], len(places)))
-    return record | {"candidates": by_place[:n]}
+    last = len(by_place) - 1
+    chosen = by_place if last < n else [by_place[round(step * last / max(1, n - 1))] for step in range(n)]
+    return record | {"candidates": chosen}
 
 
 def _parts(ranker: Ranker) -> tuple[Any, Any, Any, Any]:
