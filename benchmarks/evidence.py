@@ -63,7 +63,7 @@ TEACHERS: Mapping[str, Utilities] = {
     "perfect": _knowing(20.0),
     "guesses 20 %": _guessing(0.2),
 }
-RANKERS = (0.0, 0.3, 1.0, 2.0, 4.0, 7.0)  # how many standard deviations the answer's score lies above the others'
+RANKERS = (0.0, 0.3, 1.0, 2.0, 4.0)  # how many standard deviations the answer's score lies above the others'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,10 +31,10 @@ Floats = NDArray[np.float64]
 
 # Our choices, made on simulated lists; docs/log.md has how they do there and on real orders. In `_NAMES`' order, as the
 # search moves them: log confidence, answer, ranker, retrieval, log place, logit outside.
-_EXPECTED = (math.log(2.0), 2.0, 0.2, 0.2, math.log(0.8), math.log(0.35 / 0.65))
+_EXPECTED = (math.log(2.0), 2.0, 0.2, 0.2, math.log(0.8), math.log(0.43 / 0.57))
 _SCALES = (1.5, 2.0, 0.3, 0.3, 0.4, 0.8)
 _STARTS = tuple(
-    (math.log(confidence), answer, 0.2, retrieval, math.log(0.8), math.log(0.35 / 0.65))
+    (math.log(confidence), answer, 0.2, retrieval, math.log(0.8), math.log(0.43 / 0.57))
     for confidence, answer, retrieval in (
         (2.0, 4.0, 0.0),
         (0.1, 4.0, 0.0),
@@ -47,7 +47,7 @@ _TAIL = 5.0  # degrees of freedom (Student's t): pulls grow as a logarithm far f
 # No number of a teacher is below 0: real ones put some passage last as surely as one first, and to take that one for
 # the answer of a reversed teacher explains their orders as well.
 _BOUNDS = ((-5.0, 4.0), (0.0, 12.0), (0.0, 5.0), (0.0, 20.0), (-4.0, 2.0), (-4.0, 3.0))
-_PLACES = 10  # of an order that count: what stands further down follows the order that was given more than the question
+_PLACES = 5  # of an order that count; the rest follows the order that was given more than the question
 _LAPSE = 0.03  # share of orders whose teacher does not know the answer: bounds what one of them can say
 _IN_LIST = 0.5  # share of the answers outside the shown passages that stand deeper in the list, if it goes deeper
 _SILENT = 0.25  # a ranker of less confidence (logits per standard deviation of its scores) says nothing
