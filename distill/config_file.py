@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,8 +13,20 @@ from typing import Any
 from distill.run import RunConfig
 from indexes.errors import InputError
 
-_FILES = ("questions", "log", "like", "rankings", "votes")  # settings that name one, from the folder of the settings
+# Settings that name a file, from the folder of the settings.
+_FILES = ("questions", "log", "like", "rankings", "votes", "progress")
 _NOTED = ("content", "fingerprint")  # what a run notes beside its settings
+_BOUNDS = {
+    "n_written": (0, math.inf),
+    "n_candidates": (2, 100),
+    "n_scored": (2, 100),
+    "limit": (0, math.inf),
+    "rounds": (1, 5),
+    "pair_share": (0, 1),
+    "topic_share": (0, 1),
+    "concurrency": (0, 256),
+    "reply_tokens": (50, math.inf),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +72,17 @@ def settings_text(config: RunConfig) -> str:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    is_toml = file.suffix.lower() == ".toml"
     try:
         text = file.read_text(encoding="utf-8-sig")
-        values = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        values = tomllib.loads(text) if is_toml else json.loads(text)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}. Give the path of a file of settings.") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is neither JSON nor TOML ({error}). Expected are settings by name.") from error
+        raise InputError(
+            f"{file} is not {'TOML' if is_toml else 'JSON'} ({error}). Expected are settings by name, as JSON, or as "
+            "TOML in a file whose name ends in .toml."
+        ) from error
     if not isinstance(values, dict):
         raise InputError(f'{file} holds no settings by name. Expected is {{"corpus": "handbook", "name": "first"}}.')
     named = {key: values[key] for key in _FILES if isinstance(values.get(key), str) and values[key]}
@@ -76,12 +93,18 @@ def _checked(kind: Any, values: Mapping[str, Any], file: Path | None) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        checked = TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "?"
         said = first["msg"][0].lower() + first["msg"][1:]
         raise InputError(f"{_where(file)}: {name} = {first['input']!r} will not do: {said}.") from None
+    for name in _BOUNDS.keys() & values.keys():
+        least, most = _BOUNDS[name]
+        if not least <= getattr(checked, name) <= most:
+            expected = f"at least {least} is" if most == math.inf else f"from {least} to {most} is"
+            raise InputError(f"{_where(file)}: {name} = {values[name]!r} will not do: {expected} expected.")
+    return checked
 
 
 def _where(file: Path | None) -> str:

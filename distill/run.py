@@ -84,7 +84,7 @@ class RunConfig:
     pair_share: float = 0.25
     topic_share: float = 2 / 3
     limit: int = 0
-    retrieval: Retrieval | Literal["auto"] = "auto"
+    retrieval: Literal["auto", Retrieval] = "auto"
     n_candidates: int = 10
     n_scored: int = 50
     rounds: int = 1

@@ -45,12 +45,12 @@ def _svg(curve: Curve, label: str) -> str:
         return x, _TOP + (high - point[1]) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     ticks = "".join(_tick(value, place((0, value))[1]) for value in _ticks(low, high))
-    lines = _line("training", [place(p) for p in curve.trained])
+    line = _line([place(p) for p in curve.trained])
     bottom = _HEIGHT - 6
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">{ticks}'
         f'<text x="{_LEFT}" y="{bottom}">0</text>'
-        f'<text x="{_WIDTH - _RIGHT}" y="{bottom}" text-anchor="end">{end:,.0f} steps</text>{lines}</svg>'
+        f'<text x="{_WIDTH - _RIGHT}" y="{bottom}" text-anchor="end">{end:,.0f} steps</text>{line}</svg>'
     )
 
 
@@ -65,12 +65,10 @@ def _tick(value: float, y: float) -> str:
     )
 
 
-def _line(name: str, places: Sequence[tuple[float, float]]) -> str:
-    if not places:
-        return ""
-    dots = "".join(f'<circle class="{name}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places)
+def _line(places: Sequence[tuple[float, float]]) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline class="{name}" points="{path}"/>{dots if name == "held" or len(places) == 1 else ""}'
+    dot = f'<circle class="training" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="2.5"/>'
+    return f'<polyline class="training" points="{path}"/>{dot if len(places) == 1 else ""}'
 
 
 def bars_html(bars: Sequence[Bar], n_questions: int) -> str:

@@ -34,6 +34,8 @@ def _curve(file: Path, n_bytes: int, changed_at: float, title: str) -> Curve | N
     trained: dict[int, float] = {}
     steps = 0
     for record in read_whole_records(file) if n_bytes else ():
+        if "loss" not in record:  # earlier versions noted what was held out in lines of their own
+            continue
         step, steps = int(record["step"]), int(record["steps"])
         _put(trained, step, record["loss"])
     return Curve(title=title, trained=tuple(trained.items()), steps=steps) if trained else None

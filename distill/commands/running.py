@@ -109,7 +109,10 @@ def run(
 def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConfig:
     """`settings` with the encoder and the teacher of the environment; `InputError` for ones that cannot go together."""
     from distill.run import FROM_FILE, WITHOUT_LLM
+    from distill.teacher.modes import parse_mode
 
+    if settings.mode != "auto":
+        parse_mode(settings.mode)
     if bool(settings.questions) == bool(settings.n_written):
         raise InputError("Questions come from one place: give either --questions FILE or --write-questions N.")
     if settings.teacher == WITHOUT_LLM and settings.rankings:

@@ -29,7 +29,7 @@ _ON_REASON: dict[Reason, Advice] = {
     "worse": Advice(
         sentence="More held-out questions would not change this. Train on more questions, or put the passage known to "
         "answer a question first in the order.",
-        option="--positives first",
+        option='--config FILE with "positives": "first"',
     ),
     "looks": Advice(sentence="Judge it on other questions: these were looked at before."),
     "fused": Advice(sentence="Without keyword search it is the better one, and can be picked."),
@@ -58,7 +58,7 @@ _CONTROL_HARMS = Advice(
 )
 _REFUSED = Advice(
     sentence="The teacher's orders are not to be trusted (see Teacher): use a stronger LLM, or ask in another way.",
-    option="--mode",
+    option='--config FILE with another "mode"',
 )
 _WEIGHED = Advice(sentence="The teacher's orders count only in part (see Teacher): a stronger one may teach more.")
 

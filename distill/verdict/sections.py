@@ -229,7 +229,7 @@ def _retriever(metrics: Mapping[str, Any]) -> Section:
         moved = "both sides" if retriever.get("train") == "both" else "the side of the questions"
         sentences.append(
             f"Trained by the recipe {config.get('recipe', 'auto')}, {moved}, on "
-            f"{_plural(retriever['n_train'], 'list')}. Its divergence from its targets fell from "
+            f"{_plural(retriever['n_train'], 'list')}. Its divergence from its targets went from "
             f"{_number(retriever.get('loss_at_first'))} to {_number(retriever.get('loss_at_last'))} in training."
         )
     return Section(title="Retriever", sentences=tuple(sentences), remarks=_texts(retriever.get("notes")))

@@ -1,17 +1,18 @@
-"""A run's settings, said as a command, are read back by the command as the same settings."""
+"""A run's settings, written by the page or noted by the run, are read back by the command as the same settings."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
+from finished_runs import write
 
-from app.teaching.commands import arguments_of, command_needed
+from app.teaching.commands import SETTINGS_FILE, arguments_of, command_needed
 from distill.__main__ import app
+from distill.config_file import read_settings, settings_text
 from distill.llm.connection import LLMConfig
 from distill.run import WITHOUT_LLM, RunConfig
 
@@ -21,49 +22,40 @@ OTHER = RunConfig(
     corpus="field notes",
     base="keywords",
     questions="/q.jsonl",
-    log="/asked.jsonl",
-    like="/like.txt",
     styles=("claim", "question"),
-    pair_share=0.5,
-    topic_share=0.25,
     limit=7,
-    retrieval="dense",
     n_candidates=6,
-    n_scored=20,
     teacher=WITHOUT_LLM,
     control=False,
-    rankings="/orders.jsonl",
-    votes="/votes.jsonl",
-    mode="best-of",
-    insist=True,
-    positives="first",
-    ranker="cross-encoder",
-    ranker_base="/cross",
-    ranker_loss="ranknet",
-    ranker_train="full",
-    method="direct",
-    train="full",
-    passage_weights="none",
-    objective="kl",
+    train="query",
     seed=5,
 )
 
 
-@pytest.mark.parametrize("config", [PLAIN, OTHER], ids=["plain", "other"])
-def test_a_command_says_every_setting(config: RunConfig, tmp_path: Path) -> None:
+def read_by_command(arguments: tuple[str, ...]) -> tuple[Path, RunConfig]:
+    """The data folder and the settings that `distill run` takes from `arguments`."""
     run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    read = run.make_context("run", [*arguments_of(config, tmp_path)]).params
-    assert (read["corpus"], read["data_dir"]) == (config.corpus, tmp_path)
-    assert read["teacher"] == ("none" if config.teacher == WITHOUT_LLM else "")
-    for field in fields(config):
-        if field.name not in ("corpus", "teacher"):
-            name = {"n_written": "write_questions", "styles": "style"}.get(field.name, field.name)
-            assert plain(read[name]) == plain(getattr(config, field.name)), field.name
+    read = run.make_context("run", [*arguments]).params
+    assert not read["corpus"] and read["name"] is None, "all is in the file"
+    return read["data_dir"], read_settings(read["config"], {})[0]
 
 
-def plain(value: Any) -> Any:
-    """A value without what options do to it: paths are texts, and nothing is "" or none."""
-    return str(value or "") if not isinstance(value, list | tuple) else [*value]
+@pytest.mark.parametrize("config", [PLAIN, OTHER], ids=["plain", "other"])
+def test_a_command_begins_and_goes_on_with_every_setting(config: RunConfig, tmp_path: Path) -> None:
+    begun_here, begun_elsewhere = tmp_path / "a folder", tmp_path / "-elsewhere"
+    begun_here.mkdir()
+    (begun_here / SETTINGS_FILE).write_text(settings_text(config), encoding="utf-8")
+    write(begun_elsewhere / "config.json", asdict(config) | {"content": "c", "fingerprint": "f"})
+    for folder in (begun_here, begun_elsewhere):
+        assert read_by_command(arguments_of(folder, tmp_path)) == (tmp_path, config)
+
+
+def test_a_run_that_the_page_began_goes_on_with_what_the_page_was_told(tmp_path: Path) -> None:
+    """What the run notes beside it names the LLM, which the page's settings leave to the environment."""
+    (tmp_path / SETTINGS_FILE).write_text(settings_text(replace(PLAIN, teacher="")), encoding="utf-8")
+    before = arguments_of(tmp_path, tmp_path)
+    write(tmp_path / "config.json", asdict(PLAIN))
+    assert arguments_of(tmp_path, tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -84,8 +76,10 @@ def test_a_run_of_another_teacher_comes_with_the_command_that_goes_on_with_it(
     teacher: str, setting: str, said: str, tmp_path: Path
 ) -> None:
     """A command with another teacher would be refused: a run goes on only with the settings it was begun with."""
-    config = replace(OTHER, teacher=teacher, rankings="", votes="")
-    error = command_needed(config, tmp_path, "wise")
+    config = replace(OTHER, teacher=teacher)
+    folder = tmp_path / "a run"
+    write(folder / "config.json", asdict(config))
+    error = command_needed(config, folder, tmp_path, "wise")
     assert f"'{config.name}' was begun with the teacher '{teacher}', and this page's LLM is 'wise'" in error.sentence
     assert error.sentence.endswith(said)
     known, _, typed = error.command.partition(" python -m distill run ")
@@ -98,4 +92,4 @@ def test_a_run_of_another_teacher_comes_with_the_command_that_goes_on_with_it(
         local_llm=environment.get("LOCAL_LLM", "another"),
     )
     assert begun_with.name == teacher
-    assert tuple(shlex.split(typed)) == arguments_of(config, tmp_path)
+    assert read_by_command(tuple(shlex.split(typed))) == (tmp_path, config)

@@ -17,6 +17,7 @@ from app.teaching.jobs import Jobs
 from app.teaching.launching import go_on, job_of
 from app.teaching.lesson import Lesson
 from app.workbench import Workbench
+from distill.config_file import read_settings
 from distill.run import RunConfig
 from indexes.errors import InputError
 from indexes.paths import DataPaths
@@ -60,7 +61,9 @@ def test_a_run_that_a_command_began_goes_on_with_the_same_settings(bench: Workbe
     begun_by_command(bench.paths, teacher="wise", seed=7, styles=("claim",))
     go_on(jobs, "taught", bench.paths, budget="1000 tokens", key="", page_llm=PAGE_LLM)
     job, secrets = jobs.adopted
-    assert {"--name=taught", "--write-questions=50", "--seed=7", "--style=claim"} <= {*job.arguments}
+    assert job.arguments[1:] == (f"--config={(bench.paths.run('taught') / 'config.json').resolve()}",)
+    config, _ = read_settings(bench.paths.run("taught") / "config.json", {})
+    assert (config.name, config.n_written, config.seed, config.styles) == ("taught", 50, 7, ("claim",))
     assert (job.corpus, job.budget, secrets) == ("nature", "1000 tokens", {"OPENAI_API_KEY": "sk-page"})
 
 
@@ -74,7 +77,7 @@ def test_a_run_of_another_teacher_is_left_to_its_own_command(bench: Workbench, c
     assert "begun with the teacher 'a model of another endpoint', and this page's LLM is 'wise', so it goes on" in said
     (command,) = re.findall(r"<pre[^>]*>(.*)</pre>", said)
     assert command.startswith("LLM_MODEL='a model of another endpoint' python -m distill run --data-dir=")
-    assert {"--name=taught", "--write-questions=50"} < {*shlex.split(command)}
+    assert shlex.split(command)[-1] == f"--config={(bench.paths.run('taught') / 'config.json').resolve()}"
     assert jobs.adopted is None
     begun_by_command(bench.paths, teacher=PAGE_LLM.local_llm)
     go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)

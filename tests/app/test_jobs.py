@@ -204,10 +204,10 @@ def test_a_run_that_a_command_began_goes_on_here_once_that_command_has_ended(job
     with FileLock(paths.run("first") / "lock"), pytest.raises(InputError, match="going on in the terminal"):
         jobs.adopt(job(), {})
     assert jobs.running() is None
-    jobs.adopt(job("first", "--seed=7"), {})
+    jobs.adopt(job("first", "--config=c.json"), {})
     wait_until(lambda: (paths.run("first") / "seen.json").exists())
     assert jobs.state("first") == "running"
-    assert "--seed=7" in seen(paths)["argv"]  # type: ignore[operator]
+    assert "--config=c.json" in seen(paths)["argv"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 3}', '{"name": "first"}'])

@@ -14,21 +14,53 @@ from app.classroom import Classroom
 from app.handlers.lesson_form import offer
 from app.teaching.forecast import foresee
 from app.teaching.jobs import Jobs
-from app.teaching.launching import job_of
+from app.teaching.launching import begin, job_of
 from app.teaching.lesson import Lesson
 from app.teaching.plan import next_name
 from app.votes import Side, Vote, VoteBook
 from app.workbench import Workbench
+from distill.config_file import read_settings
+from distill.run import RunConfig
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
 
 def test_what_is_filled_in_by_default_becomes_a_whole_command(bench: Workbench, corpus: str) -> None:
-    job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
-    assert job.arguments[-2:] == ("--", "nature")
-    assert {"--name=nature-taught-1", "--base=keywords", "--write-questions=200"} <= {*job.arguments}
+    jobs = Beginning(bench.paths)
+    assert begin(jobs, plan_of(bench, Lesson(corpus=corpus)), bench.paths) == "nature-taught-1"
+    job, secrets, config = jobs.begun
+    assert config == RunConfig(name="nature-taught-1", corpus="nature", base="keywords", n_written=200)
     assert job.environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+    assert secrets == {"OPENAI_API_KEY": "sk-page"}
     assert "sk-page" not in repr(job)
+
+
+def test_what_was_picked_is_in_the_settings_that_the_command_reads(
+    bench: Workbench, corpus: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("Why do bees dance?\nWhat pulls the sea?\n", encoding="utf-8")
+    lesson = Lesson(corpus=corpus, upload=str(file), train="query", teacher="none", n_candidates=7, budget="5000 tokens")
+    jobs = Beginning(bench.paths)
+    plan = plan_of(bench, lesson)
+    begin(jobs, plan, bench.paths)
+    job, _, config = jobs.begun
+    assert config == plan.config
+    assert (config.train, config.teacher, config.n_candidates, config.n_written) == ("query", "none", 7, 0)
+    assert (Path(config.questions).parent, job.budget) == (bench.paths.run(config.name).resolve(), "5000 tokens")
+
+
+class Beginning(Jobs):
+    """Jobs that read the settings as the command would, and start nothing."""
+
+    begun: Any = None
+
+    def start(self, job: Any, secrets: Any, files: Any) -> None:
+        (argument,) = (each for each in job.arguments if each.startswith("--config="))
+        settings = Path(argument.removeprefix("--config="))
+        settings.parent.mkdir(parents=True)
+        settings.write_bytes(files[settings.name])
+        self.begun = (job, secrets, read_settings(settings, {})[0])
 
 
 def test_the_keys_of_two_endpoints_are_never_mixed_up(bench: Workbench, corpus: str) -> None:
@@ -116,7 +148,7 @@ def test_an_uploaded_line_that_is_no_question_is_named_without_the_servers_path(
 
 def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench, corpus: str) -> None:
     said = " ".join(foresee(plan_of(bench, Lesson(corpus=corpus, n_written=30)), bench.paths))
-    assert "About 104 calls of wise" in said  # 40 to write 30 questions, 24 of which train; 20 asked twice before
+    assert "About 124 calls of wise" in said  # 40 to write 30 questions, 24 of which train; 20 asked twice, 20 plants
     assert "at a price that is not known" in said
     assert "on two cores, and however long the endpoint takes" in said
     assert not bench.paths.runs.exists()
@@ -130,7 +162,7 @@ def test_without_a_teacher_uploaded_questions_cost_nothing(bench: Workbench, cor
     assert "4 questions train and 1 are held out" in said
     assert "no gain can be measured" in said
     assert "No LLM is asked" in said
-    assert "--teacher=none" in job_of(plan, bench.paths).arguments
+    assert plan.config.teacher == "none"
 
 
 def test_a_made_up_name_is_free(paths: DataPaths) -> None:
