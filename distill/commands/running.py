@@ -90,8 +90,8 @@ def run(
     }
     llm = llm_config()
     settings, asking = read_settings(config, given)
-    paths = open_paths(data_dir)
     settings = _completed(settings, llm, base)
+    paths = open_paths(data_dir)
     if dry_run:
         _print_estimate(settings, llm, paths)
         return
@@ -125,6 +125,8 @@ def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConf
         )
     if settings.recipe == "paper" and settings.train == "query":
         raise InputError("--recipe paper trains both sides; leave out --train query.")
+    if settings.recipe == "paper" and teacher == WITHOUT_LLM and not settings.votes:
+        raise InputError("--recipe paper learns from orders alone, and with --teacher none there are none.")
     return replace(settings, teacher=teacher, base=settings.base or base or DEFAULT_ENCODER)
 
 
