@@ -41,9 +41,9 @@ def questions(paths: DataPaths, tmp_path: Path) -> Path:
 def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_teach(
     paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
 ) -> None:
-    config = config_of(questions, rounds=2, retrieval="dense")
+    config = config_of(questions, rounds=2, retrieval="dense", insist=True)
     run_distillation(paths, config, connect_to(endpoint.base_url, paths), lambda event: None, until="index")
-    run = begun(paths, questions, endpoint.base_url, rounds=2, retrieval="dense")
+    run = begun(paths, questions, endpoint.base_url, rounds=2, retrieval="dense", insist=True)
     first = {r["id"]: r for r in read_records(run.file("rankings.jsonl"))}
     second = {r["id"]: r for r in read_records(run.file("rankings-2.jsonl"))}
     assert set(first) == set(second) == {f"q{n}" for n in range(6)}
