@@ -12,6 +12,7 @@ from tiny_encoders import tiny_transformer
 
 from distill.llm.asking import Asker
 from distill.llm.connection import LLMConfig, connect_llm
+from distill.llm.reply_cache import ReplyCache
 from distill.run import Distillation, Event, RunConfig
 from indexes.encoders import load_encoder
 from indexes.ingest import add_files
@@ -74,6 +75,6 @@ def config_of(questions: Path, **settings: object) -> RunConfig:
     return RunConfig(**(values | settings))  # type: ignore[arg-type]
 
 
-def connect_to(base_url: str, paths: DataPaths) -> Callable[[float], Asker]:
+def connect_to(base_url: str, paths: DataPaths, cache: ReplyCache | None = None) -> Callable[[float], Asker]:
     llm = LLMConfig(base_url=base_url, api_key="sk-test", model="scripted")
-    return lambda temperature: Asker(connect_llm(llm, paths, temperature=temperature))
+    return lambda temperature: Asker(connect_llm(llm, paths, temperature=temperature), cache=cache)

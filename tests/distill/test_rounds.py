@@ -13,6 +13,7 @@ from worth_lesson import begun, config_of, connect_to, ranks_by_worth, worth, wr
 from distill.json_files import read_json
 from distill.jsonl import read_records
 from distill.labelling import all_candidates, orders
+from distill.llm.reply_cache import ReplyCache
 from distill.pipeline import run_distillation
 from distill.run import WITHOUT_LLM, Event
 from distill.teacher.probes import N_PROBES
@@ -72,7 +73,7 @@ def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_te
 def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
     paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint, at: tuple[str, int]
 ) -> None:
-    """One request is at the LLM at a time, and nothing is remembered but in the run's files."""
+    """One request is at the LLM at a time; what another retriever would find anew would be asked about anew."""
     heard: list[str] = []
 
     def report(event: Event) -> None:
