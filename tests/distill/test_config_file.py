@@ -199,3 +199,17 @@ def test_the_command_has_fewer_than_twenty_options_and_the_file_takes_the_rest()
     assert len(options) < 20
     helped = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
     assert all(f"--{p.name.replace('_', '-')}" in helped for p in options if p.name != "as_json")
+
+
+def test_the_readme_names_every_setting_with_its_default() -> None:
+    """What only the file takes is found nowhere else."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| setting | default | |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in table.splitlines() if line.startswith("| `")]
+    named = {name.strip(" |`"): default for names, default, *_ in rows for name in names.split(",")}
+    known = {field.name: field.default for kind in (RunConfig, Asking) for field in fields(kind)}
+    assert sorted(named) == sorted(known)
+    for name in ("retrieval", "mode", "positives", "recipe", "train", "passage_weights", "report_to"):
+        assert named[name] == f"`{known[name]}`" or named[name].startswith(f"`{known[name]}`,")
+    for pair in (("n_candidates", "n_scored"), ("concurrency",), ("rounds",), ("seed",), ("limit",)):
+        assert named[pair[0]] == ", ".join(f"`{known[each]}`" for each in pair)
