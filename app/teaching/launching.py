@@ -55,8 +55,11 @@ def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, pag
     LLM, or the embedded one, is the teacher that it was begun with.
     """
     from distill.llm.spending import parse_budget
+    from distill.run import read_config
 
     parse_budget(budget)
+    if (paths.run(name) / "config.json").is_file():
+        read_config(paths.run(name))  # says so if an earlier version began it, whose command would be refused
     job = jobs.find(name)
     if job is None:
         job, llm = _job_of_command(paths, name, page_llm)

@@ -225,7 +225,7 @@ def _of_orders(n: int | None) -> str:
 def _retriever(metrics: Mapping[str, Any]) -> Section:
     retriever, config = metrics.get("retriever") or {}, metrics.get("config") or {}
     sentences = []
-    if "n_train" in retriever:
+    if "loss_at_last" in retriever:  # earlier versions had other recipes, and other figures
         moved = "both sides" if retriever.get("train") == "both" else "the side of the questions"
         sentences.append(
             f"Trained by the recipe {config.get('recipe', 'auto')}, {moved}, on "

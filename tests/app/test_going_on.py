@@ -83,3 +83,21 @@ def test_a_run_of_another_teacher_is_left_to_its_own_command(bench: Workbench, c
     go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
     job, secrets = jobs.adopted
     assert (job.environment["OPENAI_BASE_URL"], secrets) == ("", {})  # the embedded one; the page's key stays here
+
+
+@pytest.mark.parametrize("by_page", [True, False])
+def test_a_run_that_an_earlier_version_began_is_said_not_to_go_on(
+    bench: Workbench, corpus: str, by_page: bool
+) -> None:
+    """Its options are gone, and a child that was given them would die with a usage message that nobody asked for."""
+    jobs = Adopting(bench.paths)
+    folder = bench.paths.run("taught")
+    config = asdict(RunConfig(name="taught", corpus=corpus, n_written=50, teacher="wise"))
+    del config["recipe"]
+    write(folder / "config.json", config | {"method": "direct"})
+    if by_page:
+        job = {"name": "taught", "corpus": corpus, "arguments": ["--method=direct"], "environment": {}}
+        write(folder / "job.json", job)
+    with pytest.raises(InputError, match="begun by an earlier version and cannot go on"):
+        go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
+    assert jobs.adopted is None and jobs.running() is None

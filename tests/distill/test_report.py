@@ -133,7 +133,8 @@ def test_what_taught_without_an_llm_is_said() -> None:
 
 
 def test_one_of_a_kind_is_counted_as_one() -> None:
-    metrics = all_metrics() | {"questions": 1, "retriever": {"n_train": 1}}
+    metrics = all_metrics() | {"questions": 1}
+    metrics["retriever"]["n_train"] = 1
     metrics["ranker"]["n_held_out"] = 1
     text = report_markdown(metrics)
     assert "1 held-out question," in text and "on 1 list." in text and "1 order it never saw" in text
@@ -189,6 +190,13 @@ def test_what_the_ranker_was_not_measured_on_is_not_shown() -> None:
     figures = {f"agreement_{of}": 0.0 for of in ("retrieval", "untrained", "fitted", "trained")}
     ranker = {"kind": "late-interaction", "loss": "list_mle", "n_train": 3, "n_held_out": 0, "kept": "trained"}
     assert "put first" not in report_markdown({"ranker": figures | ranker})
+
+
+def test_of_a_run_of_an_earlier_version_nothing_is_said_that_it_was_not() -> None:
+    retriever = {"method": "direct", "objective": "kl", "n_train": 9, "divergence_after": 0.1, "train": "query"}
+    ranker = {"kind": "late-interaction", "agreement_fused": 0.3, "agreement_trained": 0.4, "kept": "untrained"}
+    text = report_markdown({"config": {"name": "old"}, "retriever": retriever, "ranker": ranker})
+    assert "recipe" not in text and "put first" not in text and "–" not in text
 
 
 def test_a_narrow_terminal_cuts_no_name_and_no_figure() -> None:
