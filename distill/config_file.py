@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ def read_settings(file: Path | None, given: Mapping[str, Any]) -> tuple[RunConfi
     Raises `InputError` for a file that cannot be read, a setting that there is none of, or a value that is none of it.
     """
     values = _read(file) if file else {}
-    values |= {key: value for key, value in given.items() if value is not None}
+    typed = {key: value for key, value in given.items() if value is not None}
+    values |= typed
     asking = {field.name for field in fields(Asking)}
     known = {field.name for field in fields(RunConfig)}
     if strangers := sorted(values.keys() - known - asking - set(_NOTED)):
@@ -59,8 +60,8 @@ def read_settings(file: Path | None, given: Mapping[str, Any]) -> tuple[RunConfi
     if missing := [name for name in ("corpus", "name") if not values.get(name)]:
         raise InputError(f"{_where(file)}: '{missing[0]}' is missing. Give it in the file or with the command.")
     return (
-        _checked(RunConfig, {key: values[key] for key in known & values.keys()}, file),
-        _checked(Asking, {key: values[key] for key in asking & values.keys()}, file),
+        _checked(RunConfig, {key: values[key] for key in known & values.keys()}, file, typed),
+        _checked(Asking, {key: values[key] for key in asking & values.keys()}, file, typed),
     )
 
 
@@ -89,21 +90,24 @@ def _read(file: Path) -> dict[str, Any]:
     return values | {key: str((file.parent / value).resolve()) for key, value in named.items()}
 
 
-def _checked(kind: Any, values: Mapping[str, Any], file: Path | None) -> Any:
+def _checked(kind: Any, values: Mapping[str, Any], file: Path | None, typed: Collection[str]) -> Any:
+    """`values` as a `kind`; those that were `typed` do not come from `file`."""
     from pydantic import TypeAdapter, ValidationError
+
+    def refused(name: str, value: object, why: str) -> InputError:
+        return InputError(f"{_where(None if name in typed else file)}: {name} = {value!r} will not do: {why}.")
 
     try:
         checked = TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "?"
         said = first["msg"][0].lower() + first["msg"][1:]
-        raise InputError(f"{_where(file)}: {name} = {first['input']!r} will not do: {said}.") from None
+        raise refused(str(first["loc"][0]) if first["loc"] else "?", first["input"], said) from None
     for name in _BOUNDS.keys() & values.keys():
         least, most = _BOUNDS[name]
         if not least <= getattr(checked, name) <= most:
-            expected = f"at least {least} is" if most == math.inf else f"from {least} to {most} is"
-            raise InputError(f"{_where(file)}: {name} = {values[name]!r} will not do: {expected} expected.")
+            expected = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+            raise refused(name, values[name], f"{expected} is expected")
     return checked
 
 

@@ -127,7 +127,7 @@ def test_a_setting_that_there_is_none_of_is_refused_with_those_there_are(tmp_pat
         ("topic_share", float("nan"), "from 0 to 1 is expected"),
         ("control", "perhaps", "valid boolean"),
         ("questions", ["q.jsonl"], "valid string"),
-        ("teacher", None, "valid string"),
+        ("teacher", 5, "valid string"),
         ("concurrency", 1000, "from 0 to 256 is expected"),
         ("reply_tokens", 3, "at least 50 is expected"),
         ("seed", 1.5, "valid integer"),
@@ -142,6 +142,8 @@ def test_a_value_that_will_not_do_is_named_with_what_is_expected(
     came = value[0] if isinstance(value, list) and name == "styles" else value
     assert f"settings.json: {name} = {came!r} will not do: " in str(raised.value)
     assert expected in str(raised.value)
+    with pytest.raises(InputError, match=rf"^The command: {name} = "):
+        read_settings(file, {name: value})
 
 
 @pytest.mark.parametrize("name", ["corpus", "name"])
