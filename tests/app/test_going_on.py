@@ -86,9 +86,7 @@ def test_a_run_of_another_teacher_is_left_to_its_own_command(bench: Workbench, c
 
 
 @pytest.mark.parametrize("by_page", [True, False])
-def test_a_run_that_an_earlier_version_began_is_said_not_to_go_on(
-    bench: Workbench, corpus: str, by_page: bool
-) -> None:
+def test_a_run_that_an_earlier_version_began_is_said_not_to_go_on(bench: Workbench, corpus: str, by_page: bool) -> None:
     """Its options are gone, and a child that was given them would die with a usage message that nobody asked for."""
     jobs = Adopting(bench.paths)
     folder = bench.paths.run("taught")

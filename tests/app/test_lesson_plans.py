@@ -40,7 +40,9 @@ def test_what_was_picked_is_in_the_settings_that_the_command_reads(
 ) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("Why do bees dance?\nWhat pulls the sea?\n", encoding="utf-8")
-    lesson = Lesson(corpus=corpus, upload=str(file), train="query", teacher="none", n_candidates=7, budget="5000 tokens")
+    lesson = Lesson(
+        corpus=corpus, upload=str(file), train="query", teacher="none", n_candidates=7, budget="5000 tokens"
+    )
     jobs = Beginning(bench.paths)
     plan = plan_of(bench, lesson)
     begin(jobs, plan, bench.paths)

@@ -35,7 +35,7 @@ OTHERS: dict[str, Any] = {
     "n_candidates": 6,
     "n_scored": 20,
     "rounds": 2,
-    "teacher": "a model, wisé \"and\" old",
+    "teacher": 'a model, wisé "and" old',
     "control": False,
     "rankings": "/orders.jsonl",
     "votes": "/votes.jsonl",
