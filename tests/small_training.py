@@ -31,7 +31,6 @@ CONFIG = RetrieverConfig(
     n_epochs=3,
     learning_rate=5e-3,
     batch_size=8,
-    patience=9,
     in_batch_negatives=True,
     passages_at_once=4,
     half_precision=False,
@@ -55,7 +54,8 @@ def train(base: Path, work: Path, name: str, changes: dict[str, object], halt_at
     job = Training(config=config, checkpoints=work / f"{name}-checkpoints", seed=3, on_progress=on_progress)
     trained, report = train_retriever(model, RECORDS, TEXTS, job, corpus)
     card = Card(name=name, base="tiny", corpus="words", teacher="none", questions="30")
-    save_encoder(trained, work / name, replace(card, figures={"best step": report.best_step}))
+    figures: dict[str, object] = {"steps": report.n_steps, "loss": f"{report.loss_at_last:.3f}"}
+    save_encoder(trained, work / name, replace(card, figures=figures))
 
 
 def train_together(base: Path, work: Path, name: str, changes: dict[str, object], rank: int, port: int) -> None:

@@ -74,13 +74,10 @@ def fit(
 
     def make_trainer(n_fitting: int, _: int) -> ListTrainer:
         batch, n_batches = _share(size // n_processes, n_fitting, config)
-        arguments = _arguments(
-            model,
-            training,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=n_batches,
-            gradient_checkpointing=_keeps_too_much(model, batch, n_fitting, config),
-        )
+        sizes: dict[str, Any] = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": n_batches}
+        if _keeps_too_much(model, batch, n_fitting, config):
+            sizes["gradient_checkpointing"] = True
+        arguments = _arguments(model, training, **sizes)
         trainer = ListTrainer(
             lists_in_a_step=size,
             lengths=lengths,

@@ -41,9 +41,7 @@ def records(n: int = 80) -> list[Record]:
     ]
 
 
-SETTINGS = replace(
-    DEFAULTS["query"], n_epochs=12, learning_rate=1e-2, static_learning_rate=0.1, batch_size=8, patience=12
-)
+SETTINGS = replace(DEFAULTS["query"], n_epochs=12, learning_rate=1e-2, static_learning_rate=0.1, batch_size=8)
 
 
 def corpus_of(model: SentenceTransformer, **options: int) -> FrozenCorpus:
@@ -59,7 +57,7 @@ def job(tmp_path: Path) -> Training:
 
 def taught(model: SentenceTransformer, tmp_path: Path) -> SentenceTransformer:
     trained, report = train_retriever(model, records(), TEXTS, job(tmp_path), corpus_of(model))
-    assert report.divergence_after < report.divergence_before
+    assert report.loss_at_last < report.loss_at_first
     return trained
 
 
@@ -105,37 +103,37 @@ def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
     assert PassageIndex.open(paths, "words", base).search(question["question"], 1) != found
 
 
-@pytest.mark.parametrize("train", ["query", "full"])
+@pytest.mark.parametrize("train", ["query", "both"])
 def test_an_encoder_with_two_sides_can_be_taught_again(tmp_path: Path, train: str) -> None:
     """A second run on a promoted encoder must not mistake its passage side for both."""
     model = taught(tiny_transformer(tmp_path), tmp_path)
     before = model.encode_document(list(TEXTS.values()))
-    settings = replace(SETTINGS, train=train, n_epochs=2, learning_rate=1e-3)
+    settings = replace(SETTINGS, train=train, n_epochs=4, learning_rate=5e-3)
     again = replace(job(tmp_path), config=settings, checkpoints=tmp_path / "again")
     turned = [each | {"scores": [0.0, 0.0, 6.0]} for each in records()]
     trained, report = train_retriever(model, turned, TEXTS, again, corpus_of(model))
-    assert report.divergence_after < report.divergence_before
+    assert report.loss_at_last < report.loss_at_first
     assert np.array_equal(trained.encode_document(list(TEXTS.values())), before) == (train == "query")
     assert not np.array_equal(trained.encode_query(["what is cats"]), trained.encode_document(["what is cats"]))
 
 
-def test_both_sides_go_on_from_what_the_query_side_has_learned(tmp_path: Path) -> None:
-    model = tiny_transformer(tmp_path)
-    before = model.encode_document(list(TEXTS.values()))
-    both = replace(SETTINGS, train="full", query_first=True, n_epochs=1, learning_rate=1e-3)
-    trained, report = train_retriever(model, records(), TEXTS, replace(job(tmp_path), config=both), corpus_of(model))
-    cold, from_cold = train_retriever(
-        tiny_transformer(tmp_path),
-        records(),
-        TEXTS,
-        replace(job(tmp_path), config=replace(both, query_first=False), checkpoints=tmp_path / "cold"),
-    )
-    assert (
-        report.divergence_before < from_cold.divergence_before
-    )  # the first part, at its own small steps, has brought some
-    assert not np.array_equal(trained.encode_document(list(TEXTS.values())), before)
-    assert not np.array_equal(trained.encode_query(["what is cats"]), trained.encode_document(["what is cats"]))
-    assert np.array_equal(cold.encode_query(["what is cats"]), cold.encode_document(["what is cats"]))
+def test_a_smaller_batch_for_want_of_memory_gives_the_same_weights(tmp_path: Path) -> None:
+    trained = []
+    for name in ("enough", "scarce"):
+        model = tiny_transformer(tmp_path, dropout=0.0)
+        waiting = [torch.OutOfMemoryError("CUDA out of memory.")] if name == "scarce" else []
+
+        def on_progress(done: int, total: int, waiting: list[Exception] = waiting) -> None:  # type: ignore[assignment]
+            if waiting:
+                raise waiting.pop()
+
+        config = replace(SETTINGS, n_epochs=1, half_precision=False)
+        training = Training(config=config, checkpoints=tmp_path / name, seed=3, on_progress=on_progress)
+        encoder, report = train_retriever(model, records(), TEXTS, training, corpus_of(model))
+        assert (len(report.notes), report.n_steps) == (int(name == "scarce"), 10)
+        trained.append(encoder.encode_query(list(TEXTS.values())))
+    assert not np.allclose(trained[0], model.encode_query(list(TEXTS.values())), atol=1e-2)
+    assert np.allclose(trained[0], trained[1], atol=1e-4)
 
 
 def test_a_sample_stands_for_a_large_corpus_without_changing_what_is_expected() -> None:
@@ -154,7 +152,7 @@ def test_a_sample_stands_for_a_large_corpus_without_changing_what_is_expected() 
             n_most=n_most,
             seed=seed,
         )
-        targets = ListTargets(lists, corpus.numbers, n_train=1, student_temperature=0.2, teacher_temperature=1.0)
+        targets = ListTargets(lists, corpus.numbers, student_temperature=0.2)
 
         class Fixed(torch.nn.Module):
             def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

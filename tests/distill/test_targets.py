@@ -1,124 +1,113 @@
-"""Each method's targets hold what its teacher said, and nothing that it did not say."""
+"""Targets are the teacher's where the ranker is useless, the ranker's where no order is, and never invented."""
+
+from __future__ import annotations
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from distill.jsonl import Record
-from distill.retriever.targets import (
-    add_to_scores,
-    contrastive,
-    direct,
-    intermediate,
-    order_utilities,
-    pseudo_label,
-    said_by_places,
-    utility,
-)
-from distill.retriever.training_lists import spread
+from distill.retriever.evidence import Evidence
+from distill.retriever.targets import by_evidence, by_scores
+from distill.retriever.training_lists import training_lists
+
+N, DEEPER = 8, 12
+NAMES = [f"p{place:02d}" for place in range(DEEPER)]
 
 
-def ranking(placed: list[str], shown: list[str], weight: float = 1.0) -> Record:
-    return {"id": "q", "ranking": placed, "shown": shown, "weight": weight}
-
-
-def scores(**logits: float) -> Record:
-    return {"id": "q", "question": "why?", "passages": list(logits), "scores": list(logits.values())}
-
-
-def softmax(record: Record, temperature: float = 1.0) -> dict[str, float]:
-    logits = np.asarray(record["scores"]) / temperature
-    values = np.exp(logits - logits.max())
-    return dict(zip(record["passages"], (values / values.sum()).tolist(), strict=True))
-
-
-def blended(record: Record, order: Record, blend: float, temperature: float = 1.0) -> Record:
-    """`record` and, beside its scores, `blend` times what `order` says by its places."""
-    (target,) = intermediate([record], said_by_places({order["id"]: order}, blend), temperature=temperature)
-    return target
-
-
-CANDIDATES = [{"id": "q", "question": "why?", "candidates": []}, {"id": "silent", "question": "?", "candidates": []}]
-
-
-@st.composite
-def lists_with_orders(draw: st.DrawFn) -> tuple[Record, Record]:
-    """A ranker's list and an order of some of the passages shown, which are some of its candidates and some others."""
-    logits = draw(st.lists(st.floats(-20, 20), min_size=2, max_size=8))
-    record = scores(**{f"p{place}": logit for place, logit in enumerate(logits)})
-    shown = draw(st.permutations([*record["passages"], "x1", "x2"]))[: draw(st.integers(1, len(logits) + 2))]
-    return record, ranking(shown[: draw(st.integers(0, len(shown)))], shown)
-
-
-@given(lists_with_orders(), st.floats(0, 10), st.sampled_from([0.5, 1.0, 3.0]))
-def test_an_order_moves_only_what_it_was_shown(pair: tuple[Record, Record], weight: float, temperature: float) -> None:
-    """Were the probability of what the LLM never saw to change, its order would teach what it does not know."""
-    record, order = pair
-    before, after = (
-        softmax(record, temperature),
-        softmax(blended(record, order, weight, temperature), temperature),
-    )
-    for passage in set(record["passages"]) - set(order["shown"]):
-        assert after[passage] == pytest.approx(before[passage], abs=1e-9)
-
-
-@given(lists_with_orders(), st.floats(0, 10))
-def test_the_blend_never_turns_against_the_order(pair: tuple[Record, Record], weight: float) -> None:
-    """Of two passages the earlier one gains on the later one, and what was left out gains on none that was placed."""
-    record, order = pair
-    before = dict(zip(record["passages"], record["scores"], strict=True))
-    moved = blended(record, order, weight)
-    after = dict(zip(moved["passages"], moved["scores"], strict=True))
-    left_out = [passage for passage in order["shown"] if passage not in order["ranking"]]
-    known = [passage for passage in [*order["ranking"], *left_out] if passage in before]
-    gains = [after[passage] - before[passage] for passage in known]
-    assert gains == pytest.approx(sorted(gains, reverse=True), abs=1e-9)
-
-
-def test_what_was_left_out_shares_one_utility_below_all_that_was_placed() -> None:
-    utilities = order_utilities(ranking(["b", "a"], ["a", "b", "c", "d", "e"]))
-    assert utilities["b"] == utility(1) > utilities["a"] == utility(2) > utilities["c"]
-    assert utilities["c"] == utilities["d"] == utilities["e"] == pytest.approx(np.mean([utility(p) for p in (3, 4, 5)]))
-
-
-def test_an_order_of_everything_and_of_nothing() -> None:
-    record = scores(a=1.0, b=0.0)
-    assert blended(record, ranking([], ["a", "b"]), 5.0) == record
-    turned = blended(record, ranking(["b", "a"], ["b", "a"]), 5.0)
-    assert softmax(turned)["b"] > 0.8
-    assert math.fsum(map(math.exp, turned["scores"])) == pytest.approx(math.fsum(map(math.exp, record["scores"])))
-
-
-def test_intermediate_is_the_ranker_and_takes_an_order_by_its_weight() -> None:
-    record = scores(a=1.0, b=0.0)
-    order = ranking(["b", "a"], ["a", "b"], weight=0.5)
-    assert intermediate([record]) == [record]
-    assert blended(record, order, 4.0) == add_to_scores(record, {"b": -2.0, "a": -2.0 * math.log2(3)})
-    assert intermediate([record | {"id": "other"}], {"q": {"a": 5.0}}) == [record | {"id": "other"}]
-
-
-def test_direct_turns_places_into_scores_and_leaves_out_questions_without_an_order() -> None:
-    (target,) = direct(CANDIDATES, {"q": ranking(["b", "a"], ["a", "b", "c"], 0.7), "silent": ranking([], ["a", "b"])})
-    assert dict(zip(target["passages"], target["scores"], strict=True)) == {
-        "b": -2.0,
-        "a": -2 * math.log2(3),
-        "c": -4.0,
+def lists(n: int, *, ranker: float, teacher: float, ordered: int) -> tuple[list[Record], dict[str, Record], list[str]]:
+    """Score records, orders of the first `ordered` by question, and the answers. The answer's score is `ranker`
+    standard deviations above the others', and what the teacher, who saw the first eight, makes of it `teacher` above.
+    """
+    draw = np.random.default_rng(0)
+    answers = draw.integers(N, size=n)
+    is_answer = np.arange(DEEPER)[None] == answers[:, None]
+    values: NDArray[np.float64] = ranker * is_answer + draw.normal(size=(n, DEEPER))
+    liked = np.argsort(-(teacher * is_answer[:, :N] + draw.gumbel(size=(n, N))), axis=1)
+    scores: list[Record] = [
+        {"id": f"q{i}", "question": f"question {i}", "passages": NAMES, "scores": row.tolist()}
+        for i, row in enumerate(values)
+    ]
+    orders: dict[str, Record] = {
+        f"q{i}": {"id": f"q{i}", "ranking": [NAMES[place] for place in liked[i]], "shown": NAMES[:N], "weight": 1.0}
+        for i in range(ordered)
     }
-    assert (target["question"], target["weight"]) == ("why?", 0.7)
+    return scores, orders, [NAMES[answer] for answer in answers]
 
 
-def test_contrastive_knows_one_passage_and_nothing_about_the_rest() -> None:
-    (target,) = contrastive(CANDIDATES, {"q": ranking(["b", "a"], ["a", "b", "c"])})
-    assert softmax(target, 3.0) == {"b": 1.0, "a": 0.0, "c": 0.0}
+def evidence(*, confidence: float, answer: float) -> Evidence:
+    """What `fit_evidence` may find; `test_evidence.py` says how well it finds it."""
+    return Evidence(
+        spread=1.0,
+        confidence=confidence,
+        answer=answer,
+        ranker=0.0,
+        retrieval=0.0,
+        place=0.3,
+        outside=0.1,
+        teacher_first=0.5,
+        ranker_first=0.5,
+        n_lists=200,
+    )
 
 
-def test_pseudo_labels_measure_from_the_source_passage_else_from_the_best() -> None:
-    record = scores(a=1.0, b=3.0, c=2.0, d=0.0)
-    (by_source,) = pseudo_label([record], {"q": "c"})
-    assert spread(by_source, 4)["passages"] == ["c", "b", "a", "d"]
-    assert spread(by_source, 2)["passages"] == ["c", "d"]
-    (by_score,) = pseudo_label([record], {"q": "not a candidate"})
-    assert spread(by_score, 4)["passages"] == ["b", "c", "a", "d"]
+USELESS_RANKER = evidence(confidence=0.05, answer=6.0)
+BOTH_GOOD = evidence(confidence=4.0, answer=6.0)
+USELESS_TEACHER = evidence(confidence=4.0, answer=0.0)
+
+
+def best(record: Record) -> str:
+    return record["passages"][int(np.argmax(record["scores"]))]  # type: ignore[no-any-return]
+
+
+def test_they_follow_the_orders_where_the_ranker_is_useless_and_leave_out_what_has_none() -> None:
+    scores, orders, _ = lists(200, ranker=0.0, teacher=8.0, ordered=150)
+    found = by_evidence(scores, orders, USELESS_RANKER)
+    assert [each["id"] for each in found] == list(orders)
+    assert np.mean([best(each) == orders[each["id"]]["ranking"][0] for each in found]) > 0.98
+
+
+def test_they_follow_the_ranker_where_no_order_is() -> None:
+    scores, orders, answers = lists(200, ranker=4.0, teacher=8.0, ordered=100)
+    found = by_evidence(scores, orders, BOTH_GOOD)
+    assert [each["id"] for each in found] == [each["id"] for each in scores]
+    assert np.mean([best(found[i]) == best(scores[i]) for i in range(100, 200)]) > 0.9
+    assert np.mean([best(found[i]) == answers[i] for i in range(100)]) > 0.98
+
+
+def test_they_follow_the_ranker_where_the_orders_know_nothing() -> None:
+    scores, orders, _ = lists(200, ranker=4.0, teacher=0.0, ordered=200)
+    found = by_evidence(scores, orders, USELESS_TEACHER)
+    assert np.mean([best(target) == best(each) for target, each in zip(found, scores, strict=True)]) > 0.9
+    assert np.mean([best(each) == orders[each["id"]]["ranking"][0] for each in found]) < 0.3
+
+
+def test_they_are_logarithms_of_probabilities_that_training_takes() -> None:
+    """A passage without any chance has a floor: JSON has no infinity, and training refuses it."""
+    scores, orders, _ = lists(60, ranker=4.0, teacher=8.0, ordered=40)
+    found = by_evidence(scores, orders, BOTH_GOOD)
+    for record, target in zip(scores, found, strict=True):
+        assert target | {"scores": 0} == record | {"scores": 0}, "the rest of a record stays"
+        assert math.fsum(map(math.exp, target["scores"])) == pytest.approx(1.0, abs=0.01)
+        assert min(target["scores"]) >= math.log(1e-6) - 1e-3
+    assert len(training_lists(found, dict.fromkeys(NAMES, "text"), 5)) == 60
+
+
+def test_an_order_that_says_nothing_is_none() -> None:
+    scores, orders, _ = lists(60, ranker=0.0, teacher=8.0, ordered=60)
+    orders["q0"] |= {"ranking": []}
+    orders["q1"] |= {"weight": 0.0}
+    orders["q2"] |= {"shown": [], "ranking": []}
+    found = by_evidence(scores, orders, USELESS_RANKER)
+    assert [each["id"] for each in found] == [each["id"] for each in scores[3:]]
+
+
+def test_scores_teach_as_they_are_and_may_be_cut_to_the_first_candidates() -> None:
+    """The paper's recipe; candidates stand as they were retrieved, not by score."""
+    record = {"id": "q", "question": "why?", "passages": ["a", "b", "c"], "scores": [0.0, 2.0, 1.0], "weight": 0.5}
+    assert by_scores([record]) == [record]
+    assert by_scores([record], 2) == [record | {"passages": ["a", "b"], "scores": [0.0, 2.0]}]
+    assert by_scores([record], 9) == [record]
+    assert by_scores([]) == []

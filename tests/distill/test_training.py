@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,24 +15,24 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from tiny_encoders import WORDS, tiny_transformer
 from torch import Tensor, nn
 
 from distill.training import (
+    LOSSES_FILE,
     DivergedError,
     MakeTrainer,
     MemoryExhaustedError,
     ProgressCallback,
     last_checkpoint,
     quiet_trainer,
-    split_for_early_stopping,
+    split_held_out,
     train_with_smaller_batches,
     trainer_options,
 )
-from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
-from indexes.paths import DataPaths
+from indexes.errors import InputError
 
-pytestmark = pytest.mark.slow
-
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 N_LISTS, BATCH = 10, 4
 STEPS_AN_EPOCH = 3
 
@@ -52,15 +53,8 @@ class PullApart(nn.Module):
 
 @pytest.fixture
 def model(tmp_path: Path) -> SentenceTransformer:
-    """The first layer of the packaged encoder, without dropout: batches of other sizes give the same steps."""
-    model = SentenceTransformer(str(find_encoder(DEFAULT_ENCODER, DataPaths(tmp_path / "data"))), device="cpu")
-    transformer: Any = model[0].auto_model
-    transformer.encoder.layer = transformer.encoder.layer[:1]
-    transformer.config.num_hidden_layers = 1
-    transformer.embeddings.word_embeddings.weight.requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    """Without dropout: batches of other sizes give the same steps."""
+    model = tiny_transformer(tmp_path / "tiny", dropout=0.0)
     model.model_card_data.generate_widget_examples = False
     return model
 
@@ -76,8 +70,8 @@ def trainers(
     def make(batch_size: int, n_batches: int) -> Any:
         lists = Dataset.from_dict(
             {
-                "question": [f"What is said in number {n}?" for n in range(N_LISTS)],
-                "passage": [f"Paragraph {n} is about the weather." for n in range(N_LISTS)],
+                "question": [f"what is {WORDS[n]} question" for n in range(N_LISTS)],
+                "passage": [f"the {WORDS[n]} of {WORDS[n // 2]}" for n in range(N_LISTS)],
                 "label": [0.0] * N_LISTS,
             }
         )
@@ -93,7 +87,6 @@ def trainers(
                 model=model,
                 args=arguments,
                 train_dataset=lists,
-                eval_dataset=lists.select([0, 1]),
                 loss=PullApart(model, disturb),
                 callbacks=[ProgressCallback(on_progress)],
             )
@@ -218,9 +211,23 @@ def test_a_checkpoint_that_was_cut_off_while_it_was_written_is_passed_over(tmp_p
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
 
 
-def test_the_two_parts_for_early_stopping_add_up() -> None:
+def test_what_trains_and_what_is_held_out_add_up() -> None:
     for n in range(50):
-        n_train, n_eval = split_for_early_stopping(n)
-        assert n_train + n_eval == n
-        assert n_train >= n_eval
-    assert split_for_early_stopping(2) == (1, 1)
+        n_train, n_held_out = split_held_out(n)
+        assert n_train + n_held_out == n
+        assert n_train >= n_held_out
+    assert split_held_out(2) == (1, 1)
+    assert split_held_out(60) == (50, 10)
+
+
+def test_a_tracker_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pip install no_such_tracker"):
+        trainer_options(tmp_path, seed=1, device="cpu", report_to="no_such_tracker")
+    assert trainer_options(tmp_path, seed=1, device="cpu")["report_to"] == "none"
+
+
+def test_losses_are_written_down_even_of_a_training_of_few_steps(model: SentenceTransformer, tmp_path: Path) -> None:
+    train_with_smaller_batches(trainers(model, tmp_path), batch_size=BATCH, checkpoints=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / LOSSES_FILE).read_text().splitlines()]
+    assert [(line["step"], line["steps"]) for line in lines] == [(3, 6), (6, 6)]
+    assert lines[1]["loss"] < lines[0]["loss"]
