@@ -24,7 +24,8 @@ from indexes.chroma import PassageIndex
 from indexes.encoder_files import DEFAULT_ENCODER
 from indexes.encoders import load_encoder
 from indexes.evaluation import MetricsByQuery, compare_runs, evaluate_run, make_qrels, run_of_candidates
-from indexes.lexical import LexicalIndex, fuse
+from indexes.lexical import LexicalIndex
+from indexes.mixes import blend
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 from indexes.types import Candidate, Query, Vectors
@@ -121,7 +122,7 @@ def _teachers(at: Measured, real: Mapping[str, tuple[Order, Order]], seed: int) 
     texts = [known[identifier].text for identifier in real]
     dense = at.index.search_many(texts, 50)
     lexical = LexicalIndex.open(at.paths, at.folder.name).search_many(texts, 50)
-    both = [fuse(pair, 50) for pair in zip(dense, lexical, strict=True)]
+    both = [blend(*pair, 50) for pair in zip(dense, lexical, strict=True)]
 
     def listed(found: Sequence[Sequence[Candidate]]) -> dict[str, Order]:
         pairs = zip(real, found, strict=True)

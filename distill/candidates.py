@@ -10,7 +10,8 @@ from typing import Literal
 
 from distill.jsonl import Record
 from indexes.chroma import PassageIndex
-from indexes.lexical import LexicalIndex, Searchable, fuse
+from indexes.lexical import LexicalIndex, Searchable
+from indexes.mixes import blend
 from indexes.types import Candidate, Passage, Query
 
 Retrieval = Literal["fused", "dense", "lexical", "union"]
@@ -104,16 +105,17 @@ def search_both(
 def join(found: Found, retrieval: Retrieval, n_candidates: int, n_more: int = 0) -> list[Candidate]:
     """The `n_candidates` best passages by `retrieval`, then `n_more` that lie deeper, each text once.
 
-    "fused" is reciprocal rank fusion of dense and lexical search, "union" takes from both in turn.
+    "fused" mixes the scores of dense and lexical search as the page does, "union" takes from both in turn.
     """
     parts = {"dense": (found.dense,), "lexical": (found.lexical,)}.get(retrieval, (found.dense, found.lexical))
-    joined = _take_in_turn if retrieval == "union" else _fused
+    joined = _mixed if retrieval == "fused" else _take_in_turn
     best = _distinct(joined([part[: found.head] for part in parts]))[:n_candidates]
     return _distinct([*best, *joined(parts)])[: n_candidates + n_more]
 
 
-def _fused(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:
-    return fuse(lists, sum(map(len, lists)))
+def _mixed(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+    dense, lexical = lists
+    return blend(dense, lexical, len(dense) + len(lexical))
 
 
 def _take_in_turn(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:

@@ -17,7 +17,7 @@ from indexes.errors import StoreError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend
 from indexes.paths import DataPaths
-from indexes.types import Candidate, Passage
+from indexes.types import Candidate
 
 if TYPE_CHECKING:
     import bm25s
@@ -27,7 +27,6 @@ Scores = NDArray[np.float32]
 _FORMAT = "2"  # of what is kept; part of the folder's name, so that another version's is never read
 _FACETS = ("source", "kind", "date")  # what passages are filtered by
 _BATCH = 1000
-_RRF_CONSTANT = 60  # reciprocal rank fusion, Cormack, Clarke & Büttcher 2009
 
 
 class Searchable(Protocol):
@@ -254,16 +253,3 @@ def search_fused(
 ) -> list[list[Candidate]]:
     """The `k` best passages of each question by the mix of two searches."""
     return FusedIndex(index, lexical, mix).search_many(questions, k)
-
-
-def fuse(rankings: Sequence[Sequence[Candidate]], k: int) -> list[Candidate]:
-    """The `k` best passages by reciprocal rank fusion of several rankings, each passage once; ties by passage id."""
-    scores: dict[str, float] = {}
-    passages: dict[str, Passage] = {}
-    for ranking in rankings:
-        for rank, candidate in enumerate(ranking, start=1):
-            passage = candidate.passage
-            passages[passage.id] = passage
-            scores[passage.id] = scores.get(passage.id, 0.0) + 1.0 / (_RRF_CONSTANT + rank)
-    best = sorted(scores, key=lambda identifier: (-scores[identifier], identifier))[:k]
-    return [Candidate(passage=passages[identifier], score=scores[identifier]) for identifier in best]

@@ -25,7 +25,10 @@ from indexes.types import Candidate, Passage
 def found(dense: str, lexical: str) -> Found:
     """What two searches find, passages being letters."""
     lists = [
-        [Candidate(passage=Passage(id=each, document_id=each, source="s", text=each), score=1.0) for each in letters]
+        [
+            Candidate(passage=Passage(id=each, document_id=each, source="s", text=each), score=1.0 - place / 10)
+            for place, each in enumerate(letters)
+        ]
         for letters in (dense, lexical)
     ]
     return Found(dense=lists[0], lexical=lists[1], head=50)

@@ -5,9 +5,8 @@ from pathlib import Path
 from fakes import KeywordEncoder
 
 from indexes.ingest import add_files, remove_sources
-from indexes.lexical import LexicalIndex, fuse
+from indexes.lexical import LexicalIndex
 from indexes.paths import DataPaths
-from indexes.types import Candidate, Passage
 
 
 def add(paths: DataPaths, encoder: KeywordEncoder, file: Path, text: str) -> None:
@@ -40,17 +39,6 @@ def test_scores_are_given_for_passages_by_id(paths: DataPaths, encoder: KeywordE
     lexical = LexicalIndex.open(paths, "pets")
     (best,) = lexical.search("purr", 5)
     assert lexical.scores("purr", [best.passage.id, "gone"]) == [best.score, 0.0]
-
-
-def candidate(identifier: str) -> Candidate:
-    passage = Passage(id=identifier, document_id=identifier, source="s", text=identifier)
-    return Candidate(passage=passage, score=1.0)
-
-
-def test_fusion_prefers_what_both_rankings_have_and_breaks_ties_by_id() -> None:
-    first = [candidate("a"), candidate("b"), candidate("c")]
-    second = [candidate("d"), candidate("b"), candidate("e")]
-    assert [c.passage.id for c in fuse([first, second], 4)] == ["b", "a", "d", "c"]
 
 
 def test_opening_again_reads_what_is_kept(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
