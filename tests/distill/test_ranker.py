@@ -1,5 +1,6 @@
 """The ranker begins well, learns the teacher's orders, and never ends worse than it began."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.ranker.report import RankerReport, RankerSettings
 from distill.ranker.targets import UNRANKED
 from distill.ranker.training import train_ranker
+from distill.training import LOSSES_FILE
 from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError, WeightsError
 from indexes.paths import DataPaths
@@ -247,7 +249,7 @@ def test_a_question_is_never_pushed_away_from_its_own_passages(
 def test_training_moves_the_ranker_towards_the_teachers_first_places_and_leaves_the_base_alone(
     tiny: SentenceTransformer, tmp_path: Path, n_passages: int
 ) -> None:
-    """Of a list that is cut, what the teacher put first trains: here it is what was retrieved last."""
+    """Of a list that is cut, what the teacher put first stays: here it is what was retrieved last."""
     lists = records(copies=6)
     before = tiny.encode(["cats purr"])
     ranker = LateInteractionRanker.from_encoder(tiny)
@@ -277,8 +279,8 @@ def test_the_papers_recipe_keeps_its_training_and_hears_the_model_alone(
     lists = records(copies=6)
     ranker, untouched = (LateInteractionRanker.from_encoder(tiny) for _ in range(2))
     report = train(ranker, lists, at_odds(lists), tmp_path, weighs_signals=False)
-    assert report.agreement_trained < report.agreement_untrained == report.agreement_fitted
-    assert (report.kept, report.loss) == ("trained", "list_mle")
+    assert report.agreement_trained is not None and report.agreement_trained < report.agreement_untrained
+    assert (report.kept, report.loss, report.agreement_fitted) == ("trained", "list_mle", None)
     assert ranker.head == Head(model=25.0, dense=0.0, lexical=0.0)
     assert (weights_of(ranker) - weights_of(untouched)).abs().max() > 1e-3
 
@@ -301,6 +303,40 @@ def test_the_head_is_fitted_to_the_orders_that_are_held_out(
     else:
         assert ranker.head.dense <= Head().dense
     assert torch.equal(weights_of(ranker), before)
+
+
+def test_where_the_model_is_not_to_train_only_the_head_is_fitted(ranker: LateInteractionRanker, tmp_path: Path) -> None:
+    dense = {p: place / 10 for place, p in enumerate(sorted(TEXTS))}  # as the teacher has them
+    lists = [
+        r | {"candidates": [c | {"dense": dense[c["passage"]]} for c in r["candidates"]]} for r in records(copies=9)
+    ]
+    before = weights_of(ranker)
+    steps: list[int] = []
+    report = train(ranker, lists, rankings(lists), tmp_path, lambda done, total: steps.append(done), trains_model=False)
+    assert (report.kept, report.loss, report.agreement_trained, steps) == ("fitted", "", None, [])
+    assert report.agreement_fitted is not None and report.agreement_fitted > report.agreement_untrained
+    assert ranker.head.dense > Head().dense
+    assert torch.equal(weights_of(ranker), before)
+
+
+def test_texts_are_cut_while_it_trains_and_whole_when_it_scores(tmp_path: Path) -> None:
+    """What differs stands beyond the cut: training sees equal passages, and learns nothing from them."""
+    tiny = tiny_transformer(tmp_path, dropout=0.0)
+    texts = {p: "the of and " * 4 + text for p, text in TEXTS.items()}
+    lists = records(copies=6)
+    losses = {}
+    for max_tokens in (32, 8):
+        ranker = LateInteractionRanker.from_encoder(tiny)
+        settings = RankerSettings(learning_rate=0.0, n_epochs=1, seed=1, max_tokens=max_tokens)
+        folder = tmp_path / str(max_tokens)
+        before = ranker.score(lists, texts)
+        train_ranker(ranker, lists, rankings(lists), texts, folder, settings, no_progress)
+        assert ranker.model.max_seq_length == 32
+        ranker.head = Head()
+        assert ranker.score(lists, texts) == before
+        (line,) = (folder / LOSSES_FILE).read_text().splitlines()
+        losses[max_tokens] = json.loads(line)["loss"]
+    assert losses[8] != pytest.approx(losses[32], rel=0.01)
 
 
 @pytest.mark.parametrize("weighs_signals", [True, False])
