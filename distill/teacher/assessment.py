@@ -40,8 +40,8 @@ _DEFAULT_LIMITS = Limits()
 _RANK: Mapping[Trust, int] = {"refuse": 0, "weigh": 1, "use": 2}
 _WHAT_NOW: Mapping[Kind, str] = {
     "reversed": (
-        "It gives its orders the wrong way round, so they are not used: use another LLM, or the mode best-of (a setting "
-        "of --config), which asks for one passage only."
+        "It gives its orders the wrong way round, so they are not used: use another LLM, or the mode best-of (a "
+        "setting of --config), which asks for one passage only."
     ),
     "copying": "Its orders should not teach: use another LLM, or none, which costs nothing (--teacher none).",
 }
