@@ -81,7 +81,7 @@ def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
             raise KilledError
 
     config = config_of(questions, rounds=2, retrieval="dense")
-    connect = connect_to(endpoint.base_url, paths)
+    connect = connect_to(endpoint.base_url, paths, ReplyCache(paths.llm_cache))
     with pytest.raises(KilledError):
         run_distillation(paths, config, connect, report, until="scores")
     run_distillation(paths, config, connect, lambda event: None, until="scores")
