@@ -13,6 +13,7 @@ from worth_lesson import begun, config_of, connect_to, ranks_by_worth, worth, wr
 from distill.json_files import read_json
 from distill.jsonl import read_records
 from distill.labelling import all_candidates, orders
+from distill.llm.reply_cache import ReplyCache
 from distill.pipeline import run_distillation
 from distill.run import WITHOUT_LLM, Event
 from distill.teacher.probes import N_PROBES
