@@ -306,13 +306,14 @@ def test_the_head_is_fitted_to_the_orders_that_are_held_out(
 
 
 def test_where_the_model_is_not_to_train_only_the_head_is_fitted(ranker: LateInteractionRanker, tmp_path: Path) -> None:
-    dense = {p: place / 10 for place, p in enumerate(sorted(TEXTS))}  # as the teacher has them
+    dense = {p: place / 4 for place, p in enumerate(sorted(TEXTS, reverse=True))}  # as the teacher has them
     lists = [
         r | {"candidates": [c | {"dense": dense[c["passage"]]} for c in r["candidates"]]} for r in records(copies=9)
     ]
+    teacher = {r["id"]: {"ranking": sorted(TEXTS), "shown": sorted(TEXTS)} for r in lists}
     before = weights_of(ranker)
     steps: list[int] = []
-    report = train(ranker, lists, rankings(lists), tmp_path, lambda done, total: steps.append(done), trains_model=False)
+    report = train(ranker, lists, teacher, tmp_path, lambda done, total: steps.append(done), trains_model=False)
     assert (report.kept, report.loss, report.agreement_trained, steps) == ("fitted", "", None, [])
     assert report.agreement_fitted is not None and report.agreement_fitted > report.agreement_untrained
     assert ranker.head.dense > Head().dense
