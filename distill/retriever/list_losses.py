@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import all_gather, all_gather_with_grad
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
+from torch.nn.utils.rnn import pad_sequence
 
 from distill.retriever.training_lists import TrainingList
 from indexes.types import Vectors
@@ -24,11 +25,13 @@ NO_PASSAGE = -1
 class ListTargets(nn.Module):
     """The teacher's side of M lists of at most N passages, in tensors.
 
-    rows (M, N): passage numbers, NO_PASSAGE where a list is shorter; logits (M, N): the logarithms of its targets, up
-    to a constant of each list, -inf where there is no passage; weights (M,): their mean is 1.
+    rows (M, N): passage numbers, NO_PASSAGE where a list is shorter; apart (M, K): those of the question that are not
+    in its list; logits (M, N): the logarithms of its targets, up to a constant of each list, -inf where there is no
+    passage; weights (M,): their mean is 1.
     """
 
     rows: Tensor
+    apart: Tensor
     logits: Tensor
     weights: Tensor
 
@@ -40,14 +43,12 @@ class ListTargets(nn.Module):
         student_temperature: float,
     ) -> None:
         super().__init__()
-        longest = max(len(each.passages) for each in lists)
-        rows = torch.full((len(lists), longest), NO_PASSAGE)
-        logits = torch.full((len(lists), longest), -torch.inf)
-        for place, each in enumerate(lists):
-            rows[place, : len(each.passages)] = torch.tensor([numbers[passage] for passage in each.passages])
-            logits[place, : len(each.scores)] = torch.tensor(each.scores)
+        logits = pad_sequence([torch.tensor(each.scores) for each in lists], True, -torch.inf)
+        rows = _padded([[numbers[passage] for passage in each.passages] for each in lists])
+        apart = _padded([[numbers.get(passage, NO_PASSAGE) for passage in each.apart] for each in lists])
         weights = torch.tensor([each.weight for each in lists])
         self.register_buffer("rows", rows)
+        self.register_buffer("apart", apart)
         self.register_buffer("logits", logits)
         self.register_buffer("weights", weights / weights.mean())
         self.student_temperature = student_temperature
@@ -64,6 +65,10 @@ class ListTargets(nn.Module):
         teacher = log_teacher.exp() * there
         each = (teacher * (log_teacher - (student - log_normaliser[:, None]))).sum(1)
         return (each * self.weights[lists]).mean()
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], True, NO_PASSAGE)
 
 
 def _in_full_precision(tensor: Tensor) -> torch.autocast:
@@ -148,9 +153,9 @@ class ListKLDivLoss(nn.Module):
         logits = (own / self.targets.student_temperature).masked_fill(wanted == NO_PASSAGE, -torch.inf)
         if self.in_batch_negatives:
             seen_before = (rows[:, None] == rows[None, :]).tril(-1).any(dim=1) | (rows == NO_PASSAGE)
-            others = (cosines / self.targets.student_temperature).masked_fill(
-                is_own.any(dim=1) | seen_before, -torch.inf
-            )
+            is_apart = (self.targets.apart[lists][:, :, None] == rows[None, None, :]).any(dim=1)
+            is_no_other = is_own.any(dim=1) | is_apart | seen_before
+            others = (cosines / self.targets.student_temperature).masked_fill(is_no_other, -torch.inf)
             logits = torch.cat([logits, others], dim=1)
         return self.targets.loss(lists, own, torch.logsumexp(logits, dim=1))
 

@@ -58,6 +58,7 @@ def _train_both_sides(
         for each in lists
         for passage in each.passages
     }
+    numbers |= {p: number_of_text[texts[p]] for each in lists for p in each.apart if texts.get(p) in number_of_text}
 
     def make_loss(passages_at_once: int) -> ListKLDivLoss:
         return ListKLDivLoss(

@@ -37,7 +37,7 @@ class RetrieverConfig:
     in_batch_negatives: bool = True
     passages_at_once: int = 32
     n_corpus: int = 50_000
-    most_activations_mb: int = 1500
+    most_activations_mb: int = 2500
     half_precision: bool = True
 
 

@@ -14,12 +14,16 @@ _FEW = 0.03  # of an epoch's lists, other ones each time, may be left out for th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingList:
-    """A question, N passages, the logarithms of their targets (up to a constant), best first, and the list's weight."""
+    """A question, N passages, the logarithms of their targets (up to a constant), best first, and the list's weight.
+
+    `apart` are passages of the question that were left out of the list: they are no negatives of it either.
+    """
 
     question: str
     passages: tuple[str, ...]
     scores: tuple[float, ...]
     weight: float = 1.0
+    apart: tuple[str, ...] = ()
 
 
 def training_lists(records: Sequence[Record], texts: Mapping[str, str], n_passages: int) -> list[TrainingList]:
@@ -27,7 +31,7 @@ def training_lists(records: Sequence[Record], texts: Mapping[str, str], n_passag
 
     Raises `InputError` for a score that is no number, a negative weight, or a passage without text.
     """
-    lists = [_training_list(spread(record, n_passages)) for record in records if record["passages"]]
+    lists = [_training_list(record, spread(record, n_passages)) for record in records if record["passages"]]
     for each in lists:
         if not all(map(math.isfinite, each.scores)) or not (math.isfinite(each.weight) and each.weight >= 0):
             raise InputError(
@@ -42,12 +46,14 @@ def training_lists(records: Sequence[Record], texts: Mapping[str, str], n_passag
     return [each for each in lists if each.weight > 0]
 
 
-def _training_list(record: Record) -> TrainingList:
+def _training_list(whole: Record, record: Record) -> TrainingList:
+    kept = set(record["passages"])
     return TrainingList(
         question=record["question"],
         passages=tuple(record["passages"]),
         scores=tuple(float(score) for score in record["scores"]),
         weight=float(record.get("weight", 1.0)),
+        apart=tuple(passage for passage in whole["passages"] if passage not in kept),
     )
 
 
