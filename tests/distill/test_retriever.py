@@ -186,7 +186,13 @@ def batch_of(
 ) -> torch.Tensor:
     """The loss of a batch of lists, with gradients; the i-th list has the weight 1 + i."""
     lists = [
-        TrainingList(question=r["question"], passages=tuple(r["passages"]), scores=tuple(r["scores"]), weight=1.0 + i)
+        TrainingList(
+            question=r["question"],
+            passages=tuple(r["passages"]),
+            scores=tuple(r["scores"]),
+            weight=1.0 + i,
+            apart=tuple(r.get("apart", ())),
+        )
         for i, r in enumerate(rows or records(5))
     ]
     distinct = list(dict.fromkeys(texts.values()))
@@ -254,12 +260,13 @@ def test_the_loss_is_the_divergence_that_one_works_out_by_hand(
     [
         ([APART[0], APART[0] | {"question": "who dogs", "passages": ["dogs", "cats"]}], TEXTS),
         (APART[:1], TEXTS),
+        ([APART[0] | {"apart": ["mars", "moons", "gone"]}, APART[1] | {"apart": ["dogs"]}], TEXTS),
         (
             [APART[0], APART[0] | {"question": "who mars", "passages": ["mars", "moons"]}],
             TEXTS | {"mars": TEXTS["cats"], "moons": TEXTS["dogs"]},
         ),
     ],
-    ids=["the same passages", "one list", "the same texts under other names"],
+    ids=["the same passages", "one list", "passages cut from the list", "the same texts under other names"],
 )
 def test_a_question_is_never_pushed_from_its_own_passages(
     tmp_path: Path, rows: list[Record], texts: Mapping[str, str]
