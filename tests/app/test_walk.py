@@ -4,6 +4,7 @@ scripted LLM: files, an answer, a comparison, a vote, a lesson, its verdict, and
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,18 +100,22 @@ def test_from_files_to_a_taught_retriever(page: Page, paths: DataPaths, teacher:
     page.get_by_label("Use the questions asked here too (1 question)").check()
     expect(page.locator("#teach-foreseen")).to_contain_text("which count beside the teacher's")
     page.locator("#teach-n input").fill("10")
+    page.get_by_label("The question side (faster)").check()
     page.locator("#teach-button").click()
     expect(page.locator("#teach-message")).to_contain_text("'facts-taught-1' has begun")
+    settings = paths.run("facts-taught-1") / "settings.json"
+    assert json.loads(settings.read_text(encoding="utf-8"))["train"] == "query"
     expect(page.locator("#teach-stages [aria-current=step]")).to_contain_text("Passages are found", timeout=TEACHING_MS)
     page.reload()
     open_tab(page, "Teach")
     expect(page.locator("#teach-headline")).to_contain_text("facts-taught-1")
     expect(page.locator("#teach-stages [aria-current=step]")).to_contain_text("Passages are found")
     teacher.gate.set()
-    expect(page.locator("#teach-headline .verdict")).to_contain_text("it never saw", timeout=TEACHING_MS)
+    expect(page.locator("#teach-headline .verdict")).to_contain_text("too few to tell", timeout=TEACHING_MS)
     expect(page.locator("#teach-bars tr", has_text="Baseline").first).to_be_visible()
     expect(page.locator("#teach-figures")).to_contain_text("Malformed replies")
-    expect(page.locator("#teach-curves svg[role=img]").first).to_be_visible()
+    expect(page.locator("#teach-curves figcaption").last).to_contain_text("Retriever: divergence from its targets")
+    expect(page.locator("#teach-curves svg[role=img]").last).to_be_visible()
     shoot(page, "walk-3-verdict")
     # So few questions can show no clear gain: a person who wants it all the same has a button for that.
     page.locator("#teach-promote").click()

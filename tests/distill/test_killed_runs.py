@@ -52,7 +52,9 @@ def test_a_run_killed_in_every_stage_ends_as_one_left_alone(
         pass
     with ScriptedEndpoint(scripted_llm) as endpoint:
         for stage in STAGES:
-            nth = 1 if stage == "ranker" else 2  # the first report comes before the stage has done anything
+            # The first report comes before the stage has done anything. Of so few questions all are in the sample that
+            # the teacher is asked about in the stage before, so that nothing is left to rank.
+            nth = 1 if stage in ("rankings", "ranker") else 2
             assert run(paths, endpoint.base_url, "killed", stage, nth) == -9, (
                 f"it was to be killed in the stage {stage}"
             )
