@@ -33,9 +33,9 @@ _CHROMIUM = Chromium()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Closes the browser after the last of the tests in a row that use it."""
+    """Closes the browser after the last of the files in a row that use it; between, some tests only look at files."""
     yield
-    if nextitem is None or "browser" not in getattr(nextitem, "fixturenames", ()):
+    if nextitem is None or not nextitem.get_closest_marker("browser"):
         _CHROMIUM.close()
 
 
