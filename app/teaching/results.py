@@ -80,6 +80,7 @@ def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
         f"fused({name}-free)": ("Taught for free and keywords, fused", "other"),
         f"fused({name})": ("Taught and keywords, fused", "taught"),
         "ranker over fused": ("Ranker over the fused baseline", "other"),
+        f"reranked({name})": ("Taught, fused and re-ranked", "taught"),
     }
     intervals = metrics.get("intervals") or {}
     bars = []
