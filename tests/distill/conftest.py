@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import Message, ScriptedEndpoint
+from worth_lesson import ranks_by_worth, write_worths
 
 from distill.llm.connection import LLMConfig, connect_llm
 from indexes.paths import DataPaths
@@ -52,3 +54,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def ranking_endpoint() -> Iterator[ScriptedEndpoint]:
+    """The scripted LLM of `worth_lesson`, which puts first what is worth most."""
+    with ScriptedEndpoint(ranks_by_worth) as running:
+        yield running
+
+
+@pytest.fixture
+def worth_questions(paths: DataPaths, tmp_path: Path) -> Path:
+    """The questions of `worth_lesson`, its corpus being there."""
+    return write_worths(paths, tmp_path)

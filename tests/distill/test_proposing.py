@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
-from worth_lesson import QUESTIONS, begun, config_of, ranks_by_worth, worth, write_worths
+from worth_lesson import QUESTIONS, begun, config_of, worth
 
 from distill.candidates import Found, join
 from distill.estimating import estimate
@@ -71,17 +71,6 @@ def test_a_sample_that_hardly_differs_changes_nothing() -> None:
     assert choose_retrieval(lists, firsts, 0.9, 2).retrieval == "fused"
 
 
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    with ScriptedEndpoint(ranks_by_worth) as running:
-        yield running
-
-
-@pytest.fixture
-def questions(paths: DataPaths, tmp_path: Path) -> Path:
-    return write_worths(paths, tmp_path)
-
-
 def up_to_orders(run: Distillation) -> dict[str, Record]:
     for stage in (make_questions, make_candidates, assess, make_rankings):
         stage(run)
@@ -89,19 +78,19 @@ def up_to_orders(run: Distillation) -> dict[str, Record]:
 
 
 def test_the_teacher_is_asked_once_about_the_union_and_its_orders_teach(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
-    run = begun(paths, questions, endpoint.base_url)
+    run = begun(paths, worth_questions, ranking_endpoint.base_url)
     make_questions(run)
     make_candidates(run)
-    n_sample = len(endpoint.requests)
+    n_sample = len(ranking_endpoint.requests)
     assert n_sample == len(QUESTIONS), "a question each: a sample of so few is all of them"
     choice = read_json(run.file("retrieval.json"))
     assert (choice["n_asked"], choice["retrieval"]) == (len(QUESTIONS), "fused")
     records = {record["id"]: record for record in read_records(run.file("candidates.jsonl"))}
     write_json(run.file("teacher.json"), {"name": "scripted", "mode": "listwise", "trust": "use", "weight": 0.7})
     make_rankings(run)
-    assert len(endpoint.requests) == n_sample, "what the sample has said is not asked again"
+    assert len(ranking_endpoint.requests) == n_sample, "what the sample has said is not asked again"
     for order in read_records(run.file("rankings.jsonl")):
         shown = [candidate["passage"] for candidate in records[order["id"]]["candidates"][: len(order["shown"])]]
         assert set(order["shown"]) == set(shown)
@@ -109,32 +98,34 @@ def test_the_teacher_is_asked_once_about_the_union_and_its_orders_teach(
         assert order["weight"] == 0.7, "they count by the assessment that came after them"
 
 
-def test_without_a_teacher_nobody_is_asked(paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint) -> None:
-    run = begun(paths, questions, endpoint.base_url, teacher=WITHOUT_LLM)
+def test_without_a_teacher_nobody_is_asked(
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
+) -> None:
+    run = begun(paths, worth_questions, ranking_endpoint.base_url, teacher=WITHOUT_LLM)
     make_questions(run)
     make_candidates(run)
-    assert not endpoint.requests
+    assert not ranking_endpoint.requests
     assert read_json(run.file("retrieval.json"))["n_asked"] == 0
 
 
 def test_a_named_retrieval_is_taken_and_nobody_asked(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
-    run = begun(paths, questions, endpoint.base_url, retrieval="dense")
+    run = begun(paths, worth_questions, ranking_endpoint.base_url, retrieval="dense")
     make_questions(run)
     make_candidates(run)
-    assert not endpoint.requests
+    assert not ranking_endpoint.requests
     assert not run.file("retrieval.json").exists()
 
 
 def test_what_a_file_of_orders_has_shown_is_what_its_teacher_was_shown(
-    paths: DataPaths, questions: Path, tmp_path: Path
+    paths: DataPaths, worth_questions: Path, tmp_path: Path
 ) -> None:
     """Found or not: an order of passages that this retrieval would not have proposed is no less an order."""
     file = tmp_path / "orders.jsonl"
     order = {"id": "q0", "ranking": ["d27", "d3", "d9"], "shown": ["d9", "d3", "d27", "d14"]}
     file.write_text(json.dumps(order) + "\n")
-    run = begun(paths, questions, "http://127.0.0.1:9/v1", teacher=FROM_FILE, rankings=str(file), n_candidates=2)
+    run = begun(paths, worth_questions, "http://127.0.0.1:9/v1", teacher=FROM_FILE, rankings=str(file), n_candidates=2)
     found = up_to_orders(run)["q0"]
     document_of = {passage.id: passage.document_id for passage in run.corpus.passages()}
     assert [document_of[passage] for passage in found["ranking"]] == ["d27", "d3", "d9"]
@@ -146,34 +137,34 @@ def test_what_a_file_of_orders_has_shown_is_what_its_teacher_was_shown(
 
 
 def test_an_order_that_does_not_say_what_was_shown_is_of_all_candidates(
-    paths: DataPaths, questions: Path, tmp_path: Path
+    paths: DataPaths, worth_questions: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "orders.jsonl"
     file.write_text(json.dumps({"id": "q0", "ranking": ["d27"]}) + "\n")
-    run = begun(paths, questions, "http://127.0.0.1:9/v1", teacher=FROM_FILE, rankings=str(file))
+    run = begun(paths, worth_questions, "http://127.0.0.1:9/v1", teacher=FROM_FILE, rankings=str(file))
     found = up_to_orders(run)["q0"]
     assert len(found["shown"]) == run.config.n_candidates
     assert found["ranking"] == [next(p.id for p in run.corpus.passages() if p.document_id == "d27")]
 
 
 def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
     deep: dict[str, object] = {"n_candidates": 30, "n_scored": 30, "retrieval": "dense"}
-    foreseen = estimate(paths, config_of(questions, **deep), None, is_embedded=False)
-    run = begun(paths, questions, endpoint.base_url, **deep)
+    foreseen = estimate(paths, config_of(worth_questions, **deep), None, is_embedded=False)
+    run = begun(paths, worth_questions, ranking_endpoint.base_url, **deep)
     for order in up_to_orders(run).values():
         best = sorted(order["shown"], key=lambda passage: -worth(run.texts[passage]))
         assert len(order["shown"]) == 30
         assert order["ranking"][:10] == best[:10], "the windows of twenty overlap by ten"
         assert order["n_asked"] == 2
-    n_asked = sum("Question: " in request.text for request in endpoint.requests)
+    n_asked = sum("Question: " in request.text for request in ranking_endpoint.requests)
     assert n_asked == foreseen.calls == 2 * (2 + 1) * len(QUESTIONS) + N_PROBES, "assessed twice, then asked"
 
 
-def test_sample_and_second_round_are_foreseen(paths: DataPaths, questions: Path) -> None:
+def test_sample_and_second_round_are_foreseen(paths: DataPaths, worth_questions: Path) -> None:
     def calls(**settings: object) -> int:
-        return estimate(paths, config_of(questions, **settings), None, is_embedded=False).calls
+        return estimate(paths, config_of(worth_questions, **settings), None, is_embedded=False).calls
 
     plain = calls(retrieval="dense")
     assert calls() == plain, "a sample of up to ten from either side is one request, whose order teaches"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 from typer.testing import CliRunner
-from worth_lesson import QUESTIONS, ranks_by_worth, worth, write_worths
+from worth_lesson import QUESTIONS, worth
 
 from distill.__main__ import app
 from distill.jsonl import read_records
@@ -22,22 +21,13 @@ from indexes.paths import DataPaths
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    with ScriptedEndpoint(ranks_by_worth) as running:
-        yield running
-
-
-@pytest.fixture
-def questions(paths: DataPaths, tmp_path: Path) -> Path:
-    return write_worths(paths, tmp_path)
-
-
-def taught_by(paths: DataPaths, questions: Path, base_url: str, *options: str | Path) -> tuple[dict[str, Any], str]:
+def taught_by(
+    paths: DataPaths, worth_questions: Path, base_url: str, *options: str | Path
+) -> tuple[dict[str, Any], str]:
     """The metrics and the report of a run with `options`."""
     environment = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-test", "LLM_MODEL": "scripted", "ENCODER": "tiny"}
-    command = ["run", "worths", "--name", "run", "--questions", questions, "--n-candidates", "4", "--json"]
-    settings = questions.with_name("settings.toml")
+    command = ["run", "worths", "--name", "run", "--questions", worth_questions, "--n-candidates", "4", "--json"]
+    settings = worth_questions.with_name("settings.toml")
     settings.write_text("insist = true", encoding="utf-8")  # the worth of a passage is no answer, as the probes find
     command += ["--data-dir", paths.root, "--config", settings, *options]
     done = CliRunner().invoke(app, [str(each) for each in command], env=environment, catch_exceptions=False)
@@ -46,9 +36,9 @@ def taught_by(paths: DataPaths, questions: Path, base_url: str, *options: str | 
 
 
 def test_the_papers_recipe_learns_from_the_orders_and_from_the_rankers_scores_alone(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
-    metrics, report = taught_by(paths, questions, endpoint.base_url, "--recipe", "paper", "--no-control")
+    metrics, report = taught_by(paths, worth_questions, ranking_endpoint.base_url, "--recipe", "paper", "--no-control")
     assert "Trained by the recipe paper, both sides, on 6 lists." in report
     assert (metrics["ranker"]["loss"], metrics["ranker"]["kept"]) == ("list_mle", "trained")
     assert metrics["evidence"] == {}
@@ -62,9 +52,9 @@ def test_the_papers_recipe_learns_from_the_orders_and_from_the_rankers_scores_al
 
 
 def test_where_only_questions_learn_the_passages_move_by_their_rare_words_alone(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
-    metrics, report = taught_by(paths, questions, endpoint.base_url, "--train", "query")
+    metrics, report = taught_by(paths, worth_questions, ranking_endpoint.base_url, "--train", "query")
     assert "Trained by the recipe auto, the side of the questions" in report
     assert paths.encoder("run-free").is_dir() and metrics["rows"]["control"] == "run-free"
     collections = {info.encoder: info.collection for info in Corpus.open(paths, "worths").indexes()}
@@ -72,9 +62,9 @@ def test_where_only_questions_learn_the_passages_move_by_their_rare_words_alone(
 
 
 def test_without_a_teacher_nobody_is_asked_and_the_ranker_teaches_as_it_began(
-    paths: DataPaths, questions: Path
+    paths: DataPaths, worth_questions: Path
 ) -> None:
-    metrics, report = taught_by(paths, questions, "http://127.0.0.1:9/v1", "--teacher", "none")
+    metrics, report = taught_by(paths, worth_questions, "http://127.0.0.1:9/v1", "--teacher", "none")
     assert "No LLM was asked for orders" in report
     assert metrics["spend"] == {} and metrics["ranker"]["kept"] == "untrained"
     assert not paths.encoder("run-free").exists(), "it is the free one itself"
@@ -82,13 +72,15 @@ def test_without_a_teacher_nobody_is_asked_and_the_ranker_teaches_as_it_began(
     assert taught.fingerprint != base.fingerprint
 
 
-def test_orders_of_a_gzipped_file_teach_in_place_of_an_llm(paths: DataPaths, questions: Path, tmp_path: Path) -> None:
+def test_orders_of_a_gzipped_file_teach_in_place_of_an_llm(
+    paths: DataPaths, worth_questions: Path, tmp_path: Path
+) -> None:
     documents = {passage.document_id: passage.text for passage in Corpus.open(paths, "worths").passages()}
     best_first = sorted(documents, key=lambda each: -worth(documents[each]))
     lines = [json.dumps({"id": f"q{n}", "ranking": best_first}) for n in range(len(QUESTIONS))]
     orders = tmp_path / "orders.jsonl.gz"
     orders.write_bytes(gzip.compress("\n".join(lines).encode()))
-    metrics, report = taught_by(paths, questions, "http://127.0.0.1:9/v1", "--rankings", orders)
+    metrics, report = taught_by(paths, worth_questions, "http://127.0.0.1:9/v1", "--rankings", orders)
     assert f"The teacher is {orders}" in report.replace("\\", "")
     assert (metrics["config"]["teacher"], metrics["spend"]) == ("file", {})
     texts = {passage.id: passage.text for passage in Corpus.open(paths, "worths").passages()}

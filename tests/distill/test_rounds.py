@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
-from worth_lesson import begun, config_of, connect_to, ranks_by_worth, worth, write_worths
+from worth_lesson import begun, config_of, connect_to, worth
 
 from distill.json_files import read_json
 from distill.jsonl import read_records
@@ -28,23 +27,12 @@ class KilledError(Exception):
     """What ends a run in the middle."""
 
 
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    with ScriptedEndpoint(ranks_by_worth) as running:
-        yield running
-
-
-@pytest.fixture
-def questions(paths: DataPaths, tmp_path: Path) -> Path:
-    return write_worths(paths, tmp_path)
-
-
 def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_teach(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
-    config = config_of(questions, rounds=2, retrieval="dense", insist=True)
-    run_distillation(paths, config, connect_to(endpoint.base_url, paths), lambda event: None, until="index")
-    run = begun(paths, questions, endpoint.base_url, rounds=2, retrieval="dense", insist=True)
+    config = config_of(worth_questions, rounds=2, retrieval="dense", insist=True)
+    run_distillation(paths, config, connect_to(ranking_endpoint.base_url, paths), lambda event: None, until="index")
+    run = begun(paths, worth_questions, ranking_endpoint.base_url, rounds=2, retrieval="dense", insist=True)
     first = {r["id"]: r for r in read_records(run.file("rankings.jsonl"))}
     second = {r["id"]: r for r in read_records(run.file("rankings-2.jsonl"))}
     assert set(first) == set(second) == {f"q{n}" for n in range(6)}
@@ -71,7 +59,7 @@ def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_te
 
 @pytest.mark.parametrize("at", [("ranker", 1), ("retriever", 1), ("rankings", 10), ("rankings", 13)])
 def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint, at: tuple[str, int]
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint, at: tuple[str, int]
 ) -> None:
     """One request is at the LLM at a time; what another retriever would find anew would be asked about anew."""
     heard: list[str] = []
@@ -81,26 +69,26 @@ def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
         if event.stage == at[0] and heard.count(event.stage) == at[1]:
             raise KilledError
 
-    config = config_of(questions, rounds=2, retrieval="dense")
-    connect = connect_to(endpoint.base_url, paths, ReplyCache(paths.llm_cache))
+    config = config_of(worth_questions, rounds=2, retrieval="dense")
+    connect = connect_to(ranking_endpoint.base_url, paths, ReplyCache(paths.llm_cache))
     with pytest.raises(KilledError):
         run_distillation(paths, config, connect, report, until="scores")
     run_distillation(paths, config, connect, lambda event: None, until="scores")
     n_assessing, n_first, n_second = 12 + N_PROBES, 6, 6
     n_under_way = 1  # at the kill; it may have been sent
-    assert len(endpoint.requests) <= n_assessing + n_first + n_second + n_under_way
+    assert len(ranking_endpoint.requests) <= n_assessing + n_first + n_second + n_under_way
     assert len(read_records(paths.run("run") / "rankings-2.jsonl")) == 6
 
 
 def test_a_second_round_goes_on_from_a_files_orders(
-    paths: DataPaths, questions: Path, endpoint: ScriptedEndpoint, tmp_path: Path
+    paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint, tmp_path: Path
 ) -> None:
     file = tmp_path / "orders.jsonl"
     lines = [{"id": f"q{n}", "ranking": ["d6", "d0"], "shown": ["d0", "d6", "d1"]} for n in range(6)]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    config = config_of(questions, rounds=2, teacher="file", rankings=str(file))
-    run_distillation(paths, config, connect_to(endpoint.base_url, paths), lambda event: None, until="ranker")
-    assert len(endpoint.requests) == 6
+    config = config_of(worth_questions, rounds=2, teacher="file", rankings=str(file))
+    run_distillation(paths, config, connect_to(ranking_endpoint.base_url, paths), lambda event: None, until="ranker")
+    assert len(ranking_endpoint.requests) == 6
     passages = {p.id: p.document_id for p in Corpus.open(paths, "worths").passages()}
     for record in read_records(paths.run("run") / "rankings-2.jsonl"):
         shown = [passages[each] for each in record["shown"]]
@@ -108,7 +96,7 @@ def test_a_second_round_goes_on_from_a_files_orders(
         assert not {"d0", "d1"} & set(shown)
 
 
-def test_a_second_round_without_anyone_to_ask_is_refused(paths: DataPaths, questions: Path) -> None:
-    config = config_of(questions, rounds=2, teacher=WITHOUT_LLM)
+def test_a_second_round_without_anyone_to_ask_is_refused(paths: DataPaths, worth_questions: Path) -> None:
+    config = config_of(worth_questions, rounds=2, teacher=WITHOUT_LLM)
     with pytest.raises(InputError, match="second round asks the LLM"):
         run_distillation(paths, config, connect_to("http://127.0.0.1:9/v1", paths), lambda event: None)
