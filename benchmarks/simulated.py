@@ -1,7 +1,7 @@
 """Simulated teachers: orders made from known positives, for figures that always carry the word "simulated".
 
-`perfect` puts the known positives first. `fit_noise` reads the error rate of a real LLM off its published orders of the
-TREC Deep Learning 2019 passages, and `noisy` makes such errors on other questions.
+`fit_noise` reads the error rate of a real LLM off its published orders of the TREC Deep Learning 2019 passages, and
+`noisy` makes such errors on other questions.
 """
 
 from __future__ import annotations
@@ -36,12 +36,6 @@ class Noise:
     shared: float
     pair_accuracy: float  # of the real orders: how often a relevant passage stands before one that is not
     self_agreement: float  # of the real orders: mean Kendall τ between two of them
-
-
-def perfect(record: Record, positives: set[str]) -> list[str]:
-    """The candidates' passage ids with the known positives first, all else in the order of retrieval."""
-    candidates = sorted(record["candidates"], key=lambda candidate: candidate["document"] not in positives)
-    return [candidate["passage"] for candidate in candidates]
 
 
 def noisy(record: Record, positives: set[str], noise: Noise, *, seed: int, n_orders: int = 1) -> list[list[str]]:

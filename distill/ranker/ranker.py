@@ -72,9 +72,7 @@ class LateInteractionRanker:
         self._token_vectors = token_vectors or TokenVectors()
 
     @classmethod
-    def from_encoder(
-        cls, encoder: SentenceTransformer, token_vectors: TokenVectors | None = None
-    ) -> LateInteractionRanker:
+    def from_encoder(cls, encoder: SentenceTransformer) -> LateInteractionRanker:
         """A ranker begun from the token vectors of `encoder`: it ranks well before it has learned anything.
 
         `MultiVectorEncoder(folder)` would add a projection with random weights; taking the transformer alone keeps
@@ -90,7 +88,7 @@ class LateInteractionRanker:
         modules = [transformer, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
         model = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", device=str(encoder.device))
         model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
-        return cls(model, Head(), token_vectors)
+        return cls(model, Head())
 
     @classmethod
     def open(
@@ -135,9 +133,9 @@ class LateInteractionRanker:
             queries = self.model.encode_query([record["question"] for record in records], **options)
             encoded = self.model.encode_document([texts[i] for i in ids], **options) if ids else []
         new = {i: vector.half() for i, vector in zip(ids, encoded, strict=True)}
-        vectors = {**kept, **new}
         self._token_vectors.keep(new)
         for record, query in zip(records, queries, strict=True):
-            passages = [vectors[candidate["passage"]].float() for candidate in record["candidates"]]
+            found = [candidate["passage"] for candidate in record["candidates"]]
+            passages = [(new[i] if i in new else kept[i]).float() for i in found]
             repeated = [query.float()] * len(passages)
             yield maxsim_pairwise(repeated, passages, length_normalize=True).tolist() if passages else []
