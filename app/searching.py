@@ -8,7 +8,7 @@ from threading import Lock
 
 from app.choices import Choice, find_choice, list_all, ranker_base
 from app.retriever import IndexRetriever
-from app.shelf import look_up
+from app.shelf import look_up, picked_corpus
 from app.workbench import Workbench
 from distill.ranker.rerank import Reranker, taught_reranker
 from indexes.corpus import Corpus
@@ -46,17 +46,15 @@ class Opened:
 
 def open_retriever(bench: Workbench, corpus: str | None, key: str | None) -> Opened:
     """The retriever of `corpus` that `key` names (see `find_choice`), the one to start with where none was picked."""
-    if corpus:
-        Corpus.open(bench.paths, corpus)  # a corpus that is gone is not replaced by another
-    _, shown, dense = look_up(bench.paths, bench.encoder, corpus)
-    if shown is None:
-        raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
+    corpus = picked_corpus(bench.paths, corpus)
+    Corpus.open(bench.paths, corpus)  # a corpus that is gone is not replaced by another
+    _, _, dense = look_up(bench.paths, bench.encoder, corpus)
     choices = list_all(bench.paths, dense)
     if not choices:
-        raise InputError(f"Corpus '{shown.name}' is not indexed yet. Wait until it is, or add its files again.")
+        raise InputError(f"Corpus '{corpus}' is not indexed yet. Wait until it is, or add its files again.")
     choice = find_choice(choices, dense, key)
-    search = open_search(bench, shown.name, choice)
-    return Opened(corpus=shown.name, choice=choice, retriever=IndexRetriever(index=search))
+    search = open_search(bench, corpus, choice)
+    return Opened(corpus=corpus, choice=choice, retriever=IndexRetriever(index=search))
 
 
 def open_search(bench: Workbench, corpus: str, choice: Choice) -> Searchable:

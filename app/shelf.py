@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from distill.ranker.ranker import Ranker, load_ranker
 from distill.verdict.promotion import promoted
 from indexes.corpus import Corpus, list_corpora
-from indexes.errors import NotFoundError
+from indexes.errors import InputError, NotFoundError
 from indexes.lexical import LexicalIndex
 from indexes.mixes import DEFAULT_MIX, Mix, kept_mix
 from indexes.paths import DataPaths
@@ -89,6 +89,16 @@ def look_up(
     shown = next((info for info in corpora if info.name == corpus), None)
     shown = shown or next((info for info in corpora if info.indexes), corpora[0] if corpora else None)
     return corpora, shown, list_choices(paths, baseline, shown) if shown else []
+
+
+def picked_corpus(paths: DataPaths, picked: str | None) -> str:
+    """The corpus that was picked; the first one where the page was quicker clicked than it could pick one."""
+    if picked:
+        return picked
+    corpora = list_corpora(paths)
+    if not corpora:
+        raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
+    return next((info for info in corpora if info.indexes), corpora[0]).name
 
 
 def _kind(paths: DataPaths, baseline: str, encoder: str) -> Kind:

@@ -16,6 +16,7 @@ from app.rendering import notice_html
 from app.replies import N_READ
 from app.retriever import IndexRetriever, retrieve
 from app.searching import open_retriever
+from app.shelf import picked_corpus
 from app.tables import progress_html
 from app.workbench import Workbench
 from indexes.errors import InputError, UserError
@@ -46,8 +47,7 @@ def judge_answers(
     flag.is_set = False
     graded: list[Graded] = []
     try:
-        if not corpus:
-            raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
+        corpus = picked_corpus(bench.paths, corpus)
         read = read_held_out(bench.paths, source) if source else read_upload(file)
         questions = choose_answerable(read, max(1, min(int(limit or 1), MAX_ANSWERS)))
         yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())

@@ -24,11 +24,11 @@ from app.handlers.buttons import StopFlag, Update, busy, idle
 from app.handlers.pickers import corpus_picker
 from app.judged_questions import list_runs, read_held_out, read_upload
 from app.rendering import notice_html
-from app.shelf import look_up, starting_choice
+from app.shelf import look_up, picked_corpus, starting_choice
 from app.tables import progress_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus
-from indexes.errors import InputError, UserError
+from indexes.errors import UserError
 from indexes.types import Passage, Query
 
 UPLOADED = ""
@@ -94,8 +94,9 @@ def run_evaluation(
     evaluation = None
     try:
         yield _say(notice_html("Reading the questions …", "busy"), busy())
+        corpus = picked_corpus(bench.paths, corpus)
         questions = _questions(bench, corpus, source, file, limit)
-        for step in _steps(bench, corpus or "", questions):
+        for step in _steps(bench, corpus, questions):
             if flag.is_set:
                 break
             if isinstance(step, Asked):
@@ -117,10 +118,8 @@ def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
 
 
 def _questions(
-    bench: Workbench, corpus: str | None, source: str | None, file: str | None, limit: float | None
+    bench: Workbench, corpus: str, source: str | None, file: str | None, limit: float | None
 ) -> Sequence[Query]:
-    if not corpus:
-        raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
     read = read_held_out(bench.paths, source) if source else read_upload(file)
     return choose_questions(bench.paths, corpus, read, max(1, min(int(limit or 1), MAX_QUESTIONS)))
 

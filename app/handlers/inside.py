@@ -11,7 +11,7 @@ from app.mapping import N_NEIGHBOURS, Neighbours, PassageMap, draw_map, make_map
 from app.passage_search import hits_html
 from app.rendering import aside_html, notice_html
 from app.replies import check_question
-from app.shelf import RetrieverChoice, look_up
+from app.shelf import RetrieverChoice, look_up, picked_corpus
 from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
@@ -24,16 +24,10 @@ def search_inside(bench: Workbench, corpus: str | None, words: str) -> str:
     """The passages of `corpus` that share words with `words`, those words marked."""
     try:
         words = check_question(words)
-        found = LexicalIndex.open(bench.paths, _named(corpus)).search(words, N_HITS)
+        found = LexicalIndex.open(bench.paths, picked_corpus(bench.paths, corpus)).search(words, N_HITS)
         return hits_html(found, bm25s_words(words), N_HITS)
     except UserError as error:
         return notice_html(str(error), "error")
-
-
-def _named(corpus: str | None) -> str:
-    if not corpus:
-        raise InputError("There is no corpus yet. Add files on the left to make one.")
-    return corpus
 
 
 class MapView(NamedTuple):
@@ -54,8 +48,9 @@ class KeptMap(NamedTuple):
 def show_map(bench: Workbench, corpus: str | None, question: str, kept: KeptMap | None) -> MapView:
     """The passages of `corpus` as points; with a question, what each of two retrievers found for it is ringed."""
     try:
-        choices = _choices(bench, _named(corpus))
-        kept = _current_map(bench, corpus or "", choices[0], kept)
+        corpus = picked_corpus(bench.paths, corpus)
+        choices = _choices(bench, corpus)
+        kept = _current_map(bench, corpus, choices[0], kept)
         found: list[Neighbours] = []
         point = None
         if question.strip():

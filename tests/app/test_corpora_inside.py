@@ -51,12 +51,20 @@ def test_a_hit_far_into_a_passage_is_shown_where_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("named", "words", "sentence"),
-    [("nature", " ", "Type"), (None, "x", "no corpus yet"), ("gone", "x", "There is no corpus")],
+    [("nature", " ", "Type"), ("gone", "x", "There is no corpus")],
 )
 def test_what_cannot_be_searched_gives_a_sentence(
     bench: Workbench, corpus: str, named: str | None, words: str, sentence: str
 ) -> None:
     assert sentence in inside.search_inside(bench, named, words)
+
+
+def test_before_the_page_has_picked_a_corpus_the_first_one_is_meant(bench: Workbench, corpus: str) -> None:
+    assert "tides.txt" in inside.search_inside(bench, None, "tides")
+
+
+def test_without_any_corpus_a_search_says_so(bench: Workbench) -> None:
+    assert "no corpus yet" in inside.search_inside(bench, None, "tides")
 
 
 def test_the_plane_shows_the_directions_of_most_difference() -> None:

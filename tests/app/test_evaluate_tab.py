@@ -125,9 +125,12 @@ def test_a_bad_file_gives_a_sentence(judge: Judge, tmp_path: Path, name: str, co
     assert last.evaluate["interactive"] is True
 
 
-def test_nothing_to_judge_with_gives_a_sentence(bench: Workbench, judge: Judge, questions: str) -> None:
+def test_nothing_to_judge_with_gives_a_sentence(judge: Judge) -> None:
     assert "Drop a file" in judge(None)[-1].progress
-    (_, last) = evaluating.run_evaluation(bench, None, "", questions, 10, "ndcg@10", StopFlag())
+
+
+def test_no_corpus_to_judge_gives_a_sentence(bench: Workbench) -> None:
+    (_, last) = evaluating.run_evaluation(bench, None, "", None, 10, "ndcg@10", StopFlag())
     assert "There is no corpus yet" in last.progress
 
 
