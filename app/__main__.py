@@ -15,16 +15,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
-from app.accounts import Doorkeeper, PasswordHash, read_accounts, write_account
-from app.background import Background, Stage, Work, fetch_weights, prepare_corpus, write_docstrings
-from app.settings import Settings, read_settings
+from app.access import Doorkeeper, PasswordHash, read_accounts, write_account
+from app.jobs.jobs import Jobs
+from app.settings import Settings, check_mcp, check_port, check_writable, open_door, read_settings
 from app.shelf import IndexShelf
-from app.starting import check_mcp, check_port, check_writable, open_door
-from app.teaching.jobs import Jobs
-from app.vote_rankings import export_votes
-from app.workbench import ConnectLLM, Workbench
+from app.votes import export_votes
+from app.workbench import (
+    Background,
+    ConnectLLM,
+    Stage,
+    Work,
+    Workbench,
+    fetch_weights,
+    prepare_corpus,
+    write_docstrings,
+)
 from distill.llm.connection import LLMConfig, connect_llm, embedded_server
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
 from indexes.errors import UserError
 from indexes.paths import DataPaths
 
@@ -159,9 +166,8 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
 
     from starlette.middleware import Middleware
 
-    from app.policy import OwnHostOnly
-    from app.ui.page import build_app
-    from app.ui.theme import STYLE_SHEET, build_theme
+    from app.access import OwnHostOnly
+    from app.ui.page import STYLE_SHEET, build_app, build_theme
 
     page = build_app(bench)
     accounts = read_accounts_of(settings)

@@ -1,13 +1,21 @@
-"""One question, several retrievers: what each found and how every passage moved."""
+"""One question, several retrievers: how every passage moved, and the questions on which they differ most."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from langchain_core.retrievers import BaseRetriever
 
 from app.retriever import Retrieval, retrieve
+from app.shelf import read_config
+from app.votes import PassageThumb, Vote, VoteBook
+from distill.questions.sources import key_of
+from indexes.errors import InputError, UserError
+from indexes.lexical import Searchable
+from indexes.paths import DataPaths
+from indexes.queries import read_queries
 from indexes.types import Candidate
 
 
@@ -70,3 +78,84 @@ def find_moves(candidates: Sequence[Candidate], *others: Sequence[Candidate]) ->
         )
         for rank, candidate in enumerate(candidates, start=1)
     )
+
+
+MAX_QUESTIONS = 200
+_DEPTH = 10
+_PERSISTENCE = 0.9  # how likely a reader of rank n looks at rank n + 1: the first ranks count most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """A question, and how alike the two lists of passages are: 1 for the same, 0 for nothing in common."""
+
+    question: str
+    overlap: float
+
+
+def find_contrasts(questions: Sequence[str], left: Searchable, right: Searchable, n: int) -> list[Contrast]:
+    """The `n` questions whose first passages differ most, most different first; ties by question."""
+    pairs = zip(left.search_many(questions, _DEPTH), right.search_many(questions, _DEPTH), strict=True)
+    found = [
+        Contrast(
+            question=question,
+            overlap=rank_biased_overlap(*([candidate.passage.id for candidate in side] for side in pair)),
+        )
+        for question, pair in zip(questions, pairs, strict=True)
+    ]
+    return sorted(found, key=lambda contrast: (contrast.overlap, contrast.question))[:n]
+
+
+def rank_biased_overlap(left: Sequence[str], right: Sequence[str]) -> float:
+    """How alike two rankings are, from 0 to 1: Σ p^(d-1) · |common to depth d| / d, over its greatest value.
+
+    Webber, Moffat & Zobel 2010, cut off at the longer list's end.
+    """
+    depth = max(len(left), len(right))
+    if not depth:
+        return 1.0
+    weights = [_PERSISTENCE**place for place in range(depth)]
+    shares = [len({*left[:d]} & {*right[:d]}) / d for d in range(1, depth + 1)]
+    return sum(weight * share for weight, share in zip(weights, shares, strict=True)) / sum(weights)
+
+
+def known_questions(paths: DataPaths, corpus: str) -> list[str]:
+    """Questions about `corpus` that are on disk, each once: those of its runs, and those that were voted on."""
+    found: dict[str, str] = {}
+    for config in sorted(paths.runs.glob("*/config.json")):
+        if read_config(config.parent).get("corpus") == corpus:
+            for question in _questions_of(config.with_name("questions.jsonl")):
+                found.setdefault(key_of(question), question)
+    book = VoteBook(paths.votes)
+    entries: list[Vote | PassageThumb] = [*book.votes(), *book.thumbs()]
+    for entry in entries:
+        if entry.corpus == corpus:
+            found.setdefault(key_of(entry.question), entry.question)
+    return list(found.values())
+
+
+def _questions_of(file: Path) -> list[str]:
+    try:
+        return [query.text for query in read_queries(file)] if file.is_file() else []
+    except UserError:
+        return []  # a run that is being written, or one by hand: the others have questions too
+
+
+def uploaded_questions(file: Path) -> list[str]:
+    """The questions in an uploaded file: one a line, or in a .jsonl file one record {"question": …} a line."""
+    if ".jsonl" in file.suffixes:
+        return [query.text for query in read_queries(file)]
+    try:
+        lines = [" ".join(line.split()) for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{file.name}' is no text in UTF-8. Save it as UTF-8, one question a line.") from error
+    questions = [line for line in dict.fromkeys(lines) if line]
+    if not questions:
+        raise InputError(f"'{file.name}' holds no question. Put one on each line.")
+    return questions
+
+
+def spread(questions: Sequence[str], n: int = MAX_QUESTIONS) -> list[str]:
+    """At most `n` of `questions`, from all over the list."""
+    step = max(1.0, len(questions) / n)
+    return [questions[int(place * step)] for place in range(min(n, len(questions)))]

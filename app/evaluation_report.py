@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from app.charts import bars, colour_of, curves, intervals
-from app.drawing import Drawing, to_png, to_svg
 from app.evaluating import CURVE_CUTOFFS, Evaluation, Pair
+from app.plots import Drawing, bars, colour_of, curves, intervals, to_png, to_svg
 from indexes.evaluation import Comparison, write_trec_qrels, write_trec_run
 from indexes.paths import slug
 from indexes.types import Passage

@@ -1,16 +1,72 @@
-"""Answers and passages → safe HTML: pure. Every text of a file, a question or an LLM is escaped."""
+"""Questions, answers, passages and comparisons → safe HTML: every text of a file, a visitor or an LLM is escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from html import escape
+from typing import TYPE_CHECKING
 
-from app.answering import Answer
-from app.attribution import supporting_span
-from app.comparison import Move
-from app.markdown import Link, citation_link, to_safe_html
+from app.answering import Answer, Turn, find_citations, last_sentence, supporting_span
+from app.comparison import Comparison, Move
 from app.retriever import Retrieval
+from app.votes import Score, verdicts_for
 from indexes.types import Candidate, Passage
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+
+# Without these rules an address stays text, an image stays its source, and HTML is shown as written.
+_DISABLED = ["link", "image", "autolink", "reference", "html_block", "html_inline"]
+
+
+Link = Callable[[int, str], str]
+"""The link of a citation, as safe HTML: from the number of the passage and what it is cited for."""
+
+
+def to_safe_html(text: str, n_passages: int, link: Link) -> str:
+    """`text` as HTML, every citation of passage n turned into `link(n, the sentence that it ends)`."""
+    parser = _parser()
+    tokens = parser.parse(text)
+    for token in tokens:
+        if token.children:
+            token.children = list(_linked(token.children, n_passages, link))
+    return str(parser.renderer.render(tokens, parser.options, {}))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(_DISABLED).enable("table")
+
+
+def _linked(children: Sequence[Token], n_passages: int, link: Link) -> Iterator[Token]:
+    """The tokens of a paragraph; text with citations in pieces, the links as ready HTML between them."""
+    said = ""
+    for token in children:
+        cursor = 0
+        for citation in find_citations(token.content, n_passages) if token.type == "text" else []:
+            claim = last_sentence(said + token.content[: citation.start])
+            yield _piece(token, "text", token.content[cursor : citation.start])
+            yield _piece(token, "html_inline", "".join(link(n, claim) for n in citation.numbers))
+            cursor = citation.end
+        yield _piece(token, "text", token.content[cursor:]) if cursor else token
+        said += token.content or " "
+
+
+def _piece(token: Token, kind: str, content: str) -> Token:
+    return token.copy(type=kind, content=content)
+
+
+def citation_link(number: int, anchor: str, span: tuple[int, int] | None = None) -> str:
+    """The link of one citation of the element `anchor`; `span`: the characters that it means, as a browser counts."""
+    marks = f' data-start="{span[0]}" data-end="{span[1]}"' if span else ""
+    return f'<a class="citation" href="#{escape(anchor)}"{marks} aria-label="Open passage {number}">{number}</a>'
+
 
 _SNIPPET_CHARACTERS = 220
 
@@ -197,3 +253,205 @@ def _move_html(move: Move, is_reference: bool, n_others: int) -> str:
     arrow, kind, word = ("▲", "up", "higher") if move.gain > 0 else ("▼", "down", "lower")
     words = f"{abs(move.gain)} {word} than on the {other} side"
     return f'<span class="move {kind}" {hint} aria-label="{words}">{arrow} {abs(move.gain)}</span>'
+
+
+def asked_html(question: str, searched: str = "", remark: str = "", link: str = "") -> str:
+    """The question as it was typed, where it was rewritten the one that was searched for, and a link to it."""
+    note = f'<p class="aside">Searched for: <q class="searched">{escape(searched)}</q></p>' if searched else ""
+    anchor = (
+        f' <a class="link" href="{escape(link)}" title="This corpus, retriever and question">Link</a>' if link else ""
+    )
+    return f'<h2 class="asked">{escape(question)}{anchor}</h2>{note}{aside_html(remark) if remark else ""}'
+
+
+def turns_html(turns: Sequence[Turn]) -> str:
+    """The conversation so far, each turn to be opened."""
+    if not turns:
+        return ""
+    items = "".join(
+        f"<li><details><summary>{escape(turn.question)}</summary>"
+        f'<div class="text">{to_safe_html(turn.answer, 0, lambda number, claim: "")}</div></details></li>'
+        for turn in turns
+    )
+    head = f"Earlier in this conversation ({len(turns)})"
+    return (
+        f'<section class="turns" aria-label="Earlier questions"><h3>{head}</h3><ol>{items}</ol></section>'
+        if turns
+        else ""
+    )
+
+
+_BEFORE = 80
+
+
+def mark_words(text: str, words: Sequence[str]) -> str:
+    """`text` as safe HTML, each of `words` (lower case) in a <mark>."""
+    if not words:
+        return escape(text)
+    wanted = "|".join(re.escape(word) for word in sorted(set(words), key=lambda word: (-len(word), word)))
+    pieces = re.split(rf"\b({wanted})\b", text, flags=re.IGNORECASE)
+    return "".join(
+        f"<mark>{escape(piece)}</mark>" if place % 2 else escape(piece) for place, piece in enumerate(pieces)
+    )
+
+
+def hits_html(found: Sequence[Candidate], words: Sequence[str], n_most: int) -> str:
+    """What was found, best first; opened, a passage shows all of its text."""
+    if not found:
+        return aside_html("No passage has any of these words. Words as common as 'the' do not count.")
+    n = f"The {len(found)} best passages" if len(found) == n_most else f"{len(found)} passage{'s' * (len(found) != 1)}"
+    items = "".join(f"<li>{_hit(candidate, number, words)}</li>" for number, candidate in enumerate(found, start=1))
+    return (
+        f'<section class="passages" aria-label="Passages found"><h3>{n} with these words</h3><ol>{items}</ol></section>'
+    )
+
+
+def _hit(candidate: Candidate, number: int, words: Sequence[str]) -> str:
+    passage = candidate.passage
+    return (
+        f'<details class="passage"><summary><span class="number">{number}</span>'
+        f'<span class="title">{mark_words(passage.title or passage.source, words)}</span>'
+        f'<span class="snippet">{mark_words(_around(passage.text, words), words)}</span></summary>'
+        f'<div class="text">{mark_words(passage.text, words)}</div>'
+        f'<p class="source">{source_line(passage)}</p></details>'
+    )
+
+
+def _around(text: str, words: Sequence[str]) -> str:
+    """`text` from a little before the first of `words` on."""
+    wanted = "|".join(re.escape(word) for word in words)
+    match = re.search(rf"\b({wanted})\b", text, flags=re.IGNORECASE) if words else None
+    start = text.rfind(" ", 0, max(0, match.start() - _BEFORE)) + 1 if match and match.start() > _BEFORE else 0
+    return ("… " if start else "") + text[start : start + 320]
+
+
+PREFIXES = ("left", "right", "third", "fourth")
+_OF_TWO = ("Left", "Right")
+_OF_MORE = ("First", "Second", "Third", "Fourth")
+_NUMBERS = ("", "", "both", "all three", "all four")
+_LABELS = {
+    "left": "Left is better",
+    "right": "Right is better",
+    "tie": "Both are good",
+    "both bad": "Both are bad",
+    "first": "First is best",
+    "second": "Second is best",
+    "third": "Third is best",
+    "fourth": "Fourth is best",
+    "none": "None is best",
+}
+
+
+def places(n_sides: int) -> tuple[str, ...]:
+    """What the sides are called where there are so many."""
+    return _OF_TWO if n_sides == len(_OF_TWO) else _OF_MORE[:n_sides]
+
+
+def side_names(labels: Sequence[str], *, is_blind: bool) -> tuple[str, ...]:
+    """What each side is called on the page."""
+    names = places(len(labels))
+    return names if is_blind else tuple(f"{side} · {label}" for side, label in zip(names, labels, strict=True))
+
+
+def answers_html(names: Sequence[str], answers: Sequence[str]) -> str:
+    """The answers side by side, each under the name of its side; nothing while there are none."""
+    if not answers:
+        return ""
+    sides = "".join(
+        f'<div class="side"><h2 id="{prefix}-title">{escape(name)}</h2><div id="{prefix}-answer">{answer}</div></div>'
+        for prefix, name, answer in zip(PREFIXES, names, answers, strict=False)
+    )
+    return f'<div class="answers" style="--columns: {len(names)}">{sides}</div>'
+
+
+def sides_html(comparison: Comparison, labels: Sequence[str], n_read: int, *, is_blind: bool) -> str:
+    """All lists side by side, rank beside rank, each passage with how it moved."""
+    n_sides = len(comparison.sides)
+    lists = [
+        passages_html(
+            side, prefix, n_read, moves, is_reference=prefix == PREFIXES[0], n_others=n_sides - 1, is_blind=is_blind
+        )
+        for prefix, side, moves in zip(PREFIXES[:n_sides], comparison.sides, comparison.moves, strict=True)
+    ]
+    n_rows = 3 + max(len(side.candidates) for side in comparison.sides)
+    sides = "".join(
+        f'<div class="side"><h2>{escape(name)}</h2>{each}</div>'
+        for name, each in zip(side_names(labels, is_blind=is_blind), lists, strict=True)
+    )
+    kind = "aligned many" if n_sides > len(_OF_TWO) else "aligned"
+    return f'<div class="{kind}" style="--rows: {n_rows}; --columns: {n_sides}">{sides}</div>'
+
+
+def comparison_html(comparison: Comparison, *, is_blind: bool = False, link: str = "") -> str:
+    """How much the sides have in common, unless it is blind how long each took, and a link to come back by."""
+    n_found = max((len(side.candidates) for side in comparison.sides), default=0)
+    times = "".join(f"<li><b>{escape(side.retriever)}</b> {format_ms(side.took_ms)}</li>" for side in comparison.sides)
+    shared = f"{comparison.n_shared} of {n_found} passages were found by {_NUMBERS[len(comparison.sides)]}."
+    first = [side.candidates[0].passage.id for side in comparison.sides if side.candidates]
+    verdict = "They agree on the first one." if len(set(first)) == 1 else "They disagree on the first one."
+    anchor = (
+        f' <a class="link" href="{escape(link)}" title="This corpus, these retrievers and this question">Link</a>'
+        if link
+        else ""
+    )
+    return f'<div class="comparison"><p>{shared} {verdict}{anchor}</p>{"" if is_blind else f"<ul>{times}</ul>"}</div>'
+
+
+def ballot_html(n_sides: int) -> str:
+    """A button for each verdict; the page's script says which was pressed."""
+    buttons = "".join(
+        f'<button type="button" id="vote-{verdict.replace(" ", "-")}" data-verdict="{verdict}">'
+        f"{_LABELS[verdict]}</button>"
+        for verdict in verdicts_for(n_sides)
+    )
+    return f'<div class="ballot" role="group" aria-label="Your vote">{buttons}</div>'
+
+
+def reveal_html(sentence: str, labels: Sequence[str]) -> str:
+    """What became of a vote, and which side was which."""
+    named = [f"{place} was {label}" for place, label in zip(places(len(labels)), labels, strict=True)]
+    which = ", ".join([named[0], *(name[0].lower() + name[1:] for name in named[1:])])
+    return notice_html(f"{sentence} {which}.", "done")
+
+
+def score_html(score: Score, first: str, second: str) -> str:
+    """How the votes on two retrievers stand: a bar with its interval, and a sentence."""
+    if not score.n:
+        return '<p class="aside">Nobody has voted on these two retrievers yet.</p>'
+    rest = f"{score.ties} ties, {score.both_bad} times both bad."
+    if not score.decided:
+        return f'<p class="aside">{score.n} votes so far, none for a side: {rest}</p>'
+    share, low, high = (100 * value for value in (score.share, score.low, score.high))
+    judgement = "No clear winner yet." if score.low <= 0.5 <= score.high else "That is a clear lead."
+    sentence = (
+        f"<b>{escape(second)}</b> was better in {score.second} of {score.decided} decided votes against "
+        f"<b>{escape(first)}</b>: {share:.0f} % (95 % interval {low:.0f} to {high:.0f} %). {rest} {judgement}"
+    )
+    return f'<div class="running-score"><p>{sentence}</p>{_bar(score)}</div>'
+
+
+def scores_html(scores: Mapping[tuple[str, str], Score]) -> str:
+    """How the votes on each pair of several retrievers stand: a row with a bar each."""
+    if not any(score.n for score in scores.values()):
+        return '<p class="aside">Nobody has voted on these retrievers yet.</p>'
+    rows = "".join(
+        f'<tr><th scope="row">{escape(second)} against {escape(first)}</th>'
+        f"<td>{score.second} of {score.decided}</td><td>{score.ties}</td><td>{score.both_bad}</td>"
+        f"<td>{_bar(score) if score.decided else '–'}</td></tr>"
+        for (first, second), score in scores.items()
+        if score.n
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("Pair", "Better in", "Ties", "Both bad", "Share, 95 % interval"))
+    return (
+        '<div class="running-score"><p>Votes on these retrievers, pair by pair: the best of several was better than '
+        f'each other one.</p><div class="scroll"><table class="figures"><tr>{head}</tr>{rows}</table></div></div>'
+    )
+
+
+def _bar(score: Score) -> str:
+    share, low, high = (100 * value for value in (score.share, score.low, score.high))
+    return (
+        f'<div class="score-bar" role="img" aria-label="{share:.0f} percent, from {low:.0f} to {high:.0f}">'
+        f'<i class="range" style="left: {low:.1f}%; width: {high - low:.1f}%"></i>'
+        f'<i class="mean" style="left: {share:.1f}%"></i><i class="half"></i></div>'
+    )

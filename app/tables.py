@@ -1,13 +1,16 @@
-"""Corpora, sources and the outcome of adding files → safe HTML tables: pure."""
+"""Corpora, files and runs → safe HTML tables: pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
-from app.background import Stage
-from app.rendering import notice_html
-from indexes.records import CorpusInfo, FileOutcome, SourceInfo
+from app.jobs.jobs import Progress, State
+from app.jobs.runs import RunInfo, Verdict
+from app.rendering import aside_html, notice_html
+from app.workbench import Stage
+from indexes.types import CorpusInfo, FileOutcome, SourceInfo
 
 _MAX_ROWS = 200
 _ORDER = {"failed": 0, "removed": 1, "renamed": 2, "replaced": 3, "read": 4, "same": 5, "unchanged": 6}
@@ -105,4 +108,206 @@ def _table(name: str, heads: Sequence[str], rows: Iterable[Sequence[str]], n_row
     return (
         f'<div class="scroll"><table class="figures" aria-label="{escape(name)}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{more}"
+    )
+
+
+STAGES: Mapping[str, str] = {
+    "questions": "Questions are read or written",
+    "candidates": "Passages are found for each",
+    "teacher": "The teacher is tried out",
+    "rankings": "The teacher orders the passages",
+    "ranker": "The ranker learns these orders",
+    "scores": "The ranker scores more passages",
+    "retriever": "The retriever learns the scores",
+    "control": "What needs no teacher is learned beside it",
+    "index": "The corpus is indexed anew",
+    "verdict": "Old and new are judged",
+}
+STATE_WORDS: Mapping[State, str] = {
+    "running": "going on",
+    "stopping": "stopping",
+    "paused": "paused",
+    "interrupted": "interrupted",
+    "failed": "failed",
+    "done": "done",
+}
+_SILENT_S = 90.0
+
+
+def estimate_html(sentences: Sequence[str]) -> str:
+    """What would be asked, before anything is."""
+    lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<div class="notice info foreseen" role="status"><b>Before it runs</b><ul>{lines}</ul></div>'
+
+
+def promise_html() -> str:
+    """What will be seen here, where nothing has been taught yet."""
+    items = "".join(f'<li><span class="name">{label}</span></li>' for label in STAGES.values())
+    return (
+        '<h2>How it goes</h2><p class="aside">Each step leaves a file, so a run can pause and go on where it was. '
+        "In the end the new retriever and the old one are judged on questions that took no part, and only one that is "
+        f'better beyond doubt is used.</p><ol class="stages" aria-label="Stages">{items}</ol>'
+    )
+
+
+def headline_html(run: RunInfo, verdict: Verdict | None) -> str:
+    """One sentence on how the run stands; for a finished one its verdict."""
+    if run.state == "done":
+        return _verdict_html(run, verdict)
+    sentence, kind = {
+        "running": ("It goes on in a process of its own: this page may be closed, and opened again elsewhere.", "busy"),
+        "stopping": ("It stops as soon as what is in hand is kept …", "busy"),
+        "paused": ("Paused. What it has done is kept; resume it whenever you like.", "info"),
+        "interrupted": ("It was cut off before its end. What it has done is kept: resume it.", "error"),
+        "failed": (run.sentence, "error"),
+    }[run.state]
+    return f"{_title(run)}{notice_html(sentence, kind)}"
+
+
+def _title(run: RunInfo) -> str:
+    word = STATE_WORDS[run.state]
+    return (
+        f'<h2 class="run">{escape(run.name)} <span class="state {run.state}">{word}</span>'
+        f'<span class="of">corpus {escape(run.corpus)}</span></h2>'
+    )
+
+
+def _verdict_html(run: RunInfo, verdict: Verdict | None) -> str:
+    now = f"It answers for corpus '{run.corpus}' now." if run.answers_now else ""
+    if verdict is None:
+        return f"{_title(run)}{notice_html(f'This run has no verdict. {now}'.strip())}"
+    word, kind = _word(verdict)
+    advice = "".join(f"<li>{escape(each)}</li>" for each in verdict.advice)
+    standing = now or f"It does not answer for corpus '{run.corpus}'; on the Ask and Compare tabs it can be picked."
+    return (
+        f'{_title(run)}<div class="verdict {kind}" role="status"><b>{word}</b> {escape(verdict.sentence)}</div>'
+        f"{aside_html(standing)}" + (f'<ul class="advice">{advice}</ul>' if advice else "")
+    )
+
+
+def _word(verdict: Verdict) -> tuple[str, str]:
+    """The verdict in a word or two, and how it looks."""
+    if verdict.is_better:
+        return ("On trial" if verdict.on_trial else "Use it"), "better"
+    if verdict.encoder:
+        return "The free one will do", "better"
+    return ("Too few to tell" if verdict.is_open else "No clear gain"), "same"
+
+
+def stages_list_html(progress: Progress, state: State) -> str:
+    """The stages in order, how far each is, and how long it took."""
+    items = "".join(f"<li{_stage_html(stage, progress, state)}</li>" for stage in STAGES)
+    note = f'<p class="aside">{escape(progress.note)}</p>' if progress.note and state == "running" else ""
+    return f'<ol class="stages" aria-label="Stages">{items}</ol>{note}'
+
+
+def _stage_html(stage: str, progress: Progress, state: State) -> str:
+    known = progress.stages.get(stage) or {}
+    label = escape(STAGES[stage])
+    if state == "done" or "ended" in known:
+        took = f'<span class="figure">{_span(known)}</span>' if "ended" in known else ""
+        return f' class="over"><span class="name">{label}</span>{took}'
+    if stage != progress.stage:
+        return f'><span class="name">{label}</span>'
+    done, total = int(known.get("done", 0)), int(known.get("total", 0))
+    now = ' aria-current="step"' if state == "running" else ""
+    what = f" ({escape(str(known['label']))})" if known.get("label") else ""
+    name = f'<span class="name">{label}{what}</span>'
+    if not total:
+        return f' class="now"{now}>{name}'
+    percent = 100 * done // total
+    left = _left(known, progress.beat) if state == "running" else ""
+    return (
+        f' class="now"{now}>{name}<span class="figure">{done:,} of {total:,}{left}</span>'
+        f'<div class="bar" role="progressbar" aria-label="{label}" aria-valuenow="{percent}" aria-valuemin="0" '
+        f'aria-valuemax="100"><i style="width: {percent}%"></i></div>'
+    )
+
+
+def _span(stage: Mapping[str, Any]) -> str:
+    seconds = max(0.0, float(stage["ended"]) - float(stage.get("began", stage["ended"])))
+    return "" if seconds < 1 else duration(seconds)
+
+
+def _left(stage: Mapping[str, Any], now: float) -> str:
+    """How long the rest takes at the pace so far, in words; "" while that cannot be told."""
+    n_done = stage.get("done", 0) - stage.get("first", 0)
+    elapsed = now - stage.get("counted_from", now)
+    if n_done < 3 or elapsed < 3:
+        return ""
+    return f" · {duration(elapsed / n_done * (stage['total'] - stage['done']))} left"
+
+
+def duration(seconds: float) -> str:
+    """'40 s', '12 min' or '3.5 h'."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def figures_html(
+    malformed: tuple[int, float | None] | None, assessment: Mapping[str, Any], spend: Mapping[str, float | None]
+) -> str:
+    """What is known of the teacher and of what it has cost, as pairs of a name and a figure."""
+    pairs: list[tuple[str, str, str]] = []
+    if assessment:
+        agreement, found = assessment.get("best_agreement"), assessment.get("probe_first")
+        if isinstance(agreement, int | float):
+            hint = f"Puts the same passage first when asked twice, on {assessment.get('n_questions', 0)} questions"
+            pairs.append(("Agrees with itself", f"{agreement:.0%}", hint))
+        if isinstance(found, int | float):
+            hint = f"Puts a passage that answers before others drawn at random, {assessment.get('n_probes', 0)} times"
+            pairs.append(("Finds planted answers", f"{found:.0%}", hint))
+        words = {"use": "use it", "weigh": "with less weight", "refuse": "refused"}
+        if trust := words.get(str(assessment.get("trust"))):
+            pairs.append(("Trust in the teacher", trust, "By both, and by what decides its orders"))
+    if malformed:
+        n_orders, share = malformed
+        pairs.append(("Orders", f"{n_orders:,}", "Questions whose passages the teacher has put in order"))
+        if share is not None:
+            pairs.append(("Malformed replies", f"{share:.0%}", "Orders that were not in the form asked for"))
+    if spend.get("calls") or spend.get("cached"):
+        calls, cached = int(spend.get("calls") or 0), int(spend.get("cached") or 0)
+        pairs.append(("Calls", f"{calls:,}", f"Beside {cached:,} replies that were known already"))
+        tokens = int(spend.get("prompt_tokens") or 0), int(spend.get("reply_tokens") or 0)
+        pairs.append(("Tokens", f"{tokens[0]:,} + {tokens[1]:,}", "Read and written by the LLM"))
+        cost = spend.get("cost_usd")
+        pairs.append(("Cost", "unknown" if cost is None else f"{cost:.2f} $", "By the price table of the model"))
+    items = "".join(
+        f'<div title="{escape(hint)}"><dt>{name}</dt><dd>{escape(each)}</dd></div>' for name, each, hint in pairs
+    )
+    said = str(assessment.get("sentence") or "")
+    return (f'<dl class="pairs" aria-label="Teacher and spend">{items}</dl>' if items else "") + (
+        aside_html(said) if said else ""
+    )
+
+
+def silence_html(progress: Progress, state: State, now: float) -> str:
+    """A word of warning where a job that goes on has not been heard of for long."""
+    silent = now - progress.beat
+    if state != "running" or not progress.beat or silent < _SILENT_S:
+        return ""
+    return notice_html(f"It has said nothing for {duration(silent)}. The machine may be asleep or very busy.", "error")
+
+
+def log_html(text: str) -> str:
+    """The end of a log as it was written."""
+    return (
+        f'<pre class="log" tabindex="0" aria-label="Log">{escape(text)}</pre>' if text else aside_html("Nothing yet.")
+    )
+
+
+def runs_table_html(runs: Sequence[RunInfo]) -> str:
+    """Every run with its verdict."""
+    if not runs:
+        return '<p class="empty">No retriever has been taught yet. Press Teach: what is filled in will do.</p>'
+    rows = "".join(
+        f"<tr><td>{escape(run.name)}{' <b>answers now</b>' if run.answers_now else ''}</td>"
+        f'<td>{escape(run.corpus)}</td><td><span class="state {run.state}">{STATE_WORDS[run.state]}</span></td>'
+        f"<td>{escape(run.sentence)}</td></tr>"
+        for run in runs
+    )
+    return (
+        '<div class="scroll"><table class="figures" aria-label="Runs"><thead><tr><th>Retriever</th><th>Corpus</th>'
+        f"<th>State</th><th>Verdict</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )

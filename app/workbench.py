@@ -1,18 +1,176 @@
-"""What every handler of the page needs, assembled once and passed on."""
+"""What every handler of the page needs, assembled once; and what the page does by itself after it has opened."""
 
 from __future__ import annotations
 
+import json
+import logging
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from langchain_core.language_models import BaseChatModel
 
-from app import asked
-from app.background import Background
+from app import question_log
+from app.demo import DEMO_CORPUS
+from app.jobs.jobs import Jobs
 from app.shelf import IndexShelf
-from app.teaching.jobs import Jobs
 from distill.llm.connection import LLMConfig
+from indexes.corpus import list_corpora
+from indexes.errors import InputError, UserError
 from indexes.paths import DataPaths
+from indexes.types import Encoder
+
+_log = logging.getLogger(__name__)
+_SOURCE = f"python-{'.'.join(platform.python_version_tuple()[:2])}-docstrings.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """How far one piece of work is; `total` is 0 where it cannot be told."""
+
+    message: str
+    state: Literal["working", "done", "failed"] = "working"
+    done: int = 0
+    total: int = 0
+
+
+OnStage = Callable[[Stage], None]
+Work = Callable[[OnStage, Callable[[], bool]], None]
+WriteCorpus = Callable[[Path], None]
+
+
+class Background:
+    """Pieces of work by name, each in a thread of its own, with the stage that it is at."""
+
+    def __init__(self, works: dict[str, Work], on_stage: OnStage = lambda stage: None) -> None:
+        self._works = works
+        self._on_stage = on_stage
+        self._stages = {name: Stage(message=name) for name in works}
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begins all of it."""
+        self._threads = [
+            threading.Thread(target=self._run, args=(name, work), name=name, daemon=True)
+            for name, work in self._works.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Asks all of it to end and waits a while; what is left undone is done at the next start."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stage of each piece of work."""
+        return tuple(self._stages.values())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is still going on."""
+        return any(stage.state == "working" for stage in self.stages)
+
+    def _run(self, name: str, work: Work) -> None:
+        try:
+            work(lambda stage: self._set(name, stage), self._stopping.is_set)
+        except UserError as error:
+            self._set(name, Stage(message=str(error), state="failed"))
+        except Exception:  # noqa: BLE001 - a thread's death would go unseen; the page and the terminal say it
+            _log.exception("%s failed", name)
+            self._set(name, Stage(message=f"{name} failed; the terminal shows why.", state="failed"))
+        else:
+            self._set(name, Stage(message=name, state="done"))
+
+    def _set(self, name: str, stage: Stage) -> None:
+        self._stages[name] = stage
+        if not self._stopping.is_set():
+            self._on_stage(stage)
+
+
+def prepare_corpus(paths: DataPaths, shelf: IndexShelf, encoder: str, demo: WriteCorpus | None) -> Work:
+    """Loads the encoder, then indexes the demonstration corpus that `demo` writes, unless that was done before."""
+
+    def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
+        on_stage(Stage(message=f"Loading the encoder {encoder}"))
+        shelf.encoder(encoder)
+        if demo and not stopped() and not _marker(paths).exists():
+            _index_demo(paths, shelf.new_encoder(encoder), demo, on_stage, stopped)
+        if not stopped():
+            _warm_up(paths, shelf, encoder)
+
+    return work
+
+
+def _warm_up(paths: DataPaths, shelf: IndexShelf, encoder: str) -> None:
+    """Searches once, so that the first question of a person does not wait for files to be read."""
+    for info in list_corpora(paths):
+        if any(index.encoder == encoder for index in info.indexes):
+            with suppress(UserError):  # an index that does not open says so when it is asked
+                shelf.index(info.name, encoder).search("warm up", 1)
+            return
+
+
+def _marker(paths: DataPaths) -> Path:
+    """There once the demonstration corpus is complete, so that a deleted one does not come back."""
+    return paths.root / "demo.json"
+
+
+def _index_demo(
+    paths: DataPaths, encoder: Encoder, write: WriteCorpus, on_stage: OnStage, stopped: Callable[[], bool]
+) -> None:
+    from indexes.ingest import add_files
+
+    on_stage(Stage(message="Reading the documentation of Python's standard library"))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / _SOURCE
+        write(file)
+        for progress in add_files(paths, DEMO_CORPUS, [file], encoder):
+            if stopped():
+                return
+            if progress.stage == "embedding":
+                message = f"Indexing the demonstration corpus {DEMO_CORPUS}"
+                on_stage(Stage(message=message, done=progress.done, total=progress.total))
+    partial = _marker(paths).with_suffix(".partial")
+    partial.write_text(json.dumps({"corpus": DEMO_CORPUS, "python": platform.python_version()}), encoding="utf-8")
+    partial.replace(_marker(paths))
+
+
+def write_docstrings(file: Path) -> None:
+    """Writes the documentation of Python's standard library to `file`, read by a child process."""
+    command = [sys.executable, "-m", "app.demo", str(file)]
+    result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode or not file.is_file():
+        last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(
+            f"The documentation of the standard library could not be read ({last}), so there is no demonstration "
+            "corpus. Everything else works; APP_DEMO=0 leaves it out."
+        )
+
+
+def fetch_weights(paths: DataPaths, local_llm: str) -> Work:
+    """Fetches the weights of the embedded LLM, so that the first answer does not wait for them."""
+
+    def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
+        from distill.llm.weights import ensure_weights
+
+        def on_progress(done: int, total: int, text: str) -> None:
+            on_stage(Stage(message=f"{text} (megabytes)", done=done // 10**6, total=total // 10**6))
+
+        ensure_weights(local_llm, paths.models, on_progress)
+
+    return work
+
 
 ConnectLLM = Callable[[Callable[[str], None]], BaseChatModel]
 """The chat model, made ready if need be; what that takes is said to the callback."""
@@ -36,4 +194,12 @@ class Workbench:
     def keep_question(self, corpus: str, question: str) -> None:
         """Keeps a question about `corpus` where the page is told to."""
         if self.keeps_questions:
-            asked.keep_question(self.paths, corpus, question)
+            question_log.keep_question(self.paths, corpus, question)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classroom:
+    """The workbench and its teaching slot."""
+
+    bench: Workbench
+    jobs: Jobs

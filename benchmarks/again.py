@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexes.corpus import Corpus
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 

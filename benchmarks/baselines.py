@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from indexes.chroma import PassageIndex
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
+from indexes.evaluation import judge
 from indexes.ingest import add_files
-from indexes.judging import judge
 from indexes.lexical import LexicalIndex, search_fused
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 

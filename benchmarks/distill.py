@@ -30,20 +30,19 @@ from benchmarks.machine import provenance
 from benchmarks.methods import METHODS
 from benchmarks.simulated import Noise, fit_noise, noisy
 from distill.candidates import mine_candidates
-from distill.jsonl import Record, appending, read_records, write_records
-from distill.labelling import orders
-from distill.llm.asking import Asker
+from distill.json_files import Record, appending, read_records, write_records
+from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
 from distill.ranker.ranker import LateInteractionRanker
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, Event, RunConfig
-from distill.teaching import TARGETS_FILE
-from indexes.chroma import PassageIndex
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder, load_trainable
-from indexes.evaluation import mean_interval
+from distill.stages.labelling import orders
+from distill.stages.training import TARGETS_FILE
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder, load_trainable
+from indexes.evaluation import judge, mean_interval
 from indexes.ingest import add_files
-from indexes.judging import judge
 from indexes.lexical import LexicalIndex
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 from indexes.types import Query

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from distill.jsonl import Record
+from distill.json_files import Record
 from distill.retriever.evidence import posteriors
 
 Floats = NDArray[np.float64]

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import provenance
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import Tokenizer, Vectors
 

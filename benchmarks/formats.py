@@ -10,10 +10,10 @@ from rich.table import Table
 
 from benchmarks.sample_files import write_samples
 from indexes.documents import read_documents
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
-from indexes.passages import PassageSettings, split_document
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
+from indexes.splitting import PassageSettings, split_document
 from indexes.types import Passage
 
 

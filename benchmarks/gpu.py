@@ -20,10 +20,10 @@ from rich.table import Table
 
 from benchmarks.indexing import ours
 from benchmarks.machine import provenance
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
+from indexes.encoders.torch import SentenceTransformerEncoder
 from indexes.paths import DataPaths
-from indexes.torch_encoder import SentenceTransformerEncoder
 
 
 def main() -> None:

@@ -29,12 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
-from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
-from indexes.encoders import load_encoder, load_trainable
+from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
+from indexes.encoders.loading import load_encoder, load_trainable
+from indexes.evaluation import judge
 from indexes.ingest import add_files
-from indexes.judging import judge
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 from indexes.types import Encoder, Passage, Vectors

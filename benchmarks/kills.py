@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before it, as
 import chromadb  # noqa: F401 - loaded before the forks, so that a child begins at once
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.doctor import examine
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
 _N_FILES = 12

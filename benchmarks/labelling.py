@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from distill.jsonl import Record
-from distill.llm.asking import Asker
+from distill.json_files import Record
+from distill.llm.calls import Asker
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.reply_cache import ReplyCache
 from distill.teacher.ranking import rank_candidates

@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from indexes.chroma import PassageIndex
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import Encoder, Vectors
 

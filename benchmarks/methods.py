@@ -3,7 +3,7 @@
 - `direct`: the order itself, its places turned into probabilities.
 - `contrastive`: the teacher's first passage against all others that it was shown.
 
-Both write what `distill.retriever.targets` describes; a run takes targets that lie in its folder.
+Both write what `distill.retriever.lists` describes; a run takes targets that lie in its folder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from distill.jsonl import Record
+from distill.json_files import Record
 
 _SHARPNESS = 2.0  # the first of ten then outweighs the second by 2.2
 _NEVER = -13.8  # the logarithm of a millionth

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from distill.jsonl import Record
+from distill.json_files import Record
 from distill.verdict.held_out_orders import draw
 from distill.verdict.verdict import FIRST_CHOICE_METRIC
-from indexes.chroma import PassageIndex
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
 from indexes.evaluation import MetricsByQuery, compare_runs, evaluate_run, make_qrels, run_of_candidates
 from indexes.lexical import LexicalIndex
 from indexes.mixes import blend
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 from indexes.types import Candidate, Query, Vectors

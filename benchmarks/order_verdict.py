@@ -25,20 +25,18 @@ from scipy.stats import spearmanr
 
 from benchmarks.machine import provenance
 from benchmarks.order_maps import measure
-from distill.json_files import read_json
-from distill.jsonl import Record, appending, read_records
-from distill.llm.asking import Asker
+from distill.json_files import Record, appending, read_json, read_records
+from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
-from distill.ranker.token_vectors import TokenVectors
+from distill.ranker.ranker import TokenVectors
 from distill.run import FROM_FILE, Event, RunConfig
 from distill.verdict.held_out_orders import first_choices
 from distill.verdict.verdict import FIRST_CHOICE_METRIC, METRIC
-from indexes.chroma import PassageIndex
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
-from indexes.evaluation import compare_runs
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
+from indexes.evaluation import compare_runs, judge
 from indexes.ingest import add_files
-from indexes.judging import judge
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.queries import read_queries, write_queries
 from indexes.types import Query

@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from scripted_endpoint import ScriptedEndpoint
 
 from benchmarks.machine import provenance
-from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 

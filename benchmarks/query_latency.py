@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from indexes.chroma import PassageIndex, find_index
+from indexes.chroma import existing_collection
 from indexes.corpus import Corpus
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
+from indexes.passage_index import PassageIndex, find_index
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
-from indexes.store import existing_collection
 
 K = 10
 

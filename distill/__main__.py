@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from distill.commands.running import import_batch, run
-from distill.commands.taught import export, promote, push, report, rollback, search
-from indexes.commands.console import run_command_line
+from distill.commands import export, import_batch, promote, push, report, rollback, run, search
+from indexes.commands import run_command_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for command in (run, import_batch, report, search, promote, rollback, export, push):

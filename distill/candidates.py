@@ -1,4 +1,4 @@
-"""Initial retrieval: the passages that the teacher and the ranker will put in order."""
+"""Initial retrieval: the passages of each question that are put to the teacher, and their order as numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
-from distill.jsonl import Record
-from indexes.chroma import PassageIndex
+from distill.json_files import Record
 from indexes.lexical import LexicalIndex, Searchable
 from indexes.mixes import blend
+from indexes.passage_index import PassageIndex
 from indexes.types import Candidate, Passage, Query
 
 Retrieval = Literal["fused", "dense", "lexical", "union"]
@@ -167,3 +167,17 @@ def _record(query: Query, found: Sequence[Candidate], dense: Sequence[float], le
         for c, d, b in rows
     ]
     return {"id": query.id, "question": query.text, "candidates": candidates}
+
+
+UNRANKED: Final = 1_000_000  # target of a candidate that the teacher saw and did not place
+PADDING: Final = -1  # target of a place where there is no candidate, or one that the teacher never saw
+
+
+def rank_targets(record: Record, ranking: Record) -> list[int]:
+    """The teacher's rank from 0 of each candidate of `record`, `UNRANKED` where it saw but did not place the passage.
+
+    Candidates that the teacher never saw are `PADDING`: nothing is known of them.
+    """
+    place = {identifier: rank for rank, identifier in enumerate(ranking["ranking"])}
+    shown = set(ranking["shown"])
+    return [place.get(c["passage"], UNRANKED) if c["passage"] in shown else PADDING for c in record["candidates"]]

@@ -1,12 +1,77 @@
-"""Files that hold one JSON object."""
+"""JSON on disk: files that grow line by line, so that killed work goes on, and files of one object."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from indexes.errors import StoreError
+
+Record = dict[str, Any]
+
+
+class Append(Protocol):
+    """Adds one record to a file."""
+
+    def __call__(self, record: Record) -> None: ...
+
+
+def read_records(file: Path) -> list[Record]:
+    """The records of `file`, none if it does not exist; a last line that was cut off by a kill is left out.
+
+    Raises `StoreError` for any other line that is no JSON.
+    """
+    if not file.is_file():
+        return []
+    lines = file.read_bytes().split(b"\n")
+    return [_record(line, number, file) for number, line in enumerate(lines[:-1], start=1) if line.strip()]
+
+
+def _record(line: bytes, number: int, file: Path) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise StoreError(
+            f"{file} has a line that is not JSON (line {number}). Mend or remove it; the other lines are kept."
+        ) from error
+
+
+@contextmanager
+def appending(file: Path) -> Iterator[Append]:
+    """A function that appends a record to `file`, each written out at once; a cut-off last line is removed first."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _cut_to_whole_lines(file)
+    with file.open("ab") as opened:
+
+        def append(record: Record) -> None:
+            try:
+                opened.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                opened.flush()
+            except OSError as error:
+                raise StoreError(
+                    f"Writing to {file} failed: {error.strerror}. Free some space and run again."
+                ) from error
+
+        yield append
+
+
+def write_records(file: Path, records: Iterable[Record]) -> None:
+    """Writes all `records` to `file`, which appears complete or not at all."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+    partial.replace(file)
+
+
+def _cut_to_whole_lines(file: Path) -> None:
+    if file.is_file():
+        content = file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with file.open("r+b") as opened:
+                opened.truncate(whole)
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -1,30 +1,38 @@
-"""The whole way from a corpus and an LLM to a better retriever: stages in order, each with a file in and a file out.
-
-A stage whose file is complete is not run again, and one that was killed goes on where it was.
-"""
+"""The whole way from a corpus and an LLM to a better retriever, stage by stage, and what it would ask of the LLM."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from distill import control, labelling, measuring, rounds, teaching
-from distill.ranker.token_vectors import TokenVectors
-from distill.run import STAGES, Connect, Distillation, Report, RunConfig, Stage, only_process
+from distill.llm.connection import DEFAULT_OPENAI_MODEL, LLMConfig
+from distill.llm.spending import FREE, Estimate, Price, find_price
+from distill.questions.sources import assign_splits
+from distill.ranker.ranker import TokenVectors
+from distill.run import FROM_FILE, STAGES, WITHOUT_LLM, Connect, Distillation, Report, RunConfig, Stage, only_process
+from distill.stages import judging, labelling, rounds, training
+from distill.stages.proposing import N_ASKED, sample_mode
+from distill.teacher.asking import Limits
+from distill.teacher.assessment import N_QUESTIONS
+from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
+from distill.teacher.trust import N_PROBES, N_SHOWN
+from indexes.corpus import Corpus
 from indexes.paths import DataPaths
+from indexes.queries import read_queries
 
 _RUN_STAGE: Mapping[Stage, Callable[[Distillation], None]] = {
     "questions": labelling.make_questions,
     "candidates": labelling.make_candidates,
     "teacher": labelling.assess,
     "rankings": labelling.make_rankings,
-    "ranker": teaching.make_ranker,
-    "scores": teaching.make_scores,
-    "retriever": teaching.make_retriever,
-    "control": control.make_control,
-    "index": teaching.make_index,
-    "verdict": measuring.make_verdict,
+    "ranker": training.make_ranker,
+    "scores": training.make_scores,
+    "retriever": training.make_retriever,
+    "control": training.make_control,
+    "index": training.make_index,
+    "verdict": judging.make_verdict,
 }
 
 
@@ -45,7 +53,7 @@ def run_distillation(
     run = Distillation(paths, config, connect, report, report_to, token_vectors)
     with only_process(run):
         rounds.check_rounds(run)
-        teaching.check_ranker(run)
+        training.check_ranker(run)
         for stage in STAGES[: STAGES.index(until) + 1]:
             run.say(stage)
             try:
@@ -58,3 +66,85 @@ def run_distillation(
             rounds.drop_indexes(run)
     metrics = run.file("metrics.json")
     return json.loads(metrics.read_text(encoding="utf-8")) if until == "verdict" else {}
+
+
+_CHARACTERS_A_TOKEN = 3.5
+_MOST_PASSAGE_TOKENS = 150  # more of a passage is not shown
+_FRAME_TOKENS = 150  # of a prompt beside its passages
+_EXAMPLES_TOKENS = 700  # eight real questions beside what they may be about
+_QUESTION_TOKENS = 45
+_TOKENS_A_PLACE = 5  # of an order, as in "[12] > "
+_KEPT = 0.75  # of written questions, as measured on one corpus with the embedded LLM
+_TRAINING_SHARE = 0.8
+# Of the embedded LLM on two cores with nothing beside it, tokens a second.
+_EMBEDDED_READS, _EMBEDDED_WRITES = 63.0, 28.0
+
+
+def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_embedded: bool) -> Estimate:
+    """Calls, tokens, money and time of a run with `config` that has done nothing yet; an order of magnitude.
+
+    The time is known for the embedded LLM alone. Replies that must be asked for again are not foreseen.
+    """
+    passage = _passage_tokens([p.text for p in Corpus.open(paths, config.corpus).passages()])
+    calls, read, written = 0.0, 0.0, 0.0
+    if config.n_written and not config.questions:
+        calls = config.n_written / _KEPT
+        read = calls * (_FRAME_TOKENS + passage + (_EXAMPLES_TOKENS if config.like else 0))
+        written = calls * _QUESTION_TOKENS
+    if config.teacher != WITHOUT_LLM:
+        asked, shown = _teacher_calls(config)
+        probed = _probes(config)
+        calls += asked + probed
+        read += asked * (_FRAME_TOKENS + shown * passage) + probed * (_FRAME_TOKENS + N_SHOWN * passage)
+        written += (asked * shown + probed * N_SHOWN) * _TOKENS_A_PLACE
+    seconds = read / _EMBEDDED_READS + written / _EMBEDDED_WRITES if is_embedded else None
+    return Estimate(
+        calls=round(calls),
+        prompt_tokens=round(read),
+        reply_tokens=round(written),
+        cost=price.of(read, written) if price else None,
+        seconds=seconds,
+    )
+
+
+def _teacher_calls(config: RunConfig) -> tuple[int, int]:
+    """How often the teacher is asked at most, and the passages in a prompt."""
+    n, n_questions = config.n_candidates, _n_training(config)
+    modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
+    of_question = calls_per_question(parse_mode(modes[0]), n)
+    asked = (config.rounds - 1) * n_questions * of_question
+    if config.teacher != FROM_FILE:
+        n_assessed = min(N_QUESTIONS, n_questions)
+        asked += sum(2 * n_assessed * calls_per_question(parse_mode(mode), n) for mode in modes)
+        n_sampled = min(N_ASKED, n_questions) if config.retrieval == "auto" else 0
+        asked += n_sampled * calls_per_question(parse_mode(sample_mode(config)), 2 * n)
+        asked += (n_questions - (0 if config.mode == "pairwise" else n_sampled)) * of_question
+    return asked, min(n, Limits().window) if parse_mode(modes[0]).name == "listwise" else min(n, Limits().best_set)
+
+
+def _probes(config: RunConfig) -> int:
+    """Planted answers are asked for once, and in another form where the mode asks for choices."""
+    if config.teacher in (WITHOUT_LLM, FROM_FILE):
+        return 0
+    modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
+    return N_PROBES * len({parse_mode(mode).name == "listwise" for mode in modes})
+
+
+def price_of(llm: LLMConfig, paths: DataPaths) -> Price | None:
+    """The price of `llm`: nothing where it is embedded, None where it is not known."""
+    model = llm.model or ("" if llm.base_url else DEFAULT_OPENAI_MODEL)
+    return FREE if llm.is_embedded else find_price(model, paths.root / "prices.toml")
+
+
+def _passage_tokens(texts: Sequence[str]) -> float:
+    mean = sum(len(text) for text in texts) / max(1, len(texts)) / _CHARACTERS_A_TOKEN
+    return min(mean, _MOST_PASSAGE_TOKENS)
+
+
+def _n_training(config: RunConfig) -> int:
+    if not config.questions:
+        n = round(config.n_written * _TRAINING_SHARE)
+    else:
+        queries = assign_splits(read_queries(Path(config.questions)), seed=config.seed)
+        n = sum(query.split == "train" for query in queries)
+    return min(n, config.limit) if config.limit else n

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from indexes.commands.console import run_command_line
-from indexes.commands.corpora import add, delete, doctor, list_
-from indexes.commands.searching import evaluate, search
+from indexes.commands import add, delete, doctor, evaluate, list_, run_command_line, search
 
 _HELP = f"""{__doc__}
 

@@ -1,32 +1,40 @@
-"""What is wrong with a corpus on disk: its manifest, its kept originals, its indexes and their collections."""
+"""What is wrong with a corpus on disk, and what mends it: what is derived is made again, what is lost stays named."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from indexes.corpus import Corpus, list_corpora
-from indexes.deleting import doomed_folder
-from indexes.encoder_cards import unused_graphs
+from indexes.chroma import (
+    delete_ids,
+    drop_collection,
+    existing_collection,
+    metadata_update,
+    passage_metadata,
+    sentences,
+    stored_collections,
+)
+from indexes.corpus import FILES, Corpus, hash_file, list_corpora
+from indexes.encoders.finding import remove_unused_graphs, unused_graphs
 from indexes.errors import NotFoundError, StoreError
+from indexes.ingest import update_index
 from indexes.lexical import kept_in
-from indexes.locks import is_being_written
-from indexes.manifest import MANIFEST
-from indexes.originals import hash_file
+from indexes.locks import is_being_written, writing
+from indexes.manifest import MANIFEST, doomed_folder
+from indexes.passage_index import compare, is_torn, is_unfinished, pages, stored_ids
 from indexes.paths import DataPaths
-from indexes.reconciling import compare, pages, stored_ids
-from indexes.records import IndexInfo
-from indexes.store import existing_collection, passage_metadata, sentences, stored_collections
-from indexes.torn import is_torn, is_unfinished
-from indexes.types import Vectors
+from indexes.types import Encoder, IndexInfo, Vectors
 
 if TYPE_CHECKING:
-    from indexes.store import Collection
+    from indexes.chroma import Collection
+
 
 Kind = Literal[
     "damaged manifest",
@@ -235,3 +243,72 @@ def _collections(paths: DataPaths, corpus: Corpus) -> Iterator[Finding]:
         if collection.name not in listed | set(begun) and (is_ours or is_nobodys):
             sentence = f"A collection of corpus '{made.get('corpus')}' is stored that no index uses."
             yield Finding(kind="orphaned collection", subject=collection.name, sentence=sentence)
+
+
+LoadEncoder = Callable[[str, DataPaths], Encoder]
+_UNUSABLE = ("missing collection", "unreadable collection", "wrong encoder", "wrong dimension")
+_LACKING = ("missing vectors", "damaged passages", "wrong count")
+
+
+def repair(paths: DataPaths, corpus: str, load_encoder: LoadEncoder) -> tuple[list[Finding], list[Finding]]:
+    """(what was wrong, what of it still is). An encoder is loaded only where vectors have to be made."""
+    with writing(paths, corpus, f"repairing corpus '{corpus}'"):
+        found = examine(paths, corpus, is_ours=True)
+        if any(finding.kind == "interrupted delete" for finding in found):
+            shutil.rmtree(doomed_folder(paths.corpus(corpus)))
+        if any(finding.kind == "unused conversion" for finding in found):
+            remove_unused_graphs(paths)
+        if (paths.corpus(corpus) / MANIFEST).is_file() and not any(each.kind == "damaged manifest" for each in found):
+            _mend(paths, Corpus.open(paths, corpus), found, load_encoder)
+            return found, examine(paths, corpus, is_ours=True)
+        return found, [finding for finding in found if finding.kind != "interrupted delete"]
+
+
+def _mend(paths: DataPaths, corpus: Corpus, found: list[Finding], load_encoder: LoadEncoder) -> None:
+    for finding in found:
+        match finding.kind:
+            case "damaged original":
+                corpus.originals()[finding.subject].unlink(missing_ok=True)  # it is not what its name says
+            case "stray file":
+                (corpus.folder / FILES / finding.subject).unlink(missing_ok=True)
+            case "stale lexical index":
+                shutil.rmtree(corpus.folder / "lexical" / finding.subject)
+            case "half-built collection" | "orphaned collection":
+                drop_collection(paths, finding.subject)
+                corpus.end_collection(finding.subject)
+    for info in corpus.indexes():
+        _mend_index(paths, corpus, info, [each for each in found if each.subject == info.encoder], load_encoder)
+
+
+def _mend_index(
+    paths: DataPaths, corpus: Corpus, info: IndexInfo, found: list[Finding], load_encoder: LoadEncoder
+) -> None:
+    kinds = {finding.kind for finding in found}
+    if kinds.intersection(_UNUSABLE):
+        with suppress(NotFoundError):  # its encoder is gone: what is left of the index is better than nothing
+            encoder = load_encoder(info.encoder, paths)
+            drop_collection(paths, info.collection)
+            _rebuild(paths, corpus, encoder)
+        return
+    if not kinds:
+        return
+    collection = existing_collection(paths, info)
+    with sentences(paths, f"mending the index by '{info.encoder}'"):
+        for finding in found:
+            if finding.kind in ("orphaned vectors", "damaged passages"):
+                delete_ids(collection, finding.ids)
+            for page in pages(finding.ids if finding.kind == "stale metadata" else ()):
+                passages = corpus.get_passages(page)
+                metadatas: list[Any] = [metadata_update(passage) for passage in passages]
+                collection.update(ids=[passage.id for passage in passages], metadatas=metadatas)
+    if kinds.intersection(_LACKING):
+        with suppress(NotFoundError):
+            _rebuild(paths, corpus, load_encoder(info.encoder, paths))
+
+
+def _rebuild(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> None:
+    for info in corpus.indexes():
+        if info.encoder == encoder.name:
+            corpus.record_index(info, synced=-1)  # so that it is looked at, and not only counted
+    for _ in update_index(paths, corpus, encoder):
+        pass

@@ -9,19 +9,10 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from indexes.errors import UnreadableFileError
-from indexes.formats import (
-    CODE_SUFFIXES,
-    RECORD_SUFFIXES,
-    SUPPORTED_SUFFIXES,
-    TEXT_SUFFIXES,
-    kind_of,
-    stem_of,
-    suffix_of,
-)
-from indexes.readers.process import ReadOne, read_apart
+from indexes.files import CODE_SUFFIXES, RECORD_SUFFIXES, SUPPORTED_SUFFIXES, TEXT_SUFFIXES, kind_of, stem_of, suffix_of
+from indexes.readers.process import NO_TEXT, ReadOne, read_apart
 from indexes.readers.records import read_json, read_jsonl, read_table
 from indexes.readers.text import open_text, text_pieces
-from indexes.readers.whole import NO_TEXT
 from indexes.types import Document
 
 

@@ -1,8 +1,4 @@
-"""Every error that a person may see, drawn as one tree.
-
-The message of each is a sentence: what was expected, what came, what to do. Command lines print it and exit with
-status 1; the page shows it. Anything that is not a `UserError` is a defect of ours and keeps its traceback.
-"""
+"""Every error that a person may see, drawn as one tree, and how a full memory is told in any library's words."""
 
 from __future__ import annotations
 
@@ -57,3 +53,18 @@ class BudgetSpentError(LLMError):
 
 class WeightsError(UserError):
     """Model weights are missing, truncated or not the ones expected."""
+
+
+_WORDS = (
+    "out of memory",  # torch on a GPU
+    "allocate memory",  # torch on a processor: "DefaultCPUAllocator: can't allocate memory"
+    "could not create a primitive",  # oneDNN, which computes for torch on a processor
+    "bad_alloc",  # C++ at large
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` came of a full memory, of the machine or of a GPU."""
+    said = str(error).lower()
+    known = any(word in said for word in _WORDS) and "descriptor" not in said  # oneDNN: an operation it does not have
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and known)

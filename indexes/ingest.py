@@ -1,29 +1,171 @@
-"""Files into a corpus and out of it again: what the command line and the page both call."""
+"""Files into a corpus and out of it again, its passages into vectors: what the commands and the page both call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from indexes.chroma import delete_indexes, remove_passages
+import numpy as np
+
+from indexes.chroma import (
+    collection_name,
+    drop_collection,
+    drop_unless_used,
+    existing_collection,
+    holds_vectors_of,
+    is_settled,
+    note_settled,
+    open_collection,
+    sentences,
+    shared_collection,
+    write_passages,
+)
 from indexes.corpus import Corpus
-from indexes.deleting import delete_folder
-from indexes.embedding import Embed, update_index
-from indexes.encoders import load_encoder
-from indexes.errors import InputError, NotFoundError, StoreError, UnreadableFileError
+from indexes.encoders.loading import load_encoder
+from indexes.encoders.precision import as_indexed
+from indexes.errors import InputError, NotFoundError, StoreError, UnreadableFileError, WeightsError
 from indexes.files import SourceFile, open_sources
 from indexes.locks import writing
+from indexes.manifest import delete_folder
+from indexes.passage_index import (
+    compare,
+    delete_indexes,
+    drop_orphans,
+    drop_torn,
+    find_index,
+    is_in_step,
+    mark_finished,
+    mark_unfinished,
+    refresh_metadata,
+    remove_passages,
+    reuse_vectors,
+)
 from indexes.paths import DataPaths
-from indexes.reconciling import is_in_step
-from indexes.records import FileOutcome, IndexInfo
-from indexes.settled import is_settled, note_settled
-from indexes.space import check_space
-from indexes.store import drop_collection, existing_collection
-from indexes.torn import drop_torn, mark_finished, mark_unfinished
-from indexes.types import Encoder
+from indexes.types import Encoder, FileOutcome, IndexInfo, Passage, Vectors
+
+if TYPE_CHECKING:
+    from indexes.chroma import Collection
+
+
+_BATCH = (
+    512  # passages that are read, encoded or written at a time, or more on a GPU; three times as many are in memory
+)
+
+
+# Gives passages of a corpus with their vectors, in any order, until each id was given.
+Embed = Callable[[Corpus, Sequence[str], Encoder], Iterable[tuple[Sequence[Passage], Vectors]]]
+
+
+def update_index(
+    paths: DataPaths, corpus: Corpus, encoder: Encoder, embed: Embed | None = None
+) -> Iterator[tuple[int, int]]:
+    """(passages embedded, passages to embed) after each batch, while the index comes in step with the manifest.
+
+    Passages that are indexed already are not embedded again, so an interrupted update goes on where it was. An encoder
+    that embeds passages as another one does (the same fingerprint) shares its collection. A changed encoder gets a new
+    collection, and the old one answers until the new one is complete. `embed` embeds elsewhere than in this process.
+    """
+    generation = corpus.generation()
+    previous = find_index(corpus, encoder)
+    encoder = as_indexed(encoder, [info.fingerprint for info in _own_first(corpus, encoder)])
+    collection = shared_collection(paths, corpus, encoder) or open_collection(paths, corpus, encoder)
+    with sentences(paths, f"comparing it with corpus '{corpus.name}'"):
+        is_own = previous and holds_vectors_of(previous, encoder) and previous.collection == collection.name
+        if previous and is_own and is_in_step(corpus, previous, collection):
+            yield 0, 0
+            return
+        difference = compare(corpus, collection)
+        missing = reuse_vectors(corpus, collection, difference)
+    yield 0, len(missing)
+    for done in _embed(collection, encoder.name, (embed or embed_here)(corpus, missing, encoder)):
+        yield done, len(missing)
+    with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
+        refresh_metadata(corpus, collection)
+        drop_orphans(collection, difference)  # last: until here whoever asks finds what was there before
+    info = IndexInfo(
+        encoder=encoder.name,
+        fingerprint=encoder.fingerprint,
+        dimension=encoder.dimension,
+        n_passages=difference.n_wanted,
+        collection=collection.name,
+    )
+    corpus.record_index(info, generation)
+    # The collection before, and one of its own that was begun before there was one to share.
+    for name in {previous.collection if previous else collection.name, collection_name(corpus, encoder)}:
+        drop_unless_used(paths, corpus, name)
+
+
+def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
+    """The indexes of `corpus`, that by `encoder` first."""
+    return sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
+
+
+def _embed(collection: Collection, name: str, embedded: Iterable[tuple[Sequence[Passage], Vectors]]) -> Iterator[int]:
+    """How many passages are written, after each batch. While one is written, the next is embedded by encoder `name`."""
+    n_sent = 0
+    with ThreadPoolExecutor(1, "writer") as writer:
+        writing: Future[None] | None = None
+        for passages, vectors in embedded:
+            if not np.isfinite(vectors).all():
+                raise WeightsError(
+                    f"Encoder '{name}' gave vectors that are no numbers (NaN or infinite): its weights are damaged, or "
+                    "it was trained too fast. Copy or train it again, or take another encoder."
+                )
+            before, n_before = writing, n_sent
+            writing = writer.submit(write_passages, collection, passages, vectors)  # whoever stops here loses nothing
+            n_sent += len(passages)
+            if before:
+                before.result()  # an error of the store ends the update here
+                yield n_before
+        if writing:
+            writing.result()
+            yield n_sent
+
+
+def embed_here(corpus: Corpus, ids: Sequence[str], encoder: Encoder) -> Iterator[tuple[Sequence[Passage], Vectors]]:
+    """Passages with their vectors, embedded in this process. While one batch is encoded, the next is read: encoder and
+    SQLite let other threads run.
+    """
+    if not ids:
+        return  # an encoder is not loaded for nothing
+    with ThreadPoolExecutor(1, "reader") as reader:
+        at_once = max(_BATCH, getattr(encoder, "batch_size", 0))
+        for passages in _read_ahead(reader, corpus, ids, at_once):
+            yield passages, encoder.encode_passages([passage.full_text for passage in passages])
+
+
+def _read_ahead(
+    reader: ThreadPoolExecutor, corpus: Corpus, ids: Sequence[str], at_once: int
+) -> Iterator[list[Passage]]:
+    """The passages with these ids, `at_once` at a time, a batch of which is read in advance."""
+    batches = [list(ids[first : first + at_once]) for first in range(0, len(ids), at_once)]
+    reading = [reader.submit(corpus.get_passages, batch) for batch in batches[:1]]
+    for number in range(len(batches)):
+        passages = reading.pop().result()
+        reading = [reader.submit(corpus.get_passages, batch) for batch in batches[number + 1 : number + 2]]
+        yield passages
+
+
+_RESERVE = 2**26  # bytes; half a minute's writing, and far more than opening the store takes
+_MAX_SHARE = 4  # of a small disk, no more than this part is kept free
+
+
+def check_space(paths: DataPaths) -> None:
+    """Raises a sentence when DATA_DIR's disk is all but full: SQLite needs room even to open the store."""
+    usage = shutil.disk_usage(paths.root)
+    reserve = min(_RESERVE, usage.total // _MAX_SHARE)
+    if usage.free < reserve:
+        raise StoreError(
+            f"The disk of {paths.root} has {usage.free / 2**20:.0f} MiB left, and {reserve / 2**20:.0f} MiB are kept "
+            "free so that what is there can be searched. Free some space and run the same command again; it goes on "
+            "where it stopped."
+        )
+
 
 OnWait = Callable[[str], None]
 _PATIENCE_S = 3600.0

@@ -1,9 +1,10 @@
-"""Who writes: one at a time for each corpus, and one process at a time for the embedded store."""
+"""Who writes: one at a time for each corpus and for the store; and what may crash runs in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -106,3 +107,14 @@ def _restamp(paths: DataPaths) -> None:
 
 def _stamp(paths: DataPaths) -> Path:
     return paths.locks / "store.stamp"
+
+
+_START = (
+    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "importlib.import_module(sys.argv.pop(1)).main(*sys.argv[1:])"
+)
+
+
+def child_command(module: str, *arguments: str) -> list[str]:
+    """The command that calls `main` of `module` with `arguments`, in an interpreter that finds modules as this does."""
+    return [sys.executable, "-c", _START, json.dumps(sys.path), module, *arguments]

@@ -1,16 +1,19 @@
-"""The SQLite file beside a corpus: its tables, its transactions, and how an older one becomes a present one."""
+"""The SQLite file beside a corpus: its tables and transactions, the passages, indexes and promotions in it."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from indexes.errors import StoreError
-from indexes.formats import kind_of
-from indexes.passages import PassageSettings
+from indexes.errors import InputError, StoreError
+from indexes.files import kind_of
+from indexes.splitting import PassageSettings
+from indexes.types import CollectionInfo, IndexInfo, Passage, PromotionInfo
 
 MANIFEST = "manifest.sqlite"
 FORMAT_VERSION = 2
@@ -146,3 +149,126 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def _has_column(connection: sqlite3.Connection, column: str) -> bool:
     found = connection.execute("SELECT 1 FROM pragma_table_info('passages') WHERE name = ?", (column,)).fetchone()
     return bool(found)
+
+
+def list_indexes(connection: sqlite3.Connection) -> list[IndexInfo]:
+    """The complete indexes, by encoder name."""
+    query = "SELECT encoder, fingerprint, dimension, n_passages, collection FROM indexes ORDER BY encoder"
+    rows = connection.execute(query)
+    return [IndexInfo(encoder=r[0], fingerprint=r[1], dimension=r[2], n_passages=r[3], collection=r[4]) for r in rows]
+
+
+def record_index(connection: sqlite3.Connection, info: IndexInfo, synced: int) -> None:
+    """Makes `info` the index of its encoder; its collection holds the passages of the generation `synced`."""
+    row = (info.encoder, info.fingerprint, info.dimension, info.n_passages, info.collection)
+    connection.execute("INSERT OR REPLACE INTO indexes VALUES (?, ?, ?, ?, ?)", row)
+    shared = (info.n_passages, info.collection)
+    connection.execute("UPDATE indexes SET n_passages = ? WHERE collection = ?", shared)
+    begun = (info.collection, info.encoder, info.fingerprint, synced)
+    connection.execute("INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)", begun)
+    _count_index_change(connection)
+
+
+def forget_index(connection: sqlite3.Connection, encoder: str) -> None:
+    """Takes the index of `encoder` off the list."""
+    connection.execute("DELETE FROM indexes WHERE encoder = ?", (encoder,))
+    _count_index_change(connection)
+
+
+def list_collections(connection: sqlite3.Connection) -> list[CollectionInfo]:
+    """Every collection that was begun and not deleted, complete or not, by name."""
+    rows = connection.execute("SELECT name, encoder, fingerprint, synced FROM collections ORDER BY name")
+    return [CollectionInfo(name=r[0], encoder=r[1], fingerprint=r[2], synced=r[3]) for r in rows]
+
+
+def begin_collection(connection: sqlite3.Connection, info: CollectionInfo) -> None:
+    """Notes a collection before it is made; once is enough."""
+    row = (info.name, info.encoder, info.fingerprint, info.synced)
+    connection.execute("INSERT OR IGNORE INTO collections VALUES (?, ?, ?, ?)", row)
+
+
+def end_collection(connection: sqlite3.Connection, name: str) -> None:
+    """Notes that a collection is deleted."""
+    connection.execute("DELETE FROM collections WHERE name = ?", (name,))
+
+
+def _count_index_change(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'index_changes'")
+
+
+_COLUMNS = "id, document_id, source, title, text, start, end, page, kind, date"
+
+
+def all_passages(connection: sqlite3.Connection) -> Iterator[Passage]:
+    """Every passage, by document and place in it."""
+    for row in connection.execute(f"SELECT {_COLUMNS} FROM passages ORDER BY source, rowid"):  # noqa: S608
+        yield _to_passage(row)
+
+
+def get_passages(connection: sqlite3.Connection, ids: list[str]) -> list[Passage]:
+    """The passages with these ids, in this order; ids that are gone are left out."""
+    found: dict[str, Passage] = {}
+    for first in range(0, len(ids), 500):  # SQLite bounds the number of parameters
+        some = ids[first : first + 500]
+        marks = ", ".join("?" * len(some))
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM passages WHERE id IN ({marks})", some)  # noqa: S608
+        found |= {row[0]: _to_passage(row) for row in rows}
+    return [found[identifier] for identifier in ids if identifier in found]
+
+
+def _to_passage(row: tuple[str, str, str, str, str, int, int, int | None, str, str]) -> Passage:
+    return Passage(
+        id=row[0],
+        document_id=row[1],
+        source=row[2],
+        title=row[3],
+        text=row[4],
+        start=row[5],
+        end=row[6],
+        page=row[7],
+        kind=row[8],
+        date=row[9],
+    )
+
+
+def list_promotions(folder: Path) -> list[PromotionInfo]:
+    """Every promotion that the corpus in `folder` ever saw, withdrawn ones too, newest first."""
+    query = "SELECT number, encoder, run, promoted_at, withdrawn_at FROM promotions ORDER BY number DESC"
+    with transaction(folder / MANIFEST) as connection:
+        rows = connection.execute(query).fetchall()
+    return [PromotionInfo(number=r[0], encoder=r[1], run=r[2], promoted_at=r[3], withdrawn_at=r[4]) for r in rows]
+
+
+def record_promotion(folder: Path, encoder: str, run: str) -> None:
+    """Notes that `encoder` is promoted now, by `run`."""
+    with transaction(folder / MANIFEST) as connection:
+        row = (encoder, run, _now())
+        connection.execute("INSERT INTO promotions (encoder, run, promoted_at) VALUES (?, ?, ?)", row)
+
+
+def withdraw_promotions(folder: Path, first: int) -> None:
+    """Notes that the promotions from number `first` on no longer count; what was withdrawn before stays so."""
+    with transaction(folder / MANIFEST) as connection:
+        change = "UPDATE promotions SET withdrawn_at = ? WHERE number >= ? AND withdrawn_at = ''"
+        connection.execute(change, (_now(), first))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def delete_folder(folder: Path) -> None:
+    """Removes a corpus's folder; renamed first, so that a half-deleted one is never taken for a corpus."""
+    doomed = doomed_folder(folder)
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    try:
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be deleted: {error.strerror}. Check its rights.") from error
+
+
+def doomed_folder(folder: Path) -> Path:
+    """What a corpus's folder is called while it is being deleted."""
+    return folder.with_name(f".{folder.name}.deleted")

@@ -1,14 +1,93 @@
-"""The name of everything under the data folder, in one place."""
+"""The name of everything under the data folder, and where its vectors are: there, on a Chroma server or its cloud."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from indexes.errors import InputError
-from indexes.store_settings import StoreSettings
+
+CLOUD_HOST = "api.trychroma.com"
+VARIABLES = ("CHROMA_URL", "CHROMA_TENANT", "CHROMA_DATABASE", "CHROMA_TOKEN")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """A Chroma server by its address; without one the store is embedded, under the data folder."""
+
+    url: str = ""
+    tenant: str = ""
+    database: str = ""
+    token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            if self.tenant or self.database or self.token:
+                raise InputError(
+                    "CHROMA_TENANT, CHROMA_DATABASE or CHROMA_TOKEN is set, but CHROMA_URL is not. Set it to the "
+                    f"address of the server (https://{CLOUD_HOST} for Chroma Cloud), or unset them."
+                )
+            return
+        if self._parts() is None:
+            # Never repeated: an address that went wrong is where a password may stand.
+            raise InputError(
+                "CHROMA_URL should be an address like http://host:8000 or https://host/path, without a user, a "
+                "password or a query; a token goes into CHROMA_TOKEN. Set it again, or unset it."
+            )
+        if not self.token.isascii() or any(character.isspace() for character in self.token):
+            raise InputError("CHROMA_TOKEN has a blank or a character that no token has. Copy it again.")
+        if self.is_cloud and not (self.tenant and self.database and self.token):
+            raise InputError("Chroma Cloud needs CHROMA_TENANT, CHROMA_DATABASE and CHROMA_TOKEN. Set all three.")
+
+    @property
+    def is_embedded(self) -> bool:
+        return not self.url
+
+    @property
+    def is_cloud(self) -> bool:
+        return self.host == CLOUD_HOST
+
+    @property
+    def host(self) -> str:
+        parts = self._parts()
+        return parts.hostname or "" if parts else ""
+
+    @property
+    def port(self) -> int:
+        parts = self._parts()
+        return (parts.port or _DEFAULT_PORTS[parts.scheme]) if parts else 0
+
+    @property
+    def is_ssl(self) -> bool:
+        parts = self._parts()
+        return parts is not None and parts.scheme == "https"
+
+    @property
+    def path(self) -> str:
+        """What stands before Chroma's own paths, for a server behind a proxy; "" or "/like/this"."""
+        parts = self._parts()
+        return parts.path.rstrip("/") if parts else ""
+
+    def _parts(self) -> SplitResult | None:
+        """The address in its parts, or None for what is no address of a server."""
+        try:
+            parts = urlsplit(self.url)
+            whole = parts.scheme in _DEFAULT_PORTS and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:
+            return None
+        return parts if whole and not (parts.username or parts.password or parts.query or parts.fragment) else None
+
+
+def read_store(environment: Mapping[str, str]) -> StoreSettings:
+    """The store that these variables name; a variable that is empty counts as unset."""
+    url, tenant, database, token = (environment.get(name, "").strip() for name in VARIABLES)
+    return StoreSettings(url=url, tenant=tenant, database=database, token=token)
+
 
 _PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
 

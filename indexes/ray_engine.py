@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from indexes.corpus import Corpus
+from indexes.encoders.precision import Precision, precision_of
 from indexes.errors import EncoderMismatchError, InputError, StoreError
-from indexes.precision import Precision, precision_of
 from indexes.types import Encoder, Passage, Vectors
 
 _BATCH = 128

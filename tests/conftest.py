@@ -14,8 +14,8 @@ import psutil
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of this run's own is made in it

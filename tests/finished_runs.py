@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app.teaching.lesson import Lesson
-from app.teaching.plan import Plan, make_plan
+from app.jobs.plan import Lesson, Plan, make_plan
 from app.workbench import Workbench
 from distill.llm.connection import LLMConfig
 from indexes.paths import DataPaths

@@ -12,10 +12,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from distill.jsonl import Record
-from distill.llm.asking import Asker
+from distill.json_files import Record
+from distill.llm.calls import Asker
 from distill.teacher.assessment import Assessment, assess_teacher
-from distill.teacher.probes import make_probes
+from distill.teacher.trust import make_probes
 from indexes.types import Passage
 
 N = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from distill.commands.llm import connector, make_meter
+from distill.commands import connector, make_meter
 from distill.llm.connection import LLMConfig
 from distill.pipeline import run_distillation
 from distill.run import Event, RunConfig

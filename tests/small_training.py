@@ -11,10 +11,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS
 
+from distill.retriever.lists import RetrieverConfig, Training
 from distill.retriever.publishing import Card, save_encoder
-from distill.retriever.query_side import frozen_corpus
-from distill.retriever.retriever import train_retriever
-from distill.retriever.settings import RetrieverConfig, Training
+from distill.retriever.training import frozen_corpus, train_retriever
 
 TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
 _ASKED, _PAIRED = WORDS[:10:2], WORDS[1:10:2]

@@ -28,8 +28,8 @@ def modules() -> list[Path]:
 
 
 def may_read_the_environment(path: Path) -> bool:
-    commands = {ROOT / "indexes" / "commands", ROOT / "distill" / "commands"}
-    return path == ROOT / "app" / "settings.py" or path.name == "__main__.py" or path.parent in commands
+    readers = {ROOT / "app" / "settings.py", ROOT / "indexes" / "commands.py", ROOT / "distill" / "commands.py"}
+    return path in readers or path.name == "__main__.py"
 
 
 def environment_reads(source: str) -> list[int]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from scripted_endpoint import Message
 from tiny_encoders import tiny_transformer
 
-from distill.llm.asking import Asker
+from distill.llm.calls import Asker
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.reply_cache import ReplyCache
 from distill.run import Distillation, Event, RunConfig
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 

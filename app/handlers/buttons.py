@@ -1,10 +1,18 @@
-"""The start and the stop button of a tab, and what an update is."""
+"""What several tabs share: start and stop buttons, the banner of background work, links to a question."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import gradio as gr
+
+from app.rendering import PREFIXES
+from app.streaming import MAX_QUESTION_CHARACTERS
+from app.tables import stages_html
+from app.workbench import Workbench
 
 Update = Any
 """A value for a component, an update of its properties, or `gr.skip()`."""
@@ -33,3 +41,65 @@ def busy() -> tuple[Update, Update]:
 
 def idle() -> tuple[Update, Update]:
     return gr.update(interactive=True), gr.update(interactive=False)
+
+
+class BackgroundView(NamedTuple):
+    """What goes on in the background; `finished` counts up when something has ended, so that pickers look again."""
+
+    banner: Update
+    timer: Update
+    finished: Update
+
+
+def show_background(bench: Workbench, finished: int | None) -> BackgroundView:
+    """The state of the background work now; the timer runs as long as there is any.
+
+    A page that is opened (`finished` is None then) after all work has ended has nothing to look at again.
+    """
+    is_busy = bench.background.is_busy  # before the stages: work that ends in between is told by the next look
+    stages = bench.background.stages
+    n_ended = sum(stage.state != "working" for stage in stages)
+    is_news = n_ended != finished and (is_busy or finished is not None)
+    return BackgroundView(
+        banner=gr.update(value=stages_html(stages), visible=any(stage.state != "done" for stage in stages)),
+        timer=gr.update(active=is_busy),
+        finished=n_ended if is_news else gr.skip(),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What the address of the page asks for; "" for what it leaves open. It is shown, and not asked by itself.
+
+    With `sides` it is a comparison of them, and else a question for `retriever`.
+    """
+
+    corpus: str = ""
+    question: str = ""
+    retriever: str = ""
+    sides: tuple[str, ...] = ()
+
+
+def read_link(parameters: Mapping[str, str]) -> Link:
+    """The link that the page was opened by; what is too long for a question is left out."""
+    question = parameters.get("question", "")
+    return Link(
+        corpus=parameters.get("corpus", ""),
+        question=question if len(question) <= MAX_QUESTION_CHARACTERS else "",
+        retriever=parameters.get("retriever", ""),
+        sides=tuple(parameters[prefix] for prefix in PREFIXES if parameters.get(prefix)),
+    )
+
+
+def make_link(question: str, corpus: str | None, retriever: str | None) -> str:
+    """The query part of the page's address for this question."""
+    return _query({"corpus": corpus, "retriever": retriever, "question": question})
+
+
+def make_compare_link(question: str, corpus: str, sides: Sequence[str]) -> str:
+    """The query part of the page's address for this comparison."""
+    return _query({"corpus": corpus, **dict(zip(PREFIXES, sides, strict=False)), "question": question})
+
+
+def _query(named: Mapping[str, str | None]) -> str:
+    return "?" + urlencode({name: value for name, value in named.items() if value})

@@ -9,11 +9,10 @@ from typing import Any
 import gradio as gr
 
 from app.demo import EXAMPLE_QUESTIONS
-from app.handlers import asking, pickers, voting
-from app.handlers.buttons import StopFlag, Update, press_stop
-from app.handlers.links import read_link
-from app.ui.panel import build_panel, on_thumb
-from app.ui.refresh import Refresh
+from app.handlers import ask as handlers
+from app.handlers import compare, pickers
+from app.handlers.buttons import StopFlag, Update, press_stop, read_link
+from app.ui.panel import Refresh, build_panel, on_thumb
 from app.workbench import Workbench
 
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
@@ -67,7 +66,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         panel = build_panel("ask", empty=_EMPTY)
         note = gr.HTML(elem_id="ask-note", js_on_load=None)
 
-    view = asking.AskView(
+    view = handlers.AskView(
         answer=panel.answer,
         passages=panel.passages,
         asked=asked,
@@ -82,7 +81,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         shown=shown,
     )
     ask: dict[str, Any] = {
-        "fn": partial(asking.ask, bench),
+        "fn": partial(handlers.ask, bench),
         "inputs": [question, corpus, retriever, rerank, turns, flag],
         "outputs": list(view),
         "api_visibility": "private",
@@ -93,9 +92,9 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
     gr.on([button.click, question.submit], **ask)
     examples.click(lambda sample: sample[0], examples, question, api_visibility="private").then(**ask)
     retry.click(lambda last: last, last, question, api_visibility="private").then(**ask)
-    fresh.click(asking.start_afresh, None, list(view), api_visibility="private", queue=False)
+    fresh.click(handlers.start_afresh, None, list(view), api_visibility="private", queue=False)
     stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
-    on_thumb(panel.passages, partial(voting.judge_passage, bench), [shown, visitor], note)
+    on_thumb(panel.passages, partial(compare.judge_passage, bench), [shown, visitor], note)
 
     def look(corpus: str | None, retriever: str | None, request: gr.Request) -> pickers.AskChoices:
         return pickers.list_ask_choices(bench, corpus, retriever, read_link(dict(request.query_params)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,14 +10,39 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from app.handlers import comparing, contrasting, pickers, voting
-from app.handlers.buttons import StopFlag, Update, press_stop
-from app.handlers.links import read_link
-from app.ui.ballot import build_ballot, on_vote
-from app.ui.panel import build_answer, build_passages, on_thumb
-from app.ui.refresh import Refresh
+from app.handlers import compare, pickers
+from app.handlers.buttons import StopFlag, Update, press_stop, read_link
+from app.handlers.compare import VoteView
+from app.ui.panel import Refresh, build_answer, build_passages, on_thumb
 from app.votes import MAX_SIDES
 from app.workbench import Workbench
+
+_VOTE = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-verdict]');
+  if (button) trigger('select', {verdict: button.dataset.verdict});
+});
+"""
+
+
+def build_ballot() -> gr.HTML:
+    """Where `ballot_html` is shown."""
+    return gr.HTML(elem_id="compare-ballot", js_on_load=_VOTE)
+
+
+def on_vote(
+    ballot: gr.HTML,
+    vote: Callable[[str, Any, str], VoteView],
+    inputs: Sequence[Component],
+    outputs: Sequence[Component],
+) -> None:
+    """Calls `vote` with the verdict of the button that was pressed and `inputs`; what it returns goes to `outputs`."""
+
+    def take(state: Any, visitor: str, event: gr.EventData) -> VoteView:
+        return vote(str(getattr(event, "verdict", "")), state, visitor)
+
+    ballot.select(take, list(inputs), list(outputs), api_visibility="private", show_progress="hidden")
+
 
 _N_AT_ONCE = 4
 
@@ -81,7 +107,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> 
             passages = build_passages("compare")
             score = gr.HTML(elem_id="compare-score", js_on_load=None)
 
-    view = comparing.CompareView(
+    view = compare.CompareView(
         summary=summary,
         answers=answers,
         passages=passages,
@@ -93,7 +119,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> 
     )
     gr.on(
         [button.click, question.submit],
-        partial(comparing.compare, bench),
+        partial(compare.compare, bench),
         [question, *picked.all, with_answers, is_blind, flag],
         list(view),
         api_visibility="private",
@@ -102,9 +128,9 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> 
     )
     stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
     on_vote(
-        ballot, partial(voting.vote, bench), [compared, visitor], [note, score, summary, answers, passages, compared]
+        ballot, partial(compare.vote, bench), [compared, visitor], [note, score, summary, answers, passages, compared]
     )
-    on_thumb(passages, partial(voting.judge_passage, bench), [compared, visitor], note)
+    on_thumb(passages, partial(compare.judge_passage, bench), [compared, visitor], note)
     refresh = _wire_pickers(bench, picked, is_picked, [teach, body, score])
     return CompareTab(tab=tab, refresh=refresh, restore=_restore(tabs, question))
 
@@ -132,7 +158,7 @@ def _wire_pickers(bench: Workbench, picked: _Pickers, is_picked: gr.State, shown
     """What looks again at what can be picked; `is_picked` remembers that a person chose the right side."""
 
     def show_score(corpus: str | None, left: str | None, right: str | None, more: list[str] | None) -> Update:
-        return voting.show_score(bench, corpus, [left, right, *(more or [])])
+        return compare.show_score(bench, corpus, [left, right, *(more or [])])
 
     def look(
         corpus: str | None,
@@ -190,12 +216,12 @@ def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -
         )
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": 1}
 
-    def among_known(corpus: str | None, left: str | None, right: str | None) -> contrasting.ContrastView:
-        return contrasting.list_contrasts(bench, corpus, left, right, None)
+    def among_known(corpus: str | None, left: str | None, right: str | None) -> compare.ContrastView:
+        return compare.list_contrasts(bench, corpus, left, right, None)
 
     pair = [picked.corpus, picked.left, picked.right]
     find.click(among_known, pair, [found, note], **quietly)
-    upload.upload(partial(contrasting.list_contrasts, bench), [*pair, upload], [found, note], **quietly)
+    upload.upload(partial(compare.list_contrasts, bench), [*pair, upload], [found, note], **quietly)
     found.click(_first, found, question, api_visibility="private", queue=False)
 
 

@@ -1,20 +1,76 @@
-"""The Corpora tab: files in, corpora and their files, and out again."""
+"""The Corpora tab: files in, corpora and their files, a search inside them, and out again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from typing import Any
 
 import gradio as gr
 
+from app.handlers import corpora
 from app.handlers import corpora as handlers
 from app.handlers.buttons import StopFlag, press_stop
 from app.rendering import aside_html
-from app.ui.inside import build_inside
-from app.ui.refresh import Refresh
+from app.streaming import MAX_QUESTION_CHARACTERS
+from app.ui.panel import Refresh
 from app.workbench import Workbench
-from indexes.formats import SUPPORTED_SUFFIXES
+from indexes.files import SUPPORTED_SUFFIXES
+
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def build_inside(bench: Workbench, corpus: gr.Dropdown) -> None:
+    """Both parts with their events; they look into the corpus that is picked in `corpus`."""
+    with gr.Row():
+        with gr.Column(scale=5, min_width=320):
+            _build_search(bench, corpus)
+        with gr.Column(scale=6, min_width=320):
+            _build_map(bench, corpus)
+
+
+def _build_search(bench: Workbench, corpus: gr.Dropdown) -> None:
+    gr.HTML("<h2>Search inside passages</h2>", js_on_load=None)
+    words = gr.Textbox(
+        label="Words",
+        show_label=False,
+        container=False,
+        placeholder="Words to find, then Enter",
+        max_length=MAX_QUESTION_CHARACTERS,
+        elem_id="inside-words",
+    )
+    hits = gr.HTML(elem_id="inside-hits", js_on_load=None)
+    words.submit(partial(corpora.search_inside, bench), [corpus, words], hits, **_QUIET)
+    corpus.input(lambda: "", None, hits, **_QUIET)
+
+
+def _build_map(bench: Workbench, corpus: gr.Dropdown) -> None:
+    kept = gr.State(None)
+    gr.HTML("<h2>Map of the passages</h2>", js_on_load=None)
+    with gr.Row(elem_classes="question"):
+        question = gr.Textbox(
+            label="Question on the map",
+            show_label=False,
+            container=False,
+            placeholder="A question, to see what is found for it (optional)",
+            max_length=MAX_QUESTION_CHARACTERS,
+            scale=5,
+            min_width=240,
+            elem_id="inside-question",
+        )
+        draw = gr.Button("Draw the map", scale=2, min_width=120, elem_id="inside-draw")
+    picture = gr.HTML(elem_id="inside-map", js_on_load=None)
+    gr.on(
+        [draw.click, question.submit],
+        partial(corpora.show_map, bench),
+        [corpus, question, kept],
+        [kept, picture],
+        concurrency_limit=2,
+        api_visibility="private",
+        trigger_mode="always_last",  # a question that is asked while the map is drawn is not lost
+    )
+    corpus.input(lambda: "", None, picture, **_QUIET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

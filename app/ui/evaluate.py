@@ -1,22 +1,77 @@
-"""The Evaluate tab: judged questions, every retriever of a corpus, and what each of them found."""
+"""The Evaluate tab: judged questions, what every retriever found of them, and how good answers from it are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from app.evaluating import ORDERS
+from app.evaluating import EXAMPLE, ORDERS
 from app.evaluation_report import METRICS
-from app.handlers import evaluating
+from app.handlers import evaluate
 from app.handlers.buttons import StopFlag, press_stop
-from app.judged_questions import EXAMPLE
-from app.ui.answer_quality import build_answers, wire_answers
-from app.ui.refresh import Refresh
+from app.ui.panel import Refresh
 from app.workbench import Workbench
+
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerQuality:
+    """The part's elements."""
+
+    retriever: gr.Dropdown
+    limit: gr.Number
+    ask: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
+    answers: gr.HTML
+
+
+def build_answers() -> AnswerQuality:
+    """The part without its events."""
+    with gr.Accordion("Answer quality: ask the LLM too", open=False, elem_id="evaluate-answers-box"):
+        gr.HTML(
+            '<p class="aside">Where answers are known, the LLM answers from what the retriever found, and is compared: '
+            "exact match, F1 of words, and whether it refuses questions that have neither an answer nor a relevant "
+            "document. Each question is one request to the LLM.</p>",
+            js_on_load=None,
+        )
+        with gr.Row(elem_classes="question"):
+            retriever = gr.Dropdown(label="Retriever", choices=[], min_width=200, elem_id="answers-retriever")
+            limit = gr.Number(
+                label="Questions at most",
+                value=20,
+                minimum=1,
+                maximum=evaluate.MAX_ANSWERS,
+                precision=0,
+                min_width=120,
+                elem_id="answers-limit",
+            )
+            ask = gr.Button("Ask the LLM", min_width=120, elem_id="answers-button")
+            stop = gr.Button("Stop", interactive=False, min_width=90, elem_id="answers-stop")
+        progress = gr.HTML(elem_id="answers-progress", js_on_load=None)
+        answers = gr.HTML(elem_id="answers-table", js_on_load=None)
+    return AnswerQuality(retriever=retriever, limit=limit, ask=ask, stop=stop, progress=progress, answers=answers)
+
+
+def wire_answers(bench: Workbench, answers: AnswerQuality, judged: Sequence[Component]) -> None:
+    """Its events; `judged` are the pickers of the corpus, of its judged questions, and of their file."""
+    flag = gr.State(StopFlag())
+    answers.ask.click(
+        partial(evaluate.judge_answers, bench),
+        [*judged, answers.retriever, answers.limit, flag],
+        [answers.progress, answers.answers, answers.ask, answers.stop],
+        concurrency_limit=1,
+        **_QUIET,
+    )
+    answers.stop.click(press_stop, flag, answers.stop, api_visibility="private", queue=False)
+
 
 _FORM = (
     '<details class="form"><summary>What the file looks like</summary><p class="aside">One question a line, '
@@ -24,7 +79,6 @@ _FORM = (
     "it: file names, or the ids of a jsonl corpus. <code>answers</code> are optional; lines of split "
     f'<code>"train"</code> are left out.</p><pre class="command">{escape(EXAMPLE)}</pre></details>'
 )
-_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +127,7 @@ def build_evaluate(bench: Workbench) -> EvaluateTab:
     _wire_questions(bench, form, results, evaluation)
     wire_answers(bench, answers, [form.corpus, form.source, form.file])
     refresh = Refresh(
-        fn=partial(evaluating.list_choices, bench),
+        fn=partial(evaluate.list_choices, bench),
         inputs=[form.corpus, form.source, answers.retriever],
         outputs=[form.corpus, form.source, answers.retriever],
     )
@@ -98,7 +152,7 @@ def _build_form() -> _Form:
                     label="Questions at most",
                     value=1000,
                     minimum=1,
-                    maximum=evaluating.MAX_QUESTIONS,
+                    maximum=evaluate.MAX_QUESTIONS,
                     precision=0,
                     min_width=120,
                     elem_id="evaluate-limit",
@@ -171,7 +225,7 @@ def _wire_evaluation(bench: Workbench, form: _Form, results: _Results, evaluatio
     flag = gr.State(StopFlag())
     r = results
     form.go.click(
-        partial(evaluating.run_evaluation, bench),
+        partial(evaluate.run_evaluation, bench),
         [form.corpus, form.source, form.file, form.limit, form.metric, flag],
         [
             evaluation,
@@ -182,24 +236,22 @@ def _wire_evaluation(bench: Workbench, form: _Form, results: _Results, evaluatio
         ],
         concurrency_limit=2,
         **_QUIET,
-    ).then(evaluating.list_pairs, [evaluation, *_pickers(form, r)], r.questions, **_QUIET)
+    ).then(evaluate.list_pairs, [evaluation, *_pickers(form, r)], r.questions, **_QUIET)
     form.stop.click(press_stop, flag, form.stop, api_visibility="private", queue=False)
-    form.file.upload(lambda: evaluating.UPLOADED, None, form.source, **_QUIET)
-    form.metric.input(evaluating.change_metric, [evaluation, form.metric], [r.figures, r.charts, r.png], **_QUIET)
+    form.file.upload(lambda: evaluate.UPLOADED, None, form.source, **_QUIET)
+    form.metric.input(evaluate.change_metric, [evaluation, form.metric], [r.figures, r.charts, r.png], **_QUIET)
 
 
 def _wire_questions(bench: Workbench, form: _Form, results: _Results, evaluation: gr.State) -> None:
     inputs = [evaluation, *_pickers(form, results)]
     gr.on(
         [results.left.input, results.right.input, results.order.input, form.metric.input],
-        evaluating.list_pairs,
+        evaluate.list_pairs,
         inputs,
         results.questions,
         **_QUIET,
     )
-    results.questions.click(
-        partial(evaluating.open_pair, bench), [results.questions, *inputs], results.opened, **_QUIET
-    )
+    results.questions.click(partial(evaluate.open_pair, bench), [results.questions, *inputs], results.opened, **_QUIET)
 
 
 def _pickers(form: _Form, results: _Results) -> list[gr.Dropdown]:

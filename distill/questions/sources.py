@@ -1,18 +1,222 @@
-"""Questions for a corpus: read from a file, asked by live users, or written by the LLM (see `writing`)."""
+"""Questions for a corpus: read, asked by live users or written; which are of no use, and which passages come first."""
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from distill.questions.filters import key_of
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.prompts import Style
 from indexes.errors import InputError
 from indexes.queries import read_queries
-from indexes.types import Query
+from indexes.types import Passage, Query, Vectors
+
+_MIN_WORDS = 25  # shorter ones are headings and fragments
+_N_CLUSTERS = 64  # topics; our choice
+_N_SEEN = 20_000  # passages that the topics are found from; the others are only put into them
+_ROUNDS = 8
+_AT_ONCE = 4096
+
+
+def order_by_coverage(
+    passages: Sequence[Passage], vectors_of: Callable[[Sequence[str]], Vectors], *, seed: int
+) -> list[Passage]:
+    """The passages that are long enough to ask about, in an order of which every beginning covers the corpus.
+
+    Passages are clustered by their vectors (`vectors_of` looks them up by passage id). Each beginning of the order
+    holds passages of every cluster in proportion to its size, and within a cluster one of each document first. All
+    passages are taken where none is long enough.
+    """
+    usable = [passage for passage in passages if n_words(passage.text) >= _MIN_WORDS] or list(passages)
+    if not usable:
+        return []
+    clusters = _clusters([passage.id for passage in usable], vectors_of, seed)
+    rng = random.Random(seed)  # noqa: S311
+    keys: list[tuple[float, str]] = []
+    ordered: dict[str, Passage] = {}
+    for cluster in sorted(set(clusters.tolist())):
+        members = [usable[place] for place in np.flatnonzero(clusters == cluster).tolist()]
+        start = rng.random()
+        for place, passage in enumerate(_one_of_each_document_first(members, rng)):
+            keys.append(((place + start) / len(members), passage.id))
+            ordered[passage.id] = passage
+    return [ordered[identifier] for _, identifier in sorted(keys)]
+
+
+def n_words(text: str) -> float:
+    """How many words `text` has, two letters of a script that is written without spaces counting as one."""
+    without_spaces = sum(1 for letter in text if _is_spaceless(letter))
+    return len(text.split()) if not without_spaces else without_spaces / 2 + len(_spaced_rest(text).split())
+
+
+def _is_spaceless(letter: str) -> bool:
+    """Whether `letter` is Thai, Lao, Khmer, Burmese, Japanese or Chinese."""
+    code = ord(letter)
+    return (
+        0x0E00 <= code <= 0x0EFF or 0x1000 <= code <= 0x109F or 0x1780 <= code <= 0x17FF or 0x3040 <= code <= 0x30FF
+    ) or (0x3400 <= code <= 0x9FFF or 0x20000 <= code <= 0x323AF)
+
+
+def _spaced_rest(text: str) -> str:
+    return "".join(" " if _is_spaceless(letter) or letter in "。、，！？" else letter for letter in text)
+
+
+def _one_of_each_document_first(passages: Sequence[Passage], rng: random.Random) -> list[Passage]:
+    seen: set[str] = set()
+    first: list[Passage] = []
+    others: list[Passage] = []
+    for passage in rng.sample(list(passages), len(passages)):
+        (others if passage.document_id in seen else first).append(passage)
+        seen.add(passage.document_id)
+    return [*first, *others]
+
+
+def _clusters(ids: Sequence[str], vectors_of: Callable[[Sequence[str]], Vectors], seed: int) -> NDArray[np.int64]:
+    """The cluster of each passage, shape (N,), by spherical k-means (Dhillon & Modha 2001) over its unit vector."""
+    rng = np.random.default_rng(seed)
+    seen = sorted(rng.permutation(len(ids))[:_N_SEEN].tolist())
+    vectors = np.asarray(vectors_of([ids[place] for place in seen]), dtype=np.float32)
+    n_clusters = max(1, min(_N_CLUSTERS, len(seen) // 8))
+    centres = vectors[rng.permutation(len(vectors))[:n_clusters]]  # (C, D)
+    for _ in range(_ROUNDS):
+        nearest = (vectors @ centres.T).argmax(axis=1)
+        sums = np.zeros_like(centres)
+        np.add.at(sums, nearest, vectors)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        centres = np.where(lengths > 0, sums / np.maximum(lengths, 1e-12), centres)  # an empty one stays where it is
+    found = np.zeros(len(ids), dtype=np.int64)
+    for first in range(0, len(ids), _AT_ONCE):
+        part = np.asarray(vectors_of(ids[first : first + _AT_ONCE]), dtype=np.float32)
+        found[first : first + len(part)] = (part @ centres.T).argmax(axis=1)
+    return found
+
+
+SAME_QUESTION = 0.95  # cosine of two question vectors; our choice: rewordings lie above, other questions below
+_LENGTHS: dict[Style, tuple[float, float]] = {"question": (5, 80), "keywords": (2, 12), "claim": (5, 80)}
+_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_LABEL = re.compile(r"^\W*(?:question|query|q|claim|keywords?|keyword search)\s*\d*\s*[:.)]\W*", re.IGNORECASE)
+_NUMBER = re.compile(r"^\s*(?:\(?\d{1,2}[.)\]:、．]|[-*•‣])\s+")
+_PREFACE = re.compile(r"^[^?？؟]{0,160}[:：]\s*$")
+_NOTE = re.compile(r"^\W*(?:note|explanation|answer)\s*:", re.IGNORECASE)
+_REFERENCE = re.compile(
+    r"\d+(?:\.\d+)+|\d+\s?\(\w{1,4}\)|§\s*\d|\b(?:section|article|rule|chapter|paragraph)\s+\d", re.I
+)
+# Words for the thing in front of the writer, in the languages of most users. What is not listed here is still caught
+# by the round trip, for such a question does not find its passage again.
+_POINTS_AT_PASSAGE = re.compile(
+    r"\b(?:this|these|above|following|given|provided|mentioned|first|second|two|both)\s+"
+    r"(?:passages?|texts?|excerpts?|paragraphs?|snippets?|documents?|sections?)\b"
+    r"|\bthe\s+(?:given\s+|provided\s+)?(?:passages?(?!\s+of)|text|excerpt|paragraph|snippet)\b|\b(?:passage|document)\s+\d"
+    r"|\b(?:dies\w*|obig\w*|folgend\w*|genannt\w*)\s+(?:Text\w*|Abschnitt\w*|Passage|Auszug\w*|Dokument\w*)\b"
+    r"|\b(?:im|dem|laut)\s+(?:Text|Textabschnitt|Auszug)\b"
+    r"|\b(?:ce|cet|cette)\s+(?:texte|passage|extrait|paragraphe|document)\b|\b(?:le|du)\s+texte\b|\bl['’]extrait\b"
+    r"|\b(?:este|esta|el|del)\s+(?:texto|pasaje|fragmento|extracto|párrafo|trecho|excerto|parágrafo)\b"
+    r"|\b(?:no|do)\s+(?:texto|trecho|excerto)\b"
+    r"|\b(?:questo|nel|del|dal)\s+(?:testo|brano|passo|paragrafo)\b"
+    r"|\b(?:deze|dit)\s+(?:tekst|passage|alinea|fragment|document)\b|\bde\s+tekst\b"
+    r"|\b(?:этом|данном|приведённом|приведенном)\s+(?:тексте|отрывке|документе|абзаце)\b"
+    r"|(?:هذا|هذه)\s+(?:النص|الفقرة|المقطع|الوثيقة)"
+    r"|(?:这|這|该|該|上述|以下|本)(?:段|篇|个|個)?(?:文字|文本|文章|段落|文档|文檔|材料)|文中"
+    r"|(?:この|本|上記の|以下の)(?:文章|文|段落|一節|テキスト|文書)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What a question of some style may look like: its words, and whether it may cite numbered rules."""
+
+    fewest_words: float
+    most_words: float
+    may_cite: bool
+
+
+def form_of(style: Style, like: Sequence[str]) -> Form:
+    """The form of the real questions `like`; of `style` in general where there are none.
+
+    Half as long as the shortest and half as long again as the longest is still like them. Rule and section numbers
+    mean nothing to somebody without the document, but where askers cite them, so may the writer.
+    """
+    if not like:
+        fewest, most = _LENGTHS[style]
+        return Form(fewest_words=fewest, most_words=most, may_cite=False)
+    lengths = [n_words(question) for question in like]
+    return Form(
+        fewest_words=max(2.0, min(lengths) / 2),
+        most_words=1.5 * max(lengths),
+        may_cite=any(_REFERENCE.search(question) for question in like),
+    )
+
+
+def style_of(text: str) -> Style:
+    """How `text` asks: by its question mark (of any script), as a sentence, or in keywords."""
+    if re.search(r"[?？؟\u037e⁇՞]\W*$", text):
+        return "question"
+    return "claim" if re.search(r"[.。।!؛]\W*$", text) or n_words(text) > 10 else "keywords"
+
+
+def questions_in(reply: str, n: int) -> list[str]:
+    """At most `n` questions of a reply, without thinking blocks, prefaces, labels, list marks and quotation marks."""
+    text = _THINKING.sub("", reply).strip()
+    lines = [line for line in text.splitlines() if line.strip() and not _PREFACE.match(line)]
+    if n == 1:
+        lines = [" ".join(_first_block(text))] if len(lines) > 1 and not _NUMBER.match(lines[0]) else lines
+    cleaned = [_cleaned(line) for line in lines if not _NOTE.match(line)]
+    return [question for question in cleaned if question][:n]
+
+
+def _first_block(text: str) -> list[str]:
+    blocks = [block.splitlines() for block in re.split(r"\n\s*\n", text)]
+    kept = [[line.strip() for line in block if line.strip() and not _PREFACE.match(line)] for block in blocks]
+    return next((block for block in kept if block), [])
+
+
+def _cleaned(line: str) -> str:
+    text = _NUMBER.sub("", _LABEL.sub("", _NUMBER.sub("", line)))
+    return " ".join(text.replace("**", "").split()).strip("\"'“”„«»「」` ")
+
+
+def why_useless(question: str, form: Form) -> str:
+    """Why nobody would ask `question` who has not got its passage; "" if somebody might."""
+    n = n_words(question)
+    if not form.fewest_words <= n <= form.most_words:
+        return f"has {n:g} words"
+    if _POINTS_AT_PASSAGE.search(question):
+        return "points at its passage"
+    if _REFERENCE.search(question) and not form.may_cite:
+        return "cites a number that only the document explains"
+    return ""
+
+
+def key_of(question: str) -> str:
+    """Equal for questions that differ only in case, spaces and punctuation."""
+    return " ".join(re.findall(r"\w+", question.casefold()))
+
+
+class KnownQuestions:
+    """The questions there are so far, to tell a new one from a repetition by words and by meaning."""
+
+    def __init__(self, questions: Sequence[str], vectors: Vectors | Sequence[Vectors]) -> None:
+        self._keys = {key_of(question) for question in questions}
+        self._vectors = [np.asarray(vector, dtype=np.float32) for vector in vectors]
+
+    def adds(self, question: str, vector: Vectors) -> bool:
+        """Whether `question`, whose unit vector has shape (D,), is a new one; from now on it is known."""
+        if key_of(question) in self._keys:
+            return False
+        if self._vectors and (np.stack(self._vectors) @ vector).max() >= SAME_QUESTION:
+            return False
+        self._keys.add(key_of(question))
+        self._vectors.append(np.asarray(vector, dtype=np.float32))
+        return True
+
 
 HELD_OUT_SHARE = 0.2
 FEWEST_LIKE, MOST_LIKE = 3, 20  # real questions that show the writer how the askers ask

@@ -1,12 +1,17 @@
-"""How far a ranker's scores agree with the teacher's orders at the top."""
+"""The orders that a ranker learns from, and how far its scores agree with them at the top."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from distill.ranker.targets import PADDING
+from distill.candidates import PADDING, rank_targets
+from distill.json_files import Record
+from distill.ranker.ranker import Ranker
 
 
 def first_place(
@@ -34,3 +39,115 @@ def _reciprocal_place(scores: Sequence[float], targets: Sequence[int]) -> float 
         return float("nan")
     seen = values[ranks != PADDING]
     return float(1.0 / (1.0 + (seen > first).sum() + ((seen == first).sum() - 1) / 2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """Lists of candidates with the teacher's ranking of each by question id, and the passages' texts."""
+
+    records: Sequence[Record]
+    rankings: Mapping[str, Record]
+    texts: Mapping[str, str]
+
+    @property
+    def targets(self) -> list[list[int]]:
+        """The teacher's ranks of each list's candidates, as the losses take them."""
+        return [rank_targets(record, self.rankings[record["id"]]) for record in self.records]
+
+    @property
+    def weights(self) -> list[float]:
+        """How much each list counts."""
+        return [float(self.rankings[record["id"]].get("weight", 1.0)) for record in self.records]
+
+    def part(self, first: int, last: int | None) -> Orders:
+        """The lists from `first` up to but without `last`."""
+        return replace(self, records=self.records[first:last])
+
+    def agreement_of(self, ranker: Ranker) -> float:
+        """How high the ranker puts the teacher's first passages (`first_place`); 0 without lists."""
+        return first_place(ranker.score(self.records, self.texts), self.targets, self.weights)
+
+    def agreement_of_retrieval(self) -> float:
+        """The same of the order that the candidates were retrieved in."""
+        orders = [[-float(place) for place in range(len(record["candidates"]))] for record in self.records]
+        return first_place(orders, self.targets, self.weights)
+
+
+def informative_orders(
+    records: Sequence[Record], rankings: Mapping[str, Record], texts: Mapping[str, str], *, seed: int
+) -> Orders:
+    """The lists that the teacher put in some order and whose order counts, with what it saw of them.
+
+    They are shuffled by `seed`: questions come in the order of their file, which may be by topic.
+    """
+    seen = [_only_shown(record, rankings[record["id"]]) for record in records if record["id"] in rankings]
+    usable = [record for record in seen if _says_something(record, rankings[record["id"]])]
+    random.Random(seed).shuffle(usable)  # noqa: S311
+    return Orders(records=usable, rankings=rankings, texts=texts)
+
+
+def _only_shown(record: Record, ranking: Record) -> Record:
+    """`record` with the candidates that the teacher saw, each passage once."""
+    shown = set(ranking["shown"])
+    once: dict[str, Record] = {}
+    for candidate in record["candidates"]:
+        if candidate["passage"] in shown:
+            once.setdefault(candidate["passage"], candidate)
+    return record | {"candidates": list(once.values())}
+
+
+def _says_something(record: Record, ranking: Record) -> bool:
+    placed = set(ranking["ranking"])
+    candidates = record["candidates"]
+    counts = ranking.get("weight", 1.0) > 0
+    return counts and len(candidates) > 1 and any(candidate["passage"] in placed for candidate in candidates)
+
+
+Kept = Literal["untrained", "fitted", "trained"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankerSettings:
+    """How stage 1 trains. `batch_size` counts questions, each with at most `n_passages` of its list, which are cut to
+    `max_tokens` while it trains.
+
+    With `weighs_signals` (`--recipe auto`) the loss is position-aware ListMLE, other lists' passages are candidates
+    too, the head weighs the dense and the lexical score beside the model's, and the training is kept only where it
+    agrees better with held-out orders. Without it (`--recipe paper`) it is ListMLE on the orders alone, and is kept.
+    Without `trains_model` only the head is fitted, which takes a minute where the training takes ten.
+
+    Rate and epochs are our choice, cross-validated on the training questions of a corpus whose words do not match
+    (docs/log.md, 2026-11-26): the ranker over the dense first fifty, nDCG@10 0.318 untrained, 0.371 trained
+    (on ten passages a list; five of them take half of the time).
+    """
+
+    weighs_signals: bool = True
+    trains_model: bool = True
+    n_epochs: int = 2
+    learning_rate: float = 1e-4
+    batch_size: int = 8
+    n_passages: int = 5
+    max_tokens: int = 128
+    seed: int = 42
+    report_to: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankerReport:
+    """What training did. Agreement is `agreement.first_place` on orders that trained no model: of the order that
+    retrieval gave, of the ranker as it began, with its head fitted to the teacher, and with its model trained too.
+
+    `kept` says which of the last three the ranker is now. `n_left_out` orders said nothing or had the weight 0.
+    """
+
+    kind: str
+    loss: str
+    n_train: int
+    n_held_out: int
+    n_left_out: int
+    agreement_retrieval: float
+    agreement_untrained: float
+    agreement_fitted: float | None
+    agreement_trained: float | None
+    kept: Kept
+    notes: tuple[str, ...] = ()

@@ -1,15 +1,22 @@
-"""The trained ranker as a re-ranker: a search whose best hits stand in the ranker's order."""
+"""A run's ranker as a re-ranker: a search whose best hits stand in the ranker's order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
-from distill.jsonl import Record
-from distill.ranker.ranker import Ranker
-from indexes.judging import Search
+from distill.json_files import Record, read_json
+from distill.ranker.ranker import Ranker, load_ranker
+from indexes.encoders.loading import load_encoder
+from indexes.errors import NotFoundError
+from indexes.evaluation import Search
+from indexes.filters import EVERYTHING, PassageFilter
+from indexes.paths import DataPaths
+from indexes.retrievers import RetrieverKind, open_search
 from indexes.types import Candidate, Encoder, Vectors
 
 DEPTH = 20  # hits that are put in order; each costs a pass through the ranker's model
@@ -20,7 +27,7 @@ _TAUGHT_DENSE = 20.0
 
 
 class DenseScores(Protocol):
-    """An index that knows the vectors of its passages; `indexes.chroma.PassageIndex` is one."""
+    """An index that knows the vectors of its passages; `indexes.passage_index.PassageIndex` is one."""
 
     @property
     def encoder(self) -> Encoder: ...
@@ -96,3 +103,33 @@ def _reordered(candidates: Sequence[Candidate], scores: Sequence[float], depth: 
     floor = best[-1].score if best else 0.0
     rest = [Candidate(passage=c.passage, score=floor - n) for n, c in enumerate(candidates[depth:], start=1)]
     return best + rest
+
+
+def open_trained(
+    paths: DataPaths,
+    run: str,
+    kind: RetrieverKind = "fused",
+    where: PassageFilter = EVERYTHING,
+    *,
+    encoder: Callable[[str, DataPaths], Encoder] = load_encoder,
+    ranker: Callable[[Path], Ranker] = load_ranker,
+) -> Reranker:
+    """The search of the run's corpus by `kind`, re-ranked by the run's ranker: with the encoder that the run has
+    taught, or with its base as long as it has taught none.
+
+    Raises `NotFoundError` if the run is not there or has trained no ranker yet.
+    """
+    from indexes.lexical import LexicalIndex
+    from indexes.passage_index import PassageIndex
+
+    folder = paths.run(run)
+    config = read_json(folder / "config.json")
+    if not (config and (folder / "ranker" / "head.json").is_file()):
+        known = ", ".join(f"'{each.parent.parent.name}'" for each in sorted(paths.runs.glob("*/ranker/head.json")))
+        raise NotFoundError(f"There is no run '{run}' with a trained ranker (there are: {known or 'none yet'}).")
+    is_taught = paths.encoder(run).is_dir()
+    corpus, own = str(config["corpus"]), encoder(run if is_taught else str(config["base"]), paths)
+    first = open_search(paths, corpus, kind, lambda: own)
+    index, lexical = PassageIndex.open(paths, corpus, own), LexicalIndex.open(paths, corpus)
+    put_in_order = taught_reranker if is_taught else Reranker
+    return put_in_order(partial(first.search_many, where=where), ranker(folder / "ranker"), index, lexical)

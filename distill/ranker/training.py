@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from distill.jsonl import Record
+from distill.json_files import Record
+from distill.ranker.agreement import Kept, Orders, RankerReport, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
-from distill.ranker.listwise import Loss, list_mle, p_list_mle
-from distill.ranker.losses import CrossEncoderLoss, LateInteractionLoss, cross_encoder_lists, late_interaction_lists
-from distill.ranker.orders import Orders, informative_orders
+from distill.ranker.losses import (
+    CrossEncoderLoss,
+    LateInteractionLoss,
+    Loss,
+    cross_encoder_lists,
+    late_interaction_lists,
+    list_mle,
+    p_list_mle,
+)
 from distill.ranker.ranker import LateInteractionRanker, Ranker
-from distill.ranker.report import Kept, RankerReport, RankerSettings
-from distill.training import (
+from distill.trainer import (
     DivergedError,
     ProgressCallback,
     quiet_trainer,

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.jsonl import Record
+from distill.json_files import Record
 
 Floats = NDArray[np.float64]
 

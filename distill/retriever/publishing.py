@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.retriever.recipes import usage
+from distill.retriever.exporting import usage
 from indexes.errors import InputError, UserError
 
 if TYPE_CHECKING:

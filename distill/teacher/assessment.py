@@ -12,21 +12,22 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from distill.jsonl import Record
-from distill.llm.asking import Asker, work_through
-from distill.teacher.aggregation import pair_agreement
-from distill.teacher.modes import Mode, parse_mode
-from distill.teacher.probes import Probe, ProbeAnswer, ask_probe
+from distill.json_files import Record
+from distill.llm.calls import Asker, work_through
+from distill.teacher.asking import Asks, Limits, Order
+from distill.teacher.modes import Mode, pair_agreement, parse_mode
 from distill.teacher.ranking import ask_order, candidate_ids, place_shares
-from distill.teacher.talk import Asks, Limits, Order
 from distill.teacher.trust import (
     FULL_KAPPA,
     SIGNIFICANT,
     WEAK_BIAS,
     Kind,
+    Probe,
+    ProbeAnswer,
     Probed,
     Signs,
     Trust,
+    ask_probe,
     decide,
     first_reliability,
     is_copy,

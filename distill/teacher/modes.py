@@ -1,18 +1,254 @@
-"""The ways to get an order of passages out of a teacher, for teachers of every strength."""
+"""The ways to get an order of passages out of a teacher of any strength, and one order out of several."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import combinations
+from typing import Literal, TypeAlias, Union
 
 from distill.prompts import mask_identifiers
-from distill.teacher.aggregation import Method, aggregate, mutual_agreement
-from distill.teacher.fitting import cut
-from distill.teacher.talk import Asks, Limits, Order, Talk, joint_status
-from distill.teacher.tournaments import best_of, most_choices, pairwise
+from distill.teacher.asking import Asks, Limits, Order, Talk, cut, joint_status, shuffled
+from distill.teacher.replies import Status
 from indexes.errors import InputError
+
+Node: TypeAlias = Union[int, "list[Node]"]
+
+
+class _NoChoiceError(Exception):
+    """The teacher picked none: whatever would rest on that choice is not known."""
+
+
+async def best_of(talk: Talk, repeat: int) -> Order:
+    """The best passages by a tournament: the best of small groups, then of their winners.
+
+    Once the best is out, only the groups it was in are asked again. Ends after `best_top`, or at a choice that was
+    refused.
+    """
+    n = len(talk.passages)
+    tree = _tree(shuffled(range(n), talk.key, repeat), talk.limits.best_set)
+    known: dict[frozenset[int], int] = {}
+    order: list[int] = []
+
+    async def winner(node: Node) -> int | None:
+        if isinstance(node, int):
+            return None if node in order else node
+        left = [item for child in node if (item := await winner(child)) is not None]
+        if len(left) < 2:
+            return left[0] if left else None
+        group = frozenset(left)
+        if group not in known:
+            picked = await talk.best(shuffled(left, talk.key, repeat))
+            if picked is None:
+                raise _NoChoiceError
+            known[group] = picked
+        return known[group]
+
+    wanted = min(n, talk.limits.best_top)
+    try:
+        while len(order) < wanted and (item := await winner(tree)) is not None:
+            order.append(item)
+    except _NoChoiceError:
+        pass
+    status: Status = "ok" if len(order) == wanted else "partial" if order else "refused"
+    return talk.finished(order, [order], status, None)
+
+
+def _tree(items: Sequence[int], size: int) -> Node:
+    nodes: list[Node] = list(items)
+    while len(nodes) > size:
+        n_groups = -(-len(nodes) // size)
+        nodes = [nodes[group::n_groups] for group in range(n_groups)]
+    return nodes
+
+
+def most_choices(n: int, limits: Limits) -> int:
+    """The most choices that `best_of` can take of `n` passages."""
+    groups, depth, left = 0, 0, n
+    while left > 1:
+        left = -(-left // limits.best_set)
+        groups += left
+        depth += 1
+    return groups + (min(n, limits.best_top) - 1) * depth
+
+
+async def pairwise(talk: Talk, repeat: int) -> Order:
+    """All passages by how many others they were preferred to, each pair shown in both orders.
+
+    Equal ones by their own comparisons, then in a shuffled order. Passages of no answered pair are left out.
+    """
+    start = shuffled(range(len(talk.passages)), talk.key, repeat)
+    passes = [
+        await _preferences(talk, [(a, b) if way else (b, a) for a, b in combinations(start, 2)]) for way in (1, 0)
+    ]
+    orders = [_by_wins(start, preferences) for preferences in passes]
+    order = _by_wins(start, passes[0] + passes[1])
+    status = joint_status(talk.statuses)
+    whole = len(order) == len(start)
+    agreement = _same_choices(*passes)
+    return talk.finished(order, orders, "repaired" if status == "partial" and whole else status, agreement)
+
+
+async def _preferences(talk: Talk, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(preferred, other) of each pair that was answered."""
+    found = []
+    for pair in pairs:
+        if (best := await talk.best(pair)) is not None:
+            found.append((best, pair[1] if best == pair[0] else pair[0]))
+    return found
+
+
+def _by_wins(items: Sequence[int], preferences: Sequence[tuple[int, int]]) -> list[int]:
+    compared = [item for item in items if any(item in pair for pair in preferences)]
+    wins = {item: sum(best == item for best, _ in preferences) for item in compared}
+    among_equals = {
+        item: sum(best == item and wins[best] == wins.get(other) for best, other in preferences) for item in compared
+    }
+    return sorted(compared, key=lambda item: (-wins[item], -among_equals[item]))
+
+
+def _same_choices(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]]) -> float | None:
+    """1 if every pair had the same winner in both orders, -1 if none had; None if no pair was answered twice."""
+    there = {frozenset(pair): pair[0] for pair in second}
+    same = [there[frozenset(pair)] == pair[0] for pair in first if frozenset(pair) in there]
+    return 2 * sum(same) / len(same) - 1 if same else None
+
+
+Method = Literal["borda", "kemeny"]
+Permutation = Sequence[int]
+
+_EXACT_UP_TO = 10
+
+
+def mean_places(orders: Sequence[Permutation], n: int) -> list[float]:
+    """The mean place (from 0) of each of `n` items; those that an order does not name share its last places."""
+    totals = [0.0] * n
+    for order in orders:
+        unnamed = (len(order) + n - 1) / 2
+        places = {item: float(place) for place, item in enumerate(order)}
+        for item in range(n):
+            totals[item] += places.get(item, unnamed)
+    return [total / max(1, len(orders)) for total in totals]
+
+
+def borda(orders: Sequence[Permutation], n: int) -> list[int]:
+    """All `n` items by their mean place; equal ones as the first order has them."""
+    places, first = mean_places(orders, n), mean_places(orders[:1], n)
+    return sorted(range(n), key=lambda item: (round(places[item], 9), first[item], item))
+
+
+def kemeny(orders: Sequence[Permutation], n: int) -> list[int]:
+    """The order of all `n` items with the fewest pairs against `orders` (Kemeny 1959).
+
+    Exact up to 10 items (dynamic programming over subsets); beyond, the best that moving one item at a time finds
+    from Borda's order. Of equally good ones the exact search takes the one nearest to Borda's.
+    """
+    start = borda(orders, n)
+    cost = disagreements(orders, n)
+    return _exact(start, cost) if n <= _EXACT_UP_TO else _moved(start, cost)
+
+
+def disagreements(orders: Sequence[Permutation], n: int) -> list[list[int]]:
+    """(n, n): how many orders put b before a, which a ranking that puts a before b goes against."""
+    cost = [[0] * n for _ in range(n)]
+    for order in orders:
+        named = set(order)
+        rest = [item for item in range(n) if item not in named]
+        for place, before in enumerate(order):
+            for after in (*order[place + 1 :], *rest):
+                cost[after][before] += 1
+    return cost
+
+
+def _exact(start: Sequence[int], cost: Sequence[Sequence[int]]) -> list[int]:
+    n = len(start)
+    best: list[tuple[int, int]] = [(0, -1)] * (1 << n)  # of each set of items yet to place: cost, who comes first
+    for left in range(1, 1 << n):
+        items = [place for place in range(n) if left >> place & 1]
+        best[left] = min(
+            (best[left & ~(1 << a)][0] + sum(cost[start[a]][start[b]] for b in items if b != a), a) for a in items
+        )
+    order, left = [], (1 << n) - 1
+    while left:
+        first = best[left][1]
+        order.append(start[first])
+        left &= ~(1 << first)
+    return order
+
+
+def _moved(start: Sequence[int], cost: Sequence[Sequence[int]]) -> list[int]:
+    order = list(start)
+    while (move := _best_move(order, cost)) is not None:
+        source, target = move
+        order.insert(target, order.pop(source))
+    return order
+
+
+def _best_move(order: Sequence[int], cost: Sequence[Sequence[int]]) -> tuple[int, int] | None:
+    """From where to where one item should go; None if every move costs."""
+    best, found = 0, None
+    for source, item in enumerate(order):
+        for direction in (-1, 1):
+            change, target = 0, source + direction
+            while 0 <= target < len(order):
+                other = order[target]
+                change += direction * (cost[other][item] - cost[item][other])
+                if change < best:
+                    best, found = change, (source, target)
+                target += direction
+    return found
+
+
+_METHODS: dict[Method, Callable[[Sequence[Permutation], int], list[int]]] = {"borda": borda, "kemeny": kemeny}
+
+
+def aggregate(orders: Sequence[Permutation], n: int, method: Method = "borda") -> tuple[int, ...]:
+    """The items that `orders` agree to name, best first: none if `orders` says nothing.
+
+    It ends before the first item that fewer than half of the orders that say something name, so that no tail is
+    invented.
+    """
+    said = [order for order in orders if order]
+    if not said:
+        return ()
+    whole = _METHODS[method](said, n)
+    counts = [sum(item in order for order in said) for item in range(n)]
+    length = next((place for place, item in enumerate(whole) if 2 * counts[item] < len(said)), n)
+    return tuple(whole[:length])
+
+
+def pair_agreement(first: Permutation, second: Permutation, n: int) -> float:
+    """Kendall τ of two orders of `n` items over the pairs that both decide; 0 without any such pair.
+
+    A named item stands before every unnamed one; two unnamed items are not decided.
+    """
+    sums = count = 0
+    places = [{item: place for place, item in enumerate(order)} for order in (first, second)]
+    for a, b in combinations(range(n), 2):
+        signs = [_sign(place.get(a, n), place.get(b, n)) for place in places]
+        if all(signs):
+            count += 1
+            sums += signs[0] * signs[1]
+    return sums / count if count else 0.0
+
+
+def _sign(a: int, b: int) -> int:
+    return (a < b) - (b < a)
+
+
+def mutual_agreement(orders: Sequence[Permutation], n: int) -> float | None:
+    """Mean τ of every two of the orders that say something; None with fewer than two of them."""
+    said = [order for order in orders if order]
+    taus = [pair_agreement(a, b, n) for a, b in combinations(said, 2)]
+    return sum(taus) / len(taus) if taus else None
+
+
+def first_agreement(orders: Sequence[Permutation]) -> float | None:
+    """Share of the pairs of orders that say something which put the same item first; None with fewer than two."""
+    pairs = list(combinations([order[0] for order in orders if order], 2))
+    return sum(a == b for a, b in pairs) / len(pairs) if pairs else None
+
 
 Name = Literal["listwise", "best-of", "pairwise"]
 

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from distill.jsonl import Record, appending, read_records
-from distill.llm.asking import Asker, work_through
-from distill.teacher.aggregation import first_agreement
-from distill.teacher.modes import Mode, order_question, parse_mode
-from distill.teacher.talk import Asks, Limits, Order
+from distill.json_files import Record, appending, read_records
+from distill.llm.calls import Asker, work_through
+from distill.teacher.asking import Asks, Limits, Order
+from distill.teacher.modes import Mode, first_agreement, order_question, parse_mode
 
 Placement = Literal["none", "first"]
 

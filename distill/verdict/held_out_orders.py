@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from distill.jsonl import Record
+from distill.json_files import Record
 from indexes.evaluation import FEW_QUERIES
 from indexes.types import Query
 

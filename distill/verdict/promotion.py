@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
+from indexes.manifest import list_promotions, record_promotion, withdraw_promotions
 from indexes.paths import DataPaths
-from indexes.promotions import list_promotions, record_promotion, withdraw_promotions
-from indexes.records import PromotionInfo
+from indexes.types import PromotionInfo
 
 
 def promoted(paths: DataPaths, corpus: str) -> str | None:

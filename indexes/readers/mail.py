@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from indexes.errors import UnreadableFileError
-from indexes.readers.markdown import html_to_markdown
+from indexes.readers.office import html_to_markdown
 from indexes.readers.text import decode_text, read_whole
 
 _HEAD = ("From", "To", "Cc", "Date", "Subject")

@@ -1,8 +1,4 @@
-"""Files read by a process of its own, which may hang or crash on a hostile one: the other files are read none the less.
-
-It is kept for the next file, because it takes half a second to start. What it says is JSON: it has looked at strangers'
-files, so nothing that it gives is run.
-"""
+"""What is read as a whole (pdf, html, Office, e-book, mail), in a process that may hang or crash on a hostile file."""
 
 from __future__ import annotations
 
@@ -20,8 +16,12 @@ from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import Any
 
-from indexes.children import child_command
 from indexes.errors import UnreadableFileError
+from indexes.files import stem_of, suffix_of
+from indexes.locks import child_command
+from indexes.readers.mail import read_mail
+from indexes.readers.office import read_html, read_package, read_slides, read_workbook
+from indexes.readers.pdf import read_pdf
 from indexes.types import Document
 
 ReadOne = Callable[[Path, str], Document]
@@ -94,7 +94,6 @@ def read_apart(file: Path, source: str) -> Document:
 
 def main() -> None:
     """Answers a line of JSON for each line on standard input, until it ends."""
-    from indexes.readers.whole import read_one
 
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints something would be taken for the reply
@@ -156,3 +155,35 @@ def _limit_memory() -> None:
 
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
+
+
+NO_TEXT = "The file contains no text."
+
+
+def read_one(file: Path, source: str) -> Document:
+    """The one document in `file`; raises `UnreadableFileError` if there is no text to be had."""
+    suffix = suffix_of(source)
+    title = day = ""
+    starts: tuple[int, ...] = ()
+    if suffix == ".pdf":
+        text, starts = read_pdf(file)
+    elif suffix == ".pptx":
+        text, starts = read_slides(file)
+    elif suffix == ".xlsx":
+        text = read_workbook(file)
+    elif suffix == ".eml":
+        text, title, day = read_mail(file)
+    elif suffix in (".html", ".htm"):
+        text, title = read_html(file)
+    else:
+        text, title = read_package(file, suffix)
+    if not text.strip():
+        raise UnreadableFileError(NO_TEXT)
+    title, note = title or stem_of(source), _blank_pages(text, starts) if suffix == ".pdf" else ""
+    return Document(id=source, source=source, title=title, text=text, page_starts=starts, date=day, note=note)
+
+
+def _blank_pages(text: str, starts: tuple[int, ...]) -> str:
+    """How many pages have no text, as a sentence; a document half of which was scanned must not look complete."""
+    n_blank = sum(not text[start:end].strip() for start, end in zip(starts, [*starts[1:], len(text)], strict=True))
+    return f"{n_blank} of {len(starts)} pages have no text: they are blank or scanned." if n_blank else ""

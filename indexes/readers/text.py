@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from indexes.archives import MAX_RATIO, SMALL
 from indexes.errors import UnreadableFileError
+from indexes.files import MAX_RATIO, SMALL
 
 MAX_PIECE = 2**20  # characters of a text that are held at once; a longer one is read piece by piece
 MAX_WHOLE = 2**26  # bytes of a file whose format has to be read whole

@@ -11,13 +11,11 @@ from fakes import KeywordEncoder
 from playwright.sync_api import Browser
 from scripted_endpoint import ScriptedEndpoint
 
-from app.background import Background
 from app.shelf import IndexShelf
-from app.workbench import Workbench
+from app.workbench import Background, Workbench
 from distill.llm.connection import LLMConfig, connect_llm
 from indexes.corpus import Corpus
-from indexes.embedding import update_index
-from indexes.ingest import add_files
+from indexes.ingest import add_files, update_index
 from indexes.paths import DataPaths
 
 TEXTS = {

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import commands, launch
-from app.accounts import Doorkeeper, read_accounts, write_account
+from app.access import Doorkeeper, read_accounts, write_account
 from app.settings import Settings
 from app.workbench import Workbench
 from indexes.errors import InputError

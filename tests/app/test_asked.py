@@ -6,9 +6,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from app.asked import MOST_KEPT, asked_file, count_asked
-from app.handlers import asking, endpoints
+from app.handlers import ask, pickers
 from app.handlers.buttons import StopFlag
+from app.question_log import MOST_KEPT, asked_file, count_asked
 from app.settings import Settings
 from app.workbench import Workbench
 from distill.questions.sources import read_log
@@ -17,15 +17,15 @@ from indexes.ingest import delete_corpus
 QUESTION = "Why do honey bees dance?"
 
 
-def ask(bench: Workbench, corpus: str, question: str = QUESTION) -> None:
-    for _ in asking.ask(bench, question, corpus, "keywords", False, (), StopFlag()):
+def ask_once(bench: Workbench, corpus: str, question: str = QUESTION) -> None:
+    for _ in ask.ask(bench, question, corpus, "keywords", False, (), StopFlag()):
         pass
 
 
 def test_by_default_no_question_is_kept(bench: Workbench, corpus: str) -> None:
     assert Settings().app_log_questions is False
-    ask(bench, corpus)
-    endpoints.ask(bench, QUESTION, corpus, "")
+    ask_once(bench, corpus)
+    pickers.ask(bench, QUESTION, corpus, "")
     assert not asked_file(bench.paths, corpus).exists()
     assert count_asked(bench.paths, corpus) == 0
 
@@ -34,9 +34,9 @@ def test_kept_questions_are_what_a_distillation_reads_and_say_nothing_of_who_ask
     bench: Workbench, corpus: str
 ) -> None:
     keeping = replace(bench, keeps_questions=True)
-    ask(keeping, corpus)
-    ask(keeping, corpus, "Why do the <b>tides</b> rise?")
-    endpoints.ask(keeping, QUESTION, corpus, "")
+    ask_once(keeping, corpus)
+    ask_once(keeping, corpus, "Why do the <b>tides</b> rise?")
+    pickers.ask(keeping, QUESTION, corpus, "")
     file = asked_file(bench.paths, corpus)
     assert [query.text for query in read_log(file)] == [QUESTION, "Why do the <b>tides</b> rise?"]
     assert count_asked(bench.paths, corpus) == 2
@@ -44,12 +44,12 @@ def test_kept_questions_are_what_a_distillation_reads_and_say_nothing_of_who_ask
 
 
 def test_a_question_that_nobody_could_search_for_is_not_kept(bench: Workbench, corpus: str) -> None:
-    ask(replace(bench, keeps_questions=True), corpus, " ")
+    ask_once(replace(bench, keeps_questions=True), corpus, " ")
     assert count_asked(bench.paths, corpus) == 0
 
 
 def test_the_questions_go_with_their_corpus(bench: Workbench, corpus: str) -> None:
-    ask(replace(bench, keeps_questions=True), corpus)
+    ask_once(replace(bench, keeps_questions=True), corpus)
     delete_corpus(bench.paths, corpus)
     assert not asked_file(bench.paths, corpus).exists()
 

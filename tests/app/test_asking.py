@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
-from app.handlers import asking
+from app.handlers import ask
 from app.handlers.buttons import StopFlag, press_stop
-from app.replies import MAX_QUESTION_CHARACTERS
+from app.streaming import MAX_QUESTION_CHARACTERS
 from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.ingest import delete_corpus
@@ -15,7 +15,7 @@ from indexes.ingest import delete_corpus
 QUESTION = "Why do honey bees dance?"
 
 
-def shown(views: list[asking.AskView], field: str) -> list[str]:
+def shown(views: list[ask.AskView], field: str) -> list[str]:
     """What the page got for one component, without the updates that change nothing."""
     return [value for view in views if isinstance(value := getattr(view, field), str)]
 
@@ -25,7 +25,7 @@ def is_enabled(update: object) -> bool | None:
 
 
 def test_passages_come_before_the_answer_and_the_buttons_come_back(bench: Workbench, corpus: str) -> None:
-    views = list(asking.ask(bench, QUESTION, corpus, "keywords", False, (), StopFlag()))
+    views = list(ask.ask(bench, QUESTION, corpus, "keywords", False, (), StopFlag()))
     with_passages = next(n for n, view in enumerate(views) if "bees.txt" in str(view.passages))
     with_words = next(n for n, view in enumerate(views) if "Bees" in str(view.answer))
     assert with_passages < with_words
@@ -48,7 +48,7 @@ def test_the_llm_reads_what_is_shown_in_that_order(bench: Workbench, corpus: str
 def test_an_empty_or_endless_question_gives_a_sentence(
     bench: Workbench, corpus: str, endpoint: ScriptedEndpoint, question: str, sentence: str
 ) -> None:
-    (view,) = asking.ask(bench, question, corpus, "keywords", False, (), StopFlag())
+    (view,) = ask.ask(bench, question, corpus, "keywords", False, (), StopFlag())
     assert sentence in view.answer
     assert is_enabled(view.ask)
     assert not endpoint.requests
@@ -62,13 +62,13 @@ def test_a_corpus_deleted_in_another_window_gives_a_sentence(bench: Workbench, c
 
 
 def test_without_a_corpus_or_an_index_a_sentence_says_what_to_do(bench: Workbench) -> None:
-    assert "Corpora tab" in list(asking.ask(bench, QUESTION, None, None, False, (), StopFlag()))[-1].answer
+    assert "Corpora tab" in list(ask.ask(bench, QUESTION, None, None, False, (), StopFlag()))[-1].answer
     Corpus.open_or_create(bench.paths, "new", bench.shelf.encoder("keywords"))
-    assert "not indexed yet" in list(asking.ask(bench, QUESTION, "new", None, False, (), StopFlag()))[-1].answer
+    assert "not indexed yet" in list(ask.ask(bench, QUESTION, "new", None, False, (), StopFlag()))[-1].answer
 
 
 def test_who_asks_before_anything_was_picked_asks_the_first(bench: Workbench, corpus: str) -> None:
-    views = list(asking.ask(bench, QUESTION, None, None, False, (), StopFlag()))
+    views = list(ask.ask(bench, QUESTION, None, None, False, (), StopFlag()))
     assert "bees.txt" in shown(views, "passages")[-1]
 
 
@@ -92,7 +92,7 @@ def test_stop_keeps_what_came(bench: Workbench, corpus: str, endpoint: ScriptedE
     endpoint.delay_s = 0.02
     flag = StopFlag()
     views = []
-    for view in asking.ask(bench, QUESTION, corpus, "keywords", False, (), flag):
+    for view in ask.ask(bench, QUESTION, corpus, "keywords", False, (), flag):
         views.append(view)
         if "word word" in str(view.answer):
             press_stop(flag)
@@ -106,7 +106,7 @@ def test_stop_keeps_what_came(bench: Workbench, corpus: str, endpoint: ScriptedE
 def test_a_new_question_is_not_stopped_by_an_old_click(bench: Workbench, corpus: str) -> None:
     flag = StopFlag()
     press_stop(flag)
-    views = list(asking.ask(bench, QUESTION, corpus, "keywords", False, (), flag))
+    views = list(ask.ask(bench, QUESTION, corpus, "keywords", False, (), flag))
     assert "complete after" in shown(views, "answer")[-1]
 
 
@@ -115,8 +115,8 @@ def test_a_refusal_is_shown_as_one(bench: Workbench, corpus: str, endpoint: Scri
     assert "refusal" in shown(list(_ask(bench, corpus)), "answer")[-1]
 
 
-def _ask(bench: Workbench, corpus: str) -> list[asking.AskView]:
-    return list(asking.ask(bench, QUESTION, corpus, "keywords", False, (), StopFlag()))
+def _ask(bench: Workbench, corpus: str) -> list[ask.AskView]:
+    return list(ask.ask(bench, QUESTION, corpus, "keywords", False, (), StopFlag()))
 
 
 def _without_llm(bench: Workbench) -> Workbench:

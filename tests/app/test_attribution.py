@@ -1,6 +1,6 @@
 """Where an LLM cited nothing, sentences are tied to passages only if they share most of their words."""
 
-from app.attribution import cite_by_words
+from app.answering import cite_by_words
 
 PASSAGES = [
     "Basalt columns form where thick lava cools slowly.",

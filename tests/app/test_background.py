@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.background import Background, OnStage, Stage, Work, prepare_corpus
 from app.demo import DEMO_CORPUS
-from app.handlers.background import show_background
-from app.workbench import Workbench
+from app.handlers.buttons import show_background
+from app.workbench import Background, OnStage, Stage, Work, Workbench, prepare_corpus
 from indexes.corpus import list_corpora
 from indexes.errors import StoreError
 from indexes.ingest import delete_corpus

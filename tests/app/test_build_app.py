@@ -11,8 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import gradio as gr
 import pytest
 
-from app.ui.page import build_app
-from app.ui.theme import STYLE_SHEET, build_theme
+from app.ui.page import STYLE_SHEET, build_app, build_theme
 from app.workbench import Workbench
 
 _FILLED_IN = (gr.Request, gr.Request | None, gr.EventData)  # by gradio

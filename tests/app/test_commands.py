@@ -10,11 +10,10 @@ import pytest
 import typer
 from finished_runs import write
 
-from app.teaching.commands import SETTINGS_FILE, arguments_of, command_needed
+from app.jobs.launching import SETTINGS_FILE, arguments_of, command_needed
 from distill.__main__ import app
-from distill.config_file import read_settings, settings_text
 from distill.llm.connection import LLMConfig
-from distill.run import WITHOUT_LLM, RunConfig
+from distill.run import WITHOUT_LLM, RunConfig, read_settings, settings_text
 
 PLAIN = RunConfig(name="new", corpus="--help", base="keywords", n_written=50, teacher="wise")
 OTHER = RunConfig(

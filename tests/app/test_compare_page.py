@@ -78,7 +78,7 @@ def test_a_retriever_that_is_promoted_meanwhile_takes_the_right_side_without_a_r
     page: Page, bench: Workbench, corpus: str, taught: str
 ) -> None:
     from indexes.corpus import Corpus
-    from indexes.embedding import update_index
+    from indexes.ingest import update_index
 
     bench.paths.encoder("better").mkdir(parents=True)
     for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("better")):

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
-from app.handlers import comparing, pickers
-from app.handlers.buttons import StopFlag
-from app.handlers.links import Link, make_compare_link, read_link
+from app.handlers import compare, pickers
+from app.handlers.buttons import Link, StopFlag, make_compare_link, read_link
 from app.workbench import Workbench
 from distill.verdict.promotion import promote
 
@@ -18,12 +17,12 @@ QUESTION = "Why do honey bees dance?"
 
 def compared(
     bench: Workbench, corpus: str, *keys: str, with_answers: bool = True, is_blind: bool = False
-) -> list[comparing.CompareView]:
+) -> list[compare.CompareView]:
     left, right, *more = keys
-    return list(comparing.compare(bench, QUESTION, corpus, left, right, more, with_answers, is_blind, StopFlag()))
+    return list(compare.compare(bench, QUESTION, corpus, left, right, more, with_answers, is_blind, StopFlag()))
 
 
-def sent(views: Sequence[comparing.CompareView], field: str) -> str:
+def sent(views: Sequence[compare.CompareView], field: str) -> str:
     """The last that was sent to a part of the page."""
     return next(value for view in reversed(views) if isinstance(value := getattr(view, field), str))
 

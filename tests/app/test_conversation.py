@@ -6,7 +6,7 @@ import pytest
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 
-from app.conversation import N_REMEMBERED, Turn, remember, stand_alone, standalone_messages
+from app.answering import N_REMEMBERED, Turn, remember, stand_alone, standalone_messages
 
 TURNS = (Turn(question="Who dances?", searched="Who dances?", answer="Honey bees " + "dance " * 500),)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.drawing import to_svg
-from app.handlers import corpora, inside
+from app.handlers import corpora
 from app.handlers.buttons import StopFlag
-from app.mapping import draw_map, find_plane, make_map, sample
-from app.passage_search import hits_html, mark_words
+from app.passage_map import draw_map, find_plane, make_map, sample
+from app.plots import to_svg
+from app.rendering import hits_html, mark_words
 from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.ingest import add_files, delete_corpus
@@ -35,10 +35,10 @@ def test_a_regular_expression_is_searched_as_it_is_written() -> None:
 
 
 def test_the_passages_that_have_the_words_are_found(bench: Workbench, corpus: str) -> None:
-    html = inside.search_inside(bench, corpus, "honey bees")
+    html = corpora.search_inside(bench, corpus, "honey bees")
     assert "<mark>Honey</mark> <mark>bees</mark>" in html
     assert "tides.txt" not in html
-    assert "No passage has any" in inside.search_inside(bench, corpus, "zeppelin")
+    assert "No passage has any" in corpora.search_inside(bench, corpus, "zeppelin")
 
 
 def test_a_hit_far_into_a_passage_is_shown_where_it_is() -> None:
@@ -56,15 +56,15 @@ def test_a_hit_far_into_a_passage_is_shown_where_it_is() -> None:
 def test_what_cannot_be_searched_gives_a_sentence(
     bench: Workbench, corpus: str, named: str | None, words: str, sentence: str
 ) -> None:
-    assert sentence in inside.search_inside(bench, named, words)
+    assert sentence in corpora.search_inside(bench, named, words)
 
 
 def test_before_the_page_has_picked_a_corpus_the_first_one_is_meant(bench: Workbench, corpus: str) -> None:
-    assert "tides.txt" in inside.search_inside(bench, None, "tides")
+    assert "tides.txt" in corpora.search_inside(bench, None, "tides")
 
 
 def test_without_any_corpus_a_search_says_so(bench: Workbench) -> None:
-    assert "no corpus yet" in inside.search_inside(bench, None, "tides")
+    assert "no corpus yet" in corpora.search_inside(bench, None, "tides")
 
 
 def test_the_plane_shows_the_directions_of_most_difference() -> None:
@@ -108,23 +108,23 @@ def test_a_map_shows_names_and_texts_and_never_runs_them() -> None:
 
 
 def test_a_question_rings_what_both_retrievers_found(bench: Workbench, corpus: str, taught: str) -> None:
-    view = inside.show_map(bench, corpus, "Why do tides rise?", None)
+    view = corpora.show_map(bench, corpus, "Why do tides rise?", None)
     assert "found by Baseline" in view.picture
     assert f"found by Distilled: {taught}" in view.picture
     assert "were found by both retrievers" in view.picture
-    again = inside.show_map(bench, corpus, "", view.kept)
+    again = corpora.show_map(bench, corpus, "", view.kept)
     assert again.kept is view.kept
     assert "All 4 passages" in again.picture
 
 
 def test_a_changed_corpus_gets_a_new_map(bench: Workbench, corpus: str, write_files: WriteFiles) -> None:
-    first = inside.show_map(bench, corpus, "", None)
+    first = corpora.show_map(bench, corpus, "", None)
     files = [Path(file) for file in write_files({"salt.txt": "Salt comes from the sea."})]
     for _ in add_files(bench.paths, corpus, files, bench.shelf.encoder("keywords")):
         pass
-    assert "All 5 passages" in inside.show_map(bench, corpus, "", first.kept).picture
+    assert "All 5 passages" in corpora.show_map(bench, corpus, "", first.kept).picture
     delete_corpus(bench.paths, corpus)
-    gone = inside.show_map(bench, corpus, "", first.kept)
+    gone = corpora.show_map(bench, corpus, "", first.kept)
     assert "There is no corpus" in gone.picture
     assert gone.kept is None
 

@@ -16,7 +16,7 @@ from gradio_client.exceptions import AppError
 from scripted_endpoint import Message, ScriptedEndpoint
 
 from app.__main__ import launch
-from app.handlers import asking
+from app.handlers import ask
 from app.settings import Settings
 from app.workbench import Workbench
 
@@ -77,7 +77,7 @@ def _repeat_question(messages: list[Message]) -> str:
 
 def _visit(page: gr.Blocks, number: int) -> str:
     """All that a visitor's browser is sent while a question is asked on the Ask tab."""
-    event = next(n for n, fn in page.fns.items() if getattr(fn.fn, "func", None) is asking.ask)
+    event = next(n for n, fn in page.fns.items() if getattr(fn.fn, "func", None) is ask.ask)
     session = f"visitor{number}"
     # a picker is checked against what its session was offered; the last two values are the session's own
     data: list[Any] = [f"bee number-{number}-", None, None, False, None, None]

@@ -17,14 +17,12 @@ from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 
 from app.__main__ import launch
-from app.background import Background
 from app.settings import Settings
 from app.shelf import IndexShelf
-from app.workbench import Workbench
+from app.workbench import Background, Workbench
 from distill.llm.connection import LLMConfig, connect_llm
 from indexes.corpus import Corpus
-from indexes.embedding import update_index
-from indexes.ingest import add_files, delete_corpus
+from indexes.ingest import add_files, delete_corpus, update_index
 from indexes.paths import DataPaths
 
 CREATURES = ("heron", "otter", "wren", "swift", "badger", "lynx", "toad", "perch", "moth", "adder", "hare", "kite")

@@ -13,14 +13,26 @@ from pathlib import Path
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
-from app.answer_quality import choose_answerable, f1, grade, normal_words, summarise
 from app.answering import Answer
-from app.drawing import Dot, Drawing, Text, to_png, to_svg
-from app.evaluating import LEXICAL, ORDERS, Evaluation, choose_questions, fused_name, pair_up
+from app.evaluating import (
+    LEXICAL,
+    ORDERS,
+    Evaluation,
+    choose_answerable,
+    choose_questions,
+    f1,
+    fused_name,
+    grade,
+    list_runs,
+    normal_words,
+    pair_up,
+    read_upload,
+    summarise,
+)
 from app.evaluation_report import plain_cell, to_csv, write_files
-from app.handlers import answer_quality, evaluating
+from app.handlers import evaluate
 from app.handlers.buttons import StopFlag, press_stop
-from app.judged_questions import list_runs, read_upload
+from app.plots import Dot, Drawing, Text, to_png, to_svg
 from app.workbench import Workbench
 from distill.prompts import NO_ANSWER
 from indexes.corpus import Corpus
@@ -36,7 +48,7 @@ RECORDS = [
     {"id": "q3", "question": "How is glass made?", "positives": ["glass.txt"], "answers": ["by melting sand"]},
     {"id": "q4", "question": "A question that trains", "positives": ["glass.txt"], "split": "train"},
 ]
-Judge = Callable[..., list[evaluating.EvaluationView]]
+Judge = Callable[..., list[evaluate.EvaluationView]]
 
 
 @pytest.fixture
@@ -55,14 +67,14 @@ def _write(file: Path, records: list[dict[str, object]]) -> str:
 def judge(bench: Workbench, corpus: str, questions: str) -> Judge:
     """Runs the evaluation as a click does."""
 
-    def run(file: str | None = questions, source: str = "", **more: object) -> list[evaluating.EvaluationView]:
+    def run(file: str | None = questions, source: str = "", **more: object) -> list[evaluate.EvaluationView]:
         values = {"limit": 1000, "metric": "ndcg@10", "flag": StopFlag()} | more
-        return list(evaluating.run_evaluation(bench, corpus, source, file, **values))  # type: ignore[arg-type]
+        return list(evaluate.run_evaluation(bench, corpus, source, file, **values))  # type: ignore[arg-type]
 
     return run
 
 
-def evaluation_of(views: list[evaluating.EvaluationView]) -> Evaluation:
+def evaluation_of(views: list[evaluate.EvaluationView]) -> Evaluation:
     assert isinstance(views[-1].evaluation, Evaluation), views[-1].progress
     return views[-1].evaluation
 
@@ -99,7 +111,7 @@ def test_the_questions_of_a_run_that_did_not_train_can_be_taken(bench: Workbench
     (bench.paths.runs / "broken" / "config.json").write_text("[", encoding="utf-8")
     assert list_runs(bench.paths, "nature") == ["lessons"]
     assert list_runs(bench.paths, "another") == []
-    choices = evaluating.list_choices(bench, "nature", None, None)
+    choices = evaluate.list_choices(bench, "nature", None, None)
     assert choices.source["value"] == "lessons"
     assert [query.id for query in evaluation_of(judge(None, "lessons")).questions] == ["q1", "=cmd()", "q3"]
     assert "has no judged questions" in judge(None, "../lessons")[-1].progress
@@ -130,7 +142,7 @@ def test_nothing_to_judge_with_gives_a_sentence(judge: Judge) -> None:
 
 
 def test_no_corpus_to_judge_gives_a_sentence(bench: Workbench) -> None:
-    (_, last) = evaluating.run_evaluation(bench, None, "", None, 10, "ndcg@10", StopFlag())
+    (_, last) = evaluate.run_evaluation(bench, None, "", None, 10, "ndcg@10", StopFlag())
     assert "There is no corpus yet" in last.progress
 
 
@@ -140,13 +152,13 @@ def test_a_corpus_that_was_deleted_in_another_window_gives_a_sentence(
     evaluation = evaluation_of(judge())
     delete_corpus(bench.paths, corpus)
     assert "There is no corpus" in judge()[-1].progress
-    opened = evaluating.open_pair(bench, 0, evaluation, "Baseline", LEXICAL, "ndcg@10", ORDERS[2])
+    opened = evaluate.open_pair(bench, 0, evaluation, "Baseline", LEXICAL, "ndcg@10", ORDERS[2])
     assert "There is no corpus" in opened
 
 
 def test_the_evaluation_can_be_stopped(bench: Workbench, corpus: str, questions: str) -> None:
     flag, views = StopFlag(), []
-    for view in evaluating.run_evaluation(bench, corpus, "", questions, 1000, "ndcg@10", flag):
+    for view in evaluate.run_evaluation(bench, corpus, "", questions, 1000, "ndcg@10", flag):
         views.append(view)
         press_stop(flag)
     assert "Stopped" in views[-1].progress
@@ -177,25 +189,25 @@ def test_questions_are_listed_by_gain_and_by_loss() -> None:
 def test_a_question_opens_with_both_lists_and_the_relevant_passages_marked(bench: Workbench, judge: Judge) -> None:
     evaluation = evaluation_of(judge())
     arguments = (evaluation, "Baseline", LEXICAL, "ndcg@10", ORDERS[2])
-    assert len(evaluating.list_pairs(*arguments)["samples"]) == 3
-    opened = evaluating.open_pair(bench, 1, *arguments)
+    assert len(evaluate.list_pairs(*arguments)["samples"]) == 3
+    opened = evaluate.open_pair(bench, 1, *arguments)
     assert opened.count('class="passage relevant"') == 2
     assert "&lt;img src=x" in opened
     assert "<img" not in opened
     assert "Baseline" in opened
-    assert "not in the list" in evaluating.open_pair(bench, 99, *arguments)
+    assert "not in the list" in evaluate.open_pair(bench, 99, *arguments)
     remove_sources(bench.paths, "nature", ["tides.txt"])
-    assert 'class="passage relevant"' not in evaluating.open_pair(bench, 1, *arguments)
+    assert 'class="passage relevant"' not in evaluate.open_pair(bench, 1, *arguments)
 
 
 def test_nothing_is_opened_before_there_is_an_evaluation(bench: Workbench) -> None:
-    assert "Evaluate first" in evaluating.open_pair(bench, 0, None, None, None, "ndcg@10", ORDERS[0])
-    assert evaluating.list_pairs(None, None, None, "ndcg@10", ORDERS[0])["samples"] == []
+    assert "Evaluate first" in evaluate.open_pair(bench, 0, None, None, None, "ndcg@10", ORDERS[0])
+    assert evaluate.list_pairs(None, None, None, "ndcg@10", ORDERS[0])["samples"] == []
 
 
 def test_another_metric_changes_the_differences(judge: Judge, taught: str) -> None:
     evaluation = evaluation_of(judge())
-    (view,) = evaluating.change_metric(evaluation, "mrr@10")
+    (view,) = evaluate.change_metric(evaluation, "mrr@10")
     assert "mrr@10 against the baseline" in view.figures
     assert "mrr@10: difference" in view.charts
 
@@ -271,7 +283,7 @@ def test_questions_without_known_answers_are_not_asked() -> None:
 def test_the_llm_is_asked_at_most_as_often_as_allowed(
     bench: Workbench, corpus: str, questions: str, endpoint: ScriptedEndpoint
 ) -> None:
-    views = list(answer_quality.judge_answers(bench, corpus, "", questions, "keywords", 1, StopFlag()))
+    views = list(evaluate.judge_answers(bench, corpus, "", questions, "keywords", 1, StopFlag()))
     assert len(endpoint.requests) == 1
     assert "1 answerable" in views[-1].answers
     assert "Bees dance" in views[-1].answers
@@ -281,7 +293,7 @@ def test_a_failing_llm_ends_the_answers_with_a_sentence(
     bench: Workbench, corpus: str, questions: str, endpoint: ScriptedEndpoint
 ) -> None:
     endpoint.fail(401)
-    last = list(answer_quality.judge_answers(bench, corpus, "", questions, "keywords", 5, StopFlag()))[-1]
+    last = list(evaluate.judge_answers(bench, corpus, "", questions, "keywords", 5, StopFlag()))[-1]
     assert 'role="alert"' in last.progress
     assert last.ask["interactive"] is True
 

@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 from finished_runs import PAGE_LLM, plan_of, write
 
-from app.classroom import Classroom
-from app.handlers.run_actions import resume
-from app.teaching.jobs import Jobs
-from app.teaching.launching import go_on, job_of
-from app.teaching.lesson import Lesson
-from app.workbench import Workbench
-from distill.config_file import read_settings
-from distill.run import RunConfig
+from app.handlers.teach import resume
+from app.jobs.jobs import Jobs
+from app.jobs.launching import go_on, job_of
+from app.jobs.plan import Lesson
+from app.workbench import Classroom, Workbench
+from distill.run import RunConfig, read_settings
 from indexes.errors import InputError
 from indexes.paths import DataPaths
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from app.teaching.jobs import Job, Jobs
+from app.jobs.jobs import Job, Jobs
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 

@@ -10,17 +10,13 @@ from typing import Any
 import pytest
 from finished_runs import plan_of
 
-from app.classroom import Classroom
-from app.handlers.lesson_form import offer
-from app.teaching.forecast import foresee
-from app.teaching.jobs import Jobs
-from app.teaching.launching import begin, job_of
-from app.teaching.lesson import Lesson
-from app.teaching.plan import next_name
+from app.handlers.teach import offer
+from app.jobs.jobs import Jobs
+from app.jobs.launching import begin, job_of
+from app.jobs.plan import Lesson, foresee, next_name
 from app.votes import Side, Vote, VoteBook
-from app.workbench import Workbench
-from distill.config_file import read_settings
-from distill.run import RunConfig
+from app.workbench import Classroom, Workbench
+from distill.run import RunConfig, read_settings
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 

@@ -18,8 +18,8 @@ from app.__main__ import assemble, launch
 from app.settings import Settings
 from app.votes import VoteBook
 from distill.prompts import NO_ANSWER
-from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
+from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
 
 HOSTILE_NAME = "evil <img src=x onerror=alert(1)>.txt"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.handlers import corpora, pickers
-from app.searching import open_retriever
+from app.retriever import open_retriever
 from app.workbench import Workbench
 from distill.verdict.promotion import promote, rollback
 from indexes.corpus import Corpus
@@ -11,7 +11,7 @@ from indexes.corpus import Corpus
 
 def test_an_index_made_by_another_process_is_offered_without_a_restart(bench: Workbench, corpus: str) -> None:
     before = pickers.list_ask_choices(bench, corpus, "keywords")
-    from indexes.embedding import update_index
+    from indexes.ingest import update_index
 
     list(update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("later")))
     after = pickers.list_ask_choices(bench, corpus, "keywords")

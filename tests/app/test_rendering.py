@@ -8,22 +8,21 @@ from html.parser import HTMLParser
 import pytest
 
 from app.answering import Answer
-from app.background import Stage
 from app.comparison import Comparison, find_moves
-from app.markdown import to_safe_html
 from app.rendering import (
     answer_html,
     aside_html,
+    comparison_html,
     notice_html,
     passage_anchor,
     passages_html,
     source_line,
+    to_safe_html,
 )
 from app.retriever import Retrieval
-from app.sides import comparison_html
 from app.tables import corpora_html, format_bytes, outcomes_html, progress_html, sources_html, stages_html
-from indexes.records import CorpusInfo, FileOutcome, IndexInfo, SourceInfo
-from indexes.types import Candidate, Passage
+from app.workbench import Stage
+from indexes.types import Candidate, CorpusInfo, FileOutcome, IndexInfo, Passage, SourceInfo
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)> ${alert(4)} {{5}}"
 SAFE_TAGS = {

@@ -11,8 +11,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from app.retriever import IndexRetriever, retrieve, to_candidate
-from indexes.chroma import PassageIndex
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
 QUESTION = "Why does the tide rise?"

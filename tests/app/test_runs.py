@@ -7,16 +7,23 @@ from dataclasses import replace
 import pytest
 from finished_runs import METRICS, finished, write
 
-from app.classroom import Classroom
-from app.handlers.run_view import show_runs
+from app.handlers.teach import show_runs
+from app.jobs.jobs import Jobs
+from app.jobs.runs import (
+    Curve,
+    RunInfo,
+    Verdict,
+    bars_of,
+    curves_of,
+    delete_run,
+    list_runs,
+    malformed_share,
+    verdict_of,
+)
+from app.plots import bars_html, curves_html
 from app.rendering import command_notice_html
-from app.teaching.curves import bars_html, curves_html
-from app.teaching.jobs import Jobs
-from app.teaching.losses import Curve, curves_of
-from app.teaching.rendering import figures_html, headline_html, runs_table_html, stages_list_html
-from app.teaching.results import Verdict, bars_of, malformed_share, verdict_of
-from app.teaching.runs import RunInfo, delete_run, list_runs
-from app.workbench import Workbench
+from app.tables import figures_html, headline_html, runs_table_html, stages_list_html
+from app.workbench import Classroom, Workbench
 from distill.verdict.promotion import promote
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths

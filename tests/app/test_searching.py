@@ -11,15 +11,14 @@ from typing import Any, ClassVar
 import pytest
 from fakes import KeywordEncoder
 
-from app.contrast import find_contrasts, known_questions, rank_biased_overlap, spread, uploaded_questions
+from app.comparison import find_contrasts, known_questions, rank_biased_overlap, spread, uploaded_questions
 from app.handlers import pickers
-from app.handlers.links import Link, make_link, read_link
-from app.searching import open_retriever
+from app.handlers.buttons import Link, make_link, read_link
+from app.retriever import open_retriever
 from app.shelf import IndexShelf
 from app.workbench import Workbench
-from distill.jsonl import Record
-from distill.ranker.head import Head
-from distill.ranker.signals import Features, OnScored
+from distill.json_files import Record
+from distill.ranker.head import Features, Head, OnScored
 from distill.verdict.promotion import promote, rollback
 from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from app.accounts import write_account
-from app.settings import Settings
-from app.starting import check_mcp, open_door
+from app.access import write_account
+from app.settings import Settings, check_mcp, open_door
 from indexes.errors import InputError
 
 

@@ -18,10 +18,10 @@ from scripted_endpoint import ScriptedEndpoint
 from small_lesson import Teacher, write_facts
 
 from app.__main__ import assemble, launch
+from app.jobs.jobs import Jobs
 from app.settings import Settings
-from app.teaching.jobs import Jobs
-from indexes.encoder_files import DEFAULT_ENCODER
-from indexes.encoders import load_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 

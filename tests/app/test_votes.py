@@ -11,12 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import commands
-from app.scores import count_votes
-from app.vote_rankings import export_votes, votes_as_rankings
-from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook
+from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook, count_votes, export_votes, votes_as_rankings
 from app.workbench import Workbench
 from distill.questions.sources import load_questions
-from distill.teacher.given_orders import read_rankings
+from distill.teacher.orders import read_rankings
 from indexes.errors import InputError, StoreError
 
 LEFT = Side(retriever="base", passages=("a", "b", "c"), documents=("A", "B", "C"))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from app.handlers import comparing, voting
+from app.handlers import compare
 from app.handlers.buttons import StopFlag
 from app.votes import VoteBook
 from app.workbench import Workbench
@@ -15,17 +15,17 @@ QUESTION = "Why do honey bees dance?"
 TELLTALES = re.compile(r"keywords|taught|baseline|distilled|\d ms|after \d|similarity|class=.score", re.IGNORECASE)
 
 
-def compared(bench: Workbench, corpus: str, taught: str, *, is_blind: bool) -> list[comparing.CompareView]:
+def compared(bench: Workbench, corpus: str, taught: str, *, is_blind: bool) -> list[compare.CompareView]:
     return several(bench, corpus, "keywords", taught, is_blind=is_blind)
 
 
-def several(bench: Workbench, corpus: str, *keys: str, is_blind: bool) -> list[comparing.CompareView]:
+def several(bench: Workbench, corpus: str, *keys: str, is_blind: bool) -> list[compare.CompareView]:
     left, right, *more = keys
-    return list(comparing.compare(bench, QUESTION, corpus, left, right, more, True, is_blind, StopFlag()))
+    return list(compare.compare(bench, QUESTION, corpus, left, right, more, True, is_blind, StopFlag()))
 
 
-def state_of(views: list[comparing.CompareView]) -> comparing.Compared:
-    return next(view.compared for view in reversed(views) if isinstance(view.compared, comparing.Compared))
+def state_of(views: list[compare.CompareView]) -> compare.Compared:
+    return next(view.compared for view in reversed(views) if isinstance(view.compared, compare.Compared))
 
 
 def test_nothing_gives_the_sides_away_before_the_vote(bench: Workbench, corpus: str, taught: str) -> None:
@@ -40,7 +40,7 @@ def test_nothing_gives_the_sides_away_before_the_vote(bench: Workbench, corpus: 
 
 def test_the_lot_decides_the_sides(bench: Workbench, corpus: str, taught: str) -> None:
     lefts = {
-        state_of(list(comparing.compare(bench, QUESTION, corpus, "keywords", taught, [], False, True, StopFlag())))
+        state_of(list(compare.compare(bench, QUESTION, corpus, "keywords", taught, [], False, True, StopFlag())))
         .sides[0]
         .retriever
         for _ in range(24)
@@ -50,7 +50,7 @@ def test_the_lot_decides_the_sides(bench: Workbench, corpus: str, taught: str) -
 
 def test_the_vote_names_the_sides_and_keeps_what_was_shown(bench: Workbench, corpus: str, taught: str) -> None:
     state = state_of(compared(bench, corpus, taught, is_blind=True))
-    view = voting.vote(bench, "left", state, "me")
+    view = compare.vote(bench, "left", state, "me")
     assert f"Left was {state.labels[0]}, right was {state.labels[1]}" in view.note
     assert f"Left · {state.labels[0]}" in view.answers
     assert "Bees dance" in view.answers
@@ -64,16 +64,16 @@ def test_the_vote_names_the_sides_and_keeps_what_was_shown(bench: Workbench, cor
 
 def test_a_second_vote_on_a_blind_comparison_is_refused(bench: Workbench, corpus: str, taught: str) -> None:
     state = state_of(compared(bench, corpus, taught, is_blind=True))
-    voting.vote(bench, "left", state, "me")
-    assert "that vote stands" in voting.vote(bench, "right", state, "me").note
+    compare.vote(bench, "left", state, "me")
+    assert "that vote stands" in compare.vote(bench, "right", state, "me").note
     assert [vote.verdict for vote in VoteBook(bench.paths.votes).votes()] == ["left"]
-    assert "is kept" in voting.vote(bench, "right", state, "another").note
+    assert "is kept" in compare.vote(bench, "right", state, "another").note
 
 
 def test_a_second_vote_on_an_open_comparison_replaces_the_first(bench: Workbench, corpus: str, taught: str) -> None:
     state = state_of(compared(bench, corpus, taught, is_blind=False))
-    voting.vote(bench, "left", state, "me")
-    voting.vote(bench, "both bad", state, "me")
+    compare.vote(bench, "left", state, "me")
+    compare.vote(bench, "both bad", state, "me")
     assert [vote.verdict for vote in VoteBook(bench.paths.votes).votes()] == ["both bad"]
 
 
@@ -82,7 +82,7 @@ def test_a_vote_on_nothing_or_of_another_kind_is_refused(
     bench: Workbench, corpus: str, taught: str, verdict: str, has_compared: bool
 ) -> None:
     state = state_of(compared(bench, corpus, taught, is_blind=True)) if has_compared else None
-    assert 'role="alert"' in voting.vote(bench, verdict, state, "me").note
+    assert 'role="alert"' in compare.vote(bench, verdict, state, "me").note
     assert not bench.paths.votes.exists()
 
 
@@ -91,25 +91,25 @@ def test_a_thumb_is_kept_for_a_passage_that_is_shown_and_refused_for_any_other(
 ) -> None:
     state = state_of(compared(bench, corpus, taught, is_blind=False))
     shown = state.sides[0].passages[2]
-    assert voting.judge_passage(bench, {"passage": shown, "thumb": "up"}, state, "me") == ""
+    assert compare.judge_passage(bench, {"passage": shown, "thumb": "up"}, state, "me") == ""
     for event in ({"passage": "x", "thumb": "up"}, {"passage": shown, "thumb": "sideways"}, {}):
-        assert 'role="alert"' in voting.judge_passage(bench, event, state, "me")
+        assert 'role="alert"' in compare.judge_passage(bench, event, state, "me")
     assert [thumb.passage for thumb in VoteBook(bench.paths.votes).thumbs()] == [shown]
 
 
 def test_the_running_score_does_not_depend_on_the_sides(bench: Workbench, corpus: str, taught: str) -> None:
-    voting.vote(bench, "left", state_of(compared(bench, corpus, taught, is_blind=True)), "me")
-    score = voting.show_score(bench, corpus, ["keywords", taught])
+    compare.vote(bench, "left", state_of(compared(bench, corpus, taught, is_blind=True)), "me")
+    score = compare.show_score(bench, corpus, ["keywords", taught])
     assert "1 decided votes" in score
-    assert score == voting.show_score(bench, corpus, [taught, "keywords"])
-    assert "Nobody has voted" in voting.show_score(bench, corpus, ["keywords", "lexical"])
+    assert score == compare.show_score(bench, corpus, [taught, "keywords"])
+    assert "Nobody has voted" in compare.show_score(bench, corpus, ["keywords", "lexical"])
 
 
 def test_the_best_of_several_is_kept_with_all_that_was_shown_and_counts_against_each_other(
     bench: Workbench, corpus: str, taught: str
 ) -> None:
     state = state_of(several(bench, corpus, "keywords", taught, "lexical", is_blind=True))
-    view = voting.vote(bench, "third", state, "me")
+    view = compare.vote(bench, "third", state, "me")
     assert f"First was {state.labels[0]}, second was {state.labels[1]}, third was {state.labels[2]}" in view.note
     (vote,) = VoteBook(bench.paths.votes).votes()
     assert vote.sides == state.sides
@@ -122,5 +122,5 @@ def test_a_vote_that_does_not_fit_the_number_of_sides_is_refused(bench: Workbenc
     three = state_of(several(bench, corpus, "keywords", taught, "lexical", is_blind=False))
     two = state_of(compared(bench, corpus, taught, is_blind=False))
     for verdict, state in (("left", three), ("tie", three), ("fourth", three), ("first", two), ("none", two)):
-        assert "A vote is one of" in voting.vote(bench, verdict, state, "me").note
+        assert "A vote is one of" in compare.vote(bench, verdict, state, "me").note
     assert not bench.paths.votes.exists()

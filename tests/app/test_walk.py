@@ -16,8 +16,8 @@ from scripted_endpoint import ScriptedEndpoint
 from small_lesson import FACTS, Teacher, write_facts
 
 from app.__main__ import assemble, launch
+from app.jobs.jobs import Jobs
 from app.settings import Settings
-from app.teaching.jobs import Jobs
 from app.votes import VoteBook
 from distill.verdict.promotion import promoted
 from indexes.paths import DataPaths

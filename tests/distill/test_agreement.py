@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from distill.candidates import PADDING, UNRANKED, rank_targets
 from distill.ranker.agreement import first_place
-from distill.ranker.targets import PADDING, UNRANKED, rank_targets
 
 
 @pytest.mark.parametrize(

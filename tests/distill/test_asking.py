@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from scripted_endpoint import Message, ScriptedEndpoint
 
-from distill.llm.asking import Asker, ask_all, work_through
+from distill.llm.calls import Asker, ask_all, work_through
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.spending import Budget, Meter
 from indexes.errors import BudgetSpentError, LLMRefusedError

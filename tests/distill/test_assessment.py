@@ -10,11 +10,20 @@ from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import ScriptedEndpoint
 from simulated_teachers import TEACHERS, Preference, Simulation, strong
 
-from distill.jsonl import Record
-from distill.llm.asking import Asker
+from distill.json_files import Record
+from distill.llm.calls import Asker
 from distill.teacher.assessment import Assessment, assess, assess_teacher, choose_mode
-from distill.teacher.probes import Probe, known_answers, make_probes
-from distill.teacher.trust import Probed, first_reliability, is_copy, kappa, position_test, share_at_least
+from distill.teacher.trust import (
+    Probe,
+    Probed,
+    first_reliability,
+    is_copy,
+    kappa,
+    known_answers,
+    make_probes,
+    position_test,
+    share_at_least,
+)
 from indexes.types import Passage
 
 PLANTS = [

@@ -10,12 +10,11 @@ import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 from scripted_endpoint import ScriptedEndpoint
 
-from distill.commands.llm import connector
-from distill.llm.asking import Asker, ask_all, work_through
-from distill.llm.batch_files import export_batch, import_batch
+from distill.commands import connector
+from distill.llm.batches import BatchWaitsError, Postponement, export_batch, import_batch
+from distill.llm.calls import Asker, ask_all, work_through
 from distill.llm.connection import LLMConfig, connect_llm
-from distill.llm.local import LocalServer, ServerAddress
-from distill.llm.postponing import BatchWaitsError, Postponement
+from distill.llm.embedded import LocalServer, ServerAddress
 from distill.llm.reply_cache import ReplyCache
 from distill.llm.spending import Budget, Meter
 from indexes.errors import BudgetSpentError, InputError

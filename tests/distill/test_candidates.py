@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.candidates import RETRIEVALS, Given, Retrieval, mine_candidates, with_sources
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.ingest import add_files
 from indexes.lexical import LexicalIndex
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import Query
 

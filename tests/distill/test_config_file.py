@@ -12,9 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from distill.__main__ import app
-from distill.config_file import Asking, read_settings, settings_text
 from distill.json_files import write_json
-from distill.run import RunConfig
+from distill.run import Asking, RunConfig, read_settings, settings_text
 from indexes.errors import InputError
 
 PLAIN = RunConfig(name="first", corpus="handbook")

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from tiny_encoders import tiny_transformer
 
-from distill.control import control_of
-from distill.jsonl import read_records
-from distill.labelling import kept_out, orders
-from distill.llm.asking import Asker
+from distill.json_files import read_records
+from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, Event, RunConfig
+from distill.stages.labelling import kept_out, orders
+from distill.stages.training import control_of
 from distill.verdict.promotion import promote, promoted
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,17 +8,13 @@ import pytest
 import torch
 from tiny_encoders import tiny_transformer
 
-from distill.jsonl import Record
-from distill.ranker.begin import begin_ranker
-from distill.ranker.cross_encoder import CrossEncoderRanker
+from distill.json_files import Record
+from distill.ranker.agreement import Orders, RankerSettings
 from distill.ranker.head import Head
-from distill.ranker.listwise import list_mle
-from distill.ranker.losses import CrossEncoderLoss, cross_encoder_lists
-from distill.ranker.orders import Orders
-from distill.ranker.ranker import load_ranker
-from distill.ranker.report import RankerSettings
+from distill.ranker.losses import CrossEncoderLoss, cross_encoder_lists, list_mle
+from distill.ranker.ranker import CrossEncoderRanker, begin_ranker, load_ranker
 from distill.ranker.training import train_ranker
-from indexes.encoder_files import DEFAULT_ENCODER
+from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.jsonl import Record
+from distill.json_files import Record
 from distill.retriever.evidence import Evidence, fit_evidence, posteriors, ranker_posteriors
 
 N = 8  # passages that are shown

@@ -17,9 +17,8 @@ from transformers import AutoModel, AutoTokenizer
 from distill.__main__ import app
 from distill.retriever.exporting import export_encoder
 from distill.retriever.publishing import Card, save_encoder
-from distill.retriever.query_side import side, two_sided
-from distill.retriever.rare_words import weigh_rare_words
-from indexes.commands.console import run_command_line
+from distill.retriever.training import side, two_sided, weigh_rare_words
+from indexes.commands import run_command_line
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.jsonl import appending, read_records, write_records
+from distill.json_files import appending, read_records, write_records
 from indexes.errors import StoreError
 
 

@@ -12,10 +12,10 @@ import small_run
 from scripted_endpoint import ScriptedEndpoint
 from small_lesson import scripted_llm, write_facts
 
-from distill.jsonl import read_records
+from distill.json_files import read_records
 from distill.run import STAGES
 from indexes.doctor import examine
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill.ranker.listwise import Loss, list_mle, p_list_mle
-from distill.ranker.targets import PADDING, UNRANKED
+from distill.candidates import PADDING, UNRANKED
+from distill.ranker.losses import Loss, list_mle, p_list_mle
 
 # Steps of 1/8: a shift of such scores changes none of their differences.
 SCORES = st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=2, max_size=6)

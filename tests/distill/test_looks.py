@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.verdict.looks import ALPHA, alpha_of, take_look
+from distill.verdict.verdict import ALPHA, alpha_of, take_look
 from indexes.types import Query
 
 

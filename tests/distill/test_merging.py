@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.merging import merge_candidates, merge_orders
+from distill.teacher.orders import merge_candidates, merge_orders
 
 
 def said(ranking: str, shown: str = "", **changes: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from distill.mixing import Heard, fit_mix, hear, was_open
+from distill.stages.judging import Heard, fit_mix, hear, was_open
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.mixes import Mix
 from indexes.types import Candidate, Passage

@@ -10,10 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage
 
-from distill.teacher.aggregation import aggregate, borda, disagreements, kemeny, mutual_agreement, pair_agreement
-from distill.teacher.fitting import cut, estimate_tokens, fit_passages
-from distill.teacher.modes import calls_per_question, order_question, parse_mode, proven_front
-from distill.teacher.talk import Limits, Order, shuffled
+from distill.teacher.asking import Limits, Order, cut, estimate_tokens, fit_passages, shuffled
+from distill.teacher.modes import (
+    aggregate,
+    borda,
+    calls_per_question,
+    disagreements,
+    kemeny,
+    mutual_agreement,
+    order_question,
+    pair_agreement,
+    parse_mode,
+    proven_front,
+)
 from indexes.errors import InputError
 
 

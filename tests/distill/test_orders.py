@@ -14,11 +14,11 @@ from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import Message, ScriptedEndpoint
 from tiny_encoders import tiny_transformer
 
-from distill.jsonl import read_records
-from distill.labelling import assess, make_candidates, make_questions, make_rankings, orders
-from distill.llm.asking import Asker
+from distill.json_files import read_records
+from distill.llm.calls import Asker
 from distill.run import WITHOUT_LLM, Distillation, RunConfig
-from indexes.encoders import load_encoder
+from distill.stages.labelling import assess, make_candidates, make_questions, make_rankings, orders
+from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError
 from indexes.ingest import add_files
 from indexes.paths import DataPaths

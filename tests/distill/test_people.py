@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from distill.questions.sources import assign_splits
-from distill.teacher.people import beside, read_votes, voted_questions
+from distill.teacher.orders import beside, read_votes, voted_questions
 from indexes.errors import InputError
 from indexes.types import Query
 

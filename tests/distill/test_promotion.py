@@ -12,7 +12,7 @@ from distill.verdict.promotion import promote, promoted, promotions, rollback
 from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
-from indexes.records import IndexInfo
+from indexes.types import IndexInfo
 
 NAME = "nature"
 

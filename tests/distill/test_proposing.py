@@ -11,13 +11,12 @@ from scripted_endpoint import ScriptedEndpoint
 from worth_lesson import QUESTIONS, begun, config_of, worth
 
 from distill.candidates import Found, join
-from distill.estimating import estimate
-from distill.json_files import read_json, write_json
-from distill.jsonl import Record, read_records
-from distill.labelling import assess, make_candidates, make_questions, make_rankings
-from distill.proposing import choose_retrieval, words_match
+from distill.json_files import Record, read_json, read_records, write_json
+from distill.pipeline import estimate
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
-from distill.teacher.probes import N_PROBES
+from distill.stages.labelling import assess, make_candidates, make_questions, make_rankings
+from distill.stages.proposing import choose_retrieval, words_match
+from distill.teacher.trust import N_PROBES
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Passage
 

@@ -30,8 +30,8 @@ from distill.retriever.publishing import (
     save_encoder,
     write_card,
 )
-from distill.retriever.query_side import side, two_sided
-from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
+from distill.retriever.training import side, two_sided
+from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError
 from indexes.paths import DataPaths
 

@@ -9,18 +9,16 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
-from distill.jsonl import Record
-from distill.retriever.list_losses import CorpusKLDivLoss, ListTargets
-from distill.retriever.query_side import FrozenCorpus, frozen_corpus
-from distill.retriever.retriever import train_retriever
-from distill.retriever.settings import DEFAULTS, Training
-from distill.retriever.training_lists import TrainingList
-from indexes.chroma import PassageIndex
-from indexes.encoders import load_encoder
+from distill.json_files import Record
+from distill.retriever.lists import DEFAULTS, Training, TrainingList
+from distill.retriever.losses import CorpusKLDivLoss, ListTargets
+from distill.retriever.training import FrozenCorpus, frozen_corpus, train_retriever
+from indexes.encoders.loading import load_encoder
+from indexes.encoders.torch import SentenceTransformerEncoder
 from indexes.errors import InputError
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.torch_encoder import SentenceTransformerEncoder
 from indexes.types import Vectors
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.questions.filters import KnownQuestions, form_of, key_of, questions_in, style_of, why_useless
+from distill.questions.sources import KnownQuestions, form_of, key_of, questions_in, style_of, why_useless
 
 ANY = form_of("question", [])
 

@@ -2,7 +2,7 @@
 
 from langchain_core.messages import BaseMessage
 
-from distill.questions.prompts import STYLES, Example, Subject, question_messages
+from distill.prompts import STYLES, Example, Subject, question_messages
 
 EXAMPLES = [
     Example(question=f"Question {n}, asked by somebody?", subject=Subject(passages=(f"Text {n}.",))) for n in range(8)

@@ -9,8 +9,8 @@ from fakes import KeywordEncoder
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import Message, ScriptedEndpoint
 
-from distill.jsonl import read_records
-from distill.llm.asking import Asker
+from distill.json_files import read_records
+from distill.llm.calls import Asker
 from distill.questions.writing import Surroundings, WritingConfig, Written, write_questions
 from indexes.errors import InputError, LLMError
 from indexes.types import Candidate, Passage

@@ -16,17 +16,15 @@ from tiny_encoders import tiny_transformer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from distill.jsonl import Record
+from distill.candidates import UNRANKED
+from distill.json_files import Record
+from distill.ranker.agreement import Orders, RankerReport, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
-from distill.ranker.listwise import Loss, list_mle, p_list_mle
-from distill.ranker.losses import LateInteractionLoss, late_interaction_lists, mean_max_sim
-from distill.ranker.orders import Orders, informative_orders
+from distill.ranker.losses import LateInteractionLoss, Loss, late_interaction_lists, list_mle, mean_max_sim, p_list_mle
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
-from distill.ranker.report import RankerReport, RankerSettings
-from distill.ranker.targets import UNRANKED
 from distill.ranker.training import train_ranker
-from distill.training import LOSSES_FILE
-from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
+from distill.trainer import LOSSES_FILE
+from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError, WeightsError
 from indexes.paths import DataPaths
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.jsonl import Record
-from distill.teacher.given_orders import read_rankings
+from distill.json_files import Record
+from distill.teacher.orders import read_rankings
 from indexes.errors import InputError
 
 CANDIDATES = [

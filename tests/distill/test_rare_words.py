@@ -8,8 +8,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tiny_encoders import tiny_static, tiny_transformer
 
-from distill.retriever.rare_words import rarity, weigh_rare_words
-from indexes.encoders import SentenceTransformerEncoder, load_encoder
+from distill.retriever.training import rarity, weigh_rare_words
+from indexes.encoders.loading import SentenceTransformerEncoder, load_encoder
 from indexes.paths import DataPaths
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]

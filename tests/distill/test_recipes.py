@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from worth_lesson import QUESTIONS, worth
 
 from distill.__main__ import app
-from distill.jsonl import read_records
+from distill.json_files import read_records
 from indexes.corpus import Corpus
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.usefixtures("one_thread")

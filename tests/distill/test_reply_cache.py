@@ -11,9 +11,9 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from scripted_endpoint import ScriptedEndpoint
 
-from distill.llm.asking import Asker, ask_all
+from distill.llm.calls import Asker, ask_all
 from distill.llm.connection import LLMConfig, connect_llm
-from distill.llm.local import LocalServer, ServerAddress
+from distill.llm.embedded import LocalServer, ServerAddress
 from distill.llm.reply_cache import ReplyCache, request_key
 from indexes.errors import LLMError, StoreError
 from indexes.paths import DataPaths

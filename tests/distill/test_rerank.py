@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
-from distill.jsonl import Record
-from distill.ranker.head import Head, weigh
+from distill.json_files import Record
+from distill.ranker.head import Features, Head, signals, weigh
 from distill.ranker.rerank import Reranker
-from distill.ranker.signals import Features, signals
 from indexes.types import Candidate, Passage, Vectors
 
 N = 8

@@ -15,13 +15,21 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
-from distill.jsonl import Record
-from distill.retriever.list_batches import ListBatches, ListCollator
-from distill.retriever.list_losses import ListKLDivLoss, ListTargets
-from distill.retriever.retriever import train_retriever
-from distill.retriever.settings import DEFAULTS, RetrieverConfig, RetrieverReport, Training
-from distill.retriever.training_lists import TrainingList, lists_in_a_step, spread, training_lists
-from distill.training import DivergedError
+from distill.json_files import Record
+from distill.retriever.lists import (
+    DEFAULTS,
+    RetrieverConfig,
+    RetrieverReport,
+    Training,
+    TrainingList,
+    lists_in_a_step,
+    spread,
+    training_lists,
+)
+from distill.retriever.loop import ListBatches, ListCollator
+from distill.retriever.losses import ListKLDivLoss, ListTargets
+from distill.retriever.training import train_retriever
+from distill.trainer import DivergedError
 from indexes.errors import InputError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]

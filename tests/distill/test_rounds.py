@@ -9,13 +9,12 @@ import pytest
 from scripted_endpoint import ScriptedEndpoint
 from worth_lesson import begun, config_of, connect_to, worth
 
-from distill.json_files import read_json
-from distill.jsonl import read_records
-from distill.labelling import all_candidates, orders
+from distill.json_files import read_json, read_records
 from distill.llm.reply_cache import ReplyCache
 from distill.pipeline import run_distillation
 from distill.run import WITHOUT_LLM, Event
-from distill.teacher.probes import N_PROBES
+from distill.stages.labelling import all_candidates, orders
+from distill.teacher.trust import N_PROBES
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.paths import DataPaths

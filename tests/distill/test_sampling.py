@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.questions.sampling import n_words, order_by_coverage
+from distill.questions.sources import n_words, order_by_coverage
 from indexes.types import Passage, Vectors
 
 TOPICS = {"cats": 120, "dogs": 60, "fish": 20}

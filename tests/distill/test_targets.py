@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.jsonl import Record
+from distill.json_files import Record
 from distill.retriever.evidence import Evidence
-from distill.retriever.targets import by_evidence, by_scores
-from distill.retriever.training_lists import training_lists
+from distill.retriever.lists import by_evidence, by_scores, training_lists
 
 N, DEEPER = 8, 12
 NAMES = [f"p{place:02d}" for place in range(DEEPER)]

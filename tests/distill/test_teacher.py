@@ -8,8 +8,8 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import Message, ScriptedEndpoint
 
-from distill.jsonl import Record, read_records
-from distill.llm.asking import Asker
+from distill.json_files import Record, read_records
+from distill.llm.calls import Asker
 from distill.teacher.ranking import agreement_weight, first_shown_share, place_positives, rank_candidates, status_shares
 from indexes.errors import LLMRefusedError
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.questions.topics import Topics
+from distill.questions.writing import Topics
 
 TEXTS = [f"Every applicant shall keep records about subject{n} and about nothing else." for n in range(30)]
 

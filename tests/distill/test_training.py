@@ -18,7 +18,7 @@ from sentence_transformers import (
 from tiny_encoders import WORDS, tiny_transformer
 from torch import Tensor, nn
 
-from distill.training import (
+from distill.trainer import (
     LOSSES_FILE,
     DivergedError,
     MakeTrainer,

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.verdict.advice import questions_needed
-from distill.verdict.looks import alpha_of
-from distill.verdict.verdict import JudgedBy, Rows, Verdict, decide, fused, undecided
-from indexes.judging import Judgement
+from distill.verdict.verdict import JudgedBy, Rows, Verdict, alpha_of, decide, fused, undecided
+from indexes.evaluation import Judgement
 
 Values = list[float]
 TAUGHT = Rows(base="base", control="free", taught="new")

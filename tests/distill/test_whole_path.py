@@ -16,10 +16,10 @@ from scripted_endpoint import ScriptedEndpoint
 from sentence_transformers import SentenceTransformer
 from small_lesson import FACTS, scripted_llm, write_facts
 
-from distill.jsonl import read_records
-from indexes.chroma import PassageIndex
-from indexes.encoders import load_encoder
+from distill.json_files import read_records
+from indexes.encoders.loading import load_encoder
 from indexes.mixes import Mix, kept_mix
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[P
 def test_the_taught_encoder_was_converted_when_its_run_ended(taught: Taught) -> None:
     """The first question on the page would wait for it."""
     program = (
-        "import sys; from pathlib import Path; from indexes.encoders import load_encoder\n"
+        "import sys; from pathlib import Path; from indexes.encoders.loading import load_encoder\n"
         "from indexes.paths import DataPaths\n"
         f"encoder = load_encoder('taught', DataPaths(Path({str(taught.paths.root)!r})))\n"
         "print(type(encoder).__name__, encoder.encode_queries(['otter']).shape, 'torch' in sys.modules)"

@@ -11,7 +11,7 @@ import pytest
 import typer
 from command_line import run_apart, run_here
 
-from indexes.commands.console import run_command_line
+from indexes.commands import run_command_line
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ import pytest
 from sentence_transformers import CrossEncoder
 from tiny_encoders import tiny_transformer
 
-from indexes.cross_encoder import load_cross_encoder
 from indexes.errors import NotFoundError, WeightsError
+from indexes.retrievers import load_cross_encoder
 from indexes.types import Candidate, Passage
 
 

@@ -10,19 +10,17 @@ import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
+from indexes.chroma import connect, existing_collection, open_collection
 from indexes.corpus import Corpus
-from indexes.deleting import doomed_folder
-from indexes.doctor import examine
+from indexes.doctor import examine, repair
 from indexes.errors import BusyError, NotFoundError
 from indexes.ingest import add_files, delete_corpus
 from indexes.lexical import LexicalIndex
 from indexes.locks import writing
-from indexes.mending import repair
+from indexes.manifest import doomed_folder
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.records import CollectionInfo
-from indexes.store import connect, existing_collection, open_collection
-from indexes.types import Encoder
+from indexes.types import CollectionInfo, Encoder
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
-from indexes.embedding import update_index
 from indexes.errors import WeightsError
-from indexes.ingest import add_files
+from indexes.ingest import add_files, update_index
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import Vectors
 

@@ -10,11 +10,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from tiny_encoders import tiny_static, tiny_transformer
 
-from indexes.encoder_files import DEFAULT_ENCODER, find_encoder
-from indexes.encoders import load_encoder, load_trainable
+from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
+from indexes.encoders.loading import load_encoder, load_trainable
+from indexes.encoders.torch import SentenceTransformerEncoder
 from indexes.errors import NotFoundError, WeightsError
 from indexes.paths import DataPaths
-from indexes.torch_encoder import SentenceTransformerEncoder
 
 pytestmark = pytest.mark.slow
 

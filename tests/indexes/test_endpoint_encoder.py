@@ -4,11 +4,11 @@ import openai
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
-from indexes.chroma import PassageIndex
-from indexes.encoders import load_encoder
-from indexes.endpoint_encoder import EndpointEncoder
+from indexes.encoders.endpoint import EndpointEncoder
+from indexes.encoders.loading import load_encoder
 from indexes.errors import EndpointError
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
 KEY = "sk-very-secret"

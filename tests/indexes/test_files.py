@@ -11,13 +11,12 @@ import pytest
 from fakes import KeywordEncoder
 
 from benchmarks.sample_files import pdf_bytes
-from indexes.archives import check_directory, check_size
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UnreadableFileError
-from indexes.files import list_files, open_sources
+from indexes.files import check_directory, check_size, list_files, open_sources
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
-from indexes.records import FileOutcome
+from indexes.types import FileOutcome
 
 
 def make_zip(file: Path, members: dict[str, bytes]) -> Path:

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from benchmarks.sample_files import docx_bytes, epub_bytes, mail_bytes, pdf_bytes, pptx_bytes, write_samples, xlsx_bytes
 from indexes.documents import read_documents
 from indexes.errors import UnreadableFileError
-from indexes.formats import SUPPORTED_SUFFIXES, kind_of, stem_of, suffix_of
-from indexes.passages import PassageSettings, split_document
+from indexes.files import SUPPORTED_SUFFIXES, kind_of, stem_of, suffix_of
+from indexes.readers.process import read_one
 from indexes.readers.text import MAX_PIECE, open_text, text_pieces
-from indexes.readers.whole import read_one
+from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document, Passage
 
 SMALL = PassageSettings(max_tokens=16, overlap_tokens=2)

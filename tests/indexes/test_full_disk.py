@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.doctor import examine
 from indexes.errors import StoreError
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow
@@ -95,7 +95,7 @@ def test_an_add_stops_while_there_is_room_to_read(small_disk: Path, tmp_path: Pa
     assert "MiB left" in failed.stderr
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); from fakes import KeywordEncoder; "
-        "from indexes.chroma import PassageIndex; from indexes.paths import DataPaths; "
+        "from indexes.passage_index import PassageIndex; from indexes.paths import DataPaths; "
         "print(PassageIndex.open(DataPaths(Path(sys.argv[1])), 'zoo', KeywordEncoder()).search('Fact 7 of old.', 1))"
     )
     asked = subprocess.run([sys.executable, "-c", script, str(paths.root)], cwd=ROOT, capture_output=True, text=True)

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.records import FileOutcome
-from indexes.types import Vectors
+from indexes.types import FileOutcome, Vectors
 
 
 class UnusableEncoder(KeywordEncoder):

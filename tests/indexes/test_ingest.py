@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import EncoderMismatchError, InputError, NotFoundError, StoreError
 from indexes.ingest import add_files, delete_corpus, remove_sources
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.records import FileOutcome
+from indexes.types import FileOutcome
 
 
 def add(paths: DataPaths, encoder: KeywordEncoder, *files: Path, corpus: str = "pets") -> list[FileOutcome]:

@@ -11,15 +11,15 @@ import pytest
 from fakes import KeywordEncoder
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
-from indexes.chroma import PassageIndex
+from indexes.chroma import delete_ids, existing_collection
 from indexes.corpus import Corpus
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
+from indexes.encoders.precision import Wish, precision_of
+from indexes.encoders.wrappers import LateEncoder, load_late
 from indexes.errors import NotFoundError
 from indexes.ingest import add_files
-from indexes.late_encoder import LateEncoder, load_late
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.precision import Wish, precision_of
-from indexes.store import delete_ids, existing_collection
 from indexes.types import Encoder
 
 pytestmark = pytest.mark.slow

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.errors import BusyError
 from indexes.ingest import add_files, delete_corpus, remove_sources
 from indexes.locks import is_being_written, writing
-from indexes.paths import DataPaths
-from indexes.store_settings import StoreSettings
+from indexes.passage_index import PassageIndex
+from indexes.paths import DataPaths, StoreSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """

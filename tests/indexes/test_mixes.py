@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.ingest import add_files
 from indexes.lexical import FusedIndex, LexicalIndex
 from indexes.mixes import DEFAULT_MIX, Mix, blend, keep_mix, kept_mix
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.search import open_search
+from indexes.retrievers import open_search
 from indexes.types import Candidate, Passage
 
 QUESTION = "which cats purr on cushion 7"

@@ -4,7 +4,7 @@ from fakes import WordTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexes.passages import PassageSettings, split_document
+from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document, Passage
 
 SMALL = PassageSettings(max_tokens=20, overlap_tokens=4)

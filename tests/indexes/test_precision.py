@@ -16,17 +16,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
-from indexes.chroma import PassageIndex
-from indexes.conversion import GraphReport, ensure_graph
 from indexes.corpus import Corpus
-from indexes.embedding import update_index
-from indexes.encoders import load_encoder, load_trainable
-from indexes.graphs import GRAPH
-from indexes.ingest import add_files
-from indexes.onnx_encoder import OnnxEncoder
+from indexes.encoders.loading import load_encoder, load_trainable
+from indexes.encoders.onnx import GRAPH, GraphReport, OnnxEncoder, ensure_graph
+from indexes.encoders.precision import Wish, as_indexed, comparable, mark, precision_of
+from indexes.encoders.torch import SentenceTransformerEncoder, fitting_batches
+from indexes.ingest import add_files, update_index
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.precision import Wish, as_indexed, comparable, mark, precision_of
-from indexes.torch_encoder import SentenceTransformerEncoder, fitting_batches
 
 pytestmark = pytest.mark.slow
 
@@ -136,7 +133,7 @@ def test_a_converted_encoder_opens_without_torch_and_is_not_converted_again(tiny
     before = graph_files(tiny)
     program = (
         "import sys; from pathlib import Path; from indexes.paths import DataPaths\n"
-        "from indexes.encoders import load_encoder\n"
+        "from indexes.encoders.loading import load_encoder\n"
         f"encoder = load_encoder('tiny', DataPaths(Path({str(tiny.root)!r})))\n"
         "print(encoder.encode_queries(['cats']).shape, 'torch' in sys.modules)"
     )

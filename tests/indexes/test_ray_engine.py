@@ -14,14 +14,14 @@ import pytest
 from fakes import KeywordEncoder
 from tiny_encoders import WORDS, tiny_transformer
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
 from indexes.doctor import examine
-from indexes.encoders import load_encoder
+from indexes.encoders.loading import load_encoder
+from indexes.encoders.precision import Precision
 from indexes.errors import StoreError
 from indexes.ingest import add_files
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.precision import Precision
 from indexes.ray_engine import RayEngine
 from indexes.types import Encoder, Vectors
 

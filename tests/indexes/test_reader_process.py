@@ -14,8 +14,7 @@ import pytest
 from benchmarks.sample_files import pdf_bytes
 from indexes.documents import read_documents
 from indexes.errors import UnreadableFileError
-from indexes.readers.process import ReaderProcess
-from indexes.readers.whole import read_one
+from indexes.readers.process import ReaderProcess, read_one
 
 
 def endless_pdf(file: Path, *, depth: int = 9, breadth: int = 10) -> Path:

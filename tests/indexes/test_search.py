@@ -10,13 +10,13 @@ import pytest
 from fakes import KeywordEncoder
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from indexes.chroma import PassageIndex
 from indexes.errors import InputError
 from indexes.filters import Facets, PassageFilter, chroma_where
 from indexes.ingest import add_files
 from indexes.lexical import FusedIndex, LexicalIndex, Searchable
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.search import RerankedIndex, RetrieverKind, Search, open_search, vary
+from indexes.retrievers import RerankedIndex, RetrieverKind, Search, open_search, vary
 from indexes.types import Candidate, Encoder
 
 KINDS: tuple[RetrieverKind, ...] = ("dense", "lexical", "fused")

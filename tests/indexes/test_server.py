@@ -13,15 +13,13 @@ import httpx
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex, delete_index
+from indexes.chroma import connect, stored_collections
 from indexes.corpus import Corpus
-from indexes.doctor import examine
+from indexes.doctor import examine, repair
 from indexes.errors import EncoderMismatchError, InputError, NotFoundError, StoreError
 from indexes.ingest import add_files, delete_corpus, index_corpus, remove_sources
-from indexes.mending import repair
-from indexes.paths import DataPaths
-from indexes.store import connect, stored_collections
-from indexes.store_settings import StoreSettings, read_store
+from indexes.passage_index import PassageIndex, delete_index
+from indexes.paths import DataPaths, StoreSettings, read_store
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMA = shutil.which("chroma", path=str(Path(sys.executable).parent))
@@ -32,7 +30,7 @@ sys.path.insert(0, "tests")
 from fakes import KeywordEncoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
-from indexes.store_settings import StoreSettings
+from indexes.paths import StoreSettings
 root, url, corpus, *files = sys.argv[1:]
 for file in files:
     list(add_files(DataPaths(Path(root), StoreSettings(url=url)), corpus, [Path(file)], KeywordEncoder(), wait_s=60))

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex, delete_index
 from indexes.corpus import Corpus, list_corpora
-from indexes.embedding import update_index
 from indexes.errors import EncoderMismatchError, NotFoundError
-from indexes.ingest import add_files, remove_sources
+from indexes.ingest import add_files, remove_sources, update_index
+from indexes.passage_index import PassageIndex, delete_index
 from indexes.paths import DataPaths
 
 

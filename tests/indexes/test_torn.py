@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import PassageIndex
 from indexes.corpus import Corpus
-from indexes.doctor import examine
+from indexes.doctor import examine, repair
 from indexes.ingest import add_files
-from indexes.mending import repair
+from indexes.passage_index import PassageIndex, mark_unfinished
 from indexes.paths import DataPaths
-from indexes.torn import mark_unfinished
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,10 @@ import pytest
 from fakes import KeywordEncoder
 from tiny_encoders import tiny_transformer
 
-from indexes.doctor import examine
-from indexes.encoder_cards import remove_unused_graphs
-from indexes.encoders import load_encoder
+from indexes.doctor import examine, repair
+from indexes.encoders.finding import remove_unused_graphs
+from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
-from indexes.mending import repair
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,148 @@
+"""The Ask tab: a question, its passages, its answer, and what was asked before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import gradio as gr
+
+from app.answering import Answer, Turn, remember
+from app.handlers.buttons import StopFlag, Update, busy, idle, make_link
+from app.rendering import answer_html, asked_html, notice_html, passages_html, turns_html
+from app.retriever import Opened, Retrieval, open_retriever, retrieve
+from app.shelf import RERANKED
+from app.streaming import N_READ, N_SHOWN, check_question, find_standalone, passages_to_read, write_answers
+from app.votes import Side
+from app.workbench import Workbench
+from indexes.errors import UserError
+from indexes.types import Passage
+
+_SAME: Update = gr.skip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What stands on the Ask tab of one visitor: it stays in the visitor's session, and thumbs are about it."""
+
+    corpus: str
+    question: str
+    side: Side
+
+
+class AskView(NamedTuple):
+    """The panel of the Ask tab, what surrounds it, and what the session remembers."""
+
+    answer: Update = _SAME
+    passages: Update = _SAME
+    asked: Update = _SAME
+    earlier: Update = _SAME
+    question: Update = _SAME
+    ask: Update = _SAME
+    stop: Update = _SAME
+    retry: Update = _SAME
+    fresh: Update = _SAME
+    turns: Update = _SAME
+    last: Update = _SAME
+    shown: Update = _SAME
+
+
+def ask(
+    bench: Workbench,
+    question: str,
+    corpus: str | None,
+    retriever: str | None,
+    rerank: bool,
+    turns: tuple[Turn, ...],
+    flag: StopFlag,
+) -> Iterator[AskView]:
+    """First what is being done, then the passages, then the growing answer."""
+    flag.is_set = False
+    started = time.perf_counter()
+    try:
+        question = check_question(question)
+        yield _started(question, turns)
+        searched, remark = question, ""
+        if turns:
+            yield AskView(answer=notice_html("Reading the question in the light of those before …", "busy"))
+            searched, remark = find_standalone(bench, turns, question, flag.read)
+        if flag.is_set:
+            yield _ended(notice_html("Stopped."), can_retry=True)
+            return
+        opened = open_retriever(bench, corpus, (retriever or "") + (RERANKED if rerank else ""))
+        retrieval = retrieve(opened.choice.label, opened.retriever, searched, N_SHOWN)
+    except UserError as error:
+        yield _ended(notice_html(str(error), "error"), can_retry=False)
+        return
+    searched_s = time.perf_counter() - started
+    bench.keep_question(opened.corpus, searched)
+    passages = passages_to_read(retrieval)
+    yield _found(opened, retrieval, question, searched, remark, searched_s)
+    if not passages:
+        yield _ended("", can_retry=False)
+        return
+    answer = Answer(n_passages=len(passages))
+    for (answer,) in write_answers(bench, searched, [passages], flag.read):
+        # The button too, each time: the page was seen to lose its first enabling among the words.
+        yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=busy()[1])
+    if answer.state == "done":
+        turns = remember(turns, Turn(question=question, searched=searched, answer=answer.text))
+    yield _ended(_SAME, can_retry=answer.state != "done")._replace(turns=turns, fresh=gr.update(visible=bool(turns)))
+
+
+def _started(question: str, turns: tuple[Turn, ...]) -> AskView:
+    button, stop = busy()
+    return AskView(
+        answer=notice_html("Searching …", "busy"),
+        passages="",
+        asked=asked_html(question),
+        earlier=turns_html(turns),
+        question="",
+        ask=button,
+        stop=stop,
+        retry=gr.update(visible=False),
+        last=question,
+    )
+
+
+def _found(
+    opened: Opened, retrieval: Retrieval, question: str, searched: str, remark: str, searched_s: float
+) -> AskView:
+    """The passages, and which question they were found for."""
+    candidates = retrieval.candidates
+    waiting = Answer(n_passages=min(N_READ, len(candidates)), notice="Asking the LLM …")
+    passages: list[Passage] = [candidate.passage for candidate in candidates]
+    return AskView(
+        answer=answer_html(waiting, "ask", searched_s=searched_s) if candidates else "",
+        passages=passages_html(retrieval, "ask", N_READ),
+        asked=asked_html(
+            question,
+            searched if searched != question else "",
+            remark,
+            make_link(searched, opened.corpus, opened.choice.key),
+        ),
+        shown=Shown(corpus=opened.corpus, question=searched, side=as_side(opened.choice.key, passages)),
+    )
+
+
+def as_side(key: str, passages: list[Passage]) -> Side:
+    """What the retriever `key` has shown."""
+    return Side(
+        retriever=key,
+        passages=tuple(passage.id for passage in passages),
+        documents=tuple(passage.document_id for passage in passages),
+    )
+
+
+def _ended(answer: Update, *, can_retry: bool) -> AskView:
+    button, stop = idle()
+    return AskView(answer=answer, ask=button, stop=stop, retry=gr.update(visible=can_retry))
+
+
+def start_afresh() -> AskView:
+    """Nothing is remembered any more."""
+    return AskView(
+        answer="", passages="", asked="", earlier="", turns=(), shown=None, fresh=gr.update(visible=False), last=""
+    )

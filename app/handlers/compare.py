@@ -1,0 +1,296 @@
+"""The Compare tab: one question, two retrievers or more, where they differ most, and votes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from app.comparison import (
+    MAX_QUESTIONS,
+    Comparison,
+    compare_retrievers,
+    find_contrasts,
+    known_questions,
+    spread,
+    uploaded_questions,
+)
+from app.handlers.ask import Shown, as_side
+from app.handlers.buttons import StopFlag, Update, busy, idle, make_compare_link
+from app.rendering import (
+    PREFIXES,
+    answer_html,
+    answers_html,
+    ballot_html,
+    comparison_html,
+    notice_html,
+    reveal_html,
+    score_html,
+    scores_html,
+    side_names,
+    sides_html,
+)
+from app.retriever import Opened, open_retriever
+from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
+from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
+from app.workbench import Workbench
+from indexes.errors import InputError, UserError
+
+_SAME: Update = gr.skip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What stands on the Compare tab of one visitor, left side first: it stays in the visitor's session.
+
+    A blind comparison is closed until the vote: nothing of this is on the page that says which side is which.
+    `answers` are there once they are complete.
+    """
+
+    id: str
+    corpus: str
+    question: str
+    labels: tuple[str, ...]
+    sides: tuple[Side, ...]
+    comparison: Comparison
+    n_read: int
+    is_blind: bool
+    is_closed: bool
+    answers: tuple[str, ...] = ()
+
+
+class CompareView(NamedTuple):
+    """All sides of the Compare tab, what they have in common, the buttons, and what the session remembers."""
+
+    summary: Update = _SAME
+    answers: Update = _SAME
+    passages: Update = _SAME
+    compare: Update = _SAME
+    stop: Update = _SAME
+    ballot: Update = _SAME
+    note: Update = _SAME
+    compared: Update = _SAME
+
+
+def compare(
+    bench: Workbench,
+    question: str,
+    corpus: str | None,
+    left: str | None,
+    right: str | None,
+    more: Sequence[str] | None,
+    with_answers: bool,
+    is_blind: bool,
+    flag: StopFlag,
+) -> Iterator[CompareView]:
+    """First all lists of passages with how each moved, then the growing answers."""
+    flag.is_set = False
+    try:
+        question = check_question(question)
+        keys = check_sides([left, right, *(more or [])])
+        yield _started()
+        opened = [open_retriever(bench, corpus, key) for key in keys]
+        compared = look(opened, question, with_answers, is_blind)
+    except UserError as error:
+        yield _ended(notice_html(str(error), "error"))
+        return
+    bench.keep_question(compared.corpus, question)
+    yield show(compared)
+    passages = [passages_to_read(side) for side in compared.comparison.sides]
+    if with_answers and any(passages):
+        for answers in write_answers(bench, question, passages, flag.read):
+            written = (
+                answer_html(answer, prefix, read, times=not is_blind)
+                for answer, prefix, read in zip(answers, PREFIXES, passages, strict=False)
+            )
+            compared = replace(compared, answers=tuple(written))
+            yield CompareView(answers=_answers(compared))
+    yield _ended(_SAME)._replace(ballot=ballot_html(len(compared.sides)), compared=compared)
+
+
+def check_sides(keys: Sequence[str | None]) -> Sequence[str | None]:
+    """`keys` if these retrievers can stand side by side; raises `InputError` for too many, or one twice."""
+    if len(keys) > MAX_SIDES:
+        raise InputError(f"{len(keys)} retrievers were picked; at most {MAX_SIDES} stand side by side. Take some away.")
+    if len(set(keys)) < len(keys):
+        raise InputError("Two sides are the same retriever. Pick different ones.")
+    return keys
+
+
+def look(opened: list[Opened], question: str, with_answers: bool, is_blind: bool) -> Compared:
+    """What the retrievers find for `question`; where it is blind, the lot decides which of them stands where."""
+    if is_blind:
+        opened = secrets.SystemRandom().sample(opened, len(opened))
+    comparison = compare_retrievers(question, {each.choice.label: each.retriever for each in opened}, N_SHOWN)
+    return Compared(
+        id=secrets.token_hex(8),
+        corpus=opened[0].corpus,
+        question=question,
+        labels=tuple(each.choice.label for each in opened),
+        sides=tuple(
+            as_side(each.choice.key, [candidate.passage for candidate in found.candidates])
+            for each, found in zip(opened, comparison.sides, strict=True)
+        ),
+        comparison=comparison,
+        n_read=N_READ if with_answers else N_SHOWN,
+        is_blind=is_blind,
+        is_closed=is_blind,
+    )
+
+
+def show(compared: Compared) -> CompareView:
+    """The answers, the passages and all that may be said about them now."""
+    is_closed = compared.is_closed
+    link = make_compare_link(compared.question, compared.corpus, [side.retriever for side in compared.sides])
+    return CompareView(
+        summary=comparison_html(compared.comparison, is_blind=is_closed, link="" if is_closed else link),
+        answers=_answers(compared),
+        passages=sides_html(compared.comparison, compared.labels, compared.n_read, is_blind=is_closed),
+        compared=compared,
+    )
+
+
+def _answers(compared: Compared) -> str:
+    return answers_html(side_names(compared.labels, is_blind=compared.is_closed), compared.answers)
+
+
+def _started() -> CompareView:
+    return CompareView(notice_html("Searching …", "busy"), "", "", *busy(), "", "", None)
+
+
+def _ended(summary: Update) -> CompareView:
+    button, stop = idle()
+    return CompareView(summary=summary, compare=button, stop=stop)
+
+
+_N_LISTED = 12
+
+
+class ContrastView(NamedTuple):
+    """The questions to look at, and a sentence about them."""
+
+    questions: Update
+    note: Update
+
+
+def list_contrasts(
+    bench: Workbench, corpus: str | None, left: str | None, right: str | None, file: str | None
+) -> ContrastView:
+    """The questions, of an uploaded file or else of those that are known, whose first passages differ most."""
+    try:
+        if left == right:
+            raise InputError("Both sides are the same retriever. Pick two different ones.")
+        one, other = (open_retriever(bench, corpus, key) for key in (left, right))
+        known = uploaded_questions(Path(file)) if file else known_questions(bench.paths, one.corpus)
+        if not known:
+            raise InputError("No questions about this corpus are known yet. Upload a file with one on each line.")
+        looked_at = spread(known)
+        found = find_contrasts(looked_at, one.retriever.index, other.retriever.index, _N_LISTED)
+    except UserError as error:
+        return ContrastView(gr.update(visible=False), notice_html(str(error), "error"))
+    samples = [[each.question, f"{100 * each.overlap:.0f} %"] for each in found]
+    limited = f" of {len(known):,}" if len(known) > MAX_QUESTIONS else ""
+    note = f"The most different of {len(looked_at):,}{limited} questions. Click one to compare it."
+    return ContrastView(gr.update(samples=samples, visible=True), notice_html(note))
+
+
+class VoteView(NamedTuple):
+    """What became of a vote, and the comparison as it may be seen after it."""
+
+    note: Update = _SAME
+    score: Update = _SAME
+    summary: Update = _SAME
+    answers: Update = _SAME
+    passages: Update = _SAME
+    compared: Update = _SAME
+
+
+def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str | None) -> VoteView:
+    """The vote is kept; where the sides were hidden, they are named."""
+    book = VoteBook(bench.paths.votes)
+    try:
+        entry = _as_vote(verdict, compared, _known(visitor))
+        if compared is None or (compared.is_blind and book.has_voted(entry.visitor, entry.comparison)):
+            raise InputError(
+                "You have voted on this comparison already, and the sides are named now: that vote stands. "
+                "Compare again to vote once more."
+            )
+        book.add(entry)
+    except UserError as error:
+        return VoteView(note=notice_html(str(error), "error"))
+    score = show_score(bench, compared.corpus, [side.retriever for side in compared.sides])
+    note = reveal_html("Thank you, your vote is kept.", compared.labels)
+    if not compared.is_closed:
+        return VoteView(note=note, score=score)
+    opened = show(replace(compared, is_closed=False))
+    return VoteView(note, score, opened.summary, opened.answers, opened.passages, opened.compared)
+
+
+def _as_vote(verdict: str, compared: Compared | None, visitor: str) -> Vote:
+    if compared is None:
+        raise InputError("There is nothing to vote on yet. Compare two retrievers first.")
+    return Vote(
+        time=now(),
+        visitor=visitor,
+        comparison=compared.id,
+        corpus=compared.corpus,
+        question=compared.question,
+        sides=compared.sides,
+        is_blind=compared.is_blind,
+        verdict=check_verdict(verdict, len(compared.sides)),
+    )
+
+
+def judge_passage(
+    bench: Workbench, event: Mapping[str, Any], shown: Shown | Compared | None, visitor: str | None
+) -> Update:
+    """A thumb on one of the passages that this visitor sees is kept; anything else is refused."""
+    passage, thumb = str(event.get("passage")), next((each for each in THUMBS if each == event.get("thumb")), None)
+    sides: tuple[Side, ...] = () if shown is None else (shown.side,) if isinstance(shown, Shown) else shown.sides
+    documents = {p: d for side in sides for p, d in zip(side.passages, side.documents, strict=True)}
+    try:
+        if shown is None or thumb is None or passage not in documents:
+            raise InputError("This passage is not shown any more. Ask again, and judge it then.")
+        VoteBook(bench.paths.votes).add(
+            PassageThumb(
+                time=now(),
+                visitor=_known(visitor),
+                corpus=shown.corpus,
+                question=shown.question,
+                sides=sides,
+                passage=passage,
+                document=documents[passage],
+                thumb=thumb,
+            )
+        )
+    except UserError as error:
+        return notice_html(str(error), "error")
+    return ""
+
+
+def _known(visitor: str | None) -> str:
+    """The visitor's number; one that the browser did not keep is drawn anew."""
+    return visitor if visitor and len(visitor) <= 64 else new_visitor(None)
+
+
+def new_visitor(visitor: str | None) -> str:
+    """A number for this browser, if it has none yet: it says who votes twice, and nothing else about anybody."""
+    return visitor or secrets.token_hex(8)
+
+
+def show_score(bench: Workbench, corpus: str | None, retrievers: Sequence[str | None]) -> str:
+    """How the votes on these retrievers stand, in the order of their names: a blind vote's sides do not change it."""
+    names = sorted({name for name in retrievers if name})
+    if not corpus or len(names) < len(retrievers):
+        return ""
+    try:
+        votes = VoteBook(bench.paths.votes).votes()
+    except UserError as error:
+        return notice_html(str(error), "error")
+    scores = {pair: count_votes(votes, corpus, *pair) for pair in combinations(names, 2)}
+    return score_html(scores[names[0], names[1]], *names) if len(names) == 2 else scores_html(scores)

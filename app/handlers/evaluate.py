@@ -1,0 +1,328 @@
+"""The Evaluate tab: judged questions in, figures out, a look at each question, and answers that are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import gradio as gr
+from langchain_core.language_models import BaseChatModel
+
+from app.answering import Answer, answer_question
+from app.evaluating import (
+    ORDERS,
+    Asked,
+    Evaluation,
+    Graded,
+    Quality,
+    choose_answerable,
+    choose_questions,
+    evaluate,
+    grade,
+    list_runs,
+    open_indexes,
+    open_lexical,
+    pair_up,
+    read_held_out,
+    read_upload,
+    summarise,
+)
+from app.evaluation_report import METRICS, charts_html, draw, figures_html, question_html, write_files
+from app.handlers.buttons import StopFlag, Update, busy, idle
+from app.handlers.pickers import corpus_picker
+from app.rendering import notice_html
+from app.retriever import IndexRetriever, open_retriever, retrieve
+from app.shelf import look_up, picked_corpus, starting_choice
+from app.streaming import N_READ
+from app.tables import progress_html
+from app.workbench import Workbench
+from indexes.corpus import Corpus
+from indexes.errors import InputError, UserError
+from indexes.types import Passage, Query
+
+UPLOADED = ""
+MAX_QUESTIONS = 5_000
+_MAX_LISTED = 200
+_MAX_LISTED_CHARACTERS = 160
+
+
+class EvaluateChoices(NamedTuple):
+    """What can be evaluated, and with which questions."""
+
+    corpus: Update
+    source: Update
+    answering: Update
+
+
+def list_choices(bench: Workbench, corpus: str | None, source: str | None, answering: str | None) -> EvaluateChoices:
+    """The corpora, the runs on the picked one that have held judged questions out, and who can find for the LLM."""
+    corpora, shown, retrievers = look_up(bench.paths, bench.encoder, corpus)
+    runs = list_runs(bench.paths, shown.name) if shown else []
+    choices = [*((f"Held out by run '{run}'", run) for run in runs), ("The file that I upload", UPLOADED)]
+    update = gr.update(choices=choices)
+    if source not in [value for _, value in choices]:
+        update["value"] = choices[0][1]
+    encoders = gr.update(choices=[(each.label, each.encoder) for each in retrievers])
+    start = starting_choice(retrievers)
+    if start and answering not in [each.encoder for each in retrievers]:
+        encoders["value"] = start.encoder
+    return EvaluateChoices(corpus=corpus_picker(corpora, shown, corpus), source=update, answering=encoders)
+
+
+class EvaluationView(NamedTuple):
+    """The evaluation as it stands: what is kept for this visitor, what is shown, and the buttons."""
+
+    evaluation: Update
+    progress: Update
+    results: Update
+    figures: Update
+    charts: Update
+    csv: Update
+    trec: Update
+    png: Update
+    left: Update
+    right: Update
+    evaluate: Update
+    stop: Update
+
+
+_NOTHING_NEW = EvaluationView._make([gr.skip()] * len(EvaluationView._fields))
+
+
+def run_evaluation(
+    bench: Workbench,
+    corpus: str | None,
+    source: str | None,
+    file: str | None,
+    limit: float | None,
+    metric: str,
+    flag: StopFlag,
+) -> Iterator[EvaluationView]:
+    """Progress while every retriever of the corpus is asked, then figures, pictures and files."""
+    flag.is_set = False
+    evaluation = None
+    try:
+        yield _say(notice_html("Reading the questions …", "busy"), busy())
+        corpus = picked_corpus(bench.paths, corpus)
+        questions = _questions(bench, corpus, source, file, limit)
+        for step in _steps(bench, corpus, questions):
+            if flag.is_set:
+                break
+            if isinstance(step, Asked):
+                yield _say(progress_html("Asking every retriever", step.done, step.total), busy())
+            else:
+                evaluation = step
+        if evaluation is None:
+            yield _say(notice_html("Stopped. Nothing was kept; fewer questions take less time."), idle())
+            return
+    except UserError as error:
+        yield _say(notice_html(str(error), "error"), idle())
+        return
+    with TemporaryDirectory() as folder:  # the page copies the files before it asks for more
+        yield _show(evaluation, metric, Path(folder))
+
+
+def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
+    return _NOTHING_NEW._replace(progress=progress, evaluate=buttons[0], stop=buttons[1])
+
+
+def _questions(
+    bench: Workbench, corpus: str, source: str | None, file: str | None, limit: float | None
+) -> Sequence[Query]:
+    read = read_held_out(bench.paths, source) if source else read_upload(file)
+    return choose_questions(bench.paths, corpus, read, max(1, min(int(limit or 1), MAX_QUESTIONS)))
+
+
+def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
+    _, _, choices = look_up(bench.paths, bench.encoder, corpus)
+    indexes = open_indexes(bench.shelf, corpus, choices)
+    mixes = {choice.label: choice.mix for choice in choices}
+    return evaluate(corpus, questions, indexes, open_lexical(bench.paths, corpus), mixes)
+
+
+def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
+    comparisons = evaluation.against_baseline(metric)
+    drawings = draw(evaluation, comparisons, metric)
+    files = write_files(folder, evaluation, drawings)
+    names = list(evaluation.retrievers)
+    start, stop = idle()
+    return EvaluationView(
+        evaluation=evaluation,
+        progress="",
+        results=gr.update(visible=True),
+        figures=figures_html(evaluation, comparisons, metric),
+        charts=charts_html(drawings),
+        csv=gr.update(value=str(files["csv"])),
+        trec=gr.update(value=str(files["trec"])),
+        png=gr.update(value=str(files["png"])),
+        left=gr.update(choices=names, value=names[0]),
+        right=gr.update(choices=names, value=names[min(1, len(names) - 1)]),  # a taught one if there is any
+        evaluate=start,
+        stop=stop,
+    )
+
+
+class MetricView(NamedTuple):
+    """What depends on the metric that differences are taken in."""
+
+    figures: Update
+    charts: Update
+    png: Update
+
+
+def change_metric(evaluation: Evaluation | None, metric: str) -> Iterator[MetricView]:
+    """Figures and pictures with the differences in another metric."""
+    if evaluation is None or metric not in METRICS:
+        yield MetricView(gr.skip(), gr.skip(), gr.skip())
+        return
+    with TemporaryDirectory() as folder:
+        shown = _show(evaluation, metric, Path(folder))
+        yield MetricView(shown.figures, shown.charts, shown.png)
+
+
+# --- question by question --------------------------------------------------------------------------------------
+
+
+def list_pairs(evaluation: Evaluation | None, left: str | None, right: str | None, metric: str, order: str) -> Update:
+    """The questions with the metric on both sides, for the list to pick from."""
+    if evaluation is None or not _has(evaluation, left, right):
+        return gr.update(samples=[])
+    pairs = pair_up(evaluation, left or "", right or "", metric, order)[:_MAX_LISTED]
+    samples = [
+        [f"{pair.gain:+.3f}", f"{pair.left:.3f}", f"{pair.right:.3f}", pair.query.text[:_MAX_LISTED_CHARACTERS]]
+        for pair in pairs
+    ]
+    return gr.update(samples=samples)
+
+
+def open_pair(
+    bench: Workbench,
+    place: int,
+    evaluation: Evaluation | None,
+    left: str | None,
+    right: str | None,
+    metric: str,
+    order: str,
+) -> str:
+    """The question at `place` of the list, with what both retrievers found."""
+    if evaluation is None or not _has(evaluation, left, right) or order not in ORDERS:
+        return notice_html("Evaluate first, then pick a question.")
+    pairs = pair_up(evaluation, left or "", right or "", metric, order)
+    if not 0 <= place < len(pairs):
+        return notice_html("That question is not in the list any more. Pick another one.")
+    pair = pairs[place]
+    try:
+        sides = {name: _passages(bench, evaluation, name, pair.query) for name in (left or "", right or "")}
+    except UserError as error:
+        return notice_html(str(error), "error")
+    return question_html(pair, sides, metric)
+
+
+def _has(evaluation: Evaluation, left: str | None, right: str | None) -> bool:
+    return left in evaluation.retrievers and right in evaluation.retrievers
+
+
+def _passages(bench: Workbench, evaluation: Evaluation, retriever: str, query: Query) -> list[Passage]:
+    """The first passages as the corpus has them now; those deleted since are left out."""
+    wanted = list(evaluation.kept[retriever][query.id])
+    found = {passage.id: passage for passage in Corpus.open(bench.paths, evaluation.corpus).get_passages(wanted)}
+    return [found[each] for each in wanted if each in found]
+
+
+MAX_ANSWERS = 200
+
+
+class AnswersView(NamedTuple):
+    """How far it is, the figures with each answer, and the buttons."""
+
+    progress: Update
+    answers: Update
+    ask: Update
+    stop: Update
+
+
+def judge_answers(
+    bench: Workbench,
+    corpus: str | None,
+    source: str | None,
+    file: str | None,
+    encoder: str | None,
+    limit: float | None,
+    flag: StopFlag,
+) -> Iterator[AnswersView]:
+    """The LLM's answers to at most `limit` questions, judged as they come; what has come stays when it is stopped."""
+    flag.is_set = False
+    graded: list[Graded] = []
+    try:
+        corpus = picked_corpus(bench.paths, corpus)
+        read = read_held_out(bench.paths, source) if source else read_upload(file)
+        questions = choose_answerable(read, max(1, min(int(limit or 1), MAX_ANSWERS)))
+        yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())
+        retriever = open_retriever(bench, corpus, encoder).retriever
+        llm = bench.connect(lambda status: None)
+        for query in questions:
+            yield AnswersView(_bar(graded, questions), answers_html(graded), *busy())
+            answer = _answer(llm, retriever, query, flag)
+            if flag.is_set:
+                break
+            graded.append(grade(query, answer))
+    except UserError as error:
+        yield AnswersView(notice_html(str(error), "error"), answers_html(graded), *idle())
+        return
+    done = notice_html("Stopped. What had come until then is kept.") if flag.is_set else ""
+    yield AnswersView(done, answers_html(graded), *idle())
+
+
+def _bar(graded: Sequence[Graded], questions: Sequence[Query]) -> str:
+    return progress_html("Asking the LLM", len(graded), len(questions))
+
+
+def _answer(llm: BaseChatModel, retriever: IndexRetriever, query: Query, flag: StopFlag) -> Answer:
+    """The whole answer; raises `InputError` if the LLM failed."""
+    passages = [each.passage for each in retrieve("", retriever, query.text, N_READ).candidates]
+    answer = Answer(n_passages=len(passages))
+    for answer in answer_question(llm, query.text, passages):
+        if flag.is_set:
+            return answer
+    if answer.state == "failed":
+        raise InputError(answer.notice)
+    return answer
+
+
+def answers_html(graded: Sequence[Graded]) -> str:
+    """The means, and each answer beside what was expected."""
+    if not graded:
+        return ""
+    rows = "".join(_row(each) for each in graded)
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Question", "Expected", "Answer", "Exact", "F1"))
+    return (
+        f'{_summary(summarise(graded))}<div class="scroll"><table class="figures" aria-label="Answers"><thead><tr>'
+        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _summary(quality: Quality) -> str:
+    parts = [
+        f"exact match <b>{_percent(quality.exact)}</b>",
+        f"F1 <b>{_percent(quality.f1)}</b>",
+        f"answer contained <b>{_percent(quality.contains)}</b>",
+        f"refused though there is an answer <b>{_percent(quality.refused_answerable)}</b>",
+        f"refused where there is none <b>{_percent(quality.refused_unanswerable)}</b>",
+    ]
+    counts = f"{quality.n_answerable} answerable, {quality.n_unanswerable} unanswerable question(s)"
+    return f'<p class="aside">{counts}: {" · ".join(parts)}. Sentences rarely match a short answer exactly.</p>'
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
+
+
+def _row(each: Graded) -> str:
+    expected = escape(" · ".join(each.expected)) or "<i>a refusal</i>"
+    given = "<i>refused</i>" if each.has_refused else escape(each.given[:600])
+    exact = "–" if each.exact is None else ("yes" if each.exact else "no")
+    f1 = "–" if each.f1 is None else f"{each.f1:.2f}"
+    return f"<tr><td>{escape(each.question)}</td><td>{expected}</td><td>{given}</td><td>{exact}</td><td>{f1}</td></tr>"

@@ -1,0 +1,381 @@
+"""The Teach tab: its form, the runs, the one that is looked at, and what can be done with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from app.jobs.launching import CommandNeededError, begin, go_on
+from app.jobs.plan import Lesson, Plan, foresee, make_plan
+from app.jobs.runs import (
+    RunInfo,
+    assessment_of,
+    bars_of,
+    curves_of,
+    delete_run,
+    list_runs,
+    malformed_share,
+    metrics_of,
+    report_of,
+    verdict_of,
+)
+from app.plots import bars_html, curves_html
+from app.question_log import count_asked
+from app.rendering import command_notice_html, notice_html, to_safe_html
+from app.shelf import look_up
+from app.tables import (
+    STATE_WORDS,
+    estimate_html,
+    figures_html,
+    headline_html,
+    log_html,
+    promise_html,
+    runs_table_html,
+    silence_html,
+    stages_list_html,
+)
+from app.votes import people_orders
+from app.workbench import Classroom
+from distill.verdict.promotion import promote, promoted, rollback
+from indexes.errors import InputError, UserError
+from indexes.types import CorpusInfo
+
+Update = Any
+_RESUMABLE = ("paused", "interrupted", "failed")
+
+
+class RunView(NamedTuple):
+    """Everything that is shown of the runs; parts that have not changed since `seen` are not sent again."""
+
+    corpus: Update
+    picked: Update
+    table: Update
+    headline: Update
+    stages: Update
+    figures: Update
+    curves: Update
+    bars: Update
+    report: Update
+    report_box: Update
+    log: Update
+    log_box: Update
+    pause: Update
+    resume: Update
+    cancel: Update
+    promote: Update
+    rollback: Update
+    delete: Update
+    budget: Update
+    timer: Update
+    seen: Update
+
+
+def show_runs(room: Classroom, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+    """The runs as they are on disk now; the timer goes as long as one is going on."""
+    try:
+        return _show(room, corpus, picked, seen)
+    except UserError as error:  # such as a corpus that a newer version has written
+        nothing = dict.fromkeys(RunView._fields, gr.skip())
+        return RunView(**(nothing | {"headline": notice_html(str(error), "error"), "seen": {}}))
+
+
+def _show(room: Classroom, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+    paths, jobs = room.bench.paths, room.jobs
+    runs = list_runs(paths, jobs)
+    run = next((each for each in runs if each.name == picked), runs[0] if runs else None)
+    corpora, shown, _ = look_up(paths, room.bench.encoder, corpus)
+    parts = _hidden_parts() if run is None else _parts(room, run)
+    parts |= {
+        "corpus": _corpus_picker(corpora, shown),
+        "picked": {"choices": run_choices(runs), "visible": bool(runs)},
+        "table": {"value": runs_table_html(runs)},
+        "timer": {"active": any(each.state in ("running", "stopping") for each in runs)},
+    }
+    updates = {name: gr.skip() if seen.get(name) == part else gr.update(**part) for name, part in parts.items()}
+    if run and run.name != picked:
+        updates["picked"] = gr.update(**parts["picked"], value=run.name)
+    if shown and shown.name != corpus:
+        updates["corpus"] = gr.update(**parts["corpus"], value=shown.name)
+    return RunView(**updates, seen=gr.skip() if parts == dict(seen) else parts)
+
+
+def _corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None) -> dict[str, Any]:
+    return {"choices": [info.name for info in corpora], "interactive": shown is not None}
+
+
+def run_choices(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
+    """The runs as they can be picked: how each stands, and its name."""
+    return [(f"{run.name} · {STATE_WORDS[run.state]}", run.name) for run in runs]
+
+
+def _parts(room: Classroom, run: RunInfo) -> dict[str, dict[str, Any]]:
+    """The properties of each part of the run's view."""
+    paths, jobs = room.bench.paths, room.jobs
+    progress, metrics, job = jobs.progress(run.name), metrics_of(paths, run.name), jobs.find(run.name)
+    spend = progress.spend or metrics.get("spend") or {}
+    figures = figures_html(malformed_share(paths, run.name), assessment_of(paths, run.name), spend)
+    stages = silence_html(progress, run.state, time.time())
+    stages += stages_list_html(progress, run.state) if job or progress.stages else ""
+    report, log = report_of(paths, run.name), jobs.log_tail(run.name)
+    verdict = verdict_of(metrics)
+    resumable = run.state in _RESUMABLE
+    has_end = run.state == "done"
+    return {
+        "headline": {"value": headline_html(run, verdict)},
+        "stages": {"value": stages},
+        "figures": {"value": figures},
+        "curves": {"value": curves_html(curves_of(paths, run.name))},
+        "bars": {"value": bars_html(bars_of(metrics), int(metrics.get("questions") or 0))},
+        "report": {"value": _report_html(report) if report else ""},
+        "report_box": {"visible": bool(report)},
+        "log": {"value": log_html(log)},
+        "log_box": {"visible": job is not None},
+        "pause": {"visible": run.state == "running"},
+        "resume": {"visible": resumable},
+        "cancel": {"visible": run.state in ("running", "stopping", "paused")},
+        "promote": {
+            "visible": has_end and not run.answers_now,
+            "variant": "primary" if verdict and verdict.is_better else "secondary",
+        },
+        "rollback": {"visible": has_end and _is_promoted(room, run.corpus)},
+        "delete": {"visible": run.state not in ("running", "stopping", "paused")},
+        "budget": {"visible": resumable},
+    }
+
+
+def _hidden_parts() -> dict[str, dict[str, Any]]:
+    texts = ("headline", "stages", "figures", "curves", "bars", "report", "log")
+    others = ("report_box", "log_box", "pause", "resume", "cancel", "promote", "rollback", "delete", "budget")
+    return {name: {"value": promise_html() if name == "headline" else ""} for name in texts} | {
+        name: {"visible": False} for name in others
+    }
+
+
+def _report_html(markdown: str) -> str:
+    body = to_safe_html(markdown, 0, lambda number, claim: "")
+    return f'<section class="answer report" aria-label="Report"><div class="text">{body}</div></section>'
+
+
+def _is_promoted(room: Classroom, corpus: str) -> bool:
+    try:
+        return promoted(room.bench.paths, corpus) is not None
+    except UserError:
+        return False
+
+
+class ShapeView(NamedTuple):
+    """Which parts of the form are to be seen."""
+
+    writing: Update
+    upload: Update
+    endpoint: Update
+
+
+def shape_form(source: str, teacher: str) -> ShapeView:
+    """Only what belongs to the picked source of questions and the picked teacher."""
+    return ShapeView(
+        writing=gr.update(visible=source == "write"),
+        upload=gr.update(visible=source == "upload"),
+        endpoint=gr.update(visible=teacher == "endpoint"),
+    )
+
+
+class OfferView(NamedTuple):
+    """What people said and asked here that could teach too."""
+
+    votes: Update
+    asked: Update
+
+
+def offer(room: Classroom, corpus: str | None) -> OfferView:
+    """The two offers with how much there is of each; hidden where there is nothing."""
+    paths = room.bench.paths
+    try:
+        _, shown, _ = look_up(paths, room.bench.encoder, corpus)
+        n_votes = len(people_orders(paths, shown.name)) if shown else 0
+        n_asked = count_asked(paths, shown.name) if shown else 0
+    except UserError:
+        n_votes = n_asked = 0
+    return OfferView(
+        _offer(n_votes, f"Use people's votes too ({_count(n_votes, 'order')})"),
+        _offer(n_asked, f"Use the questions asked here too ({_count(n_asked, 'question')})"),
+    )
+
+
+def _offer(n: int, label: str) -> Update:
+    return gr.update(visible=True, label=label) if n else gr.update(visible=False, value=False)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+class Form(NamedTuple):
+    """The form's values as gradio gives them, in the order of the tab's inputs; empty fields may be None."""
+
+    source: str
+    upload: str | None
+    corpus: str | None
+    n_written: float | None
+    like: str | None
+    teacher: str
+    base_url: str | None
+    model: str | None
+    key: str | None
+    train: str
+    name: str | None
+    n_candidates: float | None
+    budget: str | None
+    votes: bool | None
+    asked: bool | None
+
+
+def fill_in(form: Form) -> Lesson:
+    """The lesson of the form's values; `InputError` where a corpus or a file is missing."""
+    values: dict[str, Any] = form._asdict()
+    texts: dict[str, Any] = {
+        key: value or ""
+        for key, value in values.items()
+        if key not in ("source", "n_written", "n_candidates", "votes", "asked")
+    }
+    if not form.corpus:
+        raise InputError("There is no corpus yet. Add files on the Corpora tab to make one.")
+    if form.source == "upload" and not form.upload:
+        raise InputError("Upload a file of questions first, or have them written.")
+    texts["upload"] = texts["upload"] if form.source == "upload" else ""
+    return Lesson(
+        **texts,
+        n_written=values["n_written"],
+        n_candidates=values["n_candidates"],
+        votes=bool(form.votes),
+        asked=bool(form.asked),
+    )
+
+
+def estimate(room: Classroom, form: Form) -> str:
+    """What the form, as it is filled in, would ask, cost and take."""
+    try:
+        plan = _plan(room, form)
+        return estimate_html(foresee(plan, room.bench.paths))
+    except UserError as error:
+        return notice_html(str(error))
+
+
+class StartView(NamedTuple):
+    """What became of the start, the run to look at, and the key's field, which is emptied."""
+
+    message: Update
+    picked: Update
+    key: Update
+
+
+def start(room: Classroom, form: Form) -> StartView:
+    """Begins to teach, or says why not."""
+    try:
+        name = begin(room.jobs, _plan(room, form), room.bench.paths)
+    except UserError as error:
+        return StartView(notice_html(str(error), "error"), gr.skip(), gr.skip())
+    choices = run_choices(list_runs(room.bench.paths, room.jobs))
+    message = notice_html(f"'{name}' has begun. It goes on when this page is closed.", "done")
+    return StartView(message, gr.update(choices=choices, value=name), "")
+
+
+def _plan(room: Classroom, form: Form) -> Plan:
+    if not form.corpus:  # the tab was opened before its pickers were filled
+        _, shown, _ = look_up(room.bench.paths, room.bench.encoder, None)
+        form = form._replace(corpus=shown.name if shown else None)
+    return make_plan(fill_in(form), room.bench.paths, room.bench.encoder, room.bench.llm)
+
+
+def pause(room: Classroom, picked: str | None) -> str:
+    """Asks the run to stop soon."""
+    return _say(lambda: room.jobs.pause(picked or ""), "")
+
+
+def resume(room: Classroom, picked: str | None, budget: str, key: str) -> str:
+    """Goes on with the run."""
+    return _say(
+        lambda: go_on(
+            room.jobs, picked or "", room.bench.paths, budget=budget or "", key=key or "", page_llm=room.bench.llm
+        ),
+        f"'{picked}' goes on.",
+    )
+
+
+def promote_run(room: Classroom, picked: str | None) -> str:
+    """Lets the run's encoder answer for its corpus."""
+    run = _run(room, picked)
+    if run is None:
+        return notice_html("This run is not there any more.", "error")
+    return _say(
+        lambda: promote(room.bench.paths, run.corpus, run.name, run.name),
+        f"'{run.name}' answers for corpus '{run.corpus}' from now on. Roll back whenever you like.",
+    )
+
+
+def roll_back(room: Classroom, picked: str | None) -> str:
+    """Lets the encoder from before the last promotion answer again."""
+    run = _run(room, picked)
+    if run is None:
+        return notice_html("This run is not there any more.", "error")
+    try:
+        before = rollback(room.bench.paths, run.corpus)
+    except UserError as error:
+        return notice_html(str(error), "error")
+    who = f"'{before}'" if before else "The baseline"
+    return notice_html(f"{who} answers for corpus '{run.corpus}' again.", "done")
+
+
+def _run(room: Classroom, picked: str | None) -> RunInfo | None:
+    return next((run for run in list_runs(room.bench.paths, room.jobs) if run.name == picked), None)
+
+
+def _say(act: Callable[[], object], sentence: str) -> str:
+    try:
+        act()
+    except CommandNeededError as error:
+        return command_notice_html(error.sentence, error.command)
+    except UserError as error:
+        return notice_html(str(error), "error")
+    return notice_html(sentence, "done") if sentence else ""
+
+
+class DoomView(NamedTuple):
+    """The question whether to delete a run, and which one it is about."""
+
+    box: Update
+    message: Update
+    doomed: Update
+
+
+def ask_to_delete(room: Classroom, picked: str | None) -> DoomView:
+    """The question to confirm, with what would be lost."""
+    run = _run(room, picked)
+    if run is None:
+        return DoomView(gr.update(visible=False), notice_html("This run is not there any more.", "error"), None)
+    what = "Cancel and delete" if run.state in ("running", "stopping", "paused") else "Delete"
+    lost = "its files, its encoder and the index by it are deleted" if run.state == "done" else "its files are deleted"
+    question = f"{what} run '{run.name}'? Then {lost}. What the LLM has replied is kept and never paid for again."
+    return DoomView(gr.update(visible=True), notice_html(question), run.name)
+
+
+def keep() -> DoomView:
+    """Nothing is deleted."""
+    return DoomView(gr.update(visible=False), "", None)
+
+
+def delete(room: Classroom, doomed: str | None) -> Iterator[DoomView]:
+    """What was confirmed is gone; a run that is going on is ended first."""
+    if doomed is None:
+        yield keep()
+        return
+    yield DoomView(gr.update(visible=False), notice_html(f"Ending '{doomed}' …", "busy"), None)
+    try:
+        delete_run(room.bench.paths, room.jobs, doomed)
+    except UserError as error:
+        yield DoomView(gr.skip(), notice_html(str(error), "error"), None)
+        return
+    yield DoomView(gr.skip(), notice_html(f"Run '{doomed}' is deleted.", "done"), None)

@@ -1,0 +1,1 @@
+"""Long work in processes that outlive the page: teaching."""

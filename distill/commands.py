@@ -1,0 +1,335 @@
+"""The commands of `python -m distill`: run, import-batch, report, search, promote, rollback, export, push."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill.llm.connection import LLMConfig
+from indexes.commands import DataDir, ProgressBars, console, messages, open_paths, print_found
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.errors import InputError, LLMUnavailableError, NotFoundError
+from indexes.paths import DataPaths
+from indexes.retrievers import RetrieverKind
+
+if TYPE_CHECKING:
+    from distill.llm.calls import Asker
+    from distill.llm.spending import Meter
+    from distill.run import Asking, RunConfig
+
+
+def llm_config() -> LLMConfig:
+    """The LLM that the environment names."""
+    return LLMConfig(
+        base_url=os.environ.get("OPENAI_BASE_URL") or None,
+        api_key=os.environ.get("OPENAI_API_KEY") or None,
+        model=os.environ.get("LLM_MODEL") or None,
+        local_llm=os.environ.get("LOCAL_LLM") or "qwen-1.5b",
+    )
+
+
+def make_meter(llm: LLMConfig, paths: DataPaths, budget: str, reply_tokens: int) -> Meter:
+    """What counts and bounds the spending; `budget` as a person writes it."""
+    from distill.llm.spending import Meter, parse_budget
+    from distill.pipeline import price_of
+
+    return Meter(budget=parse_budget(budget), price=price_of(llm, paths), max_reply_tokens=reply_tokens)
+
+
+def connector(
+    llm: LLMConfig,
+    paths: DataPaths,
+    say: Callable[[str], None],
+    concurrency: int,
+    meter: Meter,
+    reply_tokens: int,
+    batch_file: Path | None,
+) -> Callable[[float], Asker]:
+    """What connects the LLM at a temperature; with `batch_file`, requests are written there and nothing is sent."""
+
+    def connect(temperature: float) -> Asker:
+        from distill.llm.batches import Postponement, no_provider
+        from distill.llm.calls import Asker
+        from distill.llm.connection import PATIENT_RETRIES, check_llm, connect_llm
+        from distill.llm.reply_cache import ReplyCache
+
+        if batch_file and llm.is_embedded:
+            raise no_provider()  # before a model is fetched and started for nothing
+        try:
+            model = connect_llm(
+                llm,
+                paths,
+                on_status=say,
+                temperature=temperature,
+                max_tokens=reply_tokens,
+                max_retries=PATIENT_RETRIES,
+            )
+        except LLMUnavailableError as error:
+            if not batch_file:
+                raise
+            raise InputError(
+                f"The requests of a batch name their model, and the endpoint could not be asked for one ({error}). Set "
+                "LLM_MODEL to it; then no connection is needed."
+            ) from error
+        if not batch_file:
+            check_llm(model)
+        cache = ReplyCache(paths.llm_cache, say)
+        n_at_once = concurrency or (1 if llm.is_embedded else 8)
+        later = Postponement(model, batch_file, cache) if batch_file else None
+        return Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later)
+
+    return connect
+
+
+def run(
+    corpus: Annotated[str, typer.Argument(help="The corpus; --config can name it too.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="A file of settings, JSON or TOML: all that README names. Options come first.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The new encoder's name; the run's too.")] = None,
+    questions: Annotated[Path | None, typer.Option(help="questions.jsonl[.gz]; split 'train' trains.")] = None,
+    write_questions: Annotated[int | None, typer.Option(min=1, help="Have the LLM write so many questions.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="3 to 20 real questions that show the writer how people ask.")
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(help="'none': no LLM, what every LLM has to beat.")] = None,
+    rankings: Annotated[Path | None, typer.Option(help="Orders made elsewhere, in place of the LLM's.")] = None,
+    n_candidates: Annotated[
+        int | None, typer.Option(min=2, max=100, help="Passages the LLM ranks per question (10).")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=5, help="2: the taught retriever finds again, the LLM ranks what is new.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="auto, or paper: Intermediate Distillation as published.")] = None,
+    train: Annotated[
+        str | None, typer.Option(help="both (the whole encoder), or query: minutes, and passages may keep vectors.")
+    ] = None,
+    control: Annotated[
+        bool | None, typer.Option("--control/--no-control", help="Train NAME-free beside it, which learns no order.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Stop before this is passed: '2.50 usd', '200000 tokens'.")] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Write requests to files for a provider's batch service; see import-batch.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print calls, tokens, cost and time.")] = False,
+    until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    progress: Annotated[
+        Path | None, typer.Option(help="A file that always says where the run is, for programs that watch it.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(envvar="ENCODER", hidden=True)] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Teach a retriever for CORPUS: questions → candidates → teacher's orders → ranker → retriever → verdict.
+
+    The LLM is the endpoint of OPENAI_BASE_URL / OPENAI_API_KEY (model: LLM_MODEL), or the embedded one (LOCAL_LLM).
+    A run that was stopped goes on when the same command is given again.
+    """
+    from distill.run import read_settings
+
+    given = {
+        "corpus": corpus or None,
+        "name": name,
+        "questions": _resolved(questions),
+        "n_written": write_questions,
+        "like": _resolved(like),
+        "teacher": teacher,
+        "rankings": _resolved(rankings),
+        "n_candidates": n_candidates,
+        "rounds": rounds,
+        "recipe": recipe,
+        "train": train,
+        "control": control,
+        "budget": budget,
+        "progress": _resolved(progress),
+    }
+    llm = llm_config()
+    settings, asking = read_settings(config, given)
+    settings = _completed(settings, llm, base)
+    paths = open_paths(data_dir)
+    if dry_run:
+        _print_estimate(settings, llm, paths)
+        return
+    metrics = _distil(settings, asking, llm, paths, batch=batch, until=until)
+    if as_json:
+        sys.stdout.write(json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
+    elif metrics:
+        from distill.verdict.report import print_report
+
+        print_report(metrics, console)
+        place = paths.encoder(settings.name)
+        console.print(f"The encoder is in {place}; the page offers it at once.", markup=False, soft_wrap=True)
+
+
+def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConfig:
+    """`settings` with the encoder and the teacher of the environment; `InputError` for ones that cannot go together."""
+    from distill.run import FROM_FILE, WITHOUT_LLM
+    from distill.teacher.modes import parse_mode
+
+    if settings.mode != "auto":
+        parse_mode(settings.mode)
+    if bool(settings.questions) == bool(settings.n_written):
+        raise InputError("Questions come from one place: give either --questions FILE or --write-questions N.")
+    if settings.teacher == WITHOUT_LLM and settings.rankings:
+        raise InputError("--teacher none and --rankings exclude each other: the one says that nobody has ordered.")
+    teacher = FROM_FILE if settings.rankings else settings.teacher or llm.name
+    if teacher not in (FROM_FILE, WITHOUT_LLM, llm.name):
+        raise InputError(
+            f"The teacher is to be '{teacher}', and the LLM of the environment is '{llm.name}'. --teacher takes "
+            "'none'; an LLM is named by LLM_MODEL, with OPENAI_BASE_URL and OPENAI_API_KEY, or by LOCAL_LLM."
+        )
+    if settings.recipe == "paper" and settings.train == "query":
+        raise InputError("--recipe paper trains both sides; leave out --train query.")
+    if settings.recipe == "paper" and teacher == WITHOUT_LLM and not settings.votes:
+        raise InputError("--recipe paper learns from orders alone, and with --teacher none there are none.")
+    return replace(settings, teacher=teacher, base=settings.base or base or DEFAULT_ENCODER)
+
+
+def _distil(
+    settings: RunConfig, asking: Asking, llm: LLMConfig, paths: DataPaths, *, batch: bool, until: str
+) -> dict[str, Any]:
+    from distill.pipeline import run_distillation
+    from distill.progress_file import ProgressFile
+    from distill.run import STAGES, Event
+
+    if until not in STAGES:
+        raise typer.BadParameter(f"--until takes one of {', '.join(STAGES)}; got '{until}'")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gently, by hand or not: all is kept
+    meter = make_meter(llm, paths, asking.budget, asking.reply_tokens)
+    watched = ProgressFile(Path(asking.progress), meter.summary) if asking.progress else None
+    with ProgressBars(messages) as bars, watched or nullcontext():
+
+        def report(event: Event) -> None:
+            if event.remark and not event.total:
+                bars.say(event.remark)
+            bars.show(event.remark or event.stage, event.done, event.total)
+            if watched:
+                watched(event)
+
+        def say(text: str) -> None:
+            bars.say(text)
+            if watched:
+                watched.say(text)
+
+        batch_file = paths.run(settings.name) / "batch.jsonl" if batch else None
+        connect = connector(llm, paths, say, asking.concurrency, meter, asking.reply_tokens, batch_file)
+        return run_distillation(paths, settings, connect, report, until=until, report_to=asking.report_to)
+
+
+def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None:
+    from distill.pipeline import estimate, price_of
+
+    found = estimate(paths, config, price_of(llm, paths), is_embedded=llm.is_embedded)
+    cost = "at a price that is not known" if found.cost is None else f"for about {found.cost:.2f} US dollars"
+    time = "" if found.seconds is None else f", in about {found.seconds / 60:.0f} minutes on two cores"
+    console.print(
+        f"About {found.calls:,} calls of the LLM would read {found.prompt_tokens:,} tokens and write "
+        f"{found.reply_tokens:,}, {cost}{time}. Nothing was asked.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _resolved(file: Path | None) -> str | None:
+    return str(file.resolve()) if file else None
+
+
+def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
+    """Take the replies in FILE, a batch service's output, so that the run that asked for them goes on."""
+    from distill.llm.batches import import_batch as take
+    from distill.llm.reply_cache import ReplyCache
+
+    taken = take(file, ReplyCache(open_paths(data_dir).llm_cache))
+    console.print(taken.sentence, markup=False, soft_wrap=True)
+
+
+def report(name: str, data_dir: DataDir = Path("data")) -> None:
+    """Print the report of the finished run NAME again."""
+    from distill.json_files import read_json
+    from distill.verdict.report import print_report
+
+    paths = open_paths(data_dir)
+    metrics = read_json(paths.run(name) / "metrics.json")
+    if not metrics:
+        known = ", ".join(f"'{file.parent.name}'" for file in sorted(paths.runs.glob("*/metrics.json")))
+        raise NotFoundError(
+            f"There is no finished run '{name}' (there are: {known or 'none yet'}). One that was begun goes on when "
+            "its command is given again."
+        )
+    print_report(metrics, console)
+
+
+def search(
+    name: str,
+    question: str,
+    retriever: Annotated[RetrieverKind, typer.Option(help="What finds the passages that are ranked.")] = "fused",
+    k: Annotated[int, typer.Option(min=1, max=300, help="How many passages.")] = 10,
+    source: Annotated[list[str] | None, typer.Option(help="Only of this source, or of these: reports/*")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """The passages that answer QUESTION best, by the ranker that run NAME has trained."""
+    from distill.ranker.rerank import open_trained
+    from indexes.filters import PassageFilter
+
+    trained = open_trained(open_paths(data_dir), name, retriever, PassageFilter(sources=tuple(source or ())))
+    print_found(trained.search(question, k), as_json=as_json)
+
+
+def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None:
+    """Let ENCODER answer for CORPUS by default, whatever its verdict was."""
+    from distill.verdict.promotion import promote as promote_encoder
+
+    promote_encoder(open_paths(data_dir), corpus, encoder, run="")
+    console.print(f"'{encoder}' now answers for corpus '{corpus}'.", markup=False)
+
+
+def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
+    """Let the encoder before the last promotion answer for CORPUS again."""
+    from distill.verdict.promotion import rollback as roll_back
+
+    before = roll_back(open_paths(data_dir), corpus)
+    who = f"'{before}'" if before else "The base encoder"
+    console.print(f"{who} answers for '{corpus}' again.", markup=False)
+
+
+def export(
+    name: str,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Each side as an ONNX graph too: tokens in, vectors out.")
+    ] = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Write each side of the encoder NAME to a folder of its own, for programs that know encoders of one side only."""
+    from distill.retriever.exporting import export_encoder
+
+    for each in export_encoder(open_paths(data_dir), name, folder, onnx=onnx):
+        whose = "questions" if each.side == "query" else "passages"
+        readers = (
+            f"only sentence-transformers 6.2 or newer reads it ({each.modules})"
+            if each.modules
+            else "sentence-transformers of any version and text-embeddings-inference read it"
+        )
+        console.print(f"{whose}: {each.folder} ({readers})", markup=False, soft_wrap=True)
+
+
+def push(
+    name: str,
+    repository: Annotated[str, typer.Argument(help="owner/name on the model hub.")],
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Copy the taught encoder NAME to a model hub; the token is that of HF_TOKEN."""
+    from distill.retriever.publishing import push_encoder
+
+    push_encoder(open_paths(data_dir).encoder(name), repository, os.environ.get("HF_TOKEN") or "")
+    console.print(f"'{name}' is at {repository} on the hub.", markup=False)

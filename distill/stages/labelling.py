@@ -1,0 +1,291 @@
+"""The stages up to the teacher's orders: questions, candidates, teacher, rankings.
+
+Each reads the file before it and leaves its own, unless that is there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from distill.candidates import mine_candidates, shown, with_sources
+from distill.json_files import Record, read_json, read_records, write_json, write_records
+from distill.questions.sources import assign_splits, key_of, load_questions, order_by_coverage, read_like, read_log
+from distill.questions.writing import Surroundings, WritingConfig, write_questions
+from distill.run import FROM_FILE, GIVEN, WITHOUT_LLM, Distillation, digest
+from distill.stages.proposing import SAMPLE_FILE, propose, sample_mode
+from distill.teacher.assessment import assess_teacher, choose_mode
+from distill.teacher.modes import AUTO_MODES
+from distill.teacher.orders import beside, merge_candidates, merge_orders, read_rankings, read_votes, voted_questions
+from distill.teacher.ranking import candidate_ids, no_order, place_positives, rank_candidates
+from distill.teacher.trust import Probe, known_answers, make_probes
+from distill.verdict.held_out_orders import draw
+from indexes.errors import InputError
+from indexes.queries import read_queries, write_queries
+from indexes.types import Candidate, Passage, Query
+
+KEPT_OUT_FILE = "kept-out.json"
+_SOURCES = "sources.json"  # passage ids by question: what a written question was written from
+
+
+def make_questions(run: Distillation) -> None:
+    """Reads or writes the questions and splits them."""
+    file = run.file("questions.jsonl")
+    config = run.config
+    given = run.config.questions
+    if file.is_file():
+        known = read_json(run.file(GIVEN)).get("questions")
+        if given and known and digest(given) not in (known, None):
+            run.say(
+                "questions", remark=f"'{given}' was changed since; the run goes on with the questions it had before"
+            )
+        return
+    asked = read_log(Path(config.log)) if config.log else []
+    voted = voted_questions(read_votes(Path(config.votes))) if config.votes else []
+    known = {key_of(query.text) for query in voted}
+    asked = [*voted, *(query for query in asked if key_of(query.text) not in known)]
+    if given:
+        write_json(run.file(GIVEN), {"questions": digest(given)})  # before the questions, so that they never lack it
+        queries = load_questions(Path(given), seed=config.seed, asked=asked)
+    else:
+        queries = _written(run, asked)
+    write_queries(file, _limited(queries, config.limit))
+
+
+def _limited(queries: Sequence[Query], limit: int) -> list[Query]:
+    """At most `limit` training questions (0: all), and every held-out one."""
+    train = [query for query in queries if query.split == "train"]
+    return [*(train[:limit] if limit else train), *(query for query in queries if query.split != "train")]
+
+
+def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
+    config = run.config
+    like = read_like(Path(config.like), seed=config.seed) if config.like else []
+    writing = WritingConfig(
+        n_questions=config.n_written,
+        styles=config.styles,
+        like=tuple(like),
+        pair_share=config.pair_share,
+        topic_share=config.topic_share,
+    )
+    written = write_questions(
+        order_by_coverage(list(run.corpus.passages()), run.index.vectors, seed=config.seed),
+        run.writer,
+        writing,
+        run.file("written.jsonl"),
+        _surroundings(run, writing.round_trip_depth),
+        seed=config.seed,
+        on_progress=lambda done, total: run.say("questions", done, total),
+    )
+    write_json(run.file(_SOURCES), written.about)
+    return assign_splits(written.queries, seed=config.seed, about=written.about, asked=asked)
+
+
+def _surroundings(run: Distillation, depth: int) -> Surroundings:
+    def neighbours(passage: Passage, n: int) -> list[Passage]:
+        found: list[Candidate] = run.index.search_vectors(run.index.vectors([passage.id]), n + 1)[0]
+        return [candidate.passage for candidate in found if candidate.passage.id != passage.id][:n]
+
+    return Surroundings(
+        find=lambda questions: run.fused(questions, depth),
+        neighbours=neighbours,
+        embed=run.encoder.encode_queries,
+    )
+
+
+def make_candidates(run: Distillation) -> None:
+    """Retrieves for each training question."""
+    file = run.file("candidates.jsonl")
+    if file.is_file():
+        return
+    config = run.config
+    queries = read_queries(run.file("questions.jsonl"), "train")
+    run.say("candidates", 0, len(queries))
+    proposal = propose(run, queries)
+    n = config.n_candidates
+    n_more = max(0, config.n_scored - n)
+    mined = mine_candidates(
+        queries, run.index, run.lexical, n, n_more=n_more, retrieval=proposal.retrieval, given=proposal.given
+    )
+    sources = read_json(run.file(_SOURCES))
+    records = [r if "n_shown" in r else with_sources(r, sources, n) for r in mined if len(r["candidates"]) > 1]
+    if not records:
+        raise InputError(
+            "To put candidates in order takes at least two of them, but no question has found two passages. "
+            f"Add more documents to corpus '{run.corpus.name}'."
+        )
+    write_records(file, records)
+    run.say("candidates", len(queries), len(queries))
+
+
+def assess(run: Distillation) -> None:
+    """Asks the LLM about a few questions twice, and about planted answers, to know what its orders are worth."""
+    file = run.file("teacher.json")
+    if file.is_file():
+        return
+    name = run.config.teacher
+    if name in (WITHOUT_LLM, FROM_FILE):
+        write_json(file, {"name": run.config.rankings or "none (ranker)"})
+        return
+    records = _shown(run, read_records(run.file("candidates.jsonl")))
+    probes = _probes(run, records)
+    modes = AUTO_MODES if run.config.mode == "auto" else (run.config.mode,)
+    assessments = []
+    for mode in modes:
+        assessments.append(
+            assess_teacher(
+                records,
+                run.texts,
+                run.asker,
+                mode,
+                probes,
+                seed=run.config.seed,
+                on_progress=lambda done, total: run.say("teacher", done, total),
+            )
+        )
+        if assessments[-1].trust == "use":
+            break  # the modes stand in the order of their cost
+    chosen = choose_mode(assessments)
+    insists = run.config.insist and chosen.trust == "refuse" and chosen.verdict_kind != "reversed"
+    trust = "use" if insists else chosen.trust
+    write_json(
+        file,
+        {
+            "name": name,
+            "mode": chosen.mode,
+            "trust": trust,
+            "weight": 1.0 if trust == "use" else chosen.weight,
+            "top1": chosen.top1,
+            "top1_weight": chosen.top1_weight,
+            "assessments": [asdict(each) for each in assessments],
+        },
+    )
+    run.say("teacher", remark=chosen.sentence)
+
+
+def _probes(run: Distillation, records: Sequence[Record]) -> list[Probe]:
+    """Planted answers: what training questions were written from or are known to have, else passages themselves."""
+    passages = list(run.corpus.passages())
+    positives = {query.id: query.positives for query in read_queries(run.file("questions.jsonl"), "train")}
+    known = known_answers(positives, read_json(run.file(_SOURCES)), passages)
+    return make_probes(records, passages, known, seed=run.config.seed)
+
+
+def all_candidates(run: Distillation) -> list[Record]:
+    """The candidates of all rounds so far: what the teacher was shown, and then what only the ranker scores."""
+    files = round_files(run, "candidates")
+    rounds = [read_records(file) for file in files]
+    if len(rounds) > 1:
+        n = run.config.n_candidates
+        rounds[0] = [r | {"n_shown": min(r.get("n_shown", n), len(r["candidates"]))} for r in rounds[0]]
+    return merge_candidates(rounds)
+
+
+def all_rankings(run: Distillation) -> list[Record]:
+    """The teacher's orders of all rounds so far, one a question."""
+    return merge_orders([read_records(file) for file in round_files(run, "rankings")])
+
+
+def round_files(run: Distillation, what: str) -> list[Path]:
+    """The files of each round so far, the first round's whether it is there or not."""
+    later = (run.file(f"{what}-{number}.jsonl") for number in range(2, run.config.rounds + 1))
+    return [run.file(f"{what}.jsonl"), *(file for file in later if file.is_file())]
+
+
+def _shown(run: Distillation, records: Sequence[Record]) -> list[Record]:
+    """The candidate `records` with as many candidates as the teacher is shown."""
+    return [shown(record, run.config.n_candidates) for record in records]
+
+
+def make_rankings(run: Distillation) -> None:
+    """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked."""
+    file = run.file("rankings.jsonl")
+    if run.config.teacher == WITHOUT_LLM or run.teacher_refused:
+        return
+    records = _shown(run, read_records(run.file("candidates.jsonl")))
+    if run.config.teacher == FROM_FILE:
+        if not file.is_file():
+            given = read_rankings(Path(run.config.rankings), records)
+            for note in given.notes:
+                run.say("rankings", remark=note)
+            write_records(file, given.records)
+    else:
+        _ask(run, records)
+    _keep_out(run, read_records(file))
+
+
+def _keep_out(run: Distillation, rankings: Sequence[Record]) -> None:
+    """Keeps a share of the orders out of training where no held-out question can judge, so that something does."""
+    file = run.file(KEPT_OUT_FILE)
+    if file.is_file():
+        return
+    can_judge = any(query.split != "train" and query.grades for query in read_queries(run.file("questions.jsonl")))
+    write_json(file, {"questions": [] if can_judge else draw(rankings, run.config.seed)})
+
+
+def kept_out(run: Distillation) -> frozenset[str]:
+    """Ids of the training questions that train nothing, because the teacher's orders of them are to judge."""
+    return frozenset(read_json(run.file(KEPT_OUT_FILE)).get("questions", ()))
+
+
+def _ask(run: Distillation, records: Sequence[Record]) -> None:
+    """Has the LLM put in order what it has not yet."""
+    file = run.file("rankings.jsonl")
+    teacher = read_json(run.file("teacher.json"))
+    if not file.is_file() and sample_mode(run.config) == teacher["mode"]:
+        _keep_sample(run, teacher["weight"])
+    if {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
+        rank_candidates(
+            records,
+            run.texts,
+            run.asker,
+            file,
+            mode=teacher["mode"],
+            seed=run.config.seed,
+            weight=teacher["weight"],
+            on_progress=lambda done, total: run.say("rankings", done, total),
+        )
+
+
+def _keep_sample(run: Distillation, weight: float) -> None:
+    """Begins the rankings with the orders that the choice of the retrieval was made by: they are paid for."""
+    orders = read_records(run.file(SAMPLE_FILE))
+    if orders:
+        kept = [each if each["agreement"] is not None else each | {"weight": weight} for each in orders]
+        write_records(run.file("rankings.jsonl"), kept)
+
+
+def orders(run: Distillation) -> dict[str, Record]:
+    """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
+    the run says so. Both teach where there is no order of the teacher too. Those `kept_out` are not among them.
+    """
+    apart = kept_out(run)
+    return {identifier: record for identifier, record in _all_orders(run).items() if identifier not in apart}
+
+
+def _all_orders(run: Distillation) -> dict[str, Record]:
+    found = all_rankings(run)
+    if run.config.votes or run.config.positives == "first":
+        mined = all_candidates(run)
+        queries = read_queries(run.file("questions.jsonl"), "train")
+    if run.config.votes:
+        found = beside(found, mined, queries, read_votes(Path(run.config.votes)))
+    if run.config.positives == "none":
+        return {record["id"]: record for record in found if _says_something(record)}
+    ranked = {record["id"] for record in found}
+    asked = [(each["id"], candidate_ids(each)) for each in _shown(run, mined)]
+    found += [no_order(identifier, passages) for identifier, passages in asked if identifier not in ranked]
+    documents = {c["passage"]: c["document"] for record in mined for c in record["candidates"]}
+    positives = {query.id: set(query.positives) for query in queries}
+    placed = [
+        place_positives(each, {p for p in each["shown"] if documents[p] in positives[each["id"]]}, "first")
+        for each in found
+    ]
+    # A known positive alone is an order too: it comes before all others that were shown.
+    return {record["id"]: record for record in placed if record["ranking"]}
+
+
+def _says_something(ranking: Record) -> bool:
+    """A single passage is an order where several rounds agree that it comes before all others."""
+    return len(ranking["ranking"]) > 1 or (len(ranking["ranking"]) == 1 and "n_rounds" in ranking)

@@ -1,0 +1,353 @@
+"""The commands of `python -m indexes`: add, list, delete, doctor, search, evaluate, and what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from indexes.corpus import list_corpora
+from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.loading import load_encoder
+from indexes.encoders.precision import Wish
+from indexes.errors import InputError, StoreError, UserError, is_out_of_memory
+from indexes.mixes import Mix, kept_mix
+from indexes.paths import DataPaths, read_store
+from indexes.retrievers import RetrieverKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indexes.doctor import Finding
+    from indexes.ingest import Embed
+    from indexes.paths import DataPaths
+    from indexes.types import Candidate, CorpusInfo
+
+
+console = Console(highlight=False)
+messages = Console(stderr=True, highlight=False)
+
+
+def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Runs a command line, the process's own by default: a `UserError` or a full memory becomes its sentence on stderr
+    and exit status 1.
+    """
+    try:
+        commands(arguments)
+    except UserError as error:
+        messages.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise SystemExit(1) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        messages.print("Memory is full. End other programs, or give fewer things at a time; what is done is kept.")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        messages.print("Stopped. Run the same command again to go on.")
+        raise SystemExit(130) from None
+
+
+def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:
+    """Prints passages with their scores, best first."""
+    if as_json:
+        print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
+        return
+    for rank, candidate in enumerate(found, start=1):
+        passage = candidate.passage
+        console.print(f"{rank:>3}  {candidate.score:.3f}  {passage.source}  {passage.title}", markup=False)
+        console.print(f"     {' '.join(passage.text.split())[:200]}", markup=False)
+
+
+def print_json(value: object) -> None:
+    """Prints `value` as JSON."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+DataDir = Annotated[Path, typer.Option(envvar="DATA_DIR", help="Where everything is kept.", show_default=True)]
+EncoderName = Annotated[
+    str, typer.Option(envvar="ENCODER", help="A name under DATA_DIR/encoders, a folder, or a hub name.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def open_paths(data_dir: Path) -> DataPaths:
+    """Everything under `data_dir`, its vectors there too or where CHROMA_URL says."""
+    return DataPaths(data_dir, read_store(os.environ))
+
+
+_FIRST_COLUMN, _BESIDE = 18, 3  # characters that the names of metrics take, and the frame beside each name
+
+
+def search(
+    corpus: str,
+    question: str,
+    encoder: EncoderName = DEFAULT_ENCODER,
+    retriever: Annotated[RetrieverKind, typer.Option(help="By meaning, by words, or both.")] = "dense",
+    k: Annotated[int, typer.Option(min=1, max=300, help="How many passages.")] = 10,
+    source: Annotated[list[str] | None, typer.Option(help="Only of this source, or of these: reports/*")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only of this type of file: pdf, html …")] = None,
+    since: Annotated[str, typer.Option(help="Only from this day on: 2026, 2026-11 or 2026-11-21.")] = "",
+    until: Annotated[str, typer.Option(help="Only up to this day.")] = "",
+    threshold: Annotated[float | None, typer.Option(help="Only with at least this score.")] = None,
+    mmr: Annotated[float | None, typer.Option(help="Varied passages: 0 all variety, 1 all relevance.")] = None,
+    rerank: Annotated[str | None, typer.Option(help="A cross-encoder, folder or hub name, for the order.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """The passages of CORPUS that answer QUESTION best."""
+    from indexes.filters import PassageFilter
+    from indexes.retrievers import load_cross_encoder, open_search
+
+    paths = open_paths(data_dir)
+    if rerank and (paths.run(rerank) / "ranker").is_dir():
+        raise InputError(
+            f"'{rerank}' is a run, and its ranker is no cross-encoder alone. Search with it by: "
+            f"python -m distill search '{rerank}' QUESTION"
+        )
+    where = PassageFilter(sources=tuple(source or ()), kinds=tuple(kind or ()), since=since, until=until)
+    scorer = load_cross_encoder(rerank) if rerank else None
+    searched = open_search(paths, corpus, retriever, lambda: load_encoder(encoder, paths), scorer)
+    print_found(searched.search(question, k, where, threshold=threshold, mmr=mmr), as_json=as_json)
+
+
+def evaluate(
+    corpus: str,
+    questions: Annotated[Path, typer.Option(help="questions.jsonl[.gz] with positives.")],
+    encoder: Annotated[list[str] | None, typer.Option(help="Once for each encoder to judge.")] = None,
+    retriever: Annotated[str, typer.Option(help="Ways of searching: dense,lexical,fused.")] = "dense",
+    k: Annotated[str, typer.Option(help="Cut-offs of hit rate and recall.")] = "1,5,10,20",
+    split: Annotated[str | None, typer.Option(help="Only questions of this split.")] = None,
+    as_json: AsJson = False,
+    run_out: Annotated[Path | None, typer.Option(help="Write TREC run and qrels files here.")] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Judge retrievers on questions whose relevant documents are known."""
+    from indexes.evaluation import judge, open_searches
+    from indexes.queries import read_queries
+
+    cutoffs = _parse_cutoffs(k)
+    queries = read_queries(questions, split)
+    searches = open_searches(open_paths(data_dir), corpus, encoder or [DEFAULT_ENCODER], _parse_retrievers(retriever))
+    report = judge(queries, searches, cutoffs, run_out)
+    if as_json:
+        print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
+        return
+    _print_metrics(report.n_queries, report.metrics)
+    for comparison in report.comparisons:
+        console.print(comparison, markup=False, soft_wrap=True)
+
+
+def _print_metrics(n_queries: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """A column for each retriever; columns that could not show their names have numbers, explained above them."""
+    heads = list(metrics)
+    if sum(len(head) + _BESIDE for head in heads) > console.width - _FIRST_COLUMN:
+        heads = [str(number) for number, _ in enumerate(metrics, start=1)]
+        for number, name in zip(heads, metrics, strict=True):
+            console.print(f"{number}: {name}", markup=False, soft_wrap=True)
+    table = Table(f"{n_queries} questions", *heads)
+    for metric in next(iter(metrics.values())):
+        table.add_row(metric, *(f"{values[metric]:.3f}" for values in metrics.values()))
+    console.print(table)
+
+
+def _parse_retrievers(text: str) -> list[RetrieverKind]:
+    """'dense,fused' as a list; raises a usage error otherwise."""
+    known = get_args(RetrieverKind)
+    kinds = [part.strip() for part in text.split(",")]
+    if any(kind not in known for kind in kinds):
+        raise typer.BadParameter(f"expected some of {', '.join(known)}; got '{text}'")
+    return [kind for kind in known if kind in kinds]
+
+
+def _parse_cutoffs(text: str) -> tuple[int, ...]:
+    """'1,5,10' as numbers; raises a usage error otherwise."""
+    try:
+        cutoffs = tuple(int(part) for part in text.split(","))
+        if min(cutoffs) < 1 or max(cutoffs) > 100:
+            raise ValueError
+    except ValueError as error:
+        raise typer.BadParameter(f"expected whole numbers from 1 to 100 like 1,5,10; got '{text}'") from error
+    return cutoffs
+
+
+class ProgressBars:
+    """A bar for each piece of work, by its label."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._console = console
+        self._bars = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+        self._tenths: dict[str, int] = {}
+
+    def __enter__(self) -> ProgressBars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bars."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def show(self, label: str, done: int, total: int) -> None:
+        """Moves the bar of `label`; work of which there is nothing to do is not shown."""
+        if not total:
+            return
+        if not self._console.is_terminal:
+            if self._tenths.get(label, -1) < 10 * done // total:
+                self._tenths[label] = 10 * done // total
+                self.say(f"{label}: {done} of {total}")
+            return
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label)
+        self._bars.update(self._tasks[label], completed=done, total=total)
+
+
+def add(
+    corpus: str,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Files and folders.")] = None,
+    encoder: EncoderName = DEFAULT_ENCODER,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Take out of CORPUS every other file than those of PATH.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another program that is writing.")
+    ] = 0,
+    precision: Annotated[
+        Wish, typer.Option(help="Number format of the encoder; auto: that of the index there is, or what pays here.")
+    ] = "auto",
+    engine: Annotated[
+        Literal["here", "ray"], typer.Option(help="Embed in this process, or on the Ray cluster at RAY_ADDRESS.")
+    ] = "here",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of the cluster; by default one for each GPU, or else each core.")
+    ] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date.
+
+    A file is known by its content: an unchanged one costs nothing, a copy is indexed once, and a renamed one keeps its
+    vectors. An interrupted add goes on where it was.
+    """
+    from indexes.encoders.wrappers import load_late
+    from indexes.ingest import add_files
+
+    if sync and not files:
+        raise typer.BadParameter("--sync needs PATH: the corpus will have exactly its files")
+    paths = open_paths(data_dir)
+    embed = _ray_engine(encoder, paths, workers) if engine == "ray" else None
+    n_failed = 0
+    with ProgressBars(messages) as bars:
+        loaded = load_late(encoder, paths, precision, bars.say)
+        for event in add_files(
+            paths, corpus, files or [], loaded, sync=sync, wait_s=wait, on_wait=bars.say, embed=embed
+        ):
+            if event.outcome:
+                outcome = event.outcome
+                n_failed += outcome.status == "failed"
+                counts = (
+                    f"{outcome.n_documents} documents, {outcome.n_passages} passages" if outcome.n_documents else ""
+                )
+                bars.say(f"{outcome.source}: " + ", ".join(filter(None, (outcome.status, counts, outcome.reason))))
+            bars.show(event.stage, event.done, event.total)
+    if n_failed:
+        raise InputError(f"{n_failed} file(s) could not be read; the reasons stand above. The others are indexed.")
+
+
+def _ray_engine(encoder: str, paths: DataPaths, n_workers: int | None) -> Embed:
+    """What embeds on a Ray cluster; Ray reports no usage statistics unless RAY_USAGE_STATS_ENABLED says so."""
+    from indexes.ray_engine import RayEngine
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    there = replace(paths, root=paths.root.resolve())  # workers have other working folders
+    return RayEngine(load=partial(load_encoder, encoder, there), n_workers=n_workers)
+
+
+def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
+    """The corpora and their indexes."""
+    from indexes.corpus import Corpus
+
+    paths = open_paths(data_dir)
+    corpora = list_corpora(paths)
+    if as_json:
+        sources = {
+            info.name: [asdict(source) for source in Corpus.open(paths, info.name).sources()] for info in corpora
+        }
+        print_json([asdict(info) | {"sources": sources[info.name], "mixes": _mixes(paths, info)} for info in corpora])
+        return
+    if not corpora:
+        console.print("There is no corpus yet. Make one with: python -m indexes add NAME PATH...")
+        return
+    table = Table("corpus", "sources", "documents", "passages", "indexed by")
+    for info in corpora:
+        learned = {encoder: f" ({Mix(**values).sentence})" for encoder, values in _mixes(paths, info).items()}
+        encoders = ", ".join(index.encoder + learned.get(index.encoder, "") for index in info.indexes) or "nothing yet"
+        table.add_row(info.name, str(info.n_sources), str(info.n_documents), str(info.n_passages), encoders)
+    console.print(table)
+
+
+def _mixes(paths: DataPaths, info: CorpusInfo) -> dict[str, dict[str, Any]]:
+    """What was learned about words and meaning, by encoder; those for which nothing was are not in it."""
+    folder = paths.corpus(info.name)
+    found = ((index.encoder, kept_mix(folder, index.encoder)) for index in info.indexes)
+    return {encoder: asdict(mix) for encoder, mix in found if mix}
+
+
+def delete(
+    corpus: str,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help="Only these.")] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Delete CORPUS, or only some of its sources."""
+    from indexes.ingest import delete_corpus, remove_sources
+
+    paths = open_paths(data_dir)
+    if sources:
+        remove_sources(paths, corpus, sources)
+    else:
+        delete_corpus(paths, corpus)
+
+
+def doctor(
+    corpus: str,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended, embedding what lacks vectors.")
+    ] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Name every difference between CORPUS's manifest and its files, indexes and collections; exit 1 if one is left."""
+    from indexes.doctor import examine
+    from indexes.doctor import repair as mend
+
+    paths = open_paths(data_dir)
+    found, left = mend(paths, corpus, load_encoder) if repair else _twice(examine(paths, corpus))
+    if as_json:
+        print_json([asdict(finding) | {"mended": finding not in left} for finding in found])
+    else:
+        for finding in found:
+            state = "mended: " if repair and finding not in left else ""
+            console.print(
+                f"{state}{finding.kind} ({finding.subject}): {finding.sentence}", markup=False, soft_wrap=True
+            )
+        if not found:
+            console.print(f"Corpus '{corpus}' is sound.", markup=False)
+    if left:
+        hint = "" if repair else f" Mend what can be mended with: python -m indexes doctor '{corpus}' --repair"
+        raise StoreError(f"{len(left)} difference(s) in corpus '{corpus}'; they stand above.{hint}")
+
+
+def _twice(found: list[Finding]) -> tuple[list[Finding], list[Finding]]:
+    return found, found

