@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import gradio as gr
 
+from app import demo_lesson
 from app.answering import Answer, Turn, remember
 from app.handlers.buttons import StopFlag, Update, busy, idle, make_link
 from app.rendering import answer_html, asked_html, notice_html, passages_html, turns_html
@@ -146,3 +147,59 @@ def start_afresh() -> AskView:
     return AskView(
         answer="", passages="", asked="", earlier="", turns=(), shown=None, fresh=gr.update(visible=False), last=""
     )
+
+
+class LessonView(NamedTuple):
+    """The demonstration's lesson: a sentence, a button, questions to click, and whether to look again soon."""
+
+    text: Update
+    teach: Update
+    found: Update
+    timer: Update
+    state: Update
+
+
+_TEACH = f"Teach it now from a large LLM's ready orders (about {demo_lesson.MINUTES} minutes, asks no LLM)"
+_OFFER = (
+    "<b>Taught</b> is not there yet. A large LLM has put passages in order for some 600 questions about this "
+    "documentation; those orders come with this page and can teach a retriever of yours here, now."
+)
+
+
+def show_lesson(bench: Workbench, corpus: str | None) -> LessonView:
+    """The lesson as it stands for who looks at `corpus`."""
+    state = demo_lesson.state_of(bench, corpus)
+    try:
+        text, found = _lesson_html(bench, state)
+    except UserError as error:
+        text, found = notice_html(str(error), "error"), ()
+    label = {"offered": _TEACH, "stopped": "Go on with it"}.get(state)
+    return LessonView(
+        text=gr.update(value=text, visible=bool(text)),
+        teach=gr.update(visible=label is not None, value=label or _TEACH, interactive=True),
+        found=gr.update(samples=[[question] for question in found], visible=bool(found)),
+        timer=gr.update(active=state == "going on"),
+        state=state,
+    )
+
+
+def _lesson_html(bench: Workbench, state: demo_lesson.State) -> tuple[str, Sequence[str]]:
+    if state == "offered":
+        return f'<div class="notice lesson">{_OFFER}</div>', ()
+    if state == "going on":
+        return demo_lesson.progress_html(bench), ()
+    if state == "stopped":
+        return notice_html("Teaching stopped before its end. What it has done is kept.", "error"), ()
+    if state == "done":
+        found = demo_lesson.found_by(bench)
+        return demo_lesson.verdict_html(bench, found), found.gained[: demo_lesson.N_LISTED]
+    return "", ()
+
+
+def teach_demo(bench: Workbench, corpus: str | None) -> LessonView:
+    """The lesson begins; where it cannot, a sentence says why."""
+    try:
+        demo_lesson.teach(bench)
+    except UserError as error:
+        return show_lesson(bench, corpus)._replace(text=gr.update(value=notice_html(str(error), "error"), visible=True))
+    return show_lesson(bench, corpus)

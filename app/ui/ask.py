@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.demo import EXAMPLE_QUESTIONS
+from app.demo_lesson import RUN
 from app.handlers import ask as handlers
 from app.handlers import compare, pickers
 from app.handlers.buttons import StopFlag, Update, press_stop, read_link
@@ -17,6 +18,7 @@ from app.workbench import Workbench
 
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
 _N_AT_ONCE = 8
+_TICK_S = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class AskTab:
     tab: gr.Tab
     refresh: Refresh
     restore: Refresh
+    lesson: Refresh
 
 
 def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
@@ -58,6 +61,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
             visible=False,
             elem_id="ask-examples",
         )
+        lesson = build_lesson()
         earlier = gr.HTML(elem_id="ask-earlier", js_on_load=None)
         with gr.Row(elem_classes="asked-row"):
             asked = gr.HTML(elem_id="ask-asked", js_on_load=None, scale=8, min_width=240)
@@ -106,6 +110,25 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         return linked if linked and not question else gr.skip()
 
     picked = [corpus, retriever, rerank, examples]
+
+    def look_at_taught(corpus: str | None, state: str) -> pickers.AskChoices | Update:
+        return pickers.list_ask_choices(bench, corpus, RUN) if state == "done" else gr.skip()
+
+    lesson.found.click(
+        lambda sample: (sample[0], RUN), lesson.found, [question, retriever], api_visibility="private"
+    ).then(**ask)
+    shown_lesson = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus], outputs=list(lesson.view))
+    shown_lesson.on([corpus.change, lesson.timer.tick])
+    lesson.teach.click(
+        partial(handlers.teach_demo, bench),
+        [corpus],
+        list(lesson.view),
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    lesson.state.change(
+        look_at_taught, [corpus, lesson.state], picked, api_visibility="private", show_progress="hidden"
+    )
     corpus.input(look, [corpus, retriever], picked, api_visibility="private", show_progress="hidden")
     retriever.input(
         partial(pickers.explain_retriever, bench),
@@ -118,4 +141,36 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         tab=tab,
         refresh=Refresh(fn=look, inputs=[corpus, retriever], outputs=picked),
         restore=Refresh(fn=restore, inputs=[question], outputs=[question]),
+        lesson=shown_lesson,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """The demonstration's lesson on this tab: what it says, its button, and questions that show what it changed."""
+
+    text: gr.HTML
+    teach: gr.Button
+    found: gr.Dataset
+    timer: gr.Timer
+    state: gr.State
+
+    @property
+    def view(self) -> handlers.LessonView:
+        """What `show_lesson` sets."""
+        return handlers.LessonView(self.text, self.teach, self.found, self.timer, self.state)
+
+
+def build_lesson() -> Lesson:
+    """Its components, unseen until `show_lesson` has something to say."""
+    with gr.Row(elem_classes="lesson-row"):
+        text = gr.HTML(elem_id="ask-lesson", visible=False, js_on_load=None, scale=8, min_width=280)
+        teach = gr.Button("Teach it now", visible=False, variant="primary", scale=3, min_width=240, elem_id="ask-teach")
+    found = gr.Dataset(
+        label="Found by Taught and missed by the baseline: click one",
+        components=[gr.Textbox(visible=False)],
+        samples=[],
+        visible=False,
+        elem_id="ask-found",
+    )
+    return Lesson(text=text, teach=teach, found=found, timer=gr.Timer(_TICK_S, active=False), state=gr.State(""))

@@ -1,0 +1,178 @@
+"""The lesson of the demonstration: a large LLM's ready orders teach a retriever of it, and no LLM is asked."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from importlib import resources
+from typing import Literal
+
+from app.demo import DEMO_CORPUS
+from app.jobs.jobs import Jobs
+from app.jobs.launching import begin, go_on
+from app.jobs.plan import Plan
+from app.jobs.runs import metrics_of, verdict_of
+from app.rendering import notice_html
+from app.tables import stages_list_html
+from app.workbench import Workbench
+from indexes.corpus import Corpus
+from indexes.errors import InputError, UserError
+from indexes.lexical import Searchable
+from indexes.paths import DataPaths
+from indexes.queries import read_queries
+from indexes.types import Candidate, Query
+
+RUN = f"{DEMO_CORPUS}-ready-orders"
+MINUTES = 4  # on two quiet cores, the free control included
+_QUESTIONS, _ORDERS = "questions.jsonl.gz", "llm_rankings.jsonl.gz"
+_N_SCORED = 20  # the orders carry the targets here: more passages for the ranker to score only take longer
+_FIRST = 5
+N_LISTED = 6
+
+State = Literal["none", "offered", "going on", "stopped", "done"]
+
+
+def state_of(bench: Workbench, corpus: str | None) -> State:
+    """How the lesson stands for who looks at `corpus`: "none" where it is not the demonstration, or not indexed yet."""
+    if corpus != DEMO_CORPUS:
+        return "none"
+    if bench.paths.run(RUN).is_dir():
+        state = _jobs(bench).state(RUN)
+        return "done" if state == "done" else "going on" if state in ("running", "stopping") else "stopped"
+    try:
+        indexed = any(index.encoder == bench.encoder for index in Corpus.open(bench.paths, corpus).info().indexes)
+    except UserError:
+        return "none"
+    return "offered" if indexed else "none"
+
+
+def teach(bench: Workbench) -> None:
+    """Begins the lesson, or goes on with one that stopped; `InputError` while another retriever is being taught."""
+    if bench.paths.run(RUN).is_dir():
+        go_on(_jobs(bench), RUN, bench.paths, budget="", key="", page_llm=bench.llm)
+    else:
+        begin(_jobs(bench), _plan(bench), bench.paths)
+
+
+def _jobs(bench: Workbench) -> Jobs:
+    return bench.jobs or Jobs(bench.paths)
+
+
+def _plan(bench: Workbench) -> Plan:
+    """The query side alone, which is quick: passages keep their vectors but for the weight of rare words."""
+    from distill.run import FROM_FILE, RunConfig
+
+    folder = bench.paths.run(RUN).resolve()
+    config = RunConfig(
+        name=RUN,
+        corpus=DEMO_CORPUS,
+        base=bench.encoder,
+        questions=str(folder / _QUESTIONS),
+        rankings=str(folder / _ORDERS),
+        teacher=FROM_FILE,
+        train="query",
+        n_scored=_N_SCORED,
+    )
+    files = {_QUESTIONS: _known_questions(bench.paths), _ORDERS: _packaged(_ORDERS)}
+    return Plan(config=config, llm=bench.llm, budget="", needs_key=False, files=files)
+
+
+def _packaged(name: str) -> bytes:
+    return (resources.files("app") / "demo_data" / name).read_bytes()
+
+
+def _known_questions(paths: DataPaths) -> bytes:
+    """The questions that an entry of this Python answers, as a gzipped .jsonl file: other versions lack some."""
+    here = {passage.document_id for passage in Corpus.open(paths, DEMO_CORPUS).passages()}
+    lines = gzip.decompress(_packaged(_QUESTIONS)).decode("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if here.intersection(json.loads(line)["positives"])]
+    if not kept:
+        raise InputError(
+            f"The ready orders are about the entries of Python's documentation, and corpus '{DEMO_CORPUS}' has none of "
+            "them. Delete that corpus and start the page again: it is made anew."
+        )
+    return gzip.compress("".join(kept).encode("utf-8"), mtime=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """For how many of `n` held-out questions each retriever has an answer among its first; what only one of them found.
+
+    `gained` are the questions where the taught one finds what the baseline misses, those that rose most first.
+    """
+
+    n: int
+    n_baseline: int
+    n_taught: int
+    n_lost: int
+    gained: tuple[str, ...]
+
+
+def compare_found(queries: Sequence[Query], baseline: Searchable, taught: Searchable) -> Found:
+    """What both retrievers find of `queries` among their first five passages."""
+    texts = [query.text for query in queries]
+    sides = [search.search_many(texts, 2 * _FIRST) for search in (baseline, taught)]
+    places = [
+        (_place(query, one), _place(query, other), query.text)
+        for query, one, other in zip(queries, *sides, strict=True)
+    ]
+    gained = sorted((place for place in places if place[1] <= _FIRST < place[0]), key=lambda p: (p[1] - p[0], p[2]))
+    return Found(
+        n=len(queries),
+        n_baseline=sum(one <= _FIRST for one, _, _ in places),
+        n_taught=sum(other <= _FIRST for _, other, _ in places),
+        n_lost=sum(one <= _FIRST < other for one, other, _ in places),
+        gained=tuple(text for _, _, text in gained),
+    )
+
+
+def _place(query: Query, found: Sequence[Candidate]) -> int:
+    """Where the first answer stands, from 1; behind all where there is none."""
+    known = {document for document, grade in query.grades.items() if grade > 0}
+    places = (n for n, candidate in enumerate(found, start=1) if candidate.passage.document_id in known)
+    return next(places, len(found) + 2 * _FIRST)
+
+
+def found_sentence(found: Found) -> str:
+    """What teaching changed, gains and losses alike."""
+    return (
+        f"Of {found.n} questions that took no part, the baseline has an answer among its first {_FIRST} passages for "
+        f"{found.n_baseline}, the taught retriever for {found.n_taught}: it finds {len(found.gained)} that the "
+        f"baseline misses, and misses {found.n_lost} that the baseline finds."
+    )
+
+
+def found_by(bench: Workbench) -> Found:
+    """What the two retrievers find of the lesson's held-out questions; kept while the run stays as it is."""
+    file = bench.paths.run(RUN) / "metrics.json"
+    return _found_by(bench, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _found_by(bench: Workbench, changed_at: int) -> Found:
+    queries = [q for q in read_queries(bench.paths.run(RUN) / "questions.jsonl") if q.split != "train" and q.grades]
+    sides = [bench.shelf.index(DEMO_CORPUS, encoder) for encoder in (bench.encoder, RUN)]
+    return compare_found(queries, *sides)
+
+
+def progress_html(bench: Workbench) -> str:
+    """Where the lesson is, stage by stage."""
+    jobs = _jobs(bench)
+    said = notice_html(
+        "Teaching from the ready orders. This page may be closed: it goes on, and is here again.", "busy"
+    )
+    return said + stages_list_html(jobs.progress(RUN), jobs.state(RUN))
+
+
+def verdict_html(bench: Workbench, found: Found) -> str:
+    """What the lesson came to, by the run's own verdict and in questions that can be looked at."""
+    verdict = verdict_of(metrics_of(bench.paths, RUN))
+    measured = escape(verdict.sentence) if verdict else "This run has no verdict."
+    return (
+        f'<div class="notice done lesson"><b>Taught</b> from ready orders. {escape(found_sentence(found))}'
+        f'<p class="aside">{measured}</p></div>'
+    )
