@@ -163,9 +163,8 @@ class Lesson:
 
 def build_lesson() -> Lesson:
     """Its components, unseen until `show_lesson` has something to say."""
-    with gr.Row(elem_classes="lesson-row"):
-        text = gr.HTML(elem_id="ask-lesson", visible=False, js_on_load=None, scale=8, min_width=280)
-        teach = gr.Button("Teach it now", visible=False, variant="primary", scale=3, min_width=240, elem_id="ask-teach")
+    text = gr.HTML(elem_id="ask-lesson", visible=False, js_on_load=None)
+    teach = gr.Button("Teach it now", visible=False, variant="primary", elem_id="ask-teach")
     found = gr.Dataset(
         label="Found by Taught and missed by the baseline: click one",
         components=[gr.Textbox(visible=False)],
