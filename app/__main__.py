@@ -30,7 +30,9 @@ from app.workbench import (
     prepare_corpus,
     write_docstrings,
 )
+from distill.__main__ import app as distill_commands
 from distill.llm.connection import LLMConfig, connect_llm, embedded_server
+from indexes.__main__ import app as index_commands
 from indexes.encoders.loading import load_encoder
 from indexes.errors import UserError
 from indexes.paths import DataPaths
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     import gradio as gr
 
 commands = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+commands.add_typer(index_commands, name="indexes", help="Corpora and their indexes, as python -m indexes.")
+commands.add_typer(distill_commands, name="distill", help="Teaching, as python -m distill.")
 
 
 @commands.callback(invoke_without_command=True)

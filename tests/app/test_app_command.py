@@ -123,3 +123,8 @@ def wait_for_page(process: subprocess.Popen[str], port: int) -> Any:
         except OSError:
             time.sleep(0.2)
     raise AssertionError("the page did not open")
+
+
+def test_all_commands_are_those_of_one_program_too(tmp_path: Path) -> None:
+    done = run({"PATH": "/usr/bin"}, "indexes", "list", "--json", "--data-dir", str(tmp_path))
+    assert (done.returncode, done.stdout.strip()) == (0, "[]")
