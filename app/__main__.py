@@ -170,10 +170,11 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
 
     from starlette.middleware import Middleware
 
-    from app.access import OwnHostOnly
+    from app.access import OwnSiteOnly, own_names
     from app.ui.page import STYLE_SHEET, build_app, build_theme
 
     page = build_app(bench)
+    names = own_names(settings.app_host, settings.app_root_path, settings.app_hosts)
     accounts = read_accounts_of(settings)
     page.launch(
         auth=cast(Any, _door(accounts)) if accounts else None,  # gradio awaits it, but does not say so
@@ -181,7 +182,7 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
         server_name=settings.app_host,
         server_port=settings.app_port,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(OwnHostOnly)]},
+        app_kwargs={"middleware": [Middleware(OwnSiteOnly, names=names)]},
         max_file_size=settings.app_max_upload_mb * 1024 * 1024,
         theme=build_theme(),
         css_paths=[STYLE_SHEET],

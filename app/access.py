@@ -1,16 +1,21 @@
-"""Who may use the page, and what a browser may load on it: nothing from other hosts."""
+"""Who may use the page, and from where: not other websites, and a browser loads nothing from other hosts."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
+import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from indexes.errors import InputError
 
@@ -112,20 +117,127 @@ def _decode(text: str) -> bytes:
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'"
+    "form-action 'self'; frame-ancestors 'none'"
 )
+_OWN_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+]
+_FETCHES = re.compile(r"/(?:file=|proxy=).*https?:", re.IGNORECASE)  # gradio would load these addresses for anyone
+_LOGINS_A_MINUTE = 10
+_MOST_ADDRESSES = 10_000
 
 
-class OwnHostOnly:
-    """ASGI middleware that adds a content security policy to every reply."""
+def own_names(app_host: str, root_path: str, more: str) -> frozenset[str]:
+    """The host names that the page answers to beside addresses: this machine's, and those that the operator names."""
+    named = (each.strip().lower().rstrip(".") for each in more.split(","))
+    machine = (socket.gethostname().lower(), app_host.lower())
+    proxy = urlsplit(root_path).hostname or ""
+    return frozenset(name for name in ("localhost", proxy, *machine, *named) if name)
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class OwnSiteOnly:
+    """ASGI middleware that keeps other websites out: a browser brings their requests, and sometimes a visitor's cookie.
+
+    A request has to be for one of `names` or for an address (a name of their own, bound anew to this machine's address,
+    is how pages of others read local ones), and where the browser says which site it is from, from this one. Replies
+    tell the browser to load nothing from elsewhere, to be framed by nobody, and to send cookies to no other site's call.
+    """
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
         self._app = app
+        self._names = names
+        self._logins: dict[str, deque[float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        if refusal := self._refusal(scope):
+            await _refuse(scope, receive, send, *refusal)
+            return
+
+        async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (b"content-security-policy", _POLICY.encode())]
+                message["headers"] = _guarded(message.get("headers", []))
             await send(message)
 
-        await self._app(scope, receive, send_with_policy if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """The status and the sentence for a request that is not let through."""
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        name = _hostname(host)
+        if not (name in self._names or _is_address(name)):
+            return 421, (
+                f"This page does not answer to the name '{name[:99]}'. Whoever runs it can allow that: "
+                f"APP_HOSTS={name[:99]}"
+            )
+        if not self._is_own(headers, host, scope["path"]):
+            return 403, "This request comes from another website, and this page takes none of theirs."
+        if _FETCHES.search(unquote(scope["path"])):
+            return 403, "This page loads no other address for its visitors."
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/login"):
+            return self._too_many(str((scope.get("client") or ("",))[0]))
+        return None
+
+    def _is_own(self, headers: Mapping[bytes, str], host: str, path: str) -> bool:
+        origin = headers.get(b"origin")
+        if origin is not None:  # browsers leave it out of plain visits
+            parts = urlsplit(origin)
+            by_proxy = parts.scheme == "https" and parts.hostname in self._names - {"localhost"}
+            return parts.netloc.lower() == host.lower() or by_proxy
+        is_visit = headers.get(b"sec-fetch-mode") == "navigate" and headers.get(b"sec-fetch-dest") == "document"
+        site = headers.get(b"sec-fetch-site", "none")
+        return site in ("same-origin", "none") or (is_visit and not path.rstrip("/").endswith("/logout"))
+
+    def _too_many(self, address: str) -> tuple[int, str] | None:
+        """The refusal of an address that has tried to sign in too often: cheap, before any password is hashed."""
+        now = time.monotonic()
+        if len(self._logins) > _MOST_ADDRESSES:
+            self._logins.clear()
+        tries = self._logins.setdefault(address, deque(maxlen=_LOGINS_A_MINUTE))
+        if len(tries) == _LOGINS_A_MINUTE and now - tries[0] < 60:
+            return 429, "Too many tries to sign in from this address. Wait a minute, then try again."
+        tries.append(now)
+        return None
+
+
+def _hostname(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".") if host.count("@") == 0 else ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _guarded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of a reply without those that open it to other sites, and with those that close it."""
+    kept = [(name, value) for name, value in headers if not name.lower().startswith(b"access-control-")]
+    cookies = [
+        (name, value.replace(b"SameSite=none", b"SameSite=lax").replace(b"SameSite=None", b"SameSite=lax"))
+        if name.lower() == b"set-cookie"
+        else (name, value)
+        for name, value in kept
+    ]
+    return [*cookies, *_OWN_HEADERS]
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, sentence: str) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = sentence.encode("utf-8", "replace")
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *_OWN_HEADERS]})
+    await send({"type": "http.response.body", "body": body})

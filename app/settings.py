@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     chroma_token: SecretStr = SecretStr("")
     app_host: str = "127.0.0.1"
     app_port: int = Field(default=7860, ge=1, le=65535)
+    app_hosts: str = Field(default="", pattern=r"^[\w.,\s-]*$")  # names that the page answers to beside its own
     app_auth: SecretStr | None = None
     app_root_path: str = Field(default="", pattern=r"^(https?://[^\s/]+)?(/[\w.~-]+)*/?$")
     app_max_upload_mb: int = Field(default=200, ge=1)
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
 
 _EXPECTED = {
     "openai_base_url": "an address like https://host/v1",
+    "app_hosts": "host names with commas between them, like rag.example.org",
     "app_port": "a port number from 1 to 65535",
     "app_max_upload_mb": "a whole number of megabytes, at least 1",
     "app_root_path": "the path at which a proxy shows the page, like /rag",

@@ -135,7 +135,7 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 MARKDOWN_KINDS = ("md", "html", "docx", "pptx", "xlsx", "epub")
-_ATX = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
+_ATX = re.compile(r"^(#{1,6})[ \t]+(\S[^\n]*)$", re.MULTILINE)
 # Underlined: one line after a blank one (or at the beginning), and a line of = or - beneath it.
 _SETEXT = re.compile(r"(?:\A|(?<=\n\n))[ ]{0,3}(\S[^\n]*)\n(=+|-{2,})[ \t]*(?=\n|\Z)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
@@ -162,10 +162,17 @@ def find_headings(text: str, kind: str) -> list[Heading]:
         return list(_rst_headings(text))
     if kind not in MARKDOWN_KINDS:
         return []
-    found = [_heading(m, len(m[1]), m[2]) for m in _ATX.finditer(text)]
+    found = [_heading(m, len(m[1]), _without_closing(m[2])) for m in _ATX.finditer(text)]
     if kind == "md":
         found += [_heading(m, 1 if m[2][0] == "=" else 2, m[1]) for m in _SETEXT.finditer(text)]
     return _outside(text, sorted(found, key=lambda heading: heading.start))
+
+
+def _without_closing(title: str) -> str:
+    """A heading's text without the hashes that may close it; those of a word ("C#") are its own."""
+    title = title.rstrip()
+    opened = title.rstrip("#")
+    return opened if opened != title and opened[-1:] in ("", " ", "\t") else title
 
 
 def _heading(match: re.Match[str], level: int, title: str) -> Heading:

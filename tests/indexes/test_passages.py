@@ -4,7 +4,7 @@ from fakes import WordTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexes.splitting import PassageSettings, split_document
+from indexes.splitting import PassageSettings, find_headings, split_document
 from indexes.types import Document, Passage
 
 SMALL = PassageSettings(max_tokens=20, overlap_tokens=4)
@@ -135,3 +135,14 @@ def test_an_unchanged_passage_keeps_its_id_and_a_changed_one_gets_another() -> N
     before, after = split("Cats purr."), split("Cats purr!")
     assert split("Cats purr.") == before
     assert before[0].id != after[0].id
+
+
+def test_hashes_that_close_a_heading_are_not_of_it_and_those_of_a_word_are() -> None:
+    text = "# Plain\n\n## Closed ##\n\n# C#\n\n# \n"
+    assert [heading.title for heading in find_headings(text, "md")] == ["Plain", "Closed", "C#"]
+
+
+def test_a_heading_of_a_hundred_thousand_blanks_is_read_at_once() -> None:
+    """A pattern that may split the blanks in several ways took hours for this line."""
+    (heading,) = find_headings("# a" + " " * 100_000 + "b", "md")
+    assert heading.title.startswith("a")
