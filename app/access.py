@@ -142,7 +142,7 @@ class OwnSiteOnly:
 
     A request has to be for one of `names` or for an address (a name of their own, bound anew to this machine's address,
     is how pages of others read local ones), and where the browser says which site it is from, from this one. Replies
-    tell the browser to load nothing from elsewhere, to be framed by nobody, and to send cookies to no other site's call.
+    tell the browser to load nothing from elsewhere, to be framed by nobody, and to send cookies to no other site.
     """
 
     def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:

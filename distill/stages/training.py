@@ -11,7 +11,7 @@ from distill.ranker.ranker import LateInteractionRanker, Ranker, begin_ranker, l
 from distill.retriever.evidence import fit_evidence
 from distill.retriever.lists import DEFAULTS, RetrieverConfig, RetrieverReport, Training, by_evidence, by_scores
 from distill.retriever.publishing import BY_ORDERS, WITHOUT_ORDERS, Card, base_license
-from distill.run import WITHOUT_LLM, Distillation, Stage
+from distill.run import WITHOUT_LLM, Distillation, RunConfig, Stage
 from distill.stages.labelling import all_candidates, kept_out, orders
 from indexes.encoders.finding import find_encoder
 from indexes.encoders.loading import load_encoder, load_trainable
@@ -71,13 +71,22 @@ def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, di
         run.file("ranker-checkpoints"),
         RankerSettings(
             weighs_signals=run.config.recipe == "auto",
-            trains_model=run.config.train == "both",  # the side of the questions learns no more from a trained one
+            trains_model=_fills_in(run.config),
             seed=run.config.seed,
             report_to=run.report_to,
         ),
         lambda done, total: run.say("ranker", done, total),
     )
     return ranker, asdict(report) | {"notes": [*notes, *report.notes]}
+
+
+def _fills_in(config: RunConfig) -> bool:
+    """Whether a trained ranker has something to say: of passages that the teacher has not seen, to both sides.
+
+    The questions' side alone learns no more from a trained one (docs/log.md), and beside whole orders there is nothing
+    left for it to fill in.
+    """
+    return config.recipe == "paper" or (config.train == "both" and config.n_scored > config.n_candidates)
 
 
 def base_model(run: Distillation) -> SentenceTransformerEncoder:
