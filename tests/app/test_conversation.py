@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 
-from app.answering import N_REMEMBERED, Turn, remember, stand_alone, standalone_messages
+from app.answering import N_REMEMBERED, Turn, remember, stand_alone
 
 TURNS = (Turn(question="Who dances?", searched="Who dances?", answer="Honey bees " + "dance " * 500),)
 
@@ -27,7 +28,10 @@ def test_the_reply_is_the_question_or_it_is_left_as_typed(reply: str, searched: 
 
 
 def test_the_llm_reads_the_last_turns_cut_short() -> None:
-    text = "\n".join(str(message.content) for message in standalone_messages(TURNS * 9, "And why?"))
+    read: list[str] = []
+    llm = RunnableLambda(lambda messages: read.extend(str(each.content) for each in messages) or AIMessage("Why?"))
+    assert stand_alone(llm, TURNS * 9, "And why?") == "Why?"
+    text = "\n".join(read)
     assert text.count("Question: Who dances?") == 3
     assert len(text) < 4000
     assert text.rstrip().endswith("rewritten to stand alone:")
