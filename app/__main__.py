@@ -17,8 +17,8 @@ import typer
 
 from app.access import Doorkeeper, PasswordHash, read_accounts, write_account
 from app.jobs.jobs import Jobs
+from app.retriever import Retrievers
 from app.settings import Settings, check_mcp, check_port, check_writable, open_door, read_settings
-from app.shelf import IndexShelf
 from app.votes import export_votes
 from app.workbench import (
     Background,
@@ -111,10 +111,10 @@ def votes(
 
 def assemble(settings: Settings, paths: DataPaths) -> Workbench:
     """Everything that the page needs; nothing is loaded or started yet."""
-    shelf = IndexShelf(paths, load_encoder)
+    retrievers = Retrievers(paths, settings.encoder, load_encoder)
     works: dict[str, Work] = {
         "Preparing the corpora": prepare_corpus(
-            paths, shelf, settings.encoder, write_docstrings if settings.app_demo else None
+            paths, retrievers, settings.encoder, write_docstrings if settings.app_demo else None
         )
     }
     if not settings.uses_endpoint:
@@ -122,7 +122,7 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
     return Workbench(
         paths=paths,
         encoder=settings.encoder,
-        shelf=shelf,
+        retrievers=retrievers,
         connect=_connect(settings, paths),
         llm=_llm_config(settings),
         jobs=Jobs(paths, dict(os.environ)),

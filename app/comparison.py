@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from langchain_core.retrievers import BaseRetriever
-
-from app.retriever import Retrieval, retrieve
-from app.shelf import read_config
+from app.jobs.jobs import read_object
+from app.retriever import Retrieval
 from app.votes import PassageThumb, Vote, VoteBook
 from distill.questions.sources import key_of
 from indexes.errors import InputError, UserError
@@ -53,12 +51,11 @@ class Comparison:
         return len(set.intersection(*found)) if found else 0
 
 
-def compare_retrievers(question: str, retrievers: Mapping[str, BaseRetriever], k: int) -> Comparison:
-    """What each of `retrievers` (by the name to show) finds for `question`."""
-    sides = tuple(retrieve(name, retriever, question, k) for name, retriever in retrievers.items())
+def compare_sides(sides: Sequence[Retrieval]) -> Comparison:
+    """What retrievers found for one question, with how every passage moved."""
     first, *others = [side.candidates for side in sides] or [()]
     moves = [find_moves(first, *others), *(find_moves(other, first) for other in others)]
-    return Comparison(sides=sides, moves=tuple(moves[: len(sides)]))
+    return Comparison(sides=tuple(sides), moves=tuple(moves[: len(sides)]))
 
 
 def find_moves(candidates: Sequence[Candidate], *others: Sequence[Candidate]) -> tuple[Move, ...]:
@@ -123,7 +120,7 @@ def known_questions(paths: DataPaths, corpus: str) -> list[str]:
     """Questions about `corpus` that are on disk, each once: those of its runs, and those that were voted on."""
     found: dict[str, str] = {}
     for config in sorted(paths.runs.glob("*/config.json")):
-        if read_config(config.parent).get("corpus") == corpus:
+        if read_object(config).get("corpus") == corpus:
             for question in _questions_of(config.with_name("questions.jsonl")):
                 found.setdefault(key_of(question), question)
     book = VoteBook(paths.votes)

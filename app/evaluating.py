@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import string
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.answering import Answer, find_citations
-from app.shelf import IndexShelf, RetrieverChoice
+from app.jobs.jobs import read_object
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
 from indexes.evaluation import (
@@ -26,14 +25,12 @@ from indexes.evaluation import (
     mean_metrics,
     run_of_candidates,
 )
-from indexes.lexical import LexicalIndex, Searchable
-from indexes.mixes import DEFAULT_MIX, Mix, blend
+from indexes.lexical import Searchable
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
-from indexes.types import Candidate, Query
+from indexes.types import Query
 
 CURVE_CUTOFFS = (1, 2, 3, 5, 10, 15, 20)
-LEXICAL = "Lexical (BM25)"
 _DEPTH = 20
 _N_PASSAGES = 3 * _DEPTH  # passages of one document count once: this deep there are enough of them
 _N_KEPT = 10
@@ -80,16 +77,6 @@ class Asked:
     total: int
 
 
-def name_retrievers(choices: Sequence[RetrieverChoice]) -> dict[str, str]:
-    """Name to show → encoder, for each index of a corpus."""
-    return {choice.label: choice.encoder for choice in choices}
-
-
-def open_indexes(shelf: IndexShelf, corpus: str, choices: Sequence[RetrieverChoice]) -> dict[str, Searchable]:
-    """Name to show → index of `corpus`."""
-    return {label: shelf.index(corpus, encoder) for label, encoder in name_retrievers(choices).items()}
-
-
 def choose_questions(paths: DataPaths, corpus: str, queries: Sequence[Query], limit: int) -> tuple[Query, ...]:
     """At most `limit` of those `queries` that have relevant documents in `corpus`, drawn with a fixed seed, in order.
 
@@ -112,21 +99,16 @@ def choose_questions(paths: DataPaths, corpus: str, queries: Sequence[Query], li
 
 
 def evaluate(
-    corpus: str,
-    questions: Sequence[Query],
-    indexes: Mapping[str, Searchable],
-    lexical: Searchable,
-    mixes: Mapping[str, Mix] | None = None,
+    corpus: str, questions: Sequence[Query], searches: Mapping[str, Searchable]
 ) -> Iterator[Asked | Evaluation]:
-    """How far it is after each batch of questions, and at the end the evaluation of every index, alone and fused with
-    `lexical` (by the usual mix, or its own of `mixes`), which stands for itself too."""
-    names = [*indexes, LEXICAL, *(fused_name(name) for name in indexes)]
-    runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in names}
-    kept: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in names}
+    """How far it is after each batch of questions, and at the end the evaluation of each search by its name to show."""
+    runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in searches}
+    kept: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in searches}
     for first in range(0, len(questions), _BATCH):
         yield Asked(done=first, total=len(questions))
         batch = questions[first : first + _BATCH]
-        for name, found in _search(batch, indexes, lexical, mixes or {}).items():
+        for name, search in searches.items():
+            found = search.search_many([query.text for query in batch], _N_PASSAGES)
             for query, candidates in zip(batch, found, strict=True):
                 runs[name][query.id] = run_of_candidates(candidates, _DEPTH)
                 kept[name][query.id] = tuple(candidate.passage.id for candidate in candidates[:_N_KEPT])
@@ -134,31 +116,6 @@ def evaluate(
     qrels = make_qrels(questions)
     by_query = {name: evaluate_run(qrels, run, CURVE_CUTOFFS) for name, run in runs.items()}
     yield Evaluation(corpus=corpus, questions=tuple(questions), runs=runs, by_query=by_query, kept=kept)
-
-
-def fused_name(name: str) -> str:
-    """The retriever that fuses the one called `name` with the lexical one."""
-    return f"{name} + BM25, fused"
-
-
-def _search(
-    batch: Sequence[Query], indexes: Mapping[str, Searchable], lexical: Searchable, mixes: Mapping[str, Mix]
-) -> dict[str, list[list[Candidate]]]:
-    texts = [query.text for query in batch]
-    words = lexical.search_many(texts, _N_PASSAGES)
-    dense = {name: index.search_many(texts, _N_PASSAGES) for name, index in indexes.items()}
-    fused = {
-        fused_name(name): [
-            blend(*pair, _N_PASSAGES, mixes.get(name, DEFAULT_MIX)) for pair in zip(found, words, strict=True)
-        ]
-        for name, found in dense.items()
-    }
-    return dense | {LEXICAL: words} | fused
-
-
-def open_lexical(paths: DataPaths, corpus: str) -> Searchable:
-    """The lexical twin of the indexes of `corpus`."""
-    return LexicalIndex.open(paths, corpus)
 
 
 # --- one question after another --------------------------------------------------------------------------------
@@ -198,15 +155,8 @@ EXAMPLE = (
 def list_runs(paths: DataPaths, corpus: str) -> list[str]:
     """The runs of teaching on `corpus` that hold judged questions out, by name."""
     folders = sorted(paths.runs.iterdir()) if paths.runs.is_dir() else []
-    return [folder.name for folder in folders if _corpus_of(folder) == corpus and _held_out(folder)]
-
-
-def _corpus_of(folder: Path) -> str:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    return str(config.get("corpus", "")) if isinstance(config, dict) else ""
+    of_corpus = [folder for folder in folders if read_object(folder / "config.json").get("corpus") == corpus]
+    return [folder.name for folder in of_corpus if _held_out(folder)]
 
 
 def _held_out(folder: Path) -> list[Query]:

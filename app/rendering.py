@@ -385,7 +385,9 @@ def sides_html(comparison: Comparison, labels: Sequence[str], n_read: int, *, is
 def comparison_html(comparison: Comparison, *, is_blind: bool = False, link: str = "") -> str:
     """How much the sides have in common, unless it is blind how long each took, and a link to come back by."""
     n_found = max((len(side.candidates) for side in comparison.sides), default=0)
-    times = "".join(f"<li><b>{escape(side.retriever)}</b> {format_ms(side.took_ms)}</li>" for side in comparison.sides)
+    times = "".join(
+        f"<li><b>{escape(side.choice.label)}</b> {format_ms(side.took_ms)}</li>" for side in comparison.sides
+    )
     shared = f"{comparison.n_shared} of {n_found} passages were found by {_NUMBERS[len(comparison.sides)]}."
     first = [side.candidates[0].passage.id for side in comparison.sides if side.candidates]
     verdict = "They agree on the first one." if len(set(first)) == 1 else "They disagree on the first one."

@@ -1,151 +1,329 @@
-"""A picked retriever as a LangChain retriever, and a retriever's documents as candidates again."""
+"""The retrievers that people pick: which there are of a corpus, over encoders loaded once each, and what one finds."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from threading import Lock
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
-from pydantic import ConfigDict, Field, SkipValidation, field_validator
+from app.jobs.jobs import read_object
+from distill.ranker.ranker import Ranker, load_ranker
+from distill.ranker.rerank import open_scorer
+from indexes.corpus import Corpus, corpora
+from indexes.encoders.precision import comparable
+from indexes.errors import InputError, NotFoundError
+from indexes.langchain import IndexRetriever, to_candidate
+from indexes.mixes import DEFAULT_MIX, kept_mix
+from indexes.paths import DataPaths
+from indexes.retrievers import Retriever, Search, open_search, split_key
+from indexes.types import Candidate, Encoder, Tokenizer, Vectors
 
-from app.shelf import Choice, find_choice, list_all, look_up, picked_corpus, ranker_base
-from app.workbench import Workbench
-from distill.ranker.rerank import Reranker, taught_reranker
-from indexes.corpus import Corpus
-from indexes.errors import InputError
-from indexes.filters import EVERYTHING, PassageFilter
-from indexes.lexical import FusedIndex, Searchable
-from indexes.passage_index import PassageIndex
-from indexes.retrievers import Search
-from indexes.types import Candidate, Passage
-
-_FIELDS = ("document_id", "source", "title", "start", "end", "page", "kind", "date")
-_SEARCH_KWARGS = {"filter", "score_threshold", "lambda_mult"}
+if TYPE_CHECKING:
+    from indexes.passage_index import PassageIndex
 
 
-class IndexRetriever(BaseRetriever):
-    """The `k` passages of an index that answer a question best, best first; `k` can be given for each call too.
+LoadEncoder = Callable[[str, DataPaths], Encoder]
+LoadRanker = Callable[[Path], Ranker]
+Role = Literal["baseline", "distilled", "other"]
+_ROLES: tuple[Role, ...] = ("baseline", "distilled", "other")  # in the order in which they are offered
 
-    `search_kwargs` narrow every search, as with LangChain's own retrievers: `filter` (a `PassageFilter`, or its fields
-    in a dict), `score_threshold`, and `lambda_mult` from 0 (all variety) to 1 (all relevance).
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A retriever as people pick it; `role` is its encoder's.
+
+    `ranker` is the run whose trained ranker can put its passages in order, "" if there is none.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    retriever: Retriever
+    meaning: str
+    role: Role = "other"
+    is_promoted: bool = False
+    ranker: str = ""
 
-    index: SkipValidation[Searchable] = Field(repr=False)
-    k: int = Field(default=10, ge=1)
-    search_kwargs: dict[str, Any] = Field(default_factory=dict)
+    @property
+    def key(self) -> str:
+        return self.retriever.key
 
-    @field_validator("search_kwargs")
-    @classmethod
-    def _known_only(cls, values: dict[str, Any]) -> dict[str, Any]:
-        if unknown := sorted(values.keys() - _SEARCH_KWARGS):
-            raise ValueError(f"search_kwargs may have {sorted(_SEARCH_KWARGS)}, but got {unknown}")
-        return values
+    @property
+    def label(self) -> str:
+        return f"{self.retriever.name} (promoted)" if self.is_promoted else self.retriever.name
 
-    def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
-    ) -> list[Document]:
-        wanted = self.search_kwargs.get("filter") or EVERYTHING
-        where = wanted if isinstance(wanted, PassageFilter) else PassageFilter(**wanted)
-        dense = self.index if isinstance(self.index, PassageIndex) else None
-        search = Search(self.index, dense, has_cosines=dense is not None)
-        threshold, mmr = (self.search_kwargs.get(name) for name in ("score_threshold", "lambda_mult"))
-        found = search.search(query, self.k if k is None else k, where, threshold=threshold, mmr=mmr)
-        return [_to_document(candidate, rank) for rank, candidate in enumerate(found, start=1)]
-
-
-def _to_document(candidate: Candidate, rank: int) -> Document:
-    passage = candidate.passage
-    metadata = {name: getattr(passage, name) for name in _FIELDS} | {"score": candidate.score, "rank": rank}
-    return Document(id=passage.id, page_content=passage.text, metadata=metadata)
+    @property
+    def reranked(self) -> Choice:
+        """The same with its best passages in the order of the ranker; raises `InputError` where there is none."""
+        if not self.ranker:
+            raise InputError(
+                f"'{self.label}' cannot be re-ranked: no ranker was trained on this corpus yet. Teach a retriever "
+                "first, or ask without re-ranking."
+            )
+        meaning = f"{self.meaning} The ranker of run '{self.ranker}' then puts the best of them in order."
+        return replace(self, retriever=replace(self.retriever, is_reranked=True), meaning=meaning)
 
 
-def to_candidate(document: Document) -> Candidate:
-    """The candidate that `document` was made from."""
-    values = {name: document.metadata[name] for name in _FIELDS if name in document.metadata}
-    passage = Passage(id=document.id or "", text=document.page_content, **values)
-    return Candidate(passage=passage, score=float(document.metadata.get("score", 0.0)))
+def list_choices(paths: DataPaths, baseline: str, corpus: Corpus) -> list[Choice]:
+    """The retrievers of `corpus`: those by vectors, first the baseline, then those taught here and the rest; the one
+    by words, and the fusion of both with what is used where none was picked.
+    """
+    standing = corpus.promoted()
+    encoders = [index.encoder for index in corpus.indexes() if not _is_in_training(paths, index.encoder)]
+    dense = [_dense(paths, baseline, each, standing is not None and each == standing.encoder) for each in encoders]
+    dense.sort(key=lambda choice: (_ROLES.index(choice.role), choice.key))
+    start = starting_choice(dense)
+    if start is None:
+        return []
+    mix = kept_mix(corpus, start.key) or DEFAULT_MIX
+    meaning = "Words alone (BM25): it finds passages that use the words of the question, the rarer the better."
+    lexical = Choice(retriever=Retriever(kind="lexical"), meaning=meaning)
+    meaning = f"'{start.label}' and the words together: {mix.sentence}."
+    fused = replace(
+        start, retriever=replace(start.retriever, kind="fused", mix=mix), meaning=meaning, is_promoted=False
+    )
+    rankers = [each.key for each in dense if _has_ranker(paths.run(each.key))]
+    usual = start.key if start.key in rankers else next(iter(rankers), "")
+    return [
+        replace(each, ranker=each.retriever.encoder if each.retriever.encoder in rankers else usual)
+        for each in (*dense, lexical, fused)
+    ]
+
+
+def _dense(paths: DataPaths, baseline: str, encoder: str, is_promoted: bool) -> Choice:
+    is_taught = paths.encoder(encoder).is_dir()
+    role: Role = "baseline" if encoder == baseline else "distilled" if is_taught else "other"
+    alias, meaning = {
+        "baseline": ("Baseline", f"{encoder} as it came: never taught on any corpus of yours."),
+        "distilled": (f"Distilled: {encoder}", f"{encoder} was taught here, on questions about this corpus."),
+        "other": ("", f"{encoder} is another encoder that this corpus was indexed with."),
+    }[role]
+    if is_promoted:
+        meaning = f"{meaning} It was promoted: it answers where no other is picked."
+    return Choice(
+        retriever=Retriever(encoder=encoder, alias=alias), meaning=meaning, role=role, is_promoted=is_promoted
+    )
+
+
+def _is_in_training(paths: DataPaths, encoder: str) -> bool:
+    """Whether `encoder` is what a run is still training: its passages can be indexed before it can read questions."""
+    return paths.run(encoder).is_dir() and not paths.encoder(encoder).is_dir()
+
+
+def _has_ranker(run: Path) -> bool:
+    """Whether the run in this folder left a ranker, and is known with the encoder that it was trained beside."""
+    return (run / "ranker").is_dir() and bool(read_object(run / "config.json").get("base"))
+
+
+def starting_choice(choices: Sequence[Choice]) -> Choice | None:
+    """The retriever to use where none was picked: the promoted one, or else the first; None if there is none."""
+    return next((choice for choice in choices if choice.is_promoted), choices[0] if choices else None)
+
+
+def find_choice(choices: Sequence[Choice], key: str | None, is_reranked: bool = False) -> Choice:
+    """The choice that `key` names: a key, "baseline", "distilled" or "fused", or the one to start with where it is "".
+
+    Raises `NotFoundError` with the keys there are.
+    """
+    plain, reranks = split_key(key or "")
+    named = next((choice for choice in choices if choice.key == plain), None) or _by_role(choices, plain)
+    if named is None:
+        known = ", ".join(f"'{choice.key}'" for choice in choices)
+        raise NotFoundError(
+            f"There is no retriever '{plain}' of this corpus any more (there are: {known}). Pick one of them, or "
+            "reload the page."
+        )
+    return named.reranked if reranks or is_reranked else named
+
+
+def _by_role(choices: Sequence[Choice], word: str) -> Choice | None:
+    dense = [each for each in choices if each.retriever.kind == "dense"]
+    meant = {
+        "": dense,
+        "baseline": [each for each in dense if each.role == "baseline"],
+        "distilled": [each for each in dense if each.role == "distilled"],
+        "fused": [each for each in choices if each.retriever.kind == "fused"],
+    }
+    return starting_choice(meant.get(word, []))
+
+
+def look_up(paths: DataPaths, baseline: str, corpus: str | None) -> tuple[list[str], str | None, list[Choice]]:
+    """The names of all corpora as they are on disk now, the one to show, and its retrievers.
+
+    That is `corpus` if it is still there, or else the first that is indexed.
+    """
+    known = corpora(paths)
+    shown = next((each for each in known if each.name == corpus), None) or _first(known)
+    names = [each.name for each in known]
+    return (names, shown.name, list_choices(paths, baseline, shown)) if shown else (names, None, [])
+
+
+def picked_corpus(paths: DataPaths, picked: str | None) -> str:
+    """The corpus that was picked; the first one where the page was quicker clicked than it could pick one."""
+    if picked:
+        return picked
+    first = _first(corpora(paths))
+    if first is None:
+        raise InputError("There is no corpus yet. Add files on the Corpora tab first.")
+    return first.name
+
+
+def _first(known: Sequence[Corpus]) -> Corpus | None:
+    return next((each for each in known if each.indexes()), known[0] if known else None)
+
+
+class SerialEncoder:
+    """An `Encoder` that answers one caller at a time: a tokenizer borrowed by two threads fails."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._encoder.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._encoder.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        return self._encoder.dimension
+
+    @property
+    def max_tokens(self) -> int:
+        return self._encoder.max_tokens
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._encoder.tokenizer
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of questions, shape (B, D)."""
+        with self._lock:
+            return self._encoder.encode_queries(texts)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        with self._lock:
+            return self._encoder.encode_passages(texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
     """What one retriever found for a question, best first, and how long it took."""
 
-    retriever: str
+    corpus: str
+    choice: Choice
     candidates: tuple[Candidate, ...]
     took_ms: float
 
 
-def retrieve(name: str, retriever: BaseRetriever, question: str, k: int) -> Retrieval:
-    """What `retriever`, shown as `name`, finds for `question`."""
-    started = time.perf_counter()
-    documents = retriever.invoke(question, k=k)
-    took_ms = (time.perf_counter() - started) * 1000
-    return Retrieval(retriever=name, candidates=tuple(map(to_candidate, documents)), took_ms=took_ms)
+class Retrievers:
+    """The retrievers of every corpus, over encoders and rankers that are loaded once each."""
 
+    def __init__(
+        self, paths: DataPaths, baseline: str, load_encoder: LoadEncoder, load_ranker: LoadRanker = load_ranker
+    ) -> None:
+        self._paths = paths
+        self._baseline = baseline
+        self._load = load_encoder
+        self._load_ranker = load_ranker
+        self._encoders: dict[str, SerialEncoder] = {}
+        self._rankers: dict[str, tuple[float, Ranker]] = {}
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()  # one loads a ranker, the others wait for it
+        self._ranking = threading.Lock()  # a ranker's model serves one question at a time
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InTurn:
-    """A search that serves one caller at a time."""
+    def encoder(self, name: str) -> Encoder:
+        """The encoder called `name`, loaded once and shared by everyone who asks questions."""
+        with self._lock:
+            if name not in self._encoders:
+                self._encoders[name] = SerialEncoder(self._load(name, self._paths))
+            return self._encoders[name]
 
-    search: Reranker
-    lock: Lock
+    def new_encoder(self, name: str) -> Encoder:
+        """Another copy of the encoder, so that embedding a corpus does not make questions wait for its batches."""
+        return self._load(name, self._paths)
 
-    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
-        """The `k` best passages of each question, best first."""
-        if where != EVERYTHING:
-            raise InputError(
-                "A re-ranked search cannot be narrowed yet. Ask without re-ranking, or without the filter."
+    def encoder_of(self, corpus: Corpus, name: str) -> Encoder:
+        """The encoder called `name` as `corpus` is indexed by it; loaded again if it was taught again since."""
+        info = next((each for each in corpus.indexes() if each.encoder == name), None)
+        if info is None:
+            raise NotFoundError(
+                f"Corpus '{corpus.name}' has no index by '{name}' any more. Pick another retriever, or reload the page."
             )
-        with self.lock:
-            return self.search.search_many(questions, k)
+        if not comparable(self.encoder(name).fingerprint, info.fingerprint):
+            with self._lock:
+                self._encoders.pop(name, None)
+        return self.encoder(name)
+
+    def index(self, corpus: str | Corpus, encoder: str) -> PassageIndex:
+        """The index of `corpus` by `encoder` as it is on disk now: another process may have made or remade it."""
+        from indexes.passage_index import PassageIndex
+
+        opened = Corpus.open(self._paths, corpus)
+        return PassageIndex.open(self._paths, opened, self.encoder_of(opened, encoder))
+
+    def ranker(self, run: str) -> Ranker:
+        """The trained ranker of `run`, loaded once and again when it was trained anew."""
+        folder = self._paths.run(run) / "ranker"
+        with self._loading:
+            written_at = folder.stat().st_mtime if folder.is_dir() else 0.0
+            if self._rankers.get(run, (-1.0,))[0] != written_at:
+                self._rankers[run] = (written_at, self._load_ranker(folder))
+            return self._rankers[run][1]
+
+    def choices(self, corpus: Corpus) -> list[Choice]:
+        """The retrievers of `corpus`; raises `InputError` where it is not indexed."""
+        choices = list_choices(self._paths, self._baseline, corpus)
+        if not choices:
+            raise InputError(f"Corpus '{corpus.name}' is not indexed yet. Wait until it is, or add its files again.")
+        return choices
+
+    def search(self, corpus: Corpus, choice: Choice) -> Search:
+        """What finds passages of `corpus` as `choice` says; opened for each question, it never shows what is gone."""
+        load, encoder = partial(self.encoder_of, corpus), choice.retriever.encoder
+        scorer = None
+        if choice.retriever.is_reranked:
+            ranker = self.ranker(choice.ranker)
+            scorer = open_scorer(self._paths, corpus, choice.ranker, encoder, load, ranker, self._ranking)
+        return open_search(self._paths, corpus, choice.retriever, load, scorer)
+
+    @contextmanager
+    def reading(self, corpus: str | None) -> Iterator[AskedCorpus]:
+        """The corpus to ask, `corpus` or else the first: its manifest is opened once for all that one thread asks."""
+        with Corpus.reading(self._paths, picked_corpus(self._paths, corpus)) as opened:
+            yield AskedCorpus(retrievers=self, corpus=opened, choices=self.choices(opened))
+
+    def retrieve(
+        self, corpus: str | None, key: str | None, question: str, k: int, is_reranked: bool = False
+    ) -> Retrieval:
+        """What the retriever of `corpus` that `key` names (see `find_choice`) finds for `question`."""
+        with self.reading(corpus) as asked:
+            return asked.retrieve(find_choice(asked.choices, key, is_reranked), question, k)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """A retriever that is ready to be asked: of which corpus, what it is, and how to search."""
+class AskedCorpus:
+    """A corpus that is being asked, and the retrievers that it has."""
 
-    corpus: str
-    choice: Choice
-    retriever: IndexRetriever
+    retrievers: Retrievers
+    corpus: Corpus
+    choices: Sequence[Choice]
 
+    def search(self, choice: Choice) -> Search:
+        """What finds passages as `choice` says."""
+        return self.retrievers.search(self.corpus, choice)
 
-def open_retriever(bench: Workbench, corpus: str | None, key: str | None) -> Opened:
-    """The retriever of `corpus` that `key` names (see `find_choice`), the one to start with where none was picked."""
-    corpus = picked_corpus(bench.paths, corpus)
-    Corpus.open(bench.paths, corpus)  # a corpus that is gone is not replaced by another
-    _, _, dense = look_up(bench.paths, bench.encoder, corpus)
-    choices = list_all(bench.paths, dense)
-    if not choices:
-        raise InputError(f"Corpus '{corpus}' is not indexed yet. Wait until it is, or add its files again.")
-    choice = find_choice(choices, dense, key)
-    search = open_search(bench, corpus, choice)
-    return Opened(corpus=corpus, choice=choice, retriever=IndexRetriever(index=search))
-
-
-def open_search(bench: Workbench, corpus: str, choice: Choice) -> Searchable:
-    """What finds passages of `corpus` as `choice` says."""
-    first = _first_search(bench, corpus, choice)
-    if not choice.is_reranked:
-        return first
-    # The ranker weighs the cosines of the encoder that its run has taught, else those that it was trained beside.
-    is_taught = choice.encoder == choice.ranker
-    index = bench.shelf.index(corpus, choice.encoder if is_taught else ranker_base(bench.paths, choice.ranker))
-    put_in_order = taught_reranker if is_taught else Reranker
-    search = put_in_order(first.search_many, bench.shelf.ranker(choice.ranker), index, bench.shelf.lexical(corpus))
-    return InTurn(search=search, lock=bench.shelf.ranking)
-
-
-def _first_search(bench: Workbench, corpus: str, choice: Choice) -> Searchable:
-    if not choice.encoder:
-        return bench.shelf.lexical(corpus)
-    index = bench.shelf.index(corpus, choice.encoder)
-    if not choice.is_fused:
-        return index
-    return FusedIndex(index, bench.shelf.lexical(corpus), choice.mix)
+    def retrieve(self, choice: Choice, question: str, k: int) -> Retrieval:
+        """What `choice` finds for `question`; the time is that of the search alone."""
+        retriever = IndexRetriever(search=self.search(choice))
+        started = time.perf_counter()
+        documents = retriever.invoke(question, k=k)
+        took_ms = (time.perf_counter() - started) * 1000
+        found = tuple(map(to_candidate, documents))
+        return Retrieval(corpus=self.corpus.name, choice=choice, candidates=found, took_ms=took_ms)

@@ -20,9 +20,9 @@ from langchain_core.language_models import BaseChatModel
 from app import question_log
 from app.demo import DEMO_CORPUS
 from app.jobs.jobs import Jobs
-from app.shelf import IndexShelf
+from app.retriever import Retrievers
 from distill.llm.connection import LLMConfig
-from indexes.corpus import list_corpora
+from indexes.corpus import corpora
 from indexes.errors import InputError, UserError
 from indexes.paths import DataPaths
 from indexes.types import Encoder
@@ -98,26 +98,26 @@ class Background:
             self._on_stage(stage)
 
 
-def prepare_corpus(paths: DataPaths, shelf: IndexShelf, encoder: str, demo: WriteCorpus | None) -> Work:
+def prepare_corpus(paths: DataPaths, retrievers: Retrievers, encoder: str, demo: WriteCorpus | None) -> Work:
     """Loads the encoder, then indexes the demonstration corpus that `demo` writes, unless that was done before."""
 
     def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
         on_stage(Stage(message=f"Loading the encoder {encoder}"))
-        shelf.encoder(encoder)
+        retrievers.encoder(encoder)
         if demo and not stopped() and not _marker(paths).exists():
-            _index_demo(paths, shelf.new_encoder(encoder), demo, on_stage, stopped)
+            _index_demo(paths, retrievers.new_encoder(encoder), demo, on_stage, stopped)
         if not stopped():
-            _warm_up(paths, shelf, encoder)
+            _warm_up(paths, retrievers, encoder)
 
     return work
 
 
-def _warm_up(paths: DataPaths, shelf: IndexShelf, encoder: str) -> None:
+def _warm_up(paths: DataPaths, retrievers: Retrievers, encoder: str) -> None:
     """Searches once, so that the first question of a person does not wait for files to be read."""
-    for info in list_corpora(paths):
-        if any(index.encoder == encoder for index in info.indexes):
+    for corpus in corpora(paths):
+        if any(index.encoder == encoder for index in corpus.indexes()):
             with suppress(UserError):  # an index that does not open says so when it is asked
-                shelf.index(info.name, encoder).search("warm up", 1)
+                retrievers.index(corpus, encoder).search("warm up", 1)
             return
 
 
@@ -182,7 +182,7 @@ class Workbench:
 
     paths: DataPaths
     encoder: str
-    shelf: IndexShelf
+    retrievers: Retrievers
     connect: ConnectLLM
     llm_name: str
     background: Background

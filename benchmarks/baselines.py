@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,10 +20,12 @@ from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.evaluation import judge
 from indexes.ingest import add_files
-from indexes.lexical import LexicalIndex, search_fused
+from indexes.lexical import LexicalIndex
+from indexes.mixes import DEFAULT_MIX
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
+from indexes.retrievers import Retriever, Search
 
 
 def main() -> None:
@@ -40,9 +41,10 @@ def main() -> None:
     index_s = time.perf_counter() - started
     index, lexical = PassageIndex.open(paths, name, encoder), LexicalIndex.open(paths, name)
 
-    fused = partial(search_fused, index, lexical)
+    fused = Retriever(encoder=encoder.name, kind="fused", mix=DEFAULT_MIX)
+    search = Search(fused, lambda: index, lambda: lexical)
     queries = read_queries(folder / "questions.jsonl.gz", "dev")
-    judgement = judge(queries, {encoder.name: index.search_many, "lexical": lexical.search_many, "fused": fused})
+    judgement = judge(queries, {encoder.name: index, "lexical": lexical, fused.key: search})
     table = Table(f"{name}, {judgement.n_queries} dev questions", *judgement.metrics, title=provenance())
     for metric in next(iter(judgement.metrics.values())):
         table.add_row(metric, *(f"{values[metric]:.3f}" for values in judgement.metrics.values()))

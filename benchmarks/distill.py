@@ -173,7 +173,7 @@ def _write_targets(paths: DataPaths, config: RunConfig, method: str) -> None:
 def _by_query(paths: DataPaths, config: RunConfig, queries: Sequence[Query]) -> Mapping[str, list[float]]:
     """nDCG@10 of each question, for paired intervals between rows."""
     names = (DEFAULT_ENCODER, config.name)
-    searches = {n: PassageIndex.open(paths, config.corpus, load_encoder(n, paths)).search_many for n in names}
+    searches = {n: PassageIndex.open(paths, config.corpus, load_encoder(n, paths)) for n in names}
     found = judge(queries, searches).by_query
     return {name: [found[name][query.id][_METRIC] for query in queries] for name in names}
 
@@ -276,7 +276,7 @@ def _print(records: list[Record], name: str) -> None:
             _interval(own - base),
             "" if better is None or row.startswith("free") else _interval(own - better),
             f"{np.mean([_value(r, 'fused({})') for r in found]):.3f}",
-            f"{np.mean([_value(r, 'reranked({})') for r in found]):.3f}",
+            f"{np.mean([_value(r, 'reranked(fused({}))') for r in found]):.3f}",
             f"{sum(r['promoted'] for r in found)} of {len(found)}",
             f"{np.mean([sum(r['seconds'].values()) for r in found]) / 60:.1f}",
             str(max(r["peak_mb"] for r in found)),

@@ -171,7 +171,7 @@ def print_vectors(paths: DataPaths, original: Encoder, exact: Vectors, quick: Ve
 def judge_quality(folder: Path, indexes: dict[str, PassageIndex]) -> None:
     """Prints what a precision costs on the data set's dev questions."""
     queries = read_queries(folder / "questions.jsonl.gz", "dev")
-    judgement = judge(queries, {precision: index.search_many for precision, index in indexes.items()})
+    judgement = judge(queries, indexes)
     for precision, values in judgement.metrics.items():
         print(f"{precision}: nDCG@10 {values['ndcg@10']:.4f}, hit rate@10 {values['hit_rate@10']:.4f}")
     print(*judgement.comparisons, sep="\n")

@@ -133,7 +133,7 @@ def _kept_out(run: Path) -> list[Query]:
 def _judged(paths: DataPaths, corpus: str, queries: list[Query], encoders: list[str], metric: str) -> dict[str, Record]:
     """What `queries` say of each encoder against the first."""
     opened = {name: PassageIndex.open(paths, corpus, load_encoder(name, paths)) for name in encoders}
-    found = judge(queries, {name: index.search_many for name, index in opened.items()}).by_query
+    found = judge(queries, opened).by_query
     return {name: asdict(compare_runs(found[encoders[0]], found[name], metric)) for name in encoders[1:]}
 
 

@@ -278,11 +278,11 @@ def search(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """The passages that answer QUESTION best, by the ranker that run NAME has trained."""
-    from distill.ranker.rerank import open_trained
+    from distill.ranker.rerank import open_taught
     from indexes.filters import PassageFilter
 
-    trained = open_trained(open_paths(data_dir), name, retriever, PassageFilter(sources=tuple(source or ())))
-    print_found(trained.search(question, k), as_json=as_json)
+    taught = open_taught(open_paths(data_dir), name, retriever)
+    print_found(taught.search(question, k, PassageFilter(sources=tuple(source or ()))), as_json=as_json)
 
 
 def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -27,10 +27,9 @@ from indexes.encoders.precision import unmarked
 from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import InputError
 from indexes.ingest import index_corpus
-from indexes.lexical import LexicalIndex, search_fused
+from indexes.lexical import LexicalIndex
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.types import Candidate
 
 Stage = Literal[
     "questions", "candidates", "teacher", "rankings", "ranker", "scores", "retriever", "control", "index", "verdict"
@@ -208,10 +207,6 @@ class Distillation:
     def say(self, stage: Stage, done: int = 0, total: int = 0, remark: str = "") -> None:
         """Reports where the run is."""
         self._report(Event(stage=stage, done=done, total=total, remark=remark))
-
-    def fused(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """The `k` best passages of each question by the baseline and BM25, mixed as usual."""
-        return search_fused(self.index, self.lexical, questions, k)
 
     @property
     def digest(self) -> str:

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from indexes.corpus import list_corpora
+from indexes.corpus import Corpus, list_corpora
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.precision import Wish
 from indexes.errors import InputError, StoreError, UserError, is_out_of_memory
 from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths, read_store
-from indexes.retrievers import RetrieverKind
+from indexes.retrievers import Retriever, RetrieverKind, open_search, open_searches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ def search(
 ) -> None:
     """The passages of CORPUS that answer QUESTION best."""
     from indexes.filters import PassageFilter
-    from indexes.retrievers import load_cross_encoder, open_search
+    from indexes.retrievers import load_cross_encoder
 
     paths = open_paths(data_dir)
     if rerank and (paths.run(rerank) / "ranker").is_dir():
@@ -116,8 +116,9 @@ def search(
         )
     where = PassageFilter(sources=tuple(source or ()), kinds=tuple(kind or ()), since=since, until=until)
     scorer = load_cross_encoder(rerank) if rerank else None
-    searched = open_search(paths, corpus, retriever, lambda: load_encoder(encoder, paths), scorer)
-    print_found(searched.search(question, k, where, threshold=threshold, mmr=mmr), as_json=as_json)
+    way = Retriever(encoder=encoder, kind=retriever, is_reranked=bool(rerank))
+    opened = open_search(paths, corpus, way, partial(load_encoder, paths=paths), scorer)
+    print_found(opened.search(question, k, where, threshold=threshold, mmr=mmr), as_json=as_json)
 
 
 def evaluate(
@@ -132,12 +133,14 @@ def evaluate(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Judge retrievers on questions whose relevant documents are known."""
-    from indexes.evaluation import judge, open_searches
+    from indexes.evaluation import judge
     from indexes.queries import read_queries
 
     cutoffs = _parse_cutoffs(k)
     queries = read_queries(questions, split)
-    searches = open_searches(open_paths(data_dir), corpus, encoder or [DEFAULT_ENCODER], _parse_retrievers(retriever))
+    kinds, paths = _parse_retrievers(retriever), open_paths(data_dir)
+    ways = [Retriever(encoder=name, kind=kind) for kind in kinds for name in encoder or [DEFAULT_ENCODER]]
+    searches = open_searches(paths, corpus, ways, partial(load_encoder, paths=paths))
     report = judge(queries, searches, cutoffs, run_out)
     if as_json:
         print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
@@ -277,8 +280,6 @@ def _ray_engine(encoder: str, paths: DataPaths, n_workers: int | None) -> Embed:
 
 def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
     """The corpora and their indexes."""
-    from indexes.corpus import Corpus
-
     paths = open_paths(data_dir)
     corpora = list_corpora(paths)
     if as_json:
@@ -300,8 +301,8 @@ def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
 
 def _mixes(paths: DataPaths, info: CorpusInfo) -> dict[str, dict[str, Any]]:
     """What was learned about words and meaning, by encoder; those for which nothing was are not in it."""
-    folder = paths.corpus(info.name)
-    found = ((index.encoder, kept_mix(folder, index.encoder)) for index in info.indexes)
+    corpus = Corpus.open(paths, info.name)
+    found = ((index.encoder, kept_mix(corpus, index.encoder)) for index in info.indexes)
     return {encoder: asdict(mix) for encoder, mix in found if mix}
 
 

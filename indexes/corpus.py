@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import sqlite3
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from indexes import manifest
@@ -14,7 +14,7 @@ from indexes.documents import read_documents
 from indexes.errors import NotFoundError, UnreadableFileError
 from indexes.files import kind_of, suffix_of
 from indexes.filters import Facets
-from indexes.manifest import MANIFEST, create_manifest, read_meta, transaction
+from indexes.manifest import MANIFEST, connect, create_manifest, read_meta, transaction
 from indexes.paths import DataPaths
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import (
@@ -24,6 +24,7 @@ from indexes.types import (
     FileOutcome,
     IndexInfo,
     Passage,
+    PromotionInfo,
     SourceInfo,
     Status,
     Tokenizer,
@@ -223,33 +224,50 @@ def stray_files(folder: Path, wanted: set[Path]) -> list[Path]:
 _COUNTED = ("sources", "documents", "passages")
 
 
+def corpora(paths: DataPaths) -> list[Corpus]:
+    """Every corpus under the data folder, by name; nothing of them is counted."""
+    manifests = paths.corpora.glob(f"*/{MANIFEST}") if paths.corpora.is_dir() else ()
+    return sorted((Corpus(manifest.parent) for manifest in manifests), key=lambda corpus: corpus.name)
+
+
 def list_corpora(paths: DataPaths) -> list[CorpusInfo]:
-    """Every corpus under the data folder, by name."""
-    manifests = sorted(paths.corpora.glob(f"*/{MANIFEST}")) if paths.corpora.is_dir() else []
-    return sorted((Corpus(manifest.parent).info() for manifest in manifests), key=lambda info: info.name)
+    """Every corpus under the data folder in figures, by name."""
+    return [corpus.info() for corpus in corpora(paths)]
+
+
+def _existing_folder(paths: DataPaths, name: str) -> Path:
+    folder = paths.corpus(name)
+    if not (folder / MANIFEST).is_file():
+        known = ", ".join(f"'{corpus.name}'" for corpus in corpora(paths)) or "none yet"
+        raise NotFoundError(
+            f"There is no corpus '{name}' (there are: {known}). Make it with: python -m indexes add '{name}' PATH..."
+        )
+    return folder
 
 
 class Corpus:
     """The files, passages and indexes of one corpus, in a SQLite manifest; each change is one transaction."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, opened: sqlite3.Connection | None = None) -> None:
         self.folder = folder
-        meta = read_meta(folder / MANIFEST)
+        self._opened = opened
+        meta = read_meta(folder / MANIFEST, opened)
         self.name = meta["name"]
         self.uid = meta["uid"]
         self.settings = PassageSettings(max_tokens=int(meta["max_tokens"]), overlap_tokens=int(meta["overlap_tokens"]))
 
     @classmethod
-    def open(cls, paths: DataPaths, name: str) -> Corpus:
-        """The corpus called `name`; raises `NotFoundError` with the names there are."""
-        folder = paths.corpus(name)
-        if not (folder / MANIFEST).is_file():
-            known = ", ".join(f"'{info.name}'" for info in list_corpora(paths)) or "none yet"
-            raise NotFoundError(
-                f"There is no corpus '{name}' (there are: {known}). "
-                f"Make it with: python -m indexes add '{name}' PATH..."
-            )
-        return cls(folder)
+    def open(cls, paths: DataPaths, name: str | Corpus) -> Corpus:
+        """The corpus called `name`, or one that is open already; `NotFoundError` with the names there are."""
+        return name if isinstance(name, Corpus) else cls(_existing_folder(paths, name))
+
+    @classmethod
+    @contextmanager
+    def reading(cls, paths: DataPaths, name: str) -> Iterator[Corpus]:
+        """The corpus called `name` over one connection for all that is read of it, in one thread."""
+        folder = _existing_folder(paths, name)
+        with closing(connect(folder / MANIFEST)) as opened:
+            yield cls(folder, opened)
 
     @classmethod
     def open_or_create(cls, paths: DataPaths, name: str, encoder: Encoder) -> Corpus:
@@ -261,7 +279,7 @@ class Corpus:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        with transaction(self.folder / MANIFEST) as connection:
+        with transaction(self.folder / MANIFEST, self._opened) as connection:
             yield connection
 
     def add_file(self, source: str, file: Path, tokenizer: Tokenizer, gone: Container[str] = ()) -> FileOutcome:
@@ -365,15 +383,17 @@ class Corpus:
 
     def generation(self) -> int:
         """How often the passages have changed."""
-        return int(self._meta("generation"))
+        return int(self.meta("generation") or 0)
 
     def version(self) -> str:
         """What an open index is valid for: another text once a passage or an index of this corpus has changed."""
-        return f"{self._meta('uid')}-{self._meta('generation')}-{self._meta('index_changes')}"
+        return f"{self.meta('uid')}-{self.meta('generation')}-{self.meta('index_changes')}"
 
-    def _meta(self, key: str) -> str:
+    def meta(self, key: str) -> str | None:
+        """What is noted under `key`, None if nothing is."""
         with self._connect() as connection:
-            return str(connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
 
     def changed_since(self, generation: int) -> list[str]:
         """Ids of the passages that are new or have other metadata since that generation."""
@@ -385,6 +405,16 @@ class Corpus:
         """The complete indexes of this corpus, by encoder name."""
         with self._connect() as connection:
             return manifest.list_indexes(connection)
+
+    def promotions(self) -> list[PromotionInfo]:
+        """Every promotion that this corpus has seen, withdrawn ones too, newest first."""
+        with self._connect() as connection:
+            return manifest.list_promotions(connection)
+
+    def promoted(self) -> PromotionInfo | None:
+        """The promotion that counts: the last one that was not withdrawn and whose index is still there."""
+        indexed = {info.encoder for info in self.indexes()}
+        return next((each for each in self.promotions() if not each.withdrawn_at and each.encoder in indexed), None)
 
     def record_index(self, info: IndexInfo, synced: int = 0) -> None:
         """Makes `info` the index of its encoder: the one atomic step by which a new collection takes over.

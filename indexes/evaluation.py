@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError
-from indexes.paths import DataPaths, slug
-from indexes.retrievers import RetrieverKind, open_search
+from indexes.lexical import Searchable
+from indexes.paths import slug
 from indexes.types import Candidate, Query
 
 Qrels = Mapping[str, Mapping[str, int]]  # question id -> document id -> grade
@@ -235,9 +233,6 @@ def _write(file: Path, lines: Sequence[str]) -> None:
     partial.replace(file)
 
 
-Search = Callable[[Sequence[str], int], list[list[Candidate]]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """Mean metrics by retriever, the same by question, and each retriever against the first in words."""
@@ -248,22 +243,9 @@ class Judgement:
     comparisons: tuple[str, ...]
 
 
-def open_searches(
-    paths: DataPaths, corpus: str, encoders: Sequence[str], kinds: Sequence[RetrieverKind] = ("dense",)
-) -> dict[str, Search]:
-    """Each kind of search of `corpus` by each encoder, by the name to show: the encoder's, lexical, or fused."""
-    searches: dict[str, Search] = {}
-    for kind in dict.fromkeys(kinds):
-        for name in dict.fromkeys(encoders):
-            shown = {"dense": name, "lexical": "lexical", "fused": f"fused with {name}"}[kind]
-            if shown not in searches:
-                searches[shown] = open_search(paths, corpus, kind, partial(load_encoder, name, paths)).search_many
-    return searches
-
-
 def judge(
     queries: Sequence[Query],
-    searches: Mapping[str, Search],
+    searches: Mapping[str, Searchable],
     cutoffs: Sequence[int] = DEFAULT_CUTOFFS,
     run_out: Path | None = None,
 ) -> Judgement:
@@ -287,9 +269,9 @@ def judge(
     )
 
 
-def _retrieve(queries: Sequence[Query], search: Search, depth: int) -> dict[str, dict[str, float]]:
+def _retrieve(queries: Sequence[Query], search: Searchable, depth: int) -> dict[str, dict[str, float]]:
     # Passages of one document count once: looking three times as deep leaves enough of them in all but odd corpora.
-    found = search([query.text for query in queries], 3 * depth)
+    found = search.search_many([query.text for query in queries], 3 * depth)
     return {query.id: run_of_candidates(candidates, depth) for query, candidates in zip(queries, found, strict=True)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -30,7 +30,7 @@ class PassageFilter:
     """The passages of these `sources` (names, or patterns such as `reports/*`) and `kinds` (pdf, html …), whose date
     lies from `since` to `until` (YYYY, YYYY-MM or YYYY-MM-DD, both included); what is empty leaves all in.
 
-    A passage without a date is outside any span of dates.
+    A passage without a date is outside any span of dates. One text stands for a tuple of it.
     """
 
     sources: tuple[str, ...] = ()
@@ -39,9 +39,27 @@ class PassageFilter:
     until: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("sources", "kinds"):
+            object.__setattr__(self, name, _texts(name, getattr(self, name)))
         for name, day in (("since", self.since), ("until", self.until)):
-            if day and not _DAY.fullmatch(day):
+            if day and not (isinstance(day, str) and _DAY.fullmatch(day)):
                 raise InputError(f"A date like 2026, 2026-11 or 2026-11-21 was expected for {name}, but got '{day}'.")
+
+    @classmethod
+    def of(cls, wanted: PassageFilter | str | Mapping[str, Any] | None) -> PassageFilter:
+        """`wanted` as a filter: a text is a source, a mapping has the fields of a filter, "source" and "kind" too."""
+        if isinstance(wanted, PassageFilter):
+            return wanted
+        given: object = {"sources": wanted} if wanted and isinstance(wanted, str) else wanted or {}
+        plural = {"source": "sources", "kind": "kinds"}
+        pairs = given.items() if isinstance(given, Mapping) else [("", given)]
+        named: dict[str, Any] = {plural.get(key, key): value for key, value in pairs}
+        if not named.keys() <= {field.name for field in fields(cls)}:
+            raise InputError(
+                'A source, or a filter such as {"source": "reports/*", "kind": "pdf", "since": "2024", "until": '
+                f'"2025-06"}} was expected, but got {wanted!r}.'
+            )
+        return cls(**named)
 
     def __bool__(self) -> bool:
         """Whether anything is left out at all."""
@@ -61,6 +79,14 @@ class PassageFilter:
     def takes(self, passage: Passage | Facets) -> bool:
         """Whether a search may find `passage`."""
         return self.takes_source(passage.source) and self.takes_kind(passage.kind) and self.takes_date(passage.date)
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    """One text or several as a tuple of them."""
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, tuple | list | set | frozenset) or not all(isinstance(each, str) for each in values):
+        raise InputError(f"A text or a list of texts was expected for {name}, but got {value!r}.")
+    return tuple(values)
 
 
 EVERYTHING = PassageFilter()

@@ -1,4 +1,4 @@
-"""The BM25 twin of an index, kept beside the manifest and opened without reading a passage; and both as one search."""
+"""The BM25 twin of an index, kept beside the manifest and opened without reading a passage."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from indexes.corpus import Corpus
 from indexes.errors import StoreError
 from indexes.filters import EVERYTHING, PassageFilter
-from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend
 from indexes.paths import DataPaths
 from indexes.types import Candidate
 
@@ -27,6 +27,7 @@ Scores = NDArray[np.float32]
 _FORMAT = "2"  # of what is kept; part of the folder's name, so that another version's is never read
 _FACETS = ("source", "kind", "date")  # what passages are filtered by
 _BATCH = 1000
+_BUILDING = Lock()  # one builds it, the others wait for it
 
 
 class Searchable(Protocol):
@@ -88,15 +89,16 @@ class LexicalIndex:
         self._kept = kept
 
     @classmethod
-    def open(cls, paths: DataPaths, corpus: str) -> LexicalIndex:
+    def open(cls, paths: DataPaths, corpus: str | Corpus) -> LexicalIndex:
         """The lexical index of `corpus`: the one kept beside its manifest, or a new one if the corpus has changed.
 
         What is kept is mapped into memory, and once in a process: opening costs next to nothing.
         """
         manifest = Corpus.open(paths, corpus)
         folder = kept_in(manifest)
-        if not folder.is_dir():
-            _build(manifest, folder)
+        with _BUILDING:
+            if not folder.is_dir():
+                _build(manifest, folder)
         return cls(manifest, _load(folder))
 
     @property
@@ -222,34 +224,3 @@ def _tokenize(texts: Iterator[str]) -> Any:
     tokenizer = Tokenizer()
     ids = [np.array(words, dtype=np.int32) for words in tokenizer.streaming_tokenize(texts, update_vocab=True)]
     return Tokenized(ids=ids, vocab=tokenizer.word_to_id)
-
-
-class FusedIndex:
-    """A dense and a lexical search of one corpus as one search, by the mix of their scores."""
-
-    def __init__(self, dense: Searchable, lexical: Searchable, mix: Mix = DEFAULT_MIX) -> None:
-        self._dense = dense
-        self._lexical = lexical
-        self._mix = mix
-
-    def search(self, question: str, k: int = 10, where: PassageFilter = EVERYTHING) -> list[Candidate]:
-        """The `k` best passages for `question` by both, each passage once, best first."""
-        return self.search_many([question], k, where)[0]
-
-    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
-        """The `k` best passages of each question by the mix of two searches, each looked into at least 50 deep.
-
-        Where words or meaning count nothing, the other search answers alone, and is as fast.
-        """
-        if self._mix.lexical in (0, 1):
-            return (self._lexical if self._mix.lexical else self._dense).search_many(questions, k, where)
-        depth = max(k, SCALE_DEPTH)
-        dense, lexical = (part.search_many(questions, depth, where) for part in (self._dense, self._lexical))
-        return [blend(*pair, k, self._mix) for pair in zip(dense, lexical, strict=True)]
-
-
-def search_fused(
-    index: Searchable, lexical: Searchable, questions: Sequence[str], k: int, mix: Mix = DEFAULT_MIX
-) -> list[list[Candidate]]:
-    """The `k` best passages of each question by the mix of two searches."""
-    return FusedIndex(index, lexical, mix).search_many(questions, k)

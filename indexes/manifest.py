@@ -55,16 +55,22 @@ INSERT OR IGNORE INTO meta VALUES ('generation', '0'), ('index_changes', '0');
 """
 
 
+def connect(manifest: Path) -> sqlite3.Connection:
+    """A connection that waits for whoever is writing; the thread that made it uses it."""
+    return sqlite3.connect(manifest, timeout=_WAIT_S)
+
+
 @contextmanager
-def transaction(manifest: Path) -> Iterator[sqlite3.Connection]:
-    """A connection whose changes are committed together at the end, or not at all."""
+def transaction(manifest: Path, opened: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
+    """A connection whose changes are committed together at the end, or not at all; one that is `opened` stays open."""
     try:
-        connection = sqlite3.connect(manifest, timeout=_WAIT_S)
+        connection = opened or connect(manifest)
         try:
             with connection:
                 yield connection
         finally:
-            connection.close()
+            if connection is not opened:
+                connection.close()
     except sqlite3.DatabaseError as error:
         raise StoreError(
             f"The manifest {manifest} cannot be used: {error}. Check the disk's space and rights."
@@ -99,9 +105,9 @@ def create_manifest(folder: Path, name: str, settings: PassageSettings) -> None:
         raise StoreError(f"The folder {folder} cannot be written: {error.strerror}. Check DATA_DIR.") from error
 
 
-def read_meta(manifest: Path) -> dict[str, str]:
+def read_meta(manifest: Path, opened: sqlite3.Connection | None = None) -> dict[str, str]:
     """The settings kept in a manifest, which is of the present format now; a newer one is refused with a sentence."""
-    with transaction(manifest) as connection:
+    with transaction(manifest, opened) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
     if int(meta["format"]) > FORMAT_VERSION:
         raise StoreError(
@@ -118,7 +124,7 @@ def read_meta(manifest: Path) -> dict[str, str]:
 
 
 def _let_readers_read_while_it_is_written(manifest: Path) -> None:
-    connection = sqlite3.connect(manifest, timeout=_WAIT_S)
+    connection = connect(manifest)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError:
@@ -231,11 +237,10 @@ def _to_passage(row: tuple[str, str, str, str, str, int, int, int | None, str, s
     )
 
 
-def list_promotions(folder: Path) -> list[PromotionInfo]:
-    """Every promotion that the corpus in `folder` ever saw, withdrawn ones too, newest first."""
+def list_promotions(connection: sqlite3.Connection) -> list[PromotionInfo]:
+    """Every promotion that the corpus ever saw, withdrawn ones too, newest first."""
     query = "SELECT number, encoder, run, promoted_at, withdrawn_at FROM promotions ORDER BY number DESC"
-    with transaction(folder / MANIFEST) as connection:
-        rows = connection.execute(query).fetchall()
+    rows = connection.execute(query)
     return [PromotionInfo(number=r[0], encoder=r[1], run=r[2], promoted_at=r[3], withdrawn_at=r[4]) for r in rows]
 
 

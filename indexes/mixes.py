@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.manifest import MANIFEST, transaction
 from indexes.types import Candidate
@@ -75,16 +75,15 @@ def stretch(scores: Sequence[float], floor: float) -> list[float]:
     return [(score - floor) / (high - floor) if high > floor else 1.0 for score in scores]
 
 
-def kept_mix(folder: Path, encoder: str) -> Mix | None:
-    """The mix that was learned for the corpus in `folder` with the vectors of `encoder`, None if none was."""
-    with transaction(folder / MANIFEST) as connection:
-        row = connection.execute("SELECT value FROM meta WHERE key = ?", (_key(encoder),)).fetchone()
-    return Mix(**json.loads(row[0])) if row else None
+def kept_mix(corpus: Corpus, encoder: str) -> Mix | None:
+    """The mix that was learned for `corpus` with the vectors of `encoder`, None if none was."""
+    kept = corpus.meta(_key(encoder))
+    return Mix(**json.loads(kept)) if kept else None
 
 
-def keep_mix(folder: Path, encoder: str, mix: Mix) -> None:
-    """Notes that fused searches of the corpus in `folder` with the vectors of `encoder` use `mix` from now on."""
-    with transaction(folder / MANIFEST) as connection:
+def keep_mix(corpus: Corpus, encoder: str, mix: Mix) -> None:
+    """Notes that fused searches of `corpus` with the vectors of `encoder` use `mix` from now on."""
+    with transaction(corpus.folder / MANIFEST) as connection:
         row = (_key(encoder), json.dumps(asdict(mix)))
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
 

@@ -150,7 +150,7 @@ class PassageIndex:
         self._facets = facets
 
     @classmethod
-    def open(cls, paths: DataPaths, corpus: str, encoder: Encoder) -> PassageIndex:
+    def open(cls, paths: DataPaths, corpus: str | Corpus, encoder: Encoder) -> PassageIndex:
         """The complete index of `corpus` by `encoder`.
 
         Raises `NotFoundError` if none was built, `EncoderMismatchError` if the encoder has changed since. An index that

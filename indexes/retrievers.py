@@ -1,8 +1,11 @@
-"""One door to every way of searching: dense, lexical or fused, then re-ranked, cut at a score, and varied."""
+"""A retriever: how passages of a corpus are found, under one key and one name, and opened at one place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -12,28 +15,71 @@ from indexes.corpus import Corpus
 from indexes.encoders.finding import hub_answers
 from indexes.errors import InputError, NotFoundError, UserError, WeightsError
 from indexes.filters import EVERYTHING, PassageFilter
-from indexes.lexical import FusedIndex, LexicalIndex, Searchable
-from indexes.mixes import DEFAULT_MIX, kept_mix, stretch
+from indexes.lexical import LexicalIndex, Searchable
+from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, kept_mix, stretch
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Encoder, Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-    from indexes.passage_index import PassageIndex
-
 
 RetrieverKind = Literal["dense", "lexical", "fused"]
 
-RERANK_DEPTH = 50  # hits that are put in order anew; each costs a pass through the scorer's model
 _POOL_FACTOR, _MIN_POOL = 5, 50  # hits among which variety is looked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retriever:
+    """How passages are found: by meaning (the vectors of `encoder`), by words (BM25), or by both, mixed as `mix` says
+    or else as the corpus has learned; then, if `is_reranked`, a model puts the best of them in order.
+
+    `alias` is what people call the encoder, its own name where it is "".
+    """
+
+    encoder: str = ""
+    kind: RetrieverKind = "dense"
+    mix: Mix | None = None
+    is_reranked: bool = False
+    alias: str = ""
+
+    @property
+    def key(self) -> str:
+        """What programs, links and files call it: NAME, `lexical`, `fused(NAME)`, or `reranked(…)` around those."""
+        first = {"dense": self.encoder, "lexical": "lexical", "fused": f"fused({self.encoder})"}[self.kind]
+        return f"reranked({first})" if self.is_reranked else first
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        encoder = self.alias or self.encoder
+        first = {"dense": encoder, "lexical": "BM25", "fused": f"{encoder} + BM25"}[self.kind]
+        return f"{first}, re-ranked" if self.is_reranked else first
+
+    @property
+    def share_of_words(self) -> float:
+        """How much BM25 counts, from 0 to 1; what is left is the cosine's."""
+        return {"dense": 0.0, "lexical": 1.0}.get(self.kind, (self.mix or DEFAULT_MIX).lexical)
+
+
+def split_key(key: str) -> tuple[str, bool]:
+    """The key of a retriever without its re-ranking, and whether it is re-ranked; links of before had it at the end."""
+    for start, end in (("reranked(", ")"), ("", "+rerank")):
+        if key.startswith(start) and key.endswith(end):
+            return key[len(start) : -len(end)], True
+    return key, False
 
 
 class Scorer(Protocol):
     """A model that reads question and passage together, such as a cross-encoder or a trained ranker."""
 
-    def score(self, question: str, candidates: Sequence[Candidate]) -> Sequence[float]:
-        """How well each candidate answers `question`, higher is better."""
+    @property
+    def depth(self) -> int:
+        """How many hits it puts in order."""
+        ...
+
+    def score(self, questions: Sequence[str], lists: Sequence[Sequence[Candidate]]) -> Sequence[Sequence[float]]:
+        """How well each candidate answers the question of its list, higher is better."""
         ...
 
 
@@ -45,42 +91,25 @@ class VectorSource(Protocol):
         ...
 
 
-class RerankedIndex:
-    """A search whose first hits stand in a scorer's order."""
-
-    def __init__(self, first: Searchable, scorer: Scorer, *, depth: int = RERANK_DEPTH) -> None:
-        self._first = first
-        self._scorer = scorer
-        self._depth = depth
-
-    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
-        """The `k` best passages of each question with the scorer's scores; where fewer are scored than asked for, the
-        others follow as the first search had them, scored below.
-        """
-        found = self._first.search_many(questions, max(k, self._depth), where)
-        return [self._reorder(question, hits)[:k] for question, hits in zip(questions, found, strict=True)]
-
-    def _reorder(self, question: str, hits: Sequence[Candidate]) -> list[Candidate]:
-        head, tail = hits[: self._depth], hits[self._depth :]
-        scores = [float(score) for score in self._scorer.score(question, head)] if head else []
-        scored = [Candidate(passage=c.passage, score=score) for c, score in zip(head, scores, strict=True)]
-        best = sorted(scored, key=lambda candidate: (-candidate.score, candidate.passage.id))
-        floor = best[-1].score if best else 0.0
-        return best + [Candidate(passage=c.passage, score=floor - n) for n, c in enumerate(tail, start=1)]
-
-
 class Search:
-    """A retriever with what may follow it: a threshold, and variety.
+    """A `Retriever` that is open: over what it needs of `dense` and `lexical`, which are opened at once.
 
-    A threshold means the score of `first`: a cosine for a dense search, BM25's for a lexical one, at most 1 for the mix
-    of both in a fused one, the scorer's after re-ranking. `vectors` are needed for variety only; scores that are no
-    cosines are stretched to 0 … 1 for it.
+    `vectors` is what gives the vectors of passages once variety is asked for.
     """
 
-    def __init__(self, first: Searchable, vectors: VectorSource | None = None, *, has_cosines: bool = False) -> None:
-        self._first = first
+    def __init__(
+        self,
+        retriever: Retriever,
+        dense: Callable[[], Searchable],
+        lexical: Callable[[], Searchable],
+        scorer: Scorer | None = None,
+        vectors: Callable[[], VectorSource] | None = None,
+    ) -> None:
+        share = retriever.share_of_words
+        self._retriever = retriever
+        self._first = [each() for each in (*[dense] * (share < 1), *[lexical] * (share > 0))]
+        self._scorer = scorer
         self._vectors = vectors
-        self._has_cosines = has_cosines
 
     def search(
         self,
@@ -105,23 +134,54 @@ class Search:
     ) -> list[list[Candidate]]:
         """The `k` best passages of each question that fit `where` and score at least `threshold`.
 
-        With `mmr` from 0 (all variety) to 1 (all relevance) they are chosen one by one by maximal marginal relevance.
+        The score is the cosine, BM25's, their mix (1 at most), or after re-ranking the scorer's. With `mmr` from 0 (all
+        variety) to 1 (all relevance) they are chosen one by one by maximal marginal relevance.
         """
         if mmr is not None and not 0 <= mmr <= 1:
             raise InputError(f"A number from 0 (all variety) to 1 (all relevance) was expected for mmr, got {mmr}.")
         pool = k if mmr is None else max(_POOL_FACTOR * k, _MIN_POOL)
-        found = self._first.search_many(questions, pool, where)
+        found = (
+            self._reranked(self._scorer, questions, pool, where)
+            if self._scorer
+            else self._found(questions, pool, where)
+        )
         if threshold is not None:
             found = [[hit for hit in hits if hit.score >= threshold] for hits in found]
         return found if mmr is None else [self._vary(hits, k, mmr) for hits in found]
 
+    def _found(self, questions: Sequence[str], k: int, where: PassageFilter) -> list[list[Candidate]]:
+        """The hits before re-ranking; where words or meaning count nothing, the other search is as fast as alone."""
+        if len(self._first) == 1:
+            return self._first[0].search_many(questions, k, where)
+        found = (each.search_many(questions, max(k, SCALE_DEPTH), where) for each in self._first)
+        mix = self._retriever.mix or DEFAULT_MIX
+        return [blend(dense, lexical, k, mix) for dense, lexical in zip(*found, strict=True)]
+
+    def _reranked(
+        self, scorer: Scorer, questions: Sequence[str], k: int, where: PassageFilter
+    ) -> list[list[Candidate]]:
+        """The first hits in the scorer's order with its scores, equal ones as they stood; the others follow, below."""
+        found = self._found(questions, max(k, scorer.depth), where)
+        scores = scorer.score(questions, [hits[: scorer.depth] for hits in found])
+        return [_reordered(hits, row)[:k] for hits, row in zip(found, scores, strict=True)]
+
     def _vary(self, hits: Sequence[Candidate], k: int, mmr: float) -> list[Candidate]:
+        """`k` varied hits; scores that are no cosines are stretched to 0 … 1 for it."""
         if self._vectors is None:
             raise InputError("Variety (mmr) needs the vectors of passages, but this search has none. Leave it out.")
-        vectors = self._vectors.vectors([hit.passage.id for hit in hits]) if hits else np.zeros((0, 1), np.float32)
+        vectors = self._vectors().vectors([hit.passage.id for hit in hits]) if hits else np.zeros((0, 1), np.float32)
         scores: Sequence[float] = [hit.score for hit in hits]
-        scores = scores if self._has_cosines else stretch(scores, min(scores, default=0.0))
+        if self._scorer or self._retriever.share_of_words:
+            scores = stretch(scores, min(scores, default=0.0))
         return [hits[place] for place in vary(scores, vectors, k, mmr)]
+
+
+def _reordered(hits: Sequence[Candidate], scores: Sequence[float]) -> list[Candidate]:
+    order = sorted(range(len(scores)), key=lambda place: -scores[place])
+    best = [Candidate(passage=hits[place].passage, score=float(scores[place])) for place in order]
+    floor = best[-1].score if best else 0.0
+    rest = hits[len(scores) :]
+    return best + [Candidate(passage=hit.passage, score=floor - n) for n, hit in enumerate(rest, start=1)]
 
 
 def vary(scores: Sequence[float], vectors: Vectors, k: int, balance: float) -> list[int]:
@@ -141,47 +201,51 @@ def vary(scores: Sequence[float], vectors: Vectors, k: int, balance: float) -> l
     return chosen
 
 
-def open_search(
-    paths: DataPaths,
-    corpus: str,
-    kind: RetrieverKind,
-    encoder: Callable[[], Encoder],
-    scorer: Scorer | None = None,
-) -> Search:
-    """The search of this `kind` over `corpus`, re-ranked by `scorer` if there is one.
+class AskedOnce:
+    """A search that remembers what it found last: asked alone and then for a fusion, it searches once."""
 
-    A lexical search needs no encoder, so `encoder` is called for the others alone, or when vectors are asked for. A
-    fused one mixes words and meaning as was learned for this corpus and encoder.
-    """
+    def __init__(self, search: Searchable) -> None:
+        self._search = search
+        self._asked: object = None
+        self._found: list[list[Candidate]] = []
+
+    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
+        """The `k` best passages of each question among those that fit `where`, best first."""
+        if self._asked != (asked := (tuple(questions), k, where)):
+            self._asked, self._found = asked, self._search.search_many(questions, k, where)
+        return self._found
+
+
+Load = Callable[[str], Encoder]
+
+
+def open_search(
+    paths: DataPaths, corpus: str | Corpus, retriever: Retriever, load: Load, scorer: Scorer | None = None
+) -> Search:
+    """The search of `corpus` by `retriever`, whose encoder `load` gives if one is needed."""
     from indexes.passage_index import PassageIndex
 
-    def dense() -> PassageIndex:
-        return PassageIndex.open(paths, corpus, encoder())
-
-    first: Searchable
-    vectors: VectorSource
-    has_cosines = kind != "lexical" and scorer is None
-    if kind == "lexical":
-        first, vectors = LexicalIndex.open(paths, corpus), LateVectors(dense)
-    else:
-        first = vectors = index = dense()
-        mix = kept_mix(Corpus.open(paths, corpus).folder, index.encoder.name) or DEFAULT_MIX
-        if kind == "fused" and mix.lexical:
-            first, has_cosines = FusedIndex(index, LexicalIndex.open(paths, corpus), mix), False
-    return Search(RerankedIndex(first, scorer) if scorer else first, vectors, has_cosines=has_cosines)
+    manifest = Corpus.open(paths, corpus)
+    dense = cache(lambda: PassageIndex.open(paths, manifest, load(retriever.encoder)))
+    return Search(_mixed(retriever, manifest), dense, lambda: LexicalIndex.open(paths, manifest), scorer, dense)
 
 
-class LateVectors:
-    """The vectors of an index that is opened when they are first asked for."""
+def open_searches(
+    paths: DataPaths, corpus: str | Corpus, retrievers: Iterable[Retriever], load: Load
+) -> dict[str, Search]:
+    """The search of `corpus` by each of `retrievers`, by its key; what several need is opened and searched once."""
+    from indexes.passage_index import PassageIndex
 
-    def __init__(self, open_index: Callable[[], VectorSource]) -> None:
-        self._open = open_index
-        self._index: VectorSource | None = None
+    manifest = Corpus.open(paths, corpus)
+    dense = cache(lambda encoder: AskedOnce(PassageIndex.open(paths, manifest, load(encoder))))
+    lexical = cache(lambda: AskedOnce(LexicalIndex.open(paths, manifest)))
+    return {each.key: Search(_mixed(each, manifest), partial(dense, each.encoder), lexical) for each in retrievers}
 
-    def vectors(self, ids: Sequence[str]) -> Vectors:
-        """The unit vectors of these passages, in this order, shape (N, D)."""
-        self._index = self._index or self._open()
-        return self._index.vectors(ids)
+
+def _mixed(retriever: Retriever, corpus: Corpus) -> Retriever:
+    """`retriever` with the mix that `corpus` has learned for it, unless it brings one."""
+    needs_mix = retriever.kind == "fused" and retriever.mix is None
+    return replace(retriever, mix=kept_mix(corpus, retriever.encoder)) if needs_mix else retriever
 
 
 _BATCH_SIZE = 32
@@ -189,6 +253,8 @@ _BATCH_SIZE = 32
 
 class CrossEncoderScorer:
     """A `Scorer` by a cross-encoder with one output."""
+
+    depth = 50  # each hit costs a pass through the model
 
     def __init__(self, name: str, model: CrossEncoder) -> None:
         if model.num_labels != 1:
@@ -199,13 +265,12 @@ class CrossEncoderScorer:
         self.name = name
         self._model = model
 
-    def score(self, question: str, candidates: Sequence[Candidate]) -> Sequence[float]:
-        """The model's score of each candidate for `question`."""
-        if not candidates:
-            return []
-        pairs = [(question, candidate.passage.full_text) for candidate in candidates]
-        scores = self._model.predict(pairs, batch_size=_BATCH_SIZE, show_progress_bar=False)
-        return [float(score) for score in np.asarray(scores, dtype=np.float32).reshape(-1)]
+    def score(self, questions: Sequence[str], lists: Sequence[Sequence[Candidate]]) -> list[list[float]]:
+        """The model's score of each candidate for the question of its list."""
+        pairs = [(q, hit.passage.full_text) for q, hits in zip(questions, lists, strict=True) for hit in hits]
+        scores: object = self._model.predict(pairs, batch_size=_BATCH_SIZE, show_progress_bar=False) if pairs else ()
+        rest = iter(np.asarray(scores, dtype=np.float32).reshape(-1).tolist())
+        return [list(islice(rest, len(hits))) for hits in lists]
 
 
 def load_cross_encoder(name: str) -> CrossEncoderScorer:

@@ -13,13 +13,11 @@ from app import demo_lesson
 from app.answering import Answer, Turn, remember
 from app.handlers.buttons import StopFlag, Update, busy, idle, make_link
 from app.rendering import answer_html, asked_html, notice_html, passages_html, turns_html
-from app.retriever import Opened, Retrieval, open_retriever, retrieve
-from app.shelf import RERANKED
+from app.retriever import Retrieval
 from app.streaming import N_READ, N_SHOWN, check_question, find_standalone, passages_to_read, write_answers
 from app.votes import Side
 from app.workbench import Workbench
 from indexes.errors import UserError
-from indexes.types import Passage
 
 _SAME: Update = gr.skip()
 
@@ -72,15 +70,14 @@ def ask(
         if flag.is_set:
             yield _ended(notice_html("Stopped."), can_retry=True)
             return
-        opened = open_retriever(bench, corpus, (retriever or "") + (RERANKED if rerank else ""))
-        retrieval = retrieve(opened.choice.label, opened.retriever, searched, N_SHOWN)
+        retrieval = bench.retrievers.retrieve(corpus, retriever, searched, N_SHOWN, rerank)
     except UserError as error:
         yield _ended(notice_html(str(error), "error"), can_retry=False)
         return
     searched_s = time.perf_counter() - started
-    bench.keep_question(opened.corpus, searched)
+    bench.keep_question(retrieval.corpus, searched)
     passages = passages_to_read(retrieval)
-    yield _found(opened, retrieval, question, searched, remark, searched_s)
+    yield _found(retrieval, question, searched, remark, searched_s)
     if not passages:
         yield _ended("", can_retry=False)
         return
@@ -108,13 +105,10 @@ def _started(question: str, turns: tuple[Turn, ...]) -> AskView:
     )
 
 
-def _found(
-    opened: Opened, retrieval: Retrieval, question: str, searched: str, remark: str, searched_s: float
-) -> AskView:
+def _found(retrieval: Retrieval, question: str, searched: str, remark: str, searched_s: float) -> AskView:
     """The passages, and which question they were found for."""
     candidates = retrieval.candidates
     waiting = Answer(n_passages=min(N_READ, len(candidates)), notice="Asking the LLM …")
-    passages: list[Passage] = [candidate.passage for candidate in candidates]
     return AskView(
         answer=answer_html(waiting, "ask", searched_s=searched_s) if candidates else "",
         passages=passages_html(retrieval, "ask", N_READ),
@@ -122,18 +116,18 @@ def _found(
             question,
             searched if searched != question else "",
             remark,
-            make_link(searched, opened.corpus, opened.choice.key),
+            make_link(searched, retrieval.corpus, retrieval.choice.key),
         ),
-        shown=Shown(corpus=opened.corpus, question=searched, side=as_side(opened.choice.key, passages)),
+        shown=Shown(corpus=retrieval.corpus, question=searched, side=as_side(retrieval)),
     )
 
 
-def as_side(key: str, passages: list[Passage]) -> Side:
-    """What the retriever `key` has shown."""
+def as_side(shown: Retrieval) -> Side:
+    """What was shown, as a vote remembers it."""
     return Side(
-        retriever=key,
-        passages=tuple(passage.id for passage in passages),
-        documents=tuple(passage.document_id for passage in passages),
+        retriever=shown.choice.key,
+        passages=tuple(each.passage.id for each in shown.candidates),
+        documents=tuple(each.passage.document_id for each in shown.candidates),
     )
 
 

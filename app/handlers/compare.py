@@ -14,7 +14,7 @@ import gradio as gr
 from app.comparison import (
     MAX_QUESTIONS,
     Comparison,
-    compare_retrievers,
+    compare_sides,
     find_contrasts,
     known_questions,
     spread,
@@ -35,7 +35,7 @@ from app.rendering import (
     side_names,
     sides_html,
 )
-from app.retriever import Opened, open_retriever
+from app.retriever import Retrieval, find_choice
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
@@ -94,8 +94,7 @@ def compare(
         question = check_question(question)
         keys = check_sides([left, right, *(more or [])])
         yield _started()
-        opened = [open_retriever(bench, corpus, key) for key in keys]
-        compared = look(opened, question, with_answers, is_blind)
+        compared = look(retrieve_sides(bench, corpus, keys, question), question, with_answers, is_blind)
     except UserError as error:
         yield _ended(notice_html(str(error), "error"))
         return
@@ -122,21 +121,25 @@ def check_sides(keys: Sequence[str | None]) -> Sequence[str | None]:
     return keys
 
 
-def look(opened: list[Opened], question: str, with_answers: bool, is_blind: bool) -> Compared:
-    """What the retrievers find for `question`; where it is blind, the lot decides which of them stands where."""
+def retrieve_sides(bench: Workbench, corpus: str | None, keys: Sequence[str | None], question: str) -> list[Retrieval]:
+    """What each of the retrievers finds for `question`; raises `InputError` if two are the same."""
+    with bench.retrievers.reading(corpus) as asked:
+        choices = [find_choice(asked.choices, key) for key in keys]
+        check_sides([choice.key for choice in choices])  # "baseline" and the encoder's own name are the same one
+        return [asked.retrieve(choice, question, N_SHOWN) for choice in choices]
+
+
+def look(sides: list[Retrieval], question: str, with_answers: bool, is_blind: bool) -> Compared:
+    """What the retrievers found for `question`; where it is blind, the lot decides which of them stands where."""
     if is_blind:
-        opened = secrets.SystemRandom().sample(opened, len(opened))
-    comparison = compare_retrievers(question, {each.choice.label: each.retriever for each in opened}, N_SHOWN)
+        sides = secrets.SystemRandom().sample(sides, len(sides))
     return Compared(
         id=secrets.token_hex(8),
-        corpus=opened[0].corpus,
+        corpus=sides[0].corpus,
         question=question,
-        labels=tuple(each.choice.label for each in opened),
-        sides=tuple(
-            as_side(each.choice.key, [candidate.passage for candidate in found.candidates])
-            for each, found in zip(opened, comparison.sides, strict=True)
-        ),
-        comparison=comparison,
+        labels=tuple(each.choice.label for each in sides),
+        sides=tuple(map(as_side, sides)),
+        comparison=compare_sides(sides),
         n_read=N_READ if with_answers else N_SHOWN,
         is_blind=is_blind,
         is_closed=is_blind,
@@ -185,12 +188,13 @@ def list_contrasts(
     try:
         if left == right:
             raise InputError("Both sides are the same retriever. Pick two different ones.")
-        one, other = (open_retriever(bench, corpus, key) for key in (left, right))
-        known = uploaded_questions(Path(file)) if file else known_questions(bench.paths, one.corpus)
-        if not known:
-            raise InputError("No questions about this corpus are known yet. Upload a file with one on each line.")
-        looked_at = spread(known)
-        found = find_contrasts(looked_at, one.retriever.index, other.retriever.index, _N_LISTED)
+        with bench.retrievers.reading(corpus) as asked:
+            one, other = (asked.search(find_choice(asked.choices, key)) for key in (left, right))
+            known = uploaded_questions(Path(file)) if file else known_questions(bench.paths, asked.corpus.name)
+            if not known:
+                raise InputError("No questions about this corpus are known yet. Upload a file with one on each line.")
+            looked_at = spread(known)
+            found = find_contrasts(looked_at, one, other, _N_LISTED)
     except UserError as error:
         return ContrastView(gr.update(visible=False), notice_html(str(error), "error"))
     samples = [[each.question, f"{100 * each.overlap:.0f} %"] for each in found]

@@ -14,11 +14,11 @@ from app.handlers.pickers import corpus_picker
 from app.passage_map import N_NEIGHBOURS, Neighbours, PassageMap, draw_map, make_map
 from app.plots import to_svg
 from app.rendering import aside_html, hits_html, notice_html
-from app.shelf import RetrieverChoice, look_up, picked_corpus
+from app.retriever import Choice, look_up, picked_corpus
 from app.streaming import check_question
 from app.tables import corpora_html, outcomes_html, progress_html, sources_html
 from app.workbench import Workbench
-from indexes.corpus import Corpus
+from indexes.corpus import Corpus, list_corpora
 from indexes.errors import InputError, UserError
 from indexes.files import ARCHIVE_SUFFIX, SUPPORTED_SUFFIXES, suffix_of
 from indexes.lexical import LexicalIndex, bm25s_words
@@ -119,7 +119,7 @@ def _add_files(
     """The bar to show, a few times a second; `outcomes` grows with each file."""
     from indexes.ingest import add_files
 
-    encoder = bench.shelf.new_encoder(bench.encoder)
+    encoder = bench.retrievers.new_encoder(bench.encoder)
     shown_at = 0.0
     for event in add_files(bench.paths, name, [Path(file) for file in files], encoder):
         if event.outcome:
@@ -156,13 +156,12 @@ class CorporaView(NamedTuple):
 
 def list_corpora_view(bench: Workbench, corpus: str | None) -> CorporaView:
     """Everything there is, as it is on disk now."""
-    corpora, shown, _ = look_up(bench.paths, bench.encoder, corpus)
-    names = [info.name for info in corpora]
-    sources = _sources(bench, shown.name) if shown else []
+    names, shown, _ = look_up(bench.paths, bench.encoder, corpus)
+    sources = _sources(bench, shown) if shown else []
     return CorporaView(
-        corpora=corpora_html(corpora, _sizes(bench, names)),
+        corpora=corpora_html(list_corpora(bench.paths), _sizes(bench, names)),
         target=gr.update(choices=names),
-        corpus=corpus_picker(corpora, shown, corpus),
+        corpus=corpus_picker(names, shown, corpus),
         sources=sources_html(sources) if sources else "",
         picked=gr.update(choices=[each.source for each in sources], value=[], interactive=bool(sources)),
         delete_corpus=gr.update(interactive=shown is not None),
@@ -271,32 +270,29 @@ def show_map(bench: Workbench, corpus: str | None, question: str, kept: KeptMap 
         if question.strip():
             question = check_question(question)
             found = [_find(bench, kept.map, kept.corpus, choice, question) for choice in choices[:2]]
-            encoder = bench.shelf.encoder(kept.map.encoder)
+            encoder = bench.retrievers.encoder(kept.map.encoder)
             point = kept.map.plane.place(encoder.encode_queries([question]))[0]
     except UserError as error:
         return MapView(None, notice_html(str(error), "error"))
     return MapView(kept, f'<div class="map">{_words(kept.map, found)}{to_svg(draw_map(kept.map, point, found))}</div>')
 
 
-def _choices(bench: Workbench, corpus: str) -> Sequence[RetrieverChoice]:
-    Corpus.open(bench.paths, corpus)  # a corpus that is gone is not replaced by another
-    _, _, choices = look_up(bench.paths, bench.encoder, corpus)
-    if not choices:
-        raise InputError(
-            f"Corpus '{corpus}' is not indexed yet, so its passages have no place on a map. Wait until it is."
-        )
-    promoted = [choice for choice in choices[1:] if choice.is_promoted]
-    return [choices[0], *promoted, *(choice for choice in choices[1:] if not choice.is_promoted)]
+def _choices(bench: Workbench, corpus: str) -> Sequence[Choice]:
+    """The retrievers by vectors, the baseline first, then the promoted one."""
+    choices = [
+        each for each in bench.retrievers.choices(Corpus.open(bench.paths, corpus)) if each.retriever.kind == "dense"
+    ]
+    return [choices[0], *sorted(choices[1:], key=lambda choice: not choice.is_promoted)]
 
 
-def _current_map(bench: Workbench, corpus: str, choice: RetrieverChoice, kept: KeptMap | None) -> KeptMap:
+def _current_map(bench: Workbench, corpus: str, choice: Choice, kept: KeptMap | None) -> KeptMap:
     manifest = Corpus.open(bench.paths, corpus)
     content = manifest.content_hash()
-    if kept and (kept.corpus, kept.content, kept.map.encoder) == (corpus, content, choice.encoder):
+    if kept and (kept.corpus, kept.content, kept.map.encoder) == (corpus, content, choice.retriever.encoder):
         return kept
-    index = bench.shelf.index(corpus, choice.encoder)
+    index = bench.retrievers.index(corpus, choice.retriever.encoder)
     try:
-        return KeptMap(corpus, content, make_map(choice.encoder, list(manifest.passages()), index))
+        return KeptMap(corpus, content, make_map(choice.retriever.encoder, list(manifest.passages()), index))
     except KeyError:
         raise InputError(
             f"The index of corpus '{corpus}' lacks some of its passages, so they have no place on a map yet. Press "
@@ -304,11 +300,11 @@ def _current_map(bench: Workbench, corpus: str, choice: RetrieverChoice, kept: K
         ) from None
 
 
-def _find(bench: Workbench, map_: PassageMap, corpus: str, choice: RetrieverChoice, question: str) -> Neighbours:
+def _find(bench: Workbench, map_: PassageMap, corpus: str, choice: Choice, question: str) -> Neighbours:
     """What `choice` finds, placed by the vectors that the map was made of."""
-    found = bench.shelf.index(corpus, choice.encoder).search(question, N_NEIGHBOURS)
+    found = bench.retrievers.index(corpus, choice.retriever.encoder).search(question, N_NEIGHBOURS)
     passages = tuple(candidate.passage for candidate in found)
-    vectors = bench.shelf.index(corpus, map_.encoder).vectors([passage.id for passage in passages])
+    vectors = bench.retrievers.index(corpus, map_.encoder).vectors([passage.id for passage in passages])
     return Neighbours(retriever=choice.label, passages=passages, points=map_.plane.place(vectors))
 
 

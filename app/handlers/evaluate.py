@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,8 +25,6 @@ from app.evaluating import (
     evaluate,
     grade,
     list_runs,
-    open_indexes,
-    open_lexical,
     pair_up,
     read_held_out,
     read_upload,
@@ -34,13 +34,13 @@ from app.evaluation_report import METRICS, charts_html, draw, figures_html, ques
 from app.handlers.buttons import StopFlag, Update, busy, idle
 from app.handlers.pickers import corpus_picker
 from app.rendering import notice_html
-from app.retriever import IndexRetriever, open_retriever, retrieve
-from app.shelf import look_up, picked_corpus, starting_choice
-from app.streaming import N_READ
+from app.retriever import look_up, picked_corpus, starting_choice
+from app.streaming import N_READ, passages_to_read
 from app.tables import progress_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
+from indexes.retrievers import open_searches
 from indexes.types import Passage, Query
 
 UPLOADED = ""
@@ -59,17 +59,17 @@ class EvaluateChoices(NamedTuple):
 
 def list_choices(bench: Workbench, corpus: str | None, source: str | None, answering: str | None) -> EvaluateChoices:
     """The corpora, the runs on the picked one that have held judged questions out, and who can find for the LLM."""
-    corpora, shown, retrievers = look_up(bench.paths, bench.encoder, corpus)
-    runs = list_runs(bench.paths, shown.name) if shown else []
+    names, shown, retrievers = look_up(bench.paths, bench.encoder, corpus)
+    runs = list_runs(bench.paths, shown) if shown else []
     choices = [*((f"Held out by run '{run}'", run) for run in runs), ("The file that I upload", UPLOADED)]
     update = gr.update(choices=choices)
     if source not in [value for _, value in choices]:
         update["value"] = choices[0][1]
-    encoders = gr.update(choices=[(each.label, each.encoder) for each in retrievers])
+    encoders = gr.update(choices=[(each.label, each.key) for each in retrievers])
     start = starting_choice(retrievers)
-    if start and answering not in [each.encoder for each in retrievers]:
-        encoders["value"] = start.encoder
-    return EvaluateChoices(corpus=corpus_picker(corpora, shown, corpus), source=update, answering=encoders)
+    if start and answering not in [each.key for each in retrievers]:
+        encoders["value"] = start.key
+    return EvaluateChoices(corpus=corpus_picker(names, shown, corpus), source=update, answering=encoders)
 
 
 class EvaluationView(NamedTuple):
@@ -137,10 +137,12 @@ def _questions(
 
 
 def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
-    _, _, choices = look_up(bench.paths, bench.encoder, corpus)
-    indexes = open_indexes(bench.shelf, corpus, choices)
-    mixes = {choice.label: choice.mix for choice in choices}
-    return evaluate(corpus, questions, indexes, open_lexical(bench.paths, corpus), mixes)
+    """Every retriever of the corpus: by each encoder, by words, and by both."""
+    opened = Corpus.open(bench.paths, corpus)
+    plain = [choice.retriever for choice in bench.retrievers.choices(opened) if choice.retriever.kind != "fused"]
+    fused = [replace(each, kind="fused") for each in plain if each.kind == "dense"]
+    searches = open_searches(bench.paths, opened, [*plain, *fused], partial(bench.retrievers.encoder_of, opened))
+    return evaluate(corpus, questions, {each.name: searches[each.key] for each in (*plain, *fused)})
 
 
 def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
@@ -261,11 +263,11 @@ def judge_answers(
         read = read_held_out(bench.paths, source) if source else read_upload(file)
         questions = choose_answerable(read, max(1, min(int(limit or 1), MAX_ANSWERS)))
         yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())
-        retriever = open_retriever(bench, corpus, encoder).retriever
         llm = bench.connect(lambda status: None)
         for query in questions:
             yield AnswersView(_bar(graded, questions), answers_html(graded), *busy())
-            answer = _answer(llm, retriever, query, flag)
+            found = bench.retrievers.retrieve(corpus, encoder, query.text, N_READ)
+            answer = _answer(llm, query, passages_to_read(found), flag)
             if flag.is_set:
                 break
             graded.append(grade(query, answer))
@@ -280,9 +282,8 @@ def _bar(graded: Sequence[Graded], questions: Sequence[Query]) -> str:
     return progress_html("Asking the LLM", len(graded), len(questions))
 
 
-def _answer(llm: BaseChatModel, retriever: IndexRetriever, query: Query, flag: StopFlag) -> Answer:
+def _answer(llm: BaseChatModel, query: Query, passages: Sequence[Passage], flag: StopFlag) -> Answer:
     """The whole answer; raises `InputError` if the LLM failed."""
-    passages = [each.passage for each in retrieve("", retriever, query.text, N_READ).candidates]
     answer = Answer(n_passages=len(passages))
     for answer in answer_question(llm, query.text, passages):
         if flag.is_set:

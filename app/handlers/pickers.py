@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.answering import Answer
-from app.comparison import compare_retrievers
+from app.comparison import compare_sides
 from app.demo import DEMO_CORPUS
 from app.handlers.buttons import Link, Update
-from app.handlers.compare import check_sides, show_score
+from app.handlers.compare import check_sides, retrieve_sides, show_score
 from app.rendering import PREFIXES, notice_html
-from app.retriever import Opened, Retrieval, open_retriever, retrieve
-from app.shelf import LEXICAL, RERANKED, Choice, RetrieverChoice, list_all, look_up, starting_choice
+from app.retriever import Choice, Retrieval, look_up, starting_choice
 from app.streaming import N_SHOWN, check_question, passages_to_read, write_answers
 from app.workbench import Workbench
 from indexes.errors import UserError
-from indexes.types import CorpusInfo
+from indexes.retrievers import split_key
 
 
 class AskChoices(NamedTuple):
@@ -40,15 +39,14 @@ def list_ask_choices(
     """
     begins = link is not None and not corpus
     wanted_corpus, wanted = (link.corpus, link.retriever) if link and not corpus else (corpus, retriever)
-    is_reranked = begins and (wanted or "").endswith(RERANKED)
-    corpora, shown, dense = look_up(bench.paths, bench.encoder, wanted_corpus)
-    choices = list_all(bench.paths, dense)
-    picked = _keep((wanted or "").removesuffix(RERANKED), choices, starting_choice(dense))
+    plain, is_reranked = split_key(wanted or "")
+    corpora, shown, choices = look_up(bench.paths, bench.encoder, wanted_corpus)
+    picked = _keep(plain, choices)
     return AskChoices(
         corpus=corpus_picker(corpora, shown, corpus),
         retriever=_retriever_picker(choices, picked, retriever) | {"info": _meaning(shown, choices, picked)},
-        rerank=_rerank_box(choices, picked) | ({"value": True} if is_reranked else {}),
-        examples=gr.update(visible=shown is not None and shown.name == DEMO_CORPUS),
+        rerank=_rerank_box(choices, picked) | ({"value": True} if begins and is_reranked else {}),
+        examples=gr.update(visible=shown == DEMO_CORPUS),
     )
 
 
@@ -61,8 +59,7 @@ class Explained(NamedTuple):
 
 def explain_retriever(bench: Workbench, corpus: str | None, retriever: str | None) -> Explained:
     """The retriever's picker with one line on what the picked one is."""
-    _, shown, dense = look_up(bench.paths, bench.encoder, corpus)
-    choices = list_all(bench.paths, dense)
+    _, shown, choices = look_up(bench.paths, bench.encoder, corpus)
     return Explained(gr.update(info=_meaning(shown, choices, retriever)), _rerank_box(choices, retriever))
 
 
@@ -97,18 +94,18 @@ def list_compare_choices(
     begins = link is not None and bool(link.sides) and not corpus
     if link and begins:
         is_picked, wanted = len(link.sides) > 1, (*link.sides, None)[: max(2, len(link.sides))]
-    corpora, shown, dense = look_up(bench.paths, bench.encoder, link.corpus if link and begins else corpus)
-    choices = with_reranked(list_all(bench.paths, dense))
-    first, second, others = _sides(choices, starting_sides(dense), wanted, is_picked)
+    corpora, shown, plain = look_up(bench.paths, bench.encoder, link.corpus if link and begins else corpus)
+    choices = [*plain, *(choice.reranked for choice in plain if choice.ranker)]
+    first, second, others = _sides(choices, starting_sides(plain), wanted, is_picked)
     return CompareChoices(
         corpus=corpus_picker(corpora, shown, corpus),
         left=_retriever_picker(choices, first, left) | {"visible": bool(choices)},
         right=_retriever_picker(choices, second, right) | {"visible": bool(choices)},
         more=_retriever_picker(choices, others, list(more or [])) | {"visible": bool(choices)},
         is_picked=is_picked,
-        teach=_how_to_teach(shown, dense),
+        teach=_how_to_teach(shown, plain),
         body=gr.update(visible=bool(choices)),
-        score=show_score(bench, shown.name if shown else None, [first, second, *others]),
+        score=show_score(bench, shown, [first, second, *others]),
     )
 
 
@@ -124,36 +121,25 @@ def _sides(
     return left, right, [key for key in others if key]
 
 
-def with_reranked(choices: Sequence[Choice]) -> list[Choice]:
-    """`choices`, and each of them re-ranked that can be."""
-    return [*choices, *(choice.reranked for choice in choices if choice.ranker)]
-
-
-def starting_sides(dense: Sequence[RetrieverChoice]) -> tuple[str | None, str | None]:
+def starting_sides(choices: Sequence[Choice]) -> tuple[str | None, str | None]:
     """The keys to compare where none were picked: the baseline with the promoted or the first taught retriever.
 
     While there is none, the baseline with the words alone.
     """
-    if not dense:
+    start = starting_choice(choices)
+    if start is None:
         return None, None
-    start = starting_choice(dense)
-    first = dense[0].encoder
-    if start and start.encoder != first:
-        return first, start.encoder
-    return first, dense[1].encoder if len(dense) > 1 else LEXICAL
+    return choices[0].key, (choices[1] if start is choices[0] else start).key
 
 
-def _keep(retriever: str | None, choices: Sequence[Choice], start: RetrieverChoice | None) -> str | None:
-    return _keep_key(retriever, choices, start.encoder if start else None)
+def _keep(key: str, choices: Sequence[Choice]) -> str | None:
+    """`key` if it can be picked, or what to start with."""
+    start = starting_choice(choices)
+    return key if start is None or key in [choice.key for choice in choices] else start.key
 
 
-def _keep_key(retriever: str | None, choices: Sequence[Choice], start: str | None) -> str | None:
-    return retriever if retriever in [choice.key for choice in choices] else start
-
-
-def corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None, current: str | None) -> Update:
-    names = [info.name for info in corpora]
-    return gr.update(choices=names, interactive=bool(names), **_changed(shown.name if shown else None, current))
+def corpus_picker(names: Sequence[str], shown: str | None, current: str | None) -> Update:
+    return gr.update(choices=names, interactive=bool(names), **_changed(shown, current))
 
 
 def _retriever_picker(
@@ -174,7 +160,7 @@ def _changed(value: str | list[str] | None, current: str | list[str] | None) -> 
     return {} if value == current else {"value": value}
 
 
-def _meaning(shown: CorpusInfo | None, choices: Sequence[Choice], picked: str | None) -> str:
+def _meaning(shown: str | None, choices: Sequence[Choice], picked: str | None) -> str:
     if shown is None:
         return "There is no corpus yet. Add files on the Corpora tab to make one."
     if not choices:
@@ -182,16 +168,16 @@ def _meaning(shown: CorpusInfo | None, choices: Sequence[Choice], picked: str | 
     return next((choice.meaning for choice in choices if choice.key == picked), "")
 
 
-def _how_to_teach(shown: CorpusInfo | None, dense: Sequence[RetrieverChoice]) -> Update:
-    if any(each.kind == "distilled" for each in dense):
+def _how_to_teach(shown: str | None, choices: Sequence[Choice]) -> Update:
+    if any(each.role == "distilled" for each in choices):
         return gr.update(value="", visible=False)
     if shown is None:
         sentence = "There is no corpus yet. Add files on the Corpora tab to make one."
-    elif not dense:
+    elif not choices:
         sentence = "This corpus is not indexed yet. Its retrievers can be compared as soon as it is."
     else:
         sentence = (
-            f"Nothing has been taught on corpus '{shown.name}' yet. Open the Teach tab to teach a retriever; it "
+            f"Nothing has been taught on corpus '{shown}' yet. Open the Teach tab to teach a retriever; it "
             "appears here when it is done."
         )
     return gr.update(value=notice_html(sentence), visible=True)
@@ -201,13 +187,12 @@ def ask(bench: Workbench, question: str, corpus: str, retriever: str) -> dict[st
     """The answer, its citations, and the passages that it was written from; `gr.Error` with a sentence."""
     try:
         question = check_question(question)
-        opened = open_retriever(bench, corpus or None, retriever)
-        found = retrieve(opened.choice.label, opened.retriever, question, N_SHOWN)
+        found = bench.retrievers.retrieve(corpus or None, retriever, question, N_SHOWN)
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from None
-    bench.keep_question(opened.corpus, question)
+    bench.keep_question(found.corpus, question)
     (answer,) = _answers(bench, question, [found])
-    return {"question": question, "corpus": opened.corpus} | _side(opened, found) | _answer(answer)
+    return {"question": question, "corpus": found.corpus} | _side(found) | _answer(answer)
 
 
 def compare(
@@ -225,28 +210,20 @@ def compare(
     """
     try:
         question = check_question(question)
-        opened = _open_sides(bench, corpus, left, right, more)
-        comparison = compare_retrievers(question, {each.choice.label: each.retriever for each in opened}, N_SHOWN)
+        _, _, choices = look_up(bench.paths, bench.encoder, corpus or None)
+        first, second = starting_sides(choices)
+        keys = check_sides([left or first, right or second, *(name for name in more if name)])
+        comparison = compare_sides(retrieve_sides(bench, corpus or None, keys, question))
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from None
-    sides = [_side(each, found) for each, found in zip(opened, comparison.sides, strict=True)]
+    sides = [_side(found) for found in comparison.sides]
     for side, moves in zip(sides, comparison.moves, strict=True):
         side["moves"] = [asdict(move) | {"gain": move.gain} for move in moves]
     if with_answers:
         for side, answer in zip(sides, _answers(bench, question, comparison.sides), strict=True):
             side.update(_answer(answer))
-    about = {"question": question, "corpus": opened[0].corpus, "n_shared": comparison.n_shared}
+    about = {"question": question, "corpus": comparison.sides[0].corpus, "n_shared": comparison.n_shared}
     return about | dict(zip(PREFIXES, sides, strict=False))
-
-
-def _open_sides(bench: Workbench, corpus: str, left: str, right: str, more: Sequence[str]) -> list[Opened]:
-    _, _, dense = look_up(bench.paths, bench.encoder, corpus or None)
-    first, second = starting_sides(dense)
-    keys = (left or first, right or second, *(name for name in more if name))
-    check_sides(keys)
-    opened = [open_retriever(bench, corpus or None, key) for key in keys]
-    check_sides([each.choice.key for each in opened])  # "baseline" and the encoder's own name are the same one
-    return opened
 
 
 def _answers(bench: Workbench, question: str, found: Any) -> tuple[Answer, ...]:
@@ -256,9 +233,9 @@ def _answers(bench: Workbench, question: str, found: Any) -> tuple[Answer, ...]:
     return last
 
 
-def _side(opened: Opened, found: Retrieval) -> dict[str, Any]:
+def _side(found: Retrieval) -> dict[str, Any]:
     passages = [asdict(each.passage) | {"score": each.score} for each in found.candidates]
-    return {"retriever": opened.choice.key, "took_ms": round(found.took_ms, 1), "passages": passages}
+    return {"retriever": found.choice.key, "took_ms": round(found.took_ms, 1), "passages": passages}
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from app.jobs.runs import (
 from app.plots import bars_html, curves_html
 from app.question_log import count_asked
 from app.rendering import command_notice_html, notice_html, to_safe_html
-from app.shelf import look_up
+from app.retriever import look_up
 from app.tables import (
     STATE_WORDS,
     estimate_html,
@@ -41,7 +41,6 @@ from app.votes import people_orders
 from app.workbench import Classroom
 from distill.verdict.promotion import promote, promoted, rollback
 from indexes.errors import InputError, UserError
-from indexes.types import CorpusInfo
 
 Update = Any
 _RESUMABLE = ("paused", "interrupted", "failed")
@@ -86,10 +85,10 @@ def _show(room: Classroom, corpus: str | None, picked: str | None, seen: Mapping
     paths, jobs = room.bench.paths, room.jobs
     runs = list_runs(paths, jobs)
     run = next((each for each in runs if each.name == picked), runs[0] if runs else None)
-    corpora, shown, _ = look_up(paths, room.bench.encoder, corpus)
+    names, shown, _ = look_up(paths, room.bench.encoder, corpus)
     parts = _hidden_parts() if run is None else _parts(room, run)
     parts |= {
-        "corpus": _corpus_picker(corpora, shown),
+        "corpus": {"choices": names, "interactive": bool(names)},
         "picked": {"choices": run_choices(runs), "visible": bool(runs)},
         "table": {"value": runs_table_html(runs)},
         "timer": {"active": any(each.state in ("running", "stopping") for each in runs)},
@@ -97,13 +96,9 @@ def _show(room: Classroom, corpus: str | None, picked: str | None, seen: Mapping
     updates = {name: gr.skip() if seen.get(name) == part else gr.update(**part) for name, part in parts.items()}
     if run and run.name != picked:
         updates["picked"] = gr.update(**parts["picked"], value=run.name)
-    if shown and shown.name != corpus:
-        updates["corpus"] = gr.update(**parts["corpus"], value=shown.name)
+    if shown and shown != corpus:
+        updates["corpus"] = gr.update(**parts["corpus"], value=shown)
     return RunView(**updates, seen=gr.skip() if parts == dict(seen) else parts)
-
-
-def _corpus_picker(corpora: Sequence[CorpusInfo], shown: CorpusInfo | None) -> dict[str, Any]:
-    return {"choices": [info.name for info in corpora], "interactive": shown is not None}
 
 
 def run_choices(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
@@ -195,8 +190,8 @@ def offer(room: Classroom, corpus: str | None) -> OfferView:
     paths = room.bench.paths
     try:
         _, shown, _ = look_up(paths, room.bench.encoder, corpus)
-        n_votes = len(people_orders(paths, shown.name)) if shown else 0
-        n_asked = count_asked(paths, shown.name) if shown else 0
+        n_votes = len(people_orders(paths, shown)) if shown else 0
+        n_asked = count_asked(paths, shown) if shown else 0
     except UserError:
         n_votes = n_asked = 0
     return OfferView(
@@ -286,7 +281,7 @@ def start(room: Classroom, form: Form) -> StartView:
 def _plan(room: Classroom, form: Form) -> Plan:
     if not form.corpus:  # the tab was opened before its pickers were filled
         _, shown, _ = look_up(room.bench.paths, room.bench.encoder, None)
-        form = form._replace(corpus=shown.name if shown else None)
+        form = form._replace(corpus=shown)
     return make_plan(fill_in(form), room.bench.paths, room.bench.encoder, room.bench.llm)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from distill.verdict.promotion import promoted
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
+from indexes.retrievers import Retriever
 
 _METRIC = "ndcg@10"
 
@@ -73,19 +74,19 @@ def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
     """nDCG@10 of every retriever that the run judged, in the run's order."""
     config = metrics.get("config") or {}
     base, name = str(config.get("base", "")), str(config.get("name", ""))
-    known = {
-        base: ("Baseline", "baseline"),
-        name: ("Taught", "taught"),
-        "lexical": ("Keyword search (BM25)", "other"),
-        f"weighted({base})": ("Baseline, rare words count more", "other"),
-        f"{name}-free": ("Taught for free", "other"),
-        f"fused({base})": ("Baseline and keywords, fused", "baseline"),
-        f"fused(weighted({base}))": ("Rare words and keywords, fused", "other"),
-        f"fused({name}-free)": ("Taught for free and keywords, fused", "other"),
-        f"fused({name})": ("Taught and keywords, fused", "taught"),
-        "ranker over fused": ("Ranker over the fused baseline", "other"),
-        f"reranked({name})": ("Taught, fused and re-ranked", "taught"),
-    }
+    known = {"lexical": (Retriever(kind="lexical").name, "other")}
+    for encoder, alias, kind in (
+        (base, "Baseline", "baseline"),
+        (name, "Taught", "taught"),
+        (f"weighted({base})", "Baseline, rare words count more", "other"),
+        (f"{name}-free", "Taught for free", "other"),
+    ):
+        dense = Retriever(encoder=encoder, alias=alias)
+        fused = replace(dense, kind="fused")
+        reranked = replace(fused, is_reranked=True)
+        known |= {each.key: (each.name, kind) for each in (dense, fused, reranked)}
+        known |= {replace(dense, is_reranked=True).key: known[reranked.key]}  # as earlier versions wrote it
+    known["ranker over fused"] = known[Retriever(encoder=base, kind="fused", is_reranked=True).key]
     intervals = metrics.get("intervals") or {}
     bars = []
     for retriever, values in (metrics.get("retrievers") or {}).items():

@@ -34,7 +34,7 @@ def build_api(bench: Workbench) -> None:
     ) -> dict[str, Any] | str:
         """Answer a question from a corpus of documents, with numbered citations of its passages.
 
-        With +rerank at the end of a retriever's name the trained ranker puts its passages in order.
+        With reranked(…) around a retriever's name the trained ranker puts its passages in order.
 
         Args:
             question: What to ask, in any language.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from itertools import takewhile
 from math import log2
@@ -16,7 +15,7 @@ import numpy as np
 
 from distill.json_files import Record, read_json, read_records, write_json
 from distill.ranker.ranker import load_ranker
-from distill.ranker.rerank import Reranker, taught_reranker
+from distill.ranker.rerank import RankerScorer
 from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
 from distill.stages.labelling import kept_out, orders
 from distill.stages.training import EVIDENCE_FILE, control_of
@@ -24,16 +23,17 @@ from distill.teacher.ranking import status_shares
 from distill.verdict.held_out_orders import first_choices
 from distill.verdict.promotion import promote, promoted
 from distill.verdict.report import report_markdown
-from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, fused, reranked, take_look, undecided
+from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, take_look, undecided
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.precision import comparable
 from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import UserError
-from indexes.evaluation import FEW_QUERIES, Judgement, Search, judge, mean_interval
-from indexes.lexical import Searchable, search_fused
+from indexes.evaluation import FEW_QUERIES, Judgement, judge, mean_interval
+from indexes.lexical import Searchable
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, keep_mix, kept_mix
 from indexes.passage_index import PassageIndex
 from indexes.queries import read_queries
+from indexes.retrievers import AskedOnce, Retriever, Scorer, Search
 from indexes.types import Candidate, Query
 
 _FILE = "mix.json"  # encoder → its mix
@@ -88,16 +88,16 @@ def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Seq
     known = read_json(run.file(_FILE))
     if known.keys() >= indexes.keys():
         return {name: Mix(**known[name]) for name in indexes}
-    base, folder = run.config.base, run.corpus.folder
+    base = run.config.base
     found = orders(run) | {record["id"]: record for record in apart}
     fair = hear(read_records(run.file("candidates.jsonl")), found, run.index, run.lexical, run.texts)
-    mixes = {base: fit_mix(list(fair.values()), kept_mix(folder, base) or DEFAULT_MIX)}
+    mixes = {base: fit_mix(list(fair.values()), kept_mix(run.corpus, base) or DEFAULT_MIX)}
     unseen = [fair[record["id"]] for record in apart if record["id"] in fair]
     for name in indexes:
         if name != base:
             rankings = indexes[name].search_many([each.question for each in unseen], SCALE_DEPTH)
             heard = [replace(each, dense=dense) for each, dense in zip(unseen, rankings, strict=True)]
-            mixes[name] = fit_mix(heard, kept_mix(folder, name) or mixes[base])
+            mixes[name] = fit_mix(heard, kept_mix(run.corpus, name) or mixes[base])
     write_json(run.file(_FILE), {name: asdict(mix) for name, mix in mixes.items()})
     return mixes
 
@@ -152,10 +152,9 @@ def keep_mixes(run: Distillation, mixes: Mapping[str, Mix], *, promoted: bool) -
     indexed = {info.encoder for info in run.corpus.indexes()}
     for name, mix in mixes.items():
         if mix.n_orders and name in indexed and (promoted or name != run.config.base):
-            keep_mix(run.corpus.folder, name, mix)
+            keep_mix(run.corpus, name, mix)
 
 
-_RERANKED = "ranker over fused"
 _ORDERS = "judged by the teacher's own orders that trained nothing: what it put first counts as the answer"
 _VERSIONED = ("sentence-transformers", "transformers", "torch", "chromadb", "xllamacpp")
 
@@ -246,7 +245,7 @@ def open_rows(run: Distillation) -> Opened:
         control=control if has_orders else own,
         taught=own if has_orders else "",
         standing=standing,
-        reranked=_RERANKED,
+        reranked=Retriever(encoder=run.config.base, kind="fused", is_reranked=True).key,
     )
     return Opened(rows=rows, indexes=indexes)
 
@@ -297,17 +296,21 @@ def _held_out(run: Distillation) -> tuple[JudgedBy, list[Query]]:
 
 def _judge(run: Distillation, queries: Sequence[Query], opened: Opened, mixes: Mapping[str, Mix]) -> Judgement:
     run.say("verdict", 0, len(queries))
-    searches: dict[str, Search] = {name: index.search_many for name, index in opened.indexes.items()}
-    searches["lexical"] = run.lexical.search_many
-    for name, index in opened.indexes.items():
+    dense = {name: AskedOnce(index) for name, index in opened.indexes.items()}
+    lexical, own = AskedOnce(run.lexical), run.config.name
+    searches: dict[str, Searchable] = {**dense, "lexical": lexical}
+
+    def add_fused(name: str, scorer: Scorer | None = None) -> None:
+        way = Retriever(encoder=name, kind="fused", mix=mixes[name], is_reranked=scorer is not None)
+        searches[way.key] = Search(way, lambda: dense[name], lambda: lexical, scorer)
+
+    for name in dense:
         if name != opened.rows.standing:
-            searches[fused(name)] = partial(search_fused, index, run.lexical, mix=mixes[name])
+            add_fused(name)
     ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
-    searches[_RERANKED] = Reranker(searches[fused(run.config.base)], ranker, run.index, run.lexical).search_many
+    add_fused(run.config.base, RankerScorer(ranker, run.index, run.lexical))
     if opened.rows.taught:
-        taught = opened.indexes[run.config.name]
-        first = searches[fused(run.config.name)]
-        searches[reranked(run.config.name)] = taught_reranker(first, ranker, taught, run.lexical).search_many
+        add_fused(own, RankerScorer(ranker, opened.indexes[own], run.lexical, is_taught=True))
     judgement = judge(queries, searches)
     run.say("verdict", len(queries), len(queries))
     return judgement

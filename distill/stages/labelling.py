@@ -22,7 +22,9 @@ from distill.teacher.ranking import candidate_ids, no_order, place_positives, ra
 from distill.teacher.trust import Probe, known_answers, make_probes
 from distill.verdict.held_out_orders import draw
 from indexes.errors import InputError
+from indexes.mixes import DEFAULT_MIX
 from indexes.queries import read_queries, write_queries
+from indexes.retrievers import Retriever, Search
 from indexes.types import Candidate, Passage, Query
 
 KEPT_OUT_FILE = "kept-out.json"
@@ -87,8 +89,10 @@ def _surroundings(run: Distillation, depth: int) -> Surroundings:
         found: list[Candidate] = run.index.search_vectors(run.index.vectors([passage.id]), n + 1)[0]
         return [candidate.passage for candidate in found if candidate.passage.id != passage.id][:n]
 
+    fused = Retriever(encoder=run.config.base, kind="fused", mix=DEFAULT_MIX)
+    search = Search(fused, lambda: run.index, lambda: run.lexical)
     return Surroundings(
-        find=lambda questions: run.fused(questions, depth),
+        find=lambda questions: search.search_many(questions, depth),
         neighbours=neighbours,
         embed=run.encoder.encode_queries,
     )

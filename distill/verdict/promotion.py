@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
-from indexes.manifest import list_promotions, record_promotion, withdraw_promotions
+from indexes.manifest import record_promotion, withdraw_promotions
 from indexes.paths import DataPaths
 from indexes.types import PromotionInfo
 
@@ -14,13 +14,8 @@ def promoted(paths: DataPaths, corpus: str) -> str | None:
 
     That is the last one promoted whose index is still there: if it is gone, the one before counts.
     """
-    found = _standing(Corpus.open(paths, corpus))
+    found = Corpus.open(paths, corpus).promoted()
     return found.encoder if found else None
-
-
-def promotions(paths: DataPaths, corpus: str) -> list[PromotionInfo]:
-    """Every promotion that `corpus` has seen, newest first; those rolled back have the time at which they were."""
-    return list_promotions(Corpus.open(paths, corpus).folder)
 
 
 def promote(paths: DataPaths, corpus: str, encoder: str, run: str) -> None:
@@ -30,7 +25,7 @@ def promote(paths: DataPaths, corpus: str, encoder: str, run: str) -> None:
     """
     manifest = Corpus.open(paths, corpus)
     _check_index(manifest, encoder)
-    standing = _standing(manifest)
+    standing = manifest.promoted()
     if standing is None or standing.encoder != encoder:
         record_promotion(manifest.folder, encoder, run)
 
@@ -41,7 +36,7 @@ def rollback(paths: DataPaths, corpus: str) -> str | None:
     Raises `InputError` if no encoder is promoted.
     """
     manifest = Corpus.open(paths, corpus)
-    before = _standing(manifest)
+    before = manifest.promoted()
     if before is None:
         raise InputError(
             f"Corpus '{manifest.name}' has no promoted encoder, so there is none to roll back: the baseline is in use."
@@ -49,14 +44,8 @@ def rollback(paths: DataPaths, corpus: str) -> str | None:
     after: PromotionInfo | None = before
     while after and after.encoder == before.encoder:  # it may have been promoted twice, with others between
         withdraw_promotions(manifest.folder, after.number)
-        after = _standing(manifest)
+        after = manifest.promoted()
     return after.encoder if after else None
-
-
-def _standing(manifest: Corpus) -> PromotionInfo | None:
-    indexed = {info.encoder for info in manifest.indexes()}
-    counting = (each for each in list_promotions(manifest.folder) if not each.withdrawn_at and each.encoder in indexed)
-    return next(counting, None)
 
 
 def _check_index(manifest: Corpus, encoder: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexes.mixes import Mix
+from indexes.retrievers import Retriever
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,7 +118,11 @@ def _roles(rows: Mapping[str, str]) -> dict[str, str]:
         name: words + extra
         for row, words in _ROLES.items()
         if rows.get(row)
-        for name, extra in ((rows[row], ""), (f"fused({rows[row]})", ", with keyword search"))
+        for name, extra in (
+            (rows[row], ""),
+            (Retriever(encoder=rows[row], kind="fused").key, ", with keyword search"),
+            (Retriever(encoder=rows[row], kind="fused", is_reranked=True).key, ", with keyword search, re-ranked"),
+        )
     }
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from distill.verdict.advice import Advice, Reason, advice_on
 from indexes.evaluation import FEW_QUERIES, Comparison, Judgement, compare_runs, mean_metrics
+from indexes.retrievers import Retriever
 from indexes.types import Query
 
 ALPHA = 0.05
@@ -161,12 +162,7 @@ _ON: dict[JudgedBy, tuple[str, str]] = {
 
 def fused(name: str) -> str:
     """The row of the retriever `name` fused with keyword search."""
-    return f"fused({name})"
-
-
-def reranked(name: str) -> str:
-    """The search by `name` fused with keyword search, its first hits in the order of the run's ranker."""
-    return f"reranked({name})"
+    return Retriever(encoder=name, kind="fused").key
 
 
 def decide(

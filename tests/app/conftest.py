@@ -11,7 +11,7 @@ from fakes import KeywordEncoder
 from playwright.sync_api import Browser
 from scripted_endpoint import ScriptedEndpoint
 
-from app.shelf import IndexShelf
+from app.retriever import Retrievers
 from app.workbench import Background, Workbench
 from distill.llm.connection import LLMConfig, connect_llm
 from indexes.corpus import Corpus
@@ -56,7 +56,7 @@ def bench(paths: DataPaths, endpoint: ScriptedEndpoint) -> Workbench:
     return Workbench(
         paths=paths,
         encoder="keywords",
-        shelf=IndexShelf(paths, lambda name, paths: KeywordEncoder(name, fingerprint=f"of-{name}")),
+        retrievers=Retrievers(paths, "keywords", lambda name, paths: KeywordEncoder(name, fingerprint=f"of-{name}")),
         connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
         llm_name="scripted",
         background=Background({}),
@@ -81,7 +81,7 @@ def write_files(tmp_path: Path) -> Callable[[dict[str, str]], list[str]]:
 def corpus(bench: Workbench, write_files: Callable[[dict[str, str]], list[str]]) -> str:
     """The name of a corpus of four small files, indexed by the baseline encoder."""
     files = [Path(file) for file in write_files(TEXTS)]
-    for _ in add_files(bench.paths, "nature", files, bench.shelf.encoder("keywords")):
+    for _ in add_files(bench.paths, "nature", files, bench.retrievers.encoder("keywords")):
         pass
     return "nature"
 
@@ -90,6 +90,6 @@ def corpus(bench: Workbench, write_files: Callable[[dict[str, str]], list[str]])
 def taught(bench: Workbench, corpus: str) -> str:
     """The name of a second encoder that the corpus is indexed with, as a distillation leaves it."""
     bench.paths.encoder("taught").mkdir(parents=True)
-    for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("taught")):
+    for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.retrievers.encoder("taught")):
         pass
     return "taught"

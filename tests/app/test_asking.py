@@ -63,7 +63,7 @@ def test_a_corpus_deleted_in_another_window_gives_a_sentence(bench: Workbench, c
 
 def test_without_a_corpus_or_an_index_a_sentence_says_what_to_do(bench: Workbench) -> None:
     assert "Corpora tab" in list(ask.ask(bench, QUESTION, None, None, False, (), StopFlag()))[-1].answer
-    Corpus.open_or_create(bench.paths, "new", bench.shelf.encoder("keywords"))
+    Corpus.open_or_create(bench.paths, "new", bench.retrievers.encoder("keywords"))
     assert "not indexed yet" in list(ask.ask(bench, QUESTION, "new", None, False, (), StopFlag()))[-1].answer
 
 

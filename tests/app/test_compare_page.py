@@ -53,7 +53,7 @@ def test_three_retrievers_are_compared_blind_and_the_best_is_voted_for(
     expect(page.locator("#compare-ballot button")).to_have_count(4)
     expect(page.locator("#third-answer .answer.done")).to_contain_text("Bees dance")
     for place in ("compare-summary", "compare-answer", "compare-passages"):
-        assert not re.search("baseline|taught|lexical| ms", page.locator(f"#{place}").inner_html(), re.IGNORECASE)
+        assert not re.search("baseline|taught|lexical|bm25| ms", page.locator(f"#{place}").inner_html(), re.IGNORECASE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing hangs out of a telephone's page"
     page.locator("#third-answer a.citation").first.click()
     expect(page.locator("#third-passage-1")).to_have_attribute("open", "")
@@ -66,7 +66,7 @@ def test_three_retrievers_are_compared_blind_and_the_best_is_voted_for(
 
     shown = [side.retriever for side in vote.sides]
     link = page.locator("#compare-summary a.link").get_attribute("href")
-    labels = {"keywords": "Baseline", "taught": "Distilled: taught", "lexical": "Lexical"}
+    labels = {"keywords": "Baseline", "taught": "Distilled: taught", "lexical": "BM25"}
     with visit(browser, f"{address}{link}") as sent:
         expect(field(sent, "compare-question")).to_have_value(QUESTION)
         expect(field(sent, "left-retriever")).to_have_value(labels[shown[0]])
@@ -81,7 +81,7 @@ def test_a_retriever_that_is_promoted_meanwhile_takes_the_right_side_without_a_r
     from indexes.ingest import update_index
 
     bench.paths.encoder("better").mkdir(parents=True)
-    for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("better")):
+    for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.retrievers.encoder("better")):
         pass
     open_tab(page, "Compare")
     expect(field(page, "right-retriever")).to_have_value("Distilled: better")
@@ -89,8 +89,8 @@ def test_a_retriever_that_is_promoted_meanwhile_takes_the_right_side_without_a_r
     open_tab(page, "Ask")
     open_tab(page, "Compare")
     expect(field(page, "right-retriever")).to_have_value("Distilled: taught (promoted)")
-    pick(page, "right-retriever", "Fused")
+    pick(page, "right-retriever", "Baseline + BM25")
     open_tab(page, "Ask")
     open_tab(page, "Compare")
     page.wait_for_timeout(1000)
-    expect(field(page, "right-retriever")).to_have_value("Fused")
+    expect(field(page, "right-retriever")).to_have_value("Baseline + BM25")

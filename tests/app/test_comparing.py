@@ -67,7 +67,7 @@ def test_four_retrievers_stand_side_by_side(
     answers, passages = sent(views, "answers"), sent(views, "passages")
     for prefix, name in zip(
         ("left", "right", "third", "fourth"),
-        ("First · Baseline", "Second · Distilled: taught", "Third · Lexical", "Fourth · Fused"),
+        ("First · Baseline", "Second · Distilled: taught", "Third · BM25", "Fourth · Baseline + BM25"),
         strict=True,
     ):
         assert f'<h2 id="{prefix}-title">{name}</h2>' in answers
@@ -110,8 +110,8 @@ def test_two_retrievers_are_offered_side_by_side(bench: Workbench, corpus: str, 
     assert choices.left["choices"] == [
         ("Baseline", "keywords"),
         ("Distilled: taught", "taught"),
-        ("Lexical", "lexical"),
-        ("Fused", "fused"),
+        ("BM25", "lexical"),
+        ("Baseline + BM25", "fused(keywords)"),
     ]
     assert choices.body["visible"] is True
 

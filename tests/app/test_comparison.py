@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
-
-from app.comparison import compare_retrievers, find_moves
+from app.comparison import compare_sides, find_moves
+from app.retriever import Choice, Retrieval
+from indexes.retrievers import Retriever
 from indexes.types import Candidate, Passage
 
 
-class ListedRetriever(BaseRetriever):
-    """Finds what it is told to: pairs of passage id and document id."""
-
-    found: list[tuple[str, str]]
-
-    def _get_relevant_documents(self, query: str, *, run_manager: object, k: int) -> list[Document]:
-        return [
-            Document(id=passage, page_content=query, metadata={"document_id": document, "source": "s", "score": 1.0})
-            for passage, document in self.found[:k]
-        ]
+def side(*ids: str) -> Retrieval:
+    """What a retriever found: passages that are called like their documents."""
+    choice = Choice(retriever=Retriever(encoder="one"), meaning="")
+    return Retrieval(corpus="c", choice=choice, candidates=tuple(candidates(*ids)), took_ms=1)
 
 
 def candidates(*ids: str) -> list[Candidate]:
@@ -37,24 +30,18 @@ def test_another_passage_of_the_same_document_is_told_from_a_loss() -> None:
 
 
 def test_both_sides_are_measured_against_each_other() -> None:
-    left = ListedRetriever(found=[("a", "a"), ("b", "b"), ("c", "c")])
-    right = ListedRetriever(found=[("b", "b"), ("a", "a"), ("d", "d")])
-    comparison = compare_retrievers("What?", {"Baseline": left, "Distilled": right}, k=3)
-    assert [side.retriever for side in comparison.sides] == ["Baseline", "Distilled"]
+    comparison = compare_sides([side("a", "b", "c"), side("b", "a", "d")])
     assert [[move.gain for move in moves] for moves in comparison.moves] == [[1, -1, None], [1, -1, None]]
     assert comparison.n_shared == 2
 
 
 def test_a_retriever_that_finds_nothing_is_compared_too() -> None:
-    comparison = compare_retrievers(
-        "What?", {"a": ListedRetriever(found=[]), "b": ListedRetriever(found=[("x", "x")])}, k=3
-    )
+    comparison = compare_sides([side(), side("x")])
     assert comparison.n_shared == 0
     assert [len(moves) for moves in comparison.moves] == [0, 1]
 
 
 def test_more_than_two_retrievers_are_measured_against_the_first() -> None:
-    found = {name: ListedRetriever(found=[(i, i) for i in name]) for name in ("abc", "bac", "cab")}
-    comparison = compare_retrievers("What?", found, k=3)
+    comparison = compare_sides([side(*name) for name in ("abc", "bac", "cab")])
     assert [move.gain for move in comparison.moves[2]] == [2, -1, -1]
     assert [move.other_rank for move in comparison.moves[0]] == [2, 1, 1], "the best rank on any other side"

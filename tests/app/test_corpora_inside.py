@@ -120,7 +120,7 @@ def test_a_question_rings_what_both_retrievers_found(bench: Workbench, corpus: s
 def test_a_changed_corpus_gets_a_new_map(bench: Workbench, corpus: str, write_files: WriteFiles) -> None:
     first = corpora.show_map(bench, corpus, "", None)
     files = [Path(file) for file in write_files({"salt.txt": "Salt comes from the sea."})]
-    for _ in add_files(bench.paths, corpus, files, bench.shelf.encoder("keywords")):
+    for _ in add_files(bench.paths, corpus, files, bench.retrievers.encoder("keywords")):
         pass
     assert "All 5 passages" in corpora.show_map(bench, corpus, "", first.kept).picture
     delete_corpus(bench.paths, corpus)

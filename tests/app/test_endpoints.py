@@ -38,7 +38,7 @@ def page(bench: Workbench, corpus: str) -> Iterator[gr.Blocks]:
 def test_programs_ask_and_compare_by_name(page: gr.Blocks, taught: str) -> None:
     client = Client(page.local_url, verbose=False)
     answer = client.predict(question="Why do honey bees dance?", retriever="fused", api_name="/ask")
-    assert (answer["answer"], answer["cited"], answer["retriever"]) == ("Bees dance [1].", [1], "fused")
+    assert (answer["answer"], answer["cited"], answer["retriever"]) == ("Bees dance [1].", [1], "fused(keywords)")
     assert answer["passages"][0]["source"] == "bees.txt"
     found = client.predict("Why do honey bees dance?", "nature", "baseline", "distilled", api_name="/compare")
     assert (found["left"]["retriever"], found["right"]["retriever"], found["n_shared"]) == ("keywords", taught, 4)
@@ -48,7 +48,7 @@ def test_programs_ask_and_compare_by_name(page: gr.Blocks, taught: str) -> None:
         "keywords",
         taught,
         "lexical",
-        "fused",
+        "fused(keywords)",
     ]
     with pytest.raises(AppError, match="same retriever"):
         client.predict("Why?", left="baseline", right="keywords", api_name="/compare")

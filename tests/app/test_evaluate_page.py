@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 
 from app.__main__ import launch
+from app.retriever import Retrievers
 from app.settings import Settings
-from app.shelf import IndexShelf
 from app.workbench import Background, Workbench
 from distill.llm.connection import LLMConfig, connect_llm
 from indexes.corpus import Corpus
@@ -57,7 +57,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
         yield Workbench(
             paths=paths,
             encoder="keywords",
-            shelf=IndexShelf(paths, load),
+            retrievers=Retrievers(paths, "keywords", load),
             connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
             llm_name="scripted",
             background=Background({}),

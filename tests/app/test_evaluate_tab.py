@@ -15,13 +15,11 @@ from scripted_endpoint import ScriptedEndpoint
 
 from app.answering import Answer
 from app.evaluating import (
-    LEXICAL,
     ORDERS,
     Evaluation,
     choose_answerable,
     choose_questions,
     f1,
-    fused_name,
     grade,
     list_runs,
     normal_words,
@@ -80,20 +78,20 @@ def evaluation_of(views: list[evaluate.EvaluationView]) -> Evaluation:
 
 
 def test_each_is_fused_by_its_own_mix(judge: Judge, bench: Workbench, corpus: str, taught: str) -> None:
-    folder = Corpus.open(bench.paths, corpus).folder
-    keep_mix(folder, "keywords", Mix(lexical=0.0, n_orders=300))
-    keep_mix(folder, taught, Mix(lexical=1.0, n_orders=300))
+    opened = Corpus.open(bench.paths, corpus)
+    keep_mix(opened, "keywords", Mix(lexical=0.0, n_orders=300))
+    keep_mix(opened, taught, Mix(lexical=1.0, n_orders=300))
     runs = evaluation_of(judge()).runs
-    assert runs[fused_name("Baseline")] == runs["Baseline"]
-    assert runs[fused_name(f"Distilled: {taught}")] == runs[LEXICAL]
-    assert runs[LEXICAL] != runs["Baseline"]
+    assert runs["Baseline + BM25"] == runs["Baseline"]
+    assert runs[f"Distilled: {taught} + BM25"] == runs["BM25"]
+    assert runs["BM25"] != runs["Baseline"]
 
 
 def test_every_retriever_is_judged_alone_fused_and_by_words(judge: Judge, taught: str) -> None:
     views = judge()
     evaluation = evaluation_of(views)
     names = ("Baseline", f"Distilled: {taught}")
-    assert evaluation.retrievers == (*names, LEXICAL, *map(fused_name, names))
+    assert evaluation.retrievers == (*names, "BM25", *(f"{name} + BM25" for name in names))
     assert [query.id for query in evaluation.questions] == ["q1", "=cmd()", "q3"]
     assert all(values["hit_rate@1"] == 1.0 for values in evaluation.means().values())
     assert any("Asking every retriever" in str(view.progress) for view in views)
@@ -152,7 +150,7 @@ def test_a_corpus_that_was_deleted_in_another_window_gives_a_sentence(
     evaluation = evaluation_of(judge())
     delete_corpus(bench.paths, corpus)
     assert "There is no corpus" in judge()[-1].progress
-    opened = evaluate.open_pair(bench, 0, evaluation, "Baseline", LEXICAL, "ndcg@10", ORDERS[2])
+    opened = evaluate.open_pair(bench, 0, evaluation, "Baseline", "BM25", "ndcg@10", ORDERS[2])
     assert "There is no corpus" in opened
 
 
@@ -188,7 +186,7 @@ def test_questions_are_listed_by_gain_and_by_loss() -> None:
 
 def test_a_question_opens_with_both_lists_and_the_relevant_passages_marked(bench: Workbench, judge: Judge) -> None:
     evaluation = evaluation_of(judge())
-    arguments = (evaluation, "Baseline", LEXICAL, "ndcg@10", ORDERS[2])
+    arguments = (evaluation, "Baseline", "BM25", "ndcg@10", ORDERS[2])
     assert len(evaluate.list_pairs(*arguments)["samples"]) == 3
     opened = evaluate.open_pair(bench, 1, *arguments)
     assert opened.count('class="passage relevant"') == 2

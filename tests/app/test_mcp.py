@@ -66,7 +66,7 @@ def test_an_mcp_client_finds_two_tools_and_is_answered(address: str, taught: str
             assert field["type"] in ("string", "boolean")
             assert field["description"].endswith(".")
     answer = value_of(asked)
-    assert (answer["answer"], answer["cited"], answer["retriever"]) == ("Bees dance [1].", [1], "fused")
+    assert (answer["answer"], answer["cited"], answer["retriever"]) == ("Bees dance [1].", [1], "fused(keywords)")
     assert {"bees.txt", "tides.txt"} < {passage["source"] for passage in answer["passages"]}
     assert answer["passages"][0]["text"] == "Honey bees dance to tell the hive where flowers grow."
     found = value_of(compared)

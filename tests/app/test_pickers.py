@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.handlers import corpora, pickers
-from app.retriever import open_retriever
+from app.retriever import find_choice
 from app.workbench import Workbench
 from distill.verdict.promotion import promote, rollback
 from indexes.corpus import Corpus
@@ -13,10 +13,10 @@ def test_an_index_made_by_another_process_is_offered_without_a_restart(bench: Wo
     before = pickers.list_ask_choices(bench, corpus, "keywords")
     from indexes.ingest import update_index
 
-    list(update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.shelf.encoder("later")))
+    list(update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.retrievers.encoder("later")))
     after = pickers.list_ask_choices(bench, corpus, "keywords")
-    assert [value for _, value in before.retriever["choices"]] == ["keywords", "lexical", "fused"]
-    assert [value for _, value in after.retriever["choices"]] == ["keywords", "later", "lexical", "fused"]
+    assert [value for _, value in before.retriever["choices"]] == ["keywords", "lexical", "fused(keywords)"]
+    assert [value for _, value in after.retriever["choices"]] == ["keywords", "later", "lexical", "fused(keywords)"]
     assert "value" not in after.retriever, "setting it again would undo what was picked in the meantime"
 
 
@@ -36,7 +36,8 @@ def test_the_pick_starts_at_the_promoted_retriever(bench: Workbench, corpus: str
     assert "value" not in pickers.list_ask_choices(bench, corpus, "keywords").retriever, "what was picked stays"
     sides = pickers.list_compare_choices(bench, corpus, None, None)
     assert (sides.left["value"], sides.right["value"]) == ("keywords", taught)
-    assert open_retriever(bench, corpus, None).choice.label == "Distilled: taught (promoted)"
+    offered = bench.retrievers.choices(Corpus.open(bench.paths, corpus))
+    assert find_choice(offered, None).label == "Distilled: taught (promoted)"
 
 
 def test_a_promotion_that_is_rolled_back_gives_the_baseline_its_place_again(
@@ -50,7 +51,7 @@ def test_a_promotion_that_is_rolled_back_gives_the_baseline_its_place_again(
 
 
 def test_while_a_corpus_is_being_indexed_the_tabs_say_so(bench: Workbench) -> None:
-    Corpus.open_or_create(bench.paths, "new", bench.shelf.encoder("keywords"))
+    Corpus.open_or_create(bench.paths, "new", bench.retrievers.encoder("keywords"))
     assert "not indexed yet" in pickers.list_ask_choices(bench, "new", None).retriever["info"]
     compare = pickers.list_compare_choices(bench, "new", None, None)
     assert "not indexed yet" in compare.teach["value"]

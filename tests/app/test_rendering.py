@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pytest
@@ -19,9 +20,10 @@ from app.rendering import (
     source_line,
     to_safe_html,
 )
-from app.retriever import Retrieval
+from app.retriever import Choice, Retrieval
 from app.tables import corpora_html, format_bytes, outcomes_html, progress_html, sources_html, stages_html
 from app.workbench import Stage
+from indexes.retrievers import Retriever
 from indexes.types import Candidate, CorpusInfo, FileOutcome, IndexInfo, Passage, SourceInfo
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)> ${alert(4)} {{5}}"
@@ -29,6 +31,11 @@ SAFE_TAGS = {
     "a", "b", "blockquote", "br", "button", "code", "details", "div", "em", "h1", "h2", "h3", "hr", "i", "li", "ol",
     "p", "pre", "section", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
+
+
+def retrieval(candidates: Sequence[Candidate], took_ms: float = 1, name: str = "Baseline") -> Retrieval:
+    choice = Choice(retriever=Retriever(encoder=name), meaning="")
+    return Retrieval(corpus="c", choice=choice, candidates=tuple(candidates), took_ms=took_ms)
 
 
 class Reader(HTMLParser):
@@ -64,7 +71,7 @@ def a_passage(**changes: object) -> Passage:
 
 def a_retrieval(*passages: Passage) -> Retrieval:
     candidates = tuple(Candidate(passage=passage, score=0.5) for passage in passages)
-    return Retrieval(retriever="Baseline", candidates=candidates, took_ms=12.3)
+    return retrieval(candidates, 12.3)
 
 
 def test_hostile_passages_and_names_are_text() -> None:
@@ -83,7 +90,7 @@ def test_hostile_passages_and_names_are_text() -> None:
         sources_html([SourceInfo(source=HOSTILE, n_documents=1, n_passages=1, n_bytes=1)]),
         stages_html([Stage(message=HOSTILE), Stage(message=HOSTILE, state="failed")]),
         answer_html(Answer(n_passages=1, state="failed", text=HOSTILE, notice=HOSTILE), "ask"),
-        comparison_html(Comparison(sides=(Retrieval(retriever=HOSTILE, candidates=(), took_ms=1),), moves=())),
+        comparison_html(Comparison(sides=(retrieval((), name=HOSTILE),), moves=())),
         corpora_html(
             [
                 CorpusInfo(
@@ -180,8 +187,8 @@ def test_moves_are_marked() -> None:
         Candidate(passage=a_passage(id=i, document_id=d), score=1) for i, d in ("a1", "b2", "c3", "e5")
     ]  # ids and their documents
     right = [Candidate(passage=a_passage(id=i, document_id=d), score=1) for i, d in ("b2", "a1", "c3", "d4", "f3")]
-    retrieval = Retrieval(retriever="r", candidates=tuple(right), took_ms=1)
-    text = Reader(passages_html(retrieval, "right", 9, find_moves(right, left))).text
+    found = retrieval(right)
+    text = Reader(passages_html(found, "right", 9, find_moves(right, left))).text
     assert re.findall(r"▲ \d|▼ \d|=|→ \d|only here|other passage at \d", text) == [
         "▲ 1",
         "▼ 1",
@@ -189,7 +196,7 @@ def test_moves_are_marked() -> None:
         "only here",
         "other passage at 3",
     ]
-    reference = Retrieval(retriever="l", candidates=tuple(left), took_ms=1)
+    reference = retrieval(left)
     text = Reader(passages_html(reference, "left", 9, find_moves(left, right), is_reference=True)).text
     assert re.findall(r"▲|▼|→ \d|only here", text) == ["→ 2", "→ 1", "→ 3", "only here"]
 
@@ -197,8 +204,8 @@ def test_moves_are_marked() -> None:
 def test_another_passage_of_a_document_is_no_loss() -> None:
     here = [Candidate(passage=a_passage(id="a2", document_id="a"), score=1)]
     there = [Candidate(passage=a_passage(id=i, document_id=i[0]), score=1) for i in ("b1", "a1")]
-    retrieval = Retrieval(retriever="r", candidates=tuple(here), took_ms=1)
-    text = Reader(passages_html(retrieval, "right", 9, find_moves(here, there))).text
+    found = retrieval(here)
+    text = Reader(passages_html(found, "right", 9, find_moves(here, there))).text
     assert "other passage at 2" in text
     assert "only here" not in text
 

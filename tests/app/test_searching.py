@@ -14,8 +14,7 @@ from fakes import KeywordEncoder
 from app.comparison import find_contrasts, known_questions, rank_biased_overlap, spread, uploaded_questions
 from app.handlers import pickers
 from app.handlers.buttons import Link, make_link, read_link
-from app.retriever import open_retriever
-from app.shelf import IndexShelf
+from app.retriever import Choice, Retrievers, find_choice
 from app.workbench import Workbench
 from distill.json_files import Record
 from distill.ranker.head import Features, Head, OnScored
@@ -54,69 +53,73 @@ def ranked(bench: Workbench, taught: str) -> Workbench:
     run = bench.paths.run(taught)
     (run / "ranker").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"base": "keywords", "corpus": "nature"}))
-    shelf = IndexShelf(
+    retrievers = Retrievers(
         bench.paths,
+        "keywords",
         lambda name, paths: KeywordEncoder(name, fingerprint=f"of-{name}"),
         lambda folder: LastWordRanker(),
     )
-    return replace(bench, shelf=shelf)
+    return replace(bench, retrievers=retrievers)
+
+
+def chosen(bench: Workbench, corpus: str, key: str) -> Choice:
+    return find_choice(bench.retrievers.choices(Corpus.open(bench.paths, corpus)), key)
 
 
 @pytest.mark.parametrize("key", ["keywords", "baseline", "lexical", "fused", "taught", "distilled", "", None])
 def test_each_retriever_finds_the_passage_first(bench: Workbench, corpus: str, taught: str, key: str | None) -> None:
-    opened = open_retriever(bench, corpus, key)
-    assert opened.retriever.invoke(QUESTION)[0].metadata["source"] == "bees.txt"
+    found = bench.retrievers.retrieve(corpus, key, QUESTION, 10)
+    assert found.candidates[0].passage.source == "bees.txt"
 
 
 def test_fused_mixes_as_was_learned_for_its_encoder_and_says_so(bench: Workbench, corpus: str) -> None:
-    folder = Corpus.open(bench.paths, corpus).folder
+    opened = Corpus.open(bench.paths, corpus)
 
     def found(key: str) -> list[str]:
-        return [
-            document.metadata["source"] for document in open_retriever(bench, corpus, key).retriever.invoke(QUESTION)
-        ]
+        return [each.passage.source for each in bench.retrievers.retrieve(corpus, key, QUESTION, 10).candidates]
 
     for share, alone in ((0.0, "keywords"), (1.0, "lexical")):
-        keep_mix(folder, "keywords", Mix(lexical=share, n_orders=300))
-        keep_mix(folder, "another", Mix(lexical=1 - share, n_orders=300))
+        keep_mix(opened, "keywords", Mix(lexical=share, n_orders=300))
+        keep_mix(opened, "another", Mix(lexical=1 - share, n_orders=300))
         assert found("fused") == found(alone)
-        assert f"words count {share:.1f}" in open_retriever(bench, corpus, "fused").choice.meaning
-        assert "as learned from 300 orders" in open_retriever(bench, corpus, "fused").choice.meaning
+        assert f"words count {share:.1f}" in chosen(bench, corpus, "fused").meaning
+        assert "as learned from 300 orders" in chosen(bench, corpus, "fused").meaning
     assert found("keywords") != found("lexical")
 
 
 def test_a_rollback_brings_back_the_mix_of_the_encoder_before(bench: Workbench, corpus: str, taught: str) -> None:
-    folder = Corpus.open(bench.paths, corpus).folder
-    keep_mix(folder, "keywords", Mix(lexical=0.7, n_orders=300))
-    keep_mix(folder, taught, Mix(lexical=0.1, n_orders=50))
+    opened = Corpus.open(bench.paths, corpus)
+    keep_mix(opened, "keywords", Mix(lexical=0.7, n_orders=300))
+    keep_mix(opened, taught, Mix(lexical=0.1, n_orders=50))
     promote(bench.paths, corpus, taught, "a run")
-    assert open_retriever(bench, corpus, "fused").choice.mix.lexical == 0.1
+    assert chosen(bench, corpus, "fused").retriever.share_of_words == 0.1
     rollback(bench.paths, corpus)
-    assert open_retriever(bench, corpus, "fused").choice.mix.lexical == 0.7
+    assert chosen(bench, corpus, "fused").retriever.share_of_words == 0.7
 
 
 def test_the_ranker_puts_what_was_found_in_its_own_order(ranked: Workbench, corpus: str) -> None:
-    opened = open_retriever(ranked, corpus, "fused+rerank")
-    found = [document.metadata["source"] for document in opened.retriever.invoke(QUESTION)]
-    assert found[0] == "glass.txt"
-    assert set(found) == {"glass.txt", "bees.txt", "bread.txt", "tides.txt"}
-    assert "re-ranked" in opened.choice.label
+    for key, reranked in (("reranked(fused(keywords))", False), ("fused", True), ("fused+rerank", False)):
+        found = ranked.retrievers.retrieve(corpus, key, QUESTION, 10, reranked)
+        sources = [each.passage.source for each in found.candidates]
+        assert sources[0] == "glass.txt"
+        assert set(sources) == {"glass.txt", "bees.txt", "bread.txt", "tides.txt"}
+        assert (found.choice.key, found.choice.label) == ("reranked(fused(keywords))", "Baseline + BM25, re-ranked")
 
 
 def test_without_a_ranker_a_sentence_says_so(bench: Workbench, corpus: str) -> None:
     with pytest.raises(InputError, match="no ranker was trained"):
-        open_retriever(bench, corpus, "keywords+rerank")
+        chosen(bench, corpus, "reranked(keywords)")
 
 
 def test_an_unknown_retriever_is_answered_with_the_names_there_are(bench: Workbench, corpus: str) -> None:
-    with pytest.raises(NotFoundError, match="'keywords', 'lexical', 'fused'"):
-        open_retriever(bench, corpus, "<b>gone</b>")
+    with pytest.raises(NotFoundError, match=r"'keywords', 'lexical', 'fused\(keywords\)'"):
+        chosen(bench, corpus, "<b>gone</b>")
 
 
 def test_re_ranking_is_offered_where_there_is_a_ranker(ranked: Workbench, corpus: str) -> None:
     assert pickers.list_ask_choices(ranked, corpus, "lexical").rerank["visible"] is True
     keys = [key for _, key in pickers.list_compare_choices(ranked, corpus, None, None).left["choices"]]
-    assert "lexical+rerank" in keys
+    assert "reranked(lexical)" in keys
 
 
 def test_re_ranking_is_not_offered_where_there_is_none(bench: Workbench, corpus: str) -> None:
@@ -129,9 +132,9 @@ def test_re_ranking_is_not_offered_where_there_is_none(bench: Workbench, corpus:
 def test_a_link_brings_back_what_it_was_made_of() -> None:
     from urllib.parse import parse_qsl
 
-    query = make_link("Why & how? <b>", "field notes", "fused+rerank")
+    query = make_link("Why & how? <b>", "field notes", "reranked(fused(x))")
     assert read_link(dict(parse_qsl(query[1:]))) == Link(
-        corpus="field notes", question="Why & how? <b>", retriever="fused+rerank"
+        corpus="field notes", question="Why & how? <b>", retriever="reranked(fused(x))"
     )
 
 
@@ -158,9 +161,10 @@ def test_overlap_counts_the_first_ranks_most() -> None:
 
 
 def test_the_most_different_questions_come_first(bench: Workbench, corpus: str) -> None:
-    dense, lexical = (open_retriever(bench, corpus, key).retriever.index for key in ("keywords", "lexical"))
     questions = ["Why do honey bees dance?", "zebra"]
-    found = find_contrasts(questions, dense, lexical, 2)
+    opened = Corpus.open(bench.paths, corpus)
+    sides = (bench.retrievers.search(opened, chosen(bench, corpus, key)) for key in ("keywords", "lexical"))
+    found = find_contrasts(questions, *sides, 2)
     assert [each.question for each in found] == ["zebra", "Why do honey bees dance?"]
     assert found[0].overlap == 0
 

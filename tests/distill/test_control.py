@@ -114,8 +114,8 @@ def test_the_verdict_has_a_row_for_all_that_is_free(taught: tuple[dict[str, Any]
     named = {*(rows[row] for row in ("base", "weighted", "control", "taught"))}
     assert set(metrics["retrievers"]) == named | {f"fused({name})" for name in named} | {
         "lexical",
-        "ranker over fused",
-        "reranked(taught)",
+        "reranked(fused(tiny))",
+        "reranked(fused(taught))",
     }
     verdict = metrics["verdict"]
     assert (verdict["n_questions"], verdict["judged_by"], verdict["look"]) == (36, "questions", 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder, WordTokenizer
 
-from distill.verdict.promotion import promote, promoted, promotions, rollback
+from distill.verdict.promotion import promote, promoted, rollback
 from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
@@ -56,7 +56,7 @@ def test_the_history_keeps_what_was_rolled_back(paths: DataPaths, corpus: Corpus
     promote(paths, NAME, "first", "run-1")
     promote(paths, NAME, "second", "run-2")
     rollback(paths, NAME)
-    newest, oldest = promotions(paths, NAME)
+    newest, oldest = Corpus.open(paths, NAME).promotions()
     assert (newest.encoder, newest.run, oldest.encoder, oldest.run) == ("second", "run-2", "first", "run-1")
     assert newest.withdrawn_at >= newest.promoted_at
     assert not oldest.withdrawn_at
@@ -67,7 +67,7 @@ def test_a_resumed_run_that_promotes_again_leaves_one_entry_and_one_rollback_und
 ) -> None:
     promote(paths, NAME, "first", "run")
     promote(paths, NAME, "first", "run")
-    assert len(promotions(paths, NAME)) == 1
+    assert len(Corpus.open(paths, NAME).promotions()) == 1
     assert rollback(paths, NAME) is None
 
 

@@ -10,7 +10,10 @@ from fakes import KeywordEncoder
 
 from distill.json_files import Record
 from distill.ranker.head import Features, Head, signals, weigh
-from distill.ranker.rerank import Reranker
+from distill.ranker.rerank import RankerScorer
+from indexes.errors import InputError
+from indexes.filters import EVERYTHING, PassageFilter
+from indexes.retrievers import Retriever, Search
 from indexes.types import Candidate, Passage, Vectors
 
 N = 8
@@ -58,14 +61,24 @@ def passage(number: int) -> Passage:
 PASSAGES = [passage(number) for number in range(N)]
 
 
-def first(questions: Sequence[str], k: int) -> list[list[Candidate]]:
-    """The shortest passages first."""
-    return [[Candidate(passage=p, score=1.0 / (n + 1)) for n, p in enumerate(PASSAGES[:k])] for _ in questions]
+class Shortest:
+    """A first search that finds the shortest passages."""
+
+    def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
+        return [[Candidate(passage=p, score=1.0 / (n + 1)) for n, p in enumerate(PASSAGES[:k])] for _ in questions]
 
 
-def reranker(head: Head, depth: int = 4) -> tuple[Reranker, LengthRanker]:
+class RankerOfFour(RankerScorer):
+    """One that looks at few hits."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.depth = 4
+
+
+def reranker(head: Head) -> tuple[Search, LengthRanker]:
     ranker, index = LengthRanker(head), Index(PASSAGES)
-    return Reranker(first, ranker, index, index, depth=depth), ranker
+    return Search(Retriever(is_reranked=True), Shortest, Shortest, RankerOfFour(ranker, index, index)), ranker
 
 
 def ids(candidates: Sequence[Candidate]) -> list[str]:
@@ -105,7 +118,29 @@ def test_equal_scores_keep_the_first_searchs_order() -> None:
 
 
 def test_a_search_that_finds_nothing_stays_empty() -> None:
-    index = Index(PASSAGES)
-    search = Reranker(lambda questions, k: [[] for _ in questions], LengthRanker(Head()), index, index)
-    assert search.search_many(["one?", "two?"], 5) == [[], []]
+    search, _ = reranker(Head())
+    assert search.search_many(["one?"], 0) == [[]]
     assert search.search_many([], 5) == []
+
+
+def test_a_taught_encoders_cosines_count_more_and_the_ranker_stays_as_it_is() -> None:
+    ranker, index = LengthRanker(Head(model=1.0, dense=0.0, lexical=0.0)), Index(PASSAGES)
+    (hits,) = Shortest().search_many(["word?"], N)
+    plain, taught = (RankerScorer(ranker, index, index, is_taught=each) for each in (False, True))
+    cosines = [candidate["dense"] for candidate in _seen(ranker, taught, hits)]
+    ((before,), (after,)) = plain.score(["word?"], [hits]), taught.score(["word?"], [hits])
+    assert np.subtract(after, before) == pytest.approx(20 * np.array(cosines), abs=1e-4)
+    assert taught.depth > plain.depth
+    assert ranker.head.dense == 0
+
+
+def _seen(ranker: LengthRanker, scorer: RankerScorer, hits: Sequence[Candidate]) -> list[Record]:
+    scorer.score(["word?"], [hits])
+    return list(ranker.seen[-1]["candidates"])
+
+
+def test_passages_of_another_corpus_are_refused_with_a_sentence() -> None:
+    search = RankerScorer(LengthRanker(Head()), Index(PASSAGES[:3]), Index(PASSAGES[:3]))  # type: ignore[arg-type]
+    (hits,) = Shortest().search_many(["word?"], N)
+    with pytest.raises(InputError, match="of its own corpus"):
+        search.score(["word?"], [hits])

@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 from small_lesson import FACTS, scripted_llm, write_facts
 
 from distill.json_files import read_records
+from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.mixes import Mix, kept_mix
 from indexes.passage_index import PassageIndex
@@ -91,7 +92,7 @@ def test_the_mix_of_words_and_meaning_is_learned_reported_and_kept_for_the_taugh
     assert {"all-MiniLM-L6-v2", "taught"} <= set(mixes)
     assert mixes == taught.metrics["mixes"]
     assert mixes["all-MiniLM-L6-v2"]["n_orders"] > 0
-    corpus = taught.paths.corpus("facts")
+    corpus = Corpus.open(taught.paths, "facts")
     assert kept_mix(corpus, "taught") == Mix(**mixes["taught"])
     assert kept_mix(corpus, "all-MiniLM-L6-v2") is None, "what a run that is not promoted finds of others is not kept"
     assert Mix(**mixes["taught"]).sentence in (folder / "report.md").read_text(encoding="utf-8")

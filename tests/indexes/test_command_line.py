@@ -83,7 +83,7 @@ def test_evaluate_prints_the_documented_keys_and_writes_trec_files(data: Path, t
     assert (out / "qrels.txt").read_text() == "1 0 mars 1\n2 0 bread 1\n"
     narrow = of(data) | {"COLUMNS": "50"}
     shown = run_apart("indexes", *command, "--retriever", "dense,lexical,fused", environment=narrow).stdout
-    assert "3: fused with all-MiniLM-L6-v2" in shown  # as a column's name it would be cut
+    assert "3: fused(all-MiniLM-L6-v2)" in shown  # as a column's name it would be cut
     assert "…" not in shown
 
 

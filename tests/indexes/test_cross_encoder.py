@@ -21,10 +21,12 @@ def test_scores_are_those_of_the_library(tmp_path: Path) -> None:
     folder = cross_encoder(tmp_path)
     texts = ["cats purr", "dogs bark", "bread is baked"]
     hits = [Candidate(passage=Passage(id=t, document_id=t, source="s", text=t, title="who"), score=0) for t in texts]
-    scores = load_cross_encoder(str(folder)).score("who purr", hits)
-    theirs = CrossEncoder(str(folder)).predict([("who purr", f"who\n{text}") for text in texts])
-    assert scores == pytest.approx(theirs.tolist(), abs=1e-6)
-    assert load_cross_encoder(str(folder)).score("who purr", []) == []
+    some, none, one = load_cross_encoder(str(folder)).score(["who purr", "nothing", "who bark"], [hits, [], hits[:1]])
+    theirs = CrossEncoder(str(folder)).predict(
+        [*(("who purr", f"who\n{text}") for text in texts), ("who bark", "who\ncats purr")]
+    )
+    assert [*some, *one] == pytest.approx(theirs.tolist(), abs=1e-6)
+    assert none == []
 
 
 def test_what_cannot_score_is_said(tmp_path: Path) -> None:

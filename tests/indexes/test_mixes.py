@@ -11,11 +11,11 @@ from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.ingest import add_files
-from indexes.lexical import FusedIndex, LexicalIndex
+from indexes.lexical import LexicalIndex
 from indexes.mixes import DEFAULT_MIX, Mix, blend, keep_mix, kept_mix
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.retrievers import open_search
+from indexes.retrievers import Retriever, Search, open_search
 from indexes.types import Candidate, Passage
 
 QUESTION = "which cats purr on cushion 7"
@@ -87,13 +87,13 @@ def corpus(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> Corpus:
 
 
 def test_each_encoder_has_its_own_mix_and_the_last_one_learned_counts(corpus: Corpus) -> None:
-    assert kept_mix(corpus.folder, "keywords") is None
-    keep_mix(corpus.folder, "keywords", Mix(lexical=0.7, n_orders=300))
-    keep_mix(corpus.folder, "taught", Mix(lexical=0.1, n_orders=50))
-    keep_mix(corpus.folder, "keywords", Mix(lexical=0.2, n_orders=616))
-    assert kept_mix(corpus.folder, "keywords") == Mix(lexical=0.2, n_orders=616)
-    assert kept_mix(corpus.folder, "taught") == Mix(lexical=0.1, n_orders=50)
-    assert kept_mix(corpus.folder, "another") is None
+    assert kept_mix(corpus, "keywords") is None
+    keep_mix(corpus, "keywords", Mix(lexical=0.7, n_orders=300))
+    keep_mix(corpus, "taught", Mix(lexical=0.1, n_orders=50))
+    keep_mix(corpus, "keywords", Mix(lexical=0.2, n_orders=616))
+    assert kept_mix(corpus, "keywords") == Mix(lexical=0.2, n_orders=616)
+    assert kept_mix(corpus, "taught") == Mix(lexical=0.1, n_orders=50)
+    assert kept_mix(corpus, "another") is None
 
 
 def test_a_manifest_from_before_mixes_is_searched_by_the_default(
@@ -102,8 +102,10 @@ def test_a_manifest_from_before_mixes_is_searched_by_the_default(
     with sqlite3.connect(corpus.folder / "manifest.sqlite") as connection:
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     index = PassageIndex.open(paths, "cats", encoder)
-    expected = FusedIndex(index, LexicalIndex.open(paths, "cats"), Mix(lexical=0.4))
-    assert open_search(paths, "cats", "fused", lambda: encoder).search(QUESTION) == expected.search(QUESTION)
+    lexical = LexicalIndex.open(paths, "cats")
+    (dense,), (words,) = (each.search_many([QUESTION], 50) for each in (index, lexical))
+    search = open_search(paths, "cats", Retriever(encoder=encoder.name, kind="fused"), lambda name: encoder)
+    assert search.search(QUESTION) == blend(dense, words, 10, Mix(lexical=0.4))
 
 
 @pytest.mark.parametrize("mmr", [None, 0.5])
@@ -111,8 +113,9 @@ def test_a_manifest_from_before_mixes_is_searched_by_the_default(
 def test_where_words_or_meaning_count_nothing_fused_is_the_other_search(
     paths: DataPaths, corpus: Corpus, encoder: KeywordEncoder, share: float, kind: str, mmr: float | None
 ) -> None:
-    keep_mix(corpus.folder, encoder.name, Mix(lexical=share, n_orders=100))
-    fused, alone = (open_search(paths, "cats", each, lambda: encoder) for each in ("fused", kind))  # type: ignore[arg-type]
+    keep_mix(corpus, encoder.name, Mix(lexical=share, n_orders=100))
+    ways = (Retriever(encoder=encoder.name, kind=each) for each in ("fused", kind))  # type: ignore[arg-type]
+    fused, alone = (open_search(paths, "cats", way, lambda name: encoder) for way in ways)
     assert fused.search(QUESTION, 12, mmr=mmr) == alone.search(QUESTION, 12, mmr=mmr)
 
 
@@ -125,5 +128,6 @@ class Silent:
 
 def test_what_counts_nothing_is_not_asked(paths: DataPaths, corpus: Corpus, encoder: KeywordEncoder) -> None:
     index, lexical = PassageIndex.open(paths, "cats", encoder), LexicalIndex.open(paths, "cats")
-    assert FusedIndex(index, Silent(), Mix(lexical=0)).search(QUESTION) == index.search(QUESTION)
-    assert FusedIndex(Silent(), lexical, Mix(lexical=1)).search(QUESTION) == lexical.search(QUESTION)
+    meaning, words = (Retriever(kind="fused", mix=Mix(lexical=share)) for share in (0, 1))
+    assert Search(meaning, lambda: index, Silent).search(QUESTION) == index.search(QUESTION)
+    assert Search(words, Silent, lambda: lexical).search(QUESTION) == lexical.search(QUESTION)

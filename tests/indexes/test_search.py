@@ -13,10 +13,8 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from indexes.errors import InputError
 from indexes.filters import Facets, PassageFilter, chroma_where
 from indexes.ingest import add_files
-from indexes.lexical import FusedIndex, LexicalIndex, Searchable
-from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.retrievers import RerankedIndex, RetrieverKind, Search, open_search, vary
+from indexes.retrievers import Retriever, RetrieverKind, Scorer, Search, open_search, open_searches, split_key, vary
 from indexes.types import Candidate, Encoder
 
 KINDS: tuple[RetrieverKind, ...] = ("dense", "lexical", "fused")
@@ -34,8 +32,10 @@ def corpus(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> str:
     return "cats"
 
 
-def opened(paths: DataPaths, corpus: str, kind: RetrieverKind, encoder: Encoder) -> Search:
-    return open_search(paths, corpus, kind, lambda: encoder)
+def opened(
+    paths: DataPaths, corpus: str, kind: RetrieverKind, encoder: Encoder, scorer: Scorer | None = None
+) -> Search:
+    return open_search(paths, corpus, Retriever(encoder=encoder.name, kind=kind), lambda name: encoder, scorer)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,34 +101,49 @@ def test_the_threshold_is_of_the_scores_that_are_shown(
     assert search.search("cats purr on cushion 7", 10, threshold=found[0].score + 1) == []
 
 
-def test_fusion_of_a_corpus_is_the_fusion_of_both_searches(
+def test_a_retriever_has_one_key_and_one_name() -> None:
+    fused = Retriever(encoder="mine", kind="fused", alias="Baseline")
+    reranked = Retriever(encoder="mine", kind="fused", is_reranked=True)
+    assert (fused.key, fused.name) == ("fused(mine)", "Baseline + BM25")
+    assert (reranked.key, reranked.name) == ("reranked(fused(mine))", "mine + BM25, re-ranked")
+    assert (Retriever(kind="lexical").key, Retriever(encoder="mine").key) == ("lexical", "mine")
+    assert split_key(reranked.key) == split_key("fused(mine)+rerank") == ("fused(mine)", True)
+    assert split_key(fused.key) == ("fused(mine)", False)
+
+
+def test_searches_that_share_an_index_are_what_each_is_alone(
     paths: DataPaths, encoder: KeywordEncoder, corpus: str
 ) -> None:
-    fused = FusedIndex(PassageIndex.open(paths, corpus, encoder), LexicalIndex.open(paths, corpus))
-    assert fused.search("cushion 7", 5) == opened(paths, corpus, "fused", encoder).search("cushion 7", 5)
-    assert fused.search("cushion 7", 5)[0].passage.text == "Cats purr and sleep on cushion number 7."
+    ways = [Retriever(encoder=encoder.name, kind=kind) for kind in KINDS]
+    searches = open_searches(paths, corpus, ways, lambda name: encoder)
+    assert list(searches) == ["keywords", "lexical", "fused(keywords)"]
+    for question in ("cushion 7", "cats on cushion 12"):
+        for kind, search in zip(KINDS, searches.values(), strict=True):
+            assert search.search_many([question], 60) == [opened(paths, corpus, kind, encoder).search(question, 60)]
 
 
 class LengthScorer:
     """Prefers short passages, whatever is asked."""
 
-    def score(self, question: str, candidates: Sequence[Candidate]) -> Sequence[float]:
-        return [-float(len(candidate.passage.text)) for candidate in candidates]
+    depth = 8
+
+    def score(self, questions: Sequence[str], lists: Sequence[Sequence[Candidate]]) -> Sequence[Sequence[float]]:
+        return [[-float(len(candidate.passage.text)) for candidate in candidates] for candidates in lists]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_scorer_orders_the_first_hits_and_the_others_follow(
     paths: DataPaths, encoder: KeywordEncoder, corpus: str, kind: RetrieverKind
 ) -> None:
-    first = opened(paths, corpus, kind, encoder)
-    plain = first.search("cats on cushion 12", 12)
-    reranked: Searchable = RerankedIndex(first, LengthScorer(), depth=8)
-    (found,) = reranked.search_many(["cats on cushion 12"], 12)
+    plain = opened(paths, corpus, kind, encoder).search("cats on cushion 12", 12)
+    found = opened(paths, corpus, kind, encoder, LengthScorer()).search("cats on cushion 12", 12)
     assert [c.passage.id for c in found[8:]] == [c.passage.id for c in plain[8:]]
     assert {c.passage.id for c in found[:8]} == {c.passage.id for c in plain[:8]}
     lengths = [len(c.passage.text) for c in found[:8]]
     assert lengths == sorted(lengths)
-    assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+    scores = [c.score for c in found]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[8:] == [scores[7] - n for n in range(1, 5)]
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.3, 0.5, 1.0])
@@ -159,7 +174,7 @@ def test_variety_avoids_repeated_passages(
 
 
 def test_a_lexical_search_loads_no_encoder(paths: DataPaths, encoder: KeywordEncoder, corpus: str) -> None:
-    def no_encoder() -> Encoder:
+    def no_encoder(name: str) -> Encoder:
         raise AssertionError("loaded for nothing")
 
-    assert open_search(paths, corpus, "lexical", no_encoder).search("cushion", 3)
+    assert open_search(paths, corpus, Retriever(kind="lexical"), no_encoder).search("cushion", 3)
