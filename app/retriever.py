@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from app.jobs.jobs import read_object
 from distill.ranker.ranker import Ranker, load_ranker
 from distill.ranker.rerank import open_scorer
 from indexes.corpus import Corpus, corpora
 from indexes.encoders.precision import comparable
+from indexes.encoders.wrappers import SerialEncoder
 from indexes.errors import InputError, NotFoundError
 from indexes.langchain import IndexRetriever, to_candidate
 from indexes.mixes import DEFAULT_MIX, kept_mix
 from indexes.paths import DataPaths
 from indexes.retrievers import Retriever, Search, open_search, split_key
-from indexes.types import Candidate, Encoder, Tokenizer, Vectors
+from indexes.types import Candidate, Encoder
 
 if TYPE_CHECKING:
     from indexes.passage_index import PassageIndex
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 LoadEncoder = Callable[[str, DataPaths], Encoder]
 LoadRanker = Callable[[Path], Ranker]
-Role = Literal["baseline", "distilled", "other"]
-_ROLES: tuple[Role, ...] = ("baseline", "distilled", "other")  # in the order in which they are offered
+Role = Literal["baseline", "distilled", "other"]  # in the order in which they are offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def list_choices(paths: DataPaths, baseline: str, corpus: Corpus) -> list[Choice
     standing = corpus.promoted()
     encoders = [index.encoder for index in corpus.indexes() if not _is_in_training(paths, index.encoder)]
     dense = [_dense(paths, baseline, each, standing is not None and each == standing.encoder) for each in encoders]
-    dense.sort(key=lambda choice: (_ROLES.index(choice.role), choice.key))
+    dense.sort(key=lambda choice: (get_args(Role).index(choice.role), choice.key))
     start = starting_choice(dense)
     if start is None:
         return []
@@ -123,30 +123,25 @@ def starting_choice(choices: Sequence[Choice]) -> Choice | None:
 
 
 def find_choice(choices: Sequence[Choice], key: str | None, is_reranked: bool = False) -> Choice:
-    """The choice that `key` names: a key, "baseline", "distilled" or "fused", or the one to start with where it is "".
-
-    Raises `NotFoundError` with the keys there are.
-    """
+    """The choice that `key` names, as `match_choice` has it; raises `NotFoundError` with the keys there are."""
     plain, reranks = split_key(key or "")
-    named = next((choice for choice in choices if choice.key == plain), None) or _by_role(choices, plain)
-    if named is None:
+    found = match_choice(choices, plain)
+    if found is None:
         known = ", ".join(f"'{choice.key}'" for choice in choices)
         raise NotFoundError(
             f"There is no retriever '{plain}' of this corpus any more (there are: {known}). Pick one of them, or "
             "reload the page."
         )
-    return named.reranked if reranks or is_reranked else named
+    return found.reranked if reranks or is_reranked else found
 
 
-def _by_role(choices: Sequence[Choice], word: str) -> Choice | None:
-    dense = [each for each in choices if each.retriever.kind == "dense"]
-    meant = {
-        "": dense,
-        "baseline": [each for each in dense if each.role == "baseline"],
-        "distilled": [each for each in dense if each.role == "distilled"],
-        "fused": [each for each in choices if each.retriever.kind == "fused"],
-    }
-    return starting_choice(meant.get(word, []))
+def match_choice(choices: Sequence[Choice], plain: str) -> Choice | None:
+    """The one with the key `plain`, or the one that is meant by "baseline", "distilled" or "fused", or by "" for the
+    one to start with.
+    """
+    by_key = next((each for each in choices if each.key == plain), None)
+    named = [each for each in choices if plain in ("", "fused" if each.retriever.kind == "fused" else each.role)]
+    return by_key or starting_choice(named)
 
 
 def look_up(paths: DataPaths, baseline: str, corpus: str | None) -> tuple[list[str], str | None, list[Choice]]:
@@ -172,44 +167,6 @@ def picked_corpus(paths: DataPaths, picked: str | None) -> str:
 
 def _first(known: Sequence[Corpus]) -> Corpus | None:
     return next((each for each in known if each.indexes()), known[0] if known else None)
-
-
-class SerialEncoder:
-    """An `Encoder` that answers one caller at a time: a tokenizer borrowed by two threads fails."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        return self._encoder.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._encoder.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        return self._encoder.dimension
-
-    @property
-    def max_tokens(self) -> int:
-        return self._encoder.max_tokens
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self._encoder.tokenizer
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of questions, shape (B, D)."""
-        with self._lock:
-            return self._encoder.encode_queries(texts)
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of passages, shape (N, D)."""
-        with self._lock:
-            return self._encoder.encode_passages(texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,37 +250,22 @@ class Retrievers:
             scorer = open_scorer(self._paths, corpus, choice.ranker, encoder, load, ranker, self._ranking)
         return open_search(self._paths, corpus, choice.retriever, load, scorer)
 
-    @contextmanager
-    def reading(self, corpus: str | None) -> Iterator[AskedCorpus]:
+    def reading(self, corpus: str | None) -> AbstractContextManager[Corpus]:
         """The corpus to ask, `corpus` or else the first: its manifest is opened once for all that one thread asks."""
-        with Corpus.reading(self._paths, picked_corpus(self._paths, corpus)) as opened:
-            yield AskedCorpus(retrievers=self, corpus=opened, choices=self.choices(opened))
+        return Corpus.reading(self._paths, picked_corpus(self._paths, corpus))
+
+    def find(self, corpus: Corpus, choice: Choice, question: str, k: int) -> Retrieval:
+        """What `choice` finds in `corpus` for `question`; the time is that of the search alone."""
+        retriever = IndexRetriever(search=self.search(corpus, choice))
+        started = time.perf_counter()
+        documents = retriever.invoke(question, k=k)
+        took_ms = (time.perf_counter() - started) * 1000
+        found = tuple(map(to_candidate, documents))
+        return Retrieval(corpus=corpus.name, choice=choice, candidates=found, took_ms=took_ms)
 
     def retrieve(
         self, corpus: str | None, key: str | None, question: str, k: int, is_reranked: bool = False
     ) -> Retrieval:
         """What the retriever of `corpus` that `key` names (see `find_choice`) finds for `question`."""
-        with self.reading(corpus) as asked:
-            return asked.retrieve(find_choice(asked.choices, key, is_reranked), question, k)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedCorpus:
-    """A corpus that is being asked, and the retrievers that it has."""
-
-    retrievers: Retrievers
-    corpus: Corpus
-    choices: Sequence[Choice]
-
-    def search(self, choice: Choice) -> Search:
-        """What finds passages as `choice` says."""
-        return self.retrievers.search(self.corpus, choice)
-
-    def retrieve(self, choice: Choice, question: str, k: int) -> Retrieval:
-        """What `choice` finds for `question`; the time is that of the search alone."""
-        retriever = IndexRetriever(search=self.search(choice))
-        started = time.perf_counter()
-        documents = retriever.invoke(question, k=k)
-        took_ms = (time.perf_counter() - started) * 1000
-        found = tuple(map(to_candidate, documents))
-        return Retrieval(corpus=self.corpus.name, choice=choice, candidates=found, took_ms=took_ms)
+        with self.reading(corpus) as opened:
+            return self.find(opened, find_choice(self.choices(opened), key, is_reranked), question, k)

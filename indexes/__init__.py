@@ -14,35 +14,27 @@ if TYPE_CHECKING:
     from indexes.filters import PassageFilter
     from indexes.langchain import EncoderEmbeddings, IndexRetriever, RerankCompressor, open_retriever
     from indexes.paths import DataPaths
-    from indexes.retrievers import Retriever, load_cross_encoder, open_search
+    from indexes.retrievers import load_cross_encoder
 
-_PLACES = {
-    "DataPaths": "paths",
-    "EncoderEmbeddings": "langchain",
-    "IndexRetriever": "langchain",
-    "PassageFilter": "filters",
-    "RerankCompressor": "langchain",
-    "Retriever": "retrievers",
-    "load_cross_encoder": "retrievers",
-    "load_encoder": "encoders.loading",
-    "open_retriever": "langchain",
-    "open_search": "retrievers",
-}
 __all__ = [
     "DataPaths",
     "EncoderEmbeddings",
     "IndexRetriever",
     "PassageFilter",
     "RerankCompressor",
-    "Retriever",
     "load_cross_encoder",
     "load_encoder",
     "open_retriever",
-    "open_search",
 ]
+_PLACES = {
+    "DataPaths": "paths",
+    "PassageFilter": "filters",
+    "load_cross_encoder": "retrievers",
+    "load_encoder": "encoders.loading",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module 'indexes' has no attribute '{name}'")
-    return getattr(import_module(f"indexes.{_PLACES[name]}"), name)
+    return getattr(import_module(f"indexes.{_PLACES.get(name, 'langchain')}"), name)

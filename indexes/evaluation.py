@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,51 +173,6 @@ def write_trec_qrels(file: Path, qrels: Qrels) -> None:
             for document, grade in g.items()
         ],
     )
-
-
-def read_trec_run(file: Path) -> dict[str, dict[str, float]]:
-    """The run in `file`, as trec_eval reads it: `question Q0 document rank score name`; the score alone counts."""
-    run: dict[str, dict[str, float]] = {}
-    for number, (query, _, document, _, score, _) in _rows(file, 6):
-        try:
-            value = float(score)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or document in run.setdefault(query, {}):
-            raise InputError(
-                f"Line {number} of '{file}' should give document '{document}' one score for question '{query}', but "
-                f"has '{score}', or the document a second time."
-            )
-        run[query][document] = value
-    return run
-
-
-def read_trec_qrels(file: Path) -> dict[str, dict[str, int]]:
-    """The judgements in `file`, as trec_eval reads them: `question 0 document grade`."""
-    qrels: dict[str, dict[str, int]] = {}
-    for number, (query, _, document, grade) in _rows(file, 4):
-        try:
-            qrels.setdefault(query, {})[document] = int(grade)
-        except ValueError as error:
-            raise InputError(f"Line {number} of '{file}' should end in a whole grade, but has '{grade}'.") from error
-    return qrels
-
-
-def _rows(file: Path, n_columns: int) -> Iterator[tuple[int, list[str]]]:
-    """The columns of each line that is not empty, with its number."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"A TREC file was expected at '{file}', but it cannot be read. Check the path.") from error
-    for number, line in enumerate(lines, start=1):
-        columns = line.split()
-        if columns and len(columns) != n_columns:
-            raise InputError(
-                f"Line {number} of '{file}' should have {n_columns} columns, as trec_eval reads them, but has "
-                f"{len(columns)}."
-            )
-        if columns:
-            yield number, columns
 
 
 def _word(text: str) -> str:

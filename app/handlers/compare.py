@@ -123,10 +123,10 @@ def check_sides(keys: Sequence[str | None]) -> Sequence[str | None]:
 
 def retrieve_sides(bench: Workbench, corpus: str | None, keys: Sequence[str | None], question: str) -> list[Retrieval]:
     """What each of the retrievers finds for `question`; raises `InputError` if two are the same."""
-    with bench.retrievers.reading(corpus) as asked:
-        choices = [find_choice(asked.choices, key) for key in keys]
+    with bench.retrievers.reading(corpus) as opened:
+        choices = [find_choice(bench.retrievers.choices(opened), key) for key in keys]
         check_sides([choice.key for choice in choices])  # "baseline" and the encoder's own name are the same one
-        return [asked.retrieve(choice, question, N_SHOWN) for choice in choices]
+        return [bench.retrievers.find(opened, choice, question, N_SHOWN) for choice in choices]
 
 
 def look(sides: list[Retrieval], question: str, with_answers: bool, is_blind: bool) -> Compared:
@@ -188,12 +188,13 @@ def list_contrasts(
     try:
         if left == right:
             raise InputError("Both sides are the same retriever. Pick two different ones.")
-        with bench.retrievers.reading(corpus) as asked:
-            one, other = (asked.search(find_choice(asked.choices, key)) for key in (left, right))
-            known = uploaded_questions(Path(file)) if file else known_questions(bench.paths, asked.corpus.name)
+        with bench.retrievers.reading(corpus) as opened:
+            choices = [find_choice(bench.retrievers.choices(opened), key) for key in (left, right)]
+            known = uploaded_questions(Path(file)) if file else known_questions(bench.paths, opened.name)
             if not known:
                 raise InputError("No questions about this corpus are known yet. Upload a file with one on each line.")
             looked_at = spread(known)
+            one, other = (bench.retrievers.search(opened, choice) for choice in choices)
             found = find_contrasts(looked_at, one, other, _N_LISTED)
     except UserError as error:
         return ContrastView(gr.update(visible=False), notice_html(str(error), "error"))

@@ -14,7 +14,7 @@ from app.demo import DEMO_CORPUS
 from app.handlers.buttons import Link, Update
 from app.handlers.compare import check_sides, retrieve_sides, show_score
 from app.rendering import PREFIXES, notice_html
-from app.retriever import Choice, Retrieval, look_up, starting_choice
+from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice
 from app.streaming import N_SHOWN, check_question, passages_to_read, write_answers
 from app.workbench import Workbench
 from indexes.errors import UserError
@@ -96,7 +96,7 @@ def list_compare_choices(
         is_picked, wanted = len(link.sides) > 1, (*link.sides, None)[: max(2, len(link.sides))]
     corpora, shown, plain = look_up(bench.paths, bench.encoder, link.corpus if link and begins else corpus)
     choices = [*plain, *(choice.reranked for choice in plain if choice.ranker)]
-    first, second, others = _sides(choices, starting_sides(plain), wanted, is_picked)
+    first, second, others = _sides(plain, wanted, is_picked)
     return CompareChoices(
         corpus=corpus_picker(corpora, shown, corpus),
         left=_retriever_picker(choices, first, left) | {"visible": bool(choices)},
@@ -110,11 +110,11 @@ def list_compare_choices(
 
 
 def _sides(
-    choices: Sequence[Choice], start: tuple[str | None, str | None], wanted: Sequence[str | None], is_picked: bool
+    choices: Sequence[Choice], wanted: Sequence[str | None], is_picked: bool
 ) -> tuple[str | None, str | None, list[str]]:
     """The left side, the right one and the others: what is `wanted` and still there, and else what to `start` with."""
-    known = {choice.key for choice in choices}
-    left, right, *others = (key if key in known else None for key in wanted)
+    left, right, *others = (_there(key, choices) for key in wanted)
+    start = starting_sides(choices)
     left = left or start[0]
     if not right or (not is_picked and start[1] != left):
         right = start[1]
@@ -135,7 +135,15 @@ def starting_sides(choices: Sequence[Choice]) -> tuple[str | None, str | None]:
 def _keep(key: str, choices: Sequence[Choice]) -> str | None:
     """`key` if it can be picked, or what to start with."""
     start = starting_choice(choices)
-    return key if start is None or key in [choice.key for choice in choices] else start.key
+    return _there(key, choices) or (start.key if start else key)
+
+
+def _there(key: str | None, choices: Sequence[Choice]) -> str | None:
+    """The key of the choice that `key` names, None for none."""
+    try:
+        return find_choice(choices, key).key if key else None
+    except UserError:
+        return None
 
 
 def corpus_picker(names: Sequence[str], shown: str | None, current: str | None) -> Update:

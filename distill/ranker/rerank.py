@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from distill.json_files import Record, read_json
 from distill.ranker.ranker import Ranker, load_ranker
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError, NotFoundError
+from indexes.filters import PassageFilter
+from indexes.langchain import IndexRetriever, RerankCompressor, as_paths
 from indexes.lexical import LexicalIndex
 from indexes.paths import DataPaths
 from indexes.retrievers import Load, Retriever, RetrieverKind, Search, open_search
@@ -110,25 +112,52 @@ def open_scorer(
     return RankerScorer(ranker, index, LexicalIndex.open(paths, manifest), is_taught=is_taught, lock=lock)
 
 
-def open_taught(
+class Taught(NamedTuple):
+    """What a run with a ranker left to search with; `encoder` is the one it has taught, or its base before that."""
+
+    corpus: str
+    encoder: str
+    load: Load
+    scorer: RankerScorer
+
+
+def find_taught(
     paths: DataPaths,
     run: str,
-    kind: RetrieverKind = "fused",
-    *,
     encoder: Callable[[str, DataPaths], Encoder] = load_encoder,
     ranker: Callable[[Path], Ranker] = load_ranker,
-) -> Search:
-    """The search of the run's corpus by `kind`, re-ranked by the run's ranker: with the encoder that the run has
-    taught, or with its base as long as it has taught none.
-
-    Raises `NotFoundError` if the run is not there or has trained no ranker yet.
-    """
+) -> Taught:
+    """What `run` left; raises `NotFoundError` if it is not there or has trained no ranker yet."""
     folder = paths.run(run)
     config = read_json(folder / "config.json")
     if not (config and (folder / "ranker" / "head.json").is_file()):
         known = ", ".join(f"'{each.parent.parent.name}'" for each in sorted(paths.runs.glob("*/ranker/head.json")))
         raise NotFoundError(f"There is no run '{run}' with a trained ranker (there are: {known or 'none yet'}).")
-    own = run if paths.encoder(run).is_dir() else str(config["base"])
+    own, corpus = run if paths.encoder(run).is_dir() else str(config["base"]), str(config["corpus"])
     load = cache(lambda name: encoder(name, paths))
-    scorer = open_scorer(paths, str(config["corpus"]), run, own, load, ranker(folder / "ranker"))
-    return open_search(paths, str(config["corpus"]), Retriever(encoder=own, kind=kind, is_reranked=True), load, scorer)
+    return Taught(corpus, own, load, open_scorer(paths, corpus, run, own, load, ranker(folder / "ranker")))
+
+
+def open_taught(paths: DataPaths, run: str, kind: RetrieverKind = "fused") -> Search:
+    """The search of the run's corpus by what the run has taught, re-ranked by its ranker."""
+    taught = find_taught(paths, run)
+    way = Retriever(encoder=taught.encoder, kind=kind, is_reranked=True)
+    return open_search(paths, taught.corpus, way, taught.load, taught.scorer)
+
+
+def open_taught_retriever(
+    run: str,
+    kind: RetrieverKind = "fused",
+    *,
+    filter: PassageFilter | str | Mapping[str, Any] | None = None,  # what LangChain calls it
+    k: int = 10,
+    data_dir: str | Path | DataPaths = "data",
+) -> IndexRetriever:
+    """A LangChain retriever of the run's corpus by what `run` has taught, re-ranked by its ranker."""
+    search = open_taught(as_paths(data_dir), run, kind)
+    return IndexRetriever(search=search, k=k, search_kwargs={"filter": filter})
+
+
+def open_ranker_compressor(run: str, top_n: int = 10, data_dir: str | Path | DataPaths = "data") -> RerankCompressor:
+    """A LangChain compressor: the best `top_n` documents of the run's corpus, in the order of the run's ranker."""
+    return RerankCompressor(scorer=find_taught(as_paths(data_dir), run).scorer, top_n=top_n)

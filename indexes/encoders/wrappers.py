@@ -1,9 +1,10 @@
-"""Encoders around encoders: one that loads when something is embedded, one that embeds each question once."""
+"""Encoders around encoders: loaded when something is embedded, asked by one at a time, each question embedded once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -103,15 +104,11 @@ class LateEncoder:
         return self._encoder
 
 
-class RememberingEncoder:
-    """An `Encoder` as another one, which remembers the vectors of questions; `questions` embeds those if it is given,
-    in the same space.
-    """
+class EncoderAround:
+    """An `Encoder` that is known by what another one is known by."""
 
-    def __init__(self, encoder: Encoder, questions: Encoder | None = None) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._questions = questions or encoder
-        self._known: dict[str, Vectors] = {}
 
     @property
     def name(self) -> str:
@@ -133,6 +130,37 @@ class RememberingEncoder:
     def tokenizer(self) -> Tokenizer:
         return self._encoder.tokenizer
 
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        return self._encoder.encode_passages(texts)
+
+
+class SerialEncoder(EncoderAround):
+    """One that answers one caller at a time: a tokenizer borrowed by two threads fails."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self._lock = Lock()
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of questions, shape (B, D)."""
+        with self._lock:
+            return self._encoder.encode_queries(texts)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of passages, shape (N, D)."""
+        with self._lock:
+            return self._encoder.encode_passages(texts)
+
+
+class RememberingEncoder(EncoderAround):
+    """One that remembers the vectors of questions; `questions` embeds those if it is given, in the same space."""
+
+    def __init__(self, encoder: Encoder, questions: Encoder | None = None) -> None:
+        super().__init__(encoder)
+        self._questions = questions or encoder
+        self._known: dict[str, Vectors] = {}
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of questions, shape (B, D)."""
         new = list(dict.fromkeys(text for text in texts if text not in self._known))
@@ -141,7 +169,3 @@ class RememberingEncoder:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         return np.stack([self._known[text] for text in texts])
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of passages, shape (N, D)."""
-        return self._encoder.encode_passages(texts)

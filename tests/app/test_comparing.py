@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import parse_qsl
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
@@ -129,17 +130,17 @@ def test_a_promoted_retriever_becomes_the_right_side_unless_a_person_picked_one(
 
 def test_further_retrievers_that_are_gone_are_taken_away(bench: Workbench, corpus: str) -> None:
     choices = pickers.list_compare_choices(bench, corpus, "keywords", "lexical", ["gone", "fused"], True)
-    assert choices.more["value"] == ["fused"]
+    assert choices.more["value"] == ["fused(keywords)"]
 
 
 def test_a_link_brings_back_the_comparison(bench: Workbench, corpus: str, taught: str) -> None:
-    link = make_compare_link(QUESTION, corpus, ["lexical", "keywords", "fused"])
+    link = make_compare_link(QUESTION, corpus, ["lexical", "keywords", "fused(keywords)"])
     assert link in sent(compared(bench, corpus, "lexical", "keywords", "fused"), "summary").replace("&amp;", "&")
-    read = read_link(dict(part.split("=") for part in link.removeprefix("?").split("&")))
-    assert read.sides == ("lexical", "keywords", "fused")
+    read = read_link(dict(parse_qsl(link[1:])))
+    assert read.sides == ("lexical", "keywords", "fused(keywords)")
     choices = pickers.list_compare_choices(bench, None, None, None, None, False, read)
     assert (choices.left["value"], choices.right["value"]) == ("lexical", "keywords")
-    assert choices.more["value"] == ["fused"]
+    assert choices.more["value"] == ["fused(keywords)"]
     assert choices.is_picked is True, "a promotion later does not replace what the link named"
     later = pickers.list_compare_choices(bench, corpus, "keywords", "lexical", [], False, read)
     assert "value" not in later.left, "what was picked since is not undone"

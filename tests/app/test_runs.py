@@ -96,12 +96,21 @@ def test_bars_carry_intervals_where_a_run_kept_them() -> None:
     assert [(bar.label, bar.value, bar.interval) for bar in bars] == [
         ("Baseline", 0.56, (0.5, 0.62)),
         ("Taught", 0.64, (0.58, 0.7)),
-        ("Keyword search (BM25)", 0.6, None),
+        ("BM25", 0.6, None),
     ]
     html = bars_html(bars, 200)
     assert "0.580–0.700" in html
     assert "On 200 held-out questions" in html
     assert bars_html(bars_of({}), 0) == ""
+
+
+def test_bars_are_named_as_retrievers_are_everywhere_and_those_of_earlier_versions_too() -> None:
+    before = ("fused(keywords)", "ranker over fused", "reranked(taught)")
+    now = ("fused(keywords)", "reranked(fused(keywords))", "reranked(fused(taught))")
+    for keys in (before, now):
+        bars = bars_of({"config": METRICS["config"], "retrievers": {key: {"ndcg@10": 0.5} for key in keys}})
+        names = [bar.label for bar in bars]
+        assert names == ["Baseline + BM25", "Baseline + BM25, re-ranked", "Taught + BM25, re-ranked"]
 
 
 def test_losses_are_drawn_and_a_resumed_training_draws_no_step_twice(paths: DataPaths) -> None:

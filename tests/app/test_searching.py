@@ -163,8 +163,8 @@ def test_overlap_counts_the_first_ranks_most() -> None:
 def test_the_most_different_questions_come_first(bench: Workbench, corpus: str) -> None:
     questions = ["Why do honey bees dance?", "zebra"]
     opened = Corpus.open(bench.paths, corpus)
-    sides = (bench.retrievers.search(opened, chosen(bench, corpus, key)) for key in ("keywords", "lexical"))
-    found = find_contrasts(questions, *sides, 2)
+    dense, words = (bench.retrievers.search(opened, chosen(bench, corpus, key)) for key in ("keywords", "lexical"))
+    found = find_contrasts(questions, dense, words, 2)
     assert [each.question for each in found] == ["zebra", "Why do honey bees dance?"]
     assert found[0].overlap == 0
 

@@ -16,6 +16,7 @@ from scripted_endpoint import ScriptedEndpoint
 from sentence_transformers import SentenceTransformer
 from small_lesson import FACTS, scripted_llm, write_facts
 
+from distill import open_ranker_compressor, open_taught_retriever
 from distill.json_files import read_records
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
@@ -136,12 +137,18 @@ def test_the_distilled_index_answers(taught: Taught) -> None:
     assert index.search("What bends light into a beam?", 1)[0].passage.source == "lighthouse.md"
 
 
-def test_the_trained_ranker_searches_from_the_command_line(taught: Taught) -> None:
-    done = run("distill", taught.paths.root, "search", "taught", "What bends light into a beam?", "--k", "3", "--json")
+def test_the_trained_ranker_searches_from_the_command_line_and_in_langchain(taught: Taught) -> None:
+    question, root = "What bends light into a beam?", taught.paths.root
+    done = run("distill", root, "search", "taught", question, "--k", "3", "--json")
     found = json.loads(done.stdout)
     assert len(found) == 3
     assert found[0]["source"] == "lighthouse.md"
     assert [each["score"] for each in found] == sorted((each["score"] for each in found), reverse=True)
+    documents = open_taught_retriever("taught", k=3, data_dir=root).invoke(question)
+    assert [document.id for document in documents] == [each["id"] for each in found]
+    best = open_ranker_compressor("taught", 2, root).compress_documents(documents[::-1], question)
+    assert [document.id for document in best] == [each["id"] for each in found[:2]]
+    assert best[0].metadata["score"] == pytest.approx(found[0]["score"], abs=1e-4)
 
 
 @pytest.mark.parametrize(
