@@ -155,7 +155,7 @@ def found_by(bench: Workbench) -> Found:
 @lru_cache(maxsize=2)
 def _found_by(bench: Workbench, changed_at: int) -> Found:
     queries = [q for q in read_queries(bench.paths.run(RUN) / "questions.jsonl") if q.split != "train" and q.grades]
-    sides = [bench.shelf.index(DEMO_CORPUS, encoder) for encoder in (bench.encoder, RUN)]
+    sides = [bench.retrievers.index(DEMO_CORPUS, encoder) for encoder in (bench.encoder, RUN)]
     return compare_found(queries, *sides)
 
 

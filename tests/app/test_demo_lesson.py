@@ -47,7 +47,7 @@ def demo(bench: Workbench, tmp_path: Any) -> Workbench:
     entries = [{"id": name, "title": name, "text": f"What {name} does."} for name in ("heapq.merge", "copy.deepcopy")]
     file = tmp_path / "docs.jsonl"
     file.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    for _ in add_files(bench.paths, DEMO_CORPUS, [file], bench.shelf.encoder("keywords")):
+    for _ in add_files(bench.paths, DEMO_CORPUS, [file], bench.retrievers.encoder("keywords")):
         pass
     return replace(bench, jobs=Starting(bench.paths))
 
@@ -144,4 +144,4 @@ def add_files_of(demo: Workbench) -> Any:
     from indexes.corpus import Corpus
     from indexes.ingest import update_index
 
-    return update_index(demo.paths, Corpus.open(demo.paths, DEMO_CORPUS), demo.shelf.encoder(RUN))
+    return update_index(demo.paths, Corpus.open(demo.paths, DEMO_CORPUS), demo.retrievers.encoder(RUN))
