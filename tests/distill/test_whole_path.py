@@ -148,7 +148,7 @@ def test_the_trained_ranker_searches_from_the_command_line_and_in_langchain(taug
     assert [document.id for document in documents] == [each["id"] for each in found]
     best = open_ranker_compressor("taught", 2, root).compress_documents(documents[::-1], question)
     assert [document.id for document in best] == [each["id"] for each in found[:2]]
-    assert best[0].metadata["score"] == pytest.approx(found[0]["score"], abs=1e-4)
+    assert best[0].metadata["score"] == pytest.approx(found[0]["score"], rel=0.01)  # of other batches
 
 
 @pytest.mark.parametrize(
