@@ -123,9 +123,13 @@ def starting_choice(choices: Sequence[Choice]) -> Choice | None:
 
 
 def find_choice(choices: Sequence[Choice], key: str | None, is_reranked: bool = False) -> Choice:
-    """The choice that `key` names, as `match_choice` has it; raises `NotFoundError` with the keys there are."""
+    """The choice with this key, or the one meant by "baseline", "distilled" or "fused", or by "" for the one to start
+    with; raises `NotFoundError` with the keys there are.
+    """
     plain, reranks = split_key(key or "")
-    found = match_choice(choices, plain)
+    by_key = [each for each in choices if each.key == plain]
+    named = [each for each in choices if plain in ("", "fused" if each.retriever.kind == "fused" else each.role)]
+    found = starting_choice(by_key or named)
     if found is None:
         known = ", ".join(f"'{choice.key}'" for choice in choices)
         raise NotFoundError(
@@ -133,15 +137,6 @@ def find_choice(choices: Sequence[Choice], key: str | None, is_reranked: bool = 
             "reload the page."
         )
     return found.reranked if reranks or is_reranked else found
-
-
-def match_choice(choices: Sequence[Choice], plain: str) -> Choice | None:
-    """The one with the key `plain`, or the one that is meant by "baseline", "distilled" or "fused", or by "" for the
-    one to start with.
-    """
-    by_key = next((each for each in choices if each.key == plain), None)
-    named = [each for each in choices if plain in ("", "fused" if each.retriever.kind == "fused" else each.role)]
-    return by_key or starting_choice(named)
 
 
 def look_up(paths: DataPaths, baseline: str, corpus: str | None) -> tuple[list[str], str | None, list[Choice]]:

@@ -52,9 +52,9 @@ class PassageFilter:
             return wanted
         given: object = {"sources": wanted} if wanted and isinstance(wanted, str) else wanted or {}
         plural = {"source": "sources", "kind": "kinds"}
-        pairs = given.items() if isinstance(given, Mapping) else [("", given)]
+        pairs = list(given.items()) if isinstance(given, Mapping) else [("", given)]
         named: dict[str, Any] = {plural.get(key, key): value for key, value in pairs}
-        if not named.keys() <= {field.name for field in fields(cls)}:
+        if len(named) < len(pairs) or not named.keys() <= {field.name for field in fields(cls)}:
             raise InputError(
                 'A source, or a filter such as {"source": "reports/*", "kind": "pdf", "since": "2024", "until": '
                 f'"2025-06"}} was expected, but got {wanted!r}.'

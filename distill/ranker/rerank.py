@@ -19,7 +19,7 @@ from indexes.filters import PassageFilter
 from indexes.langchain import IndexRetriever, RerankCompressor, as_paths
 from indexes.lexical import LexicalIndex
 from indexes.paths import DataPaths
-from indexes.retrievers import Load, Retriever, RetrieverKind, Search, open_search
+from indexes.retrievers import Load, Retriever, RetrieverKind, Search, VectorSource, open_search
 from indexes.types import Candidate, Encoder, Vectors
 
 _DEPTH = 20  # hits that are put in order; each costs a pass through the ranker's model
@@ -29,14 +29,11 @@ _TAUGHT_DEPTH = 50
 _TAUGHT_DENSE = 20.0
 
 
-class DenseScores(Protocol):
+class DenseScores(VectorSource, Protocol):
     """An index that knows the vectors of its passages; `indexes.passage_index.PassageIndex` is one."""
 
     @property
     def encoder(self) -> Encoder: ...
-    def vectors(self, ids: Sequence[str]) -> Vectors:
-        """The vectors of these passages, in this order, shape (N, D)."""
-        ...
 
 
 class LexicalScores(Protocol):

@@ -116,7 +116,16 @@ def test_a_filter_is_taken_as_a_whole_never_letter_by_letter(wanted: Any, expect
 
 
 @pytest.mark.parametrize(
-    "wanted", [7, ["a.md"], {"file": "a.md"}, {"source": {"$in": ["a.md"]}}, {"kind": [1]}, {"since": 2024}]
+    "wanted",
+    [
+        7,
+        ["a.md"],
+        {"file": "a.md"},
+        {"source": {"$in": ["a.md"]}},
+        {"kind": [1]},
+        {"since": 2024},
+        {"source": "a", "sources": "b"},
+    ],
 )
 def test_a_filter_that_is_none_is_refused_with_a_sentence(opened: IndexRetriever, wanted: Any) -> None:
     with pytest.raises(InputError, match="was expected"):
