@@ -45,7 +45,7 @@ def test_three_retrievers_are_compared_blind_and_the_best_is_voted_for(
 ) -> None:
     open_tab(page, "Compare")
     expect(field(page, "right-retriever")).to_have_value("Distilled: taught")
-    pick(page, "more-retrievers", "Lexical")
+    pick(page, "more-retrievers", "BM25")
     page.keyboard.press("Escape")
     page.locator("#compare-blind label").click()
     field(page, "compare-question").fill(QUESTION)
@@ -59,7 +59,7 @@ def test_three_retrievers_are_compared_blind_and_the_best_is_voted_for(
     expect(page.locator("#third-passage-1")).to_have_attribute("open", "")
     page.locator("#vote-third").click()
     expect(page.locator("#compare-note")).to_contain_text("Thank you, your vote is kept. First was")
-    expect(page.locator("#third-title")).to_contain_text(re.compile("Third · (Baseline|Distilled: taught|Lexical)"))
+    expect(page.locator("#third-title")).to_contain_text(re.compile("Third · (Baseline|Distilled: taught|BM25)"))
     expect(page.locator("#compare-score")).to_contain_text("pair by pair")
     (vote,) = VoteBook(bench.paths.votes).votes()
     assert vote.winner == vote.sides[2]
