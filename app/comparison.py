@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from app.jobs.jobs import read_object
 from app.retriever import Retrieval
 from app.votes import PassageThumb, Vote, VoteBook
 from distill.questions.sources import key_of
-from indexes.errors import InputError, UserError
+from distill.run_folder import run_folders
 from indexes.lexical import Searchable
 from indexes.paths import DataPaths
-from indexes.queries import read_queries
 from indexes.types import Candidate
 
 
@@ -119,37 +116,15 @@ def rank_biased_overlap(left: Sequence[str], right: Sequence[str]) -> float:
 def known_questions(paths: DataPaths, corpus: str) -> list[str]:
     """Questions about `corpus` that are on disk, each once: those of its runs, and those that were voted on."""
     found: dict[str, str] = {}
-    for config in sorted(paths.runs.glob("*/config.json")):
-        if read_object(config).get("corpus") == corpus:
-            for question in _questions_of(config.with_name("questions.jsonl")):
-                found.setdefault(key_of(question), question)
+    for run, _ in run_folders(paths, corpus):
+        for query in run.questions:
+            found.setdefault(key_of(query.text), query.text)
     book = VoteBook(paths.votes)
     entries: list[Vote | PassageThumb] = [*book.votes(), *book.thumbs()]
     for entry in entries:
         if entry.corpus == corpus:
             found.setdefault(key_of(entry.question), entry.question)
     return list(found.values())
-
-
-def _questions_of(file: Path) -> list[str]:
-    try:
-        return [query.text for query in read_queries(file)] if file.is_file() else []
-    except UserError:
-        return []  # a run that is being written, or one by hand: the others have questions too
-
-
-def uploaded_questions(file: Path) -> list[str]:
-    """The questions in an uploaded file: one a line, or in a .jsonl file one record {"question": …} a line."""
-    if ".jsonl" in file.suffixes:
-        return [query.text for query in read_queries(file)]
-    try:
-        lines = [" ".join(line.split()) for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InputError(f"'{file.name}' is no text in UTF-8. Save it as UTF-8, one question a line.") from error
-    questions = [line for line in dict.fromkeys(lines) if line]
-    if not questions:
-        raise InputError(f"'{file.name}' holds no question. Put one on each line.")
-    return questions
 
 
 def spread(questions: Sequence[str], n: int = MAX_QUESTIONS) -> list[str]:

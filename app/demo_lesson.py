@@ -12,18 +12,16 @@ from importlib import resources
 from typing import Literal
 
 from app.demo import DEMO_CORPUS
-from app.jobs.jobs import Jobs
-from app.jobs.launching import begin, go_on
-from app.jobs.plan import Plan
-from app.jobs.runs import metrics_of, verdict_of
+from app.jobs.launching import Plan, begin, go_on
 from app.rendering import notice_html
 from app.tables import stages_list_html
 from app.workbench import Workbench
+from distill.run_config import FROM_FILE, RunConfig
+from distill.run_folder import METRICS, RunFolder
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
 from indexes.lexical import Searchable
 from indexes.paths import DataPaths
-from indexes.queries import read_queries
 from indexes.types import Candidate, Query
 
 RUN = f"{DEMO_CORPUS}-ready-orders"
@@ -40,8 +38,8 @@ def state_of(bench: Workbench, corpus: str | None) -> State:
     """How the lesson stands for who looks at `corpus`: "none" where it is not the demonstration, or not indexed yet."""
     if corpus != DEMO_CORPUS:
         return "none"
-    if bench.paths.run(RUN).is_dir():
-        state = _jobs(bench).state(RUN)
+    if (run := _run(bench)).path.is_dir():
+        state = run.state
         return "done" if state == "done" else "going on" if state in ("running", "stopping") else "stopped"
     try:
         indexed = any(index.encoder == bench.encoder for index in Corpus.open(bench.paths, corpus).info().indexes)
@@ -53,32 +51,29 @@ def state_of(bench: Workbench, corpus: str | None) -> State:
 def teach(bench: Workbench) -> None:
     """Begins the lesson, or goes on with one that stopped; `InputError` while another retriever is being taught."""
     if bench.paths.run(RUN).is_dir():
-        go_on(_jobs(bench), RUN, bench.paths, budget="", key="", page_llm=bench.llm)
+        go_on(bench.jobs, RUN, bench.paths, budget="", key="", page_llm=bench.llm)
     else:
-        begin(_jobs(bench), _plan(bench), bench.paths)
+        begin(bench.jobs, _plan(bench))
 
 
-def _jobs(bench: Workbench) -> Jobs:
-    return bench.jobs or Jobs(bench.paths)
+def _run(bench: Workbench) -> RunFolder:
+    return RunFolder(bench.paths.run(RUN))
 
 
 def _plan(bench: Workbench) -> Plan:
     """The passages that the LLM put in order teach, and no others: so no ranker has to be trained to fill in."""
-    from distill.run import FROM_FILE, RunConfig
-
-    folder = bench.paths.run(RUN).resolve()
     config = RunConfig(
         name=RUN,
         corpus=DEMO_CORPUS,
         base=bench.encoder,
-        questions=str(folder / _QUESTIONS),
-        rankings=str(folder / _ORDERS),
+        questions=_QUESTIONS,
+        rankings=_ORDERS,
         teacher=FROM_FILE,
         n_candidates=_N_ORDERED,
         n_scored=_N_ORDERED,
     )
     files = {_QUESTIONS: _known_questions(bench.paths), _ORDERS: _packaged(_ORDERS)}
-    return Plan(config=config, llm=bench.llm, budget="", needs_key=False, files=files)
+    return Plan(config=config, llm=bench.llm, files=files)
 
 
 def _packaged(name: str) -> bytes:
@@ -148,30 +143,28 @@ def found_sentence(found: Found) -> str:
 
 def found_by(bench: Workbench) -> Found:
     """What the two retrievers find of the lesson's held-out questions; kept while the run stays as it is."""
-    file = bench.paths.run(RUN) / "metrics.json"
-    return _found_by(bench, file.stat().st_mtime_ns)
+    return _found_by(bench, _run(bench).file(METRICS).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
 def _found_by(bench: Workbench, changed_at: int) -> Found:
-    queries = [q for q in read_queries(bench.paths.run(RUN) / "questions.jsonl") if q.split != "train" and q.grades]
     sides = [bench.retrievers.index(DEMO_CORPUS, encoder) for encoder in (bench.encoder, RUN)]
-    return compare_found(queries, *sides)
+    return compare_found(_run(bench).held_out, *sides)
 
 
 def progress_html(bench: Workbench) -> str:
     """Where the lesson is, stage by stage."""
-    jobs = _jobs(bench)
+    run = _run(bench)
     said = notice_html(
         "Teaching from the ready orders. This page may be closed: it goes on, and is here again.", "busy"
     )
-    return said + stages_list_html(jobs.progress(RUN), jobs.state(RUN))
+    return said + stages_list_html(run.progress, run.state)
 
 
 def verdict_html(bench: Workbench, found: Found) -> str:
     """What the lesson came to, by the run's own verdict and in questions that can be looked at."""
-    verdict = verdict_of(metrics_of(bench.paths, RUN))
-    measured = escape(verdict.sentence) if verdict else "This run has no verdict."
+    outcome = _run(bench).outcome
+    measured = escape(outcome.sentence) if outcome else "This run has no verdict."
     return (
         f'<div class="notice done lesson"><b>Taught</b> from ready orders. {escape(found_sentence(found))}'
         f'<p class="aside">{measured}</p></div>'

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.answering import Answer, find_citations
-from app.jobs.jobs import read_object
+from distill.run_folder import run_folders
 from indexes.corpus import Corpus
-from indexes.errors import InputError, UserError
+from indexes.errors import InputError
 from indexes.evaluation import (
     Comparison,
     MetricsByQuery,
@@ -152,24 +152,15 @@ EXAMPLE = (
 )
 
 
-def list_runs(paths: DataPaths, corpus: str) -> list[str]:
-    """The runs of teaching on `corpus` that hold judged questions out, by name."""
-    folders = sorted(paths.runs.iterdir()) if paths.runs.is_dir() else []
-    of_corpus = [folder for folder in folders if read_object(folder / "config.json").get("corpus") == corpus]
-    return [folder.name for folder in of_corpus if _held_out(folder)]
-
-
-def _held_out(folder: Path) -> list[Query]:
-    try:
-        queries = read_queries(folder / "questions.jsonl")
-    except UserError:
-        return []  # a run that has not come that far
-    return [query for query in queries if query.split != "train" and query.grades]
+def judged_runs(paths: DataPaths, corpus: str) -> list[str]:
+    """The runs of teaching on `corpus` that hold judged questions out, by the names of their folders."""
+    return [folder.path.name for folder, _ in run_folders(paths, corpus) if folder.held_out]
 
 
 def read_held_out(paths: DataPaths, run: str) -> list[Query]:
     """The judged questions that `run` has not trained on; raises `InputError` if there are none."""
-    if run in {folder.name for folder in paths.runs.iterdir()} and (queries := _held_out(paths.runs / run)):
+    known = {folder.path.name: folder for folder, _ in run_folders(paths)}
+    if run in known and (queries := known[run].held_out):
         return queries
     raise InputError(f"Run '{run}' has no judged questions held out any more. Pick another one, or upload a file.")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from app.jobs.runs import Bar, Curve, Point
+from distill.run_folder import Losses
 from indexes.evaluation import Comparison
+from indexes.retrievers import Retriever
 
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
@@ -285,68 +286,84 @@ def _shorten(name: str) -> str:
     return name if len(name) <= _CHARACTERS else f"{name[: _CHARACTERS - 1]}…"
 
 
-_CURVE_WIDTH, _CURVE_HEIGHT = 480, 170
-_CURVE_LEFT, _CURVE_RIGHT, _CURVE_TOP, _CURVE_BOTTOM = 44, 10, 8, 22
+_TITLES = {"ranker": "Ranker: loss", "retriever": "Retriever: divergence from its targets"}
 
 
-def curves_html(curves: Sequence[Curve]) -> str:
-    """A plot for each training that has logged something; the words beside it say the same."""
-    return "".join(_curve_html(curve) for curve in curves)
+def curves_html(curves: Mapping[str, Losses | None]) -> str:
+    """A plot for each training that has logged something, by what it trains; the words beside it say the same."""
+    return "".join(_curve_html(_TITLES[model], curve) for model, curve in curves.items() if curve)
 
 
-def _curve_html(curve: Curve) -> str:
-    said = _first_to_last(curve.trained)
-    last = int(curve.trained[-1][0])
-    caption = f"{curve.title}, step {last:,} of {max(curve.steps, last):,}"
+def _curve_html(title: str, curve: Losses) -> str:
+    values = [value for _, value in curve.points]
+    said = " → ".join(f"{value:.3f}" for value in (values[0], *values[1:][-1:]))
+    last = int(curve.points[-1][0])
+    caption = f"{title}, step {last:,} of {max(curve.steps, last):,}"
     return (
-        f'<figure class="curve"><figcaption>{escape(caption)}</figcaption>'
-        f"{_curve_svg(curve, f'{caption}: {said}')}"
-        f'<ul class="legend"><li class="training">training <b>{said}</b></li></ul>'
-        "</figure>"
+        f'<figure class="curve"><figcaption>{escape(caption)}</figcaption>{to_svg(_loss(curve, f"{caption}: {said}"))}'
+        f'<ul class="legend"><li class="training">training <b>{said}</b></li></ul></figure>'
     )
 
 
-def _first_to_last(points: Sequence[Point]) -> str:
-    first, last = points[0][1], points[-1][1]
-    return f"{first:.3f}" if len(points) == 1 else f"{first:.3f} → {last:.3f}"
-
-
-def _curve_svg(curve: Curve, label: str) -> str:
-    values = [value for _, value in curve.trained]
+def _loss(curve: Losses, label: str) -> Drawing:
+    values, steps = [value for _, value in curve.points], [step for step, _ in curve.points]
     low, high = min(values), max(values)
     room = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
-    low, high = low - room, high + room
-    end = max([curve.steps, 1, *(step for step, _ in curve.trained)])
+    low, high, end, bottom = low - room, high + room, max(curve.steps, 1, *steps), 180.0
 
-    def place(point: Point) -> tuple[float, float]:
-        x = _CURVE_LEFT + point[0] / end * (_CURVE_WIDTH - _CURVE_LEFT - _CURVE_RIGHT)
-        return x, _CURVE_TOP + (high - point[1]) / (high - low) * (_CURVE_HEIGHT - _CURVE_TOP - _CURVE_BOTTOM)
+    def place(step: float, value: float) -> tuple[float, float]:
+        x = _LEFT + step / end * (_WIDTH - _LEFT - _RIGHT)
+        return x, 8 + (high - value) / (high - low) * (bottom - 8)
 
-    ticks = "".join(_tick(value, place((0, value))[1]) for value in _ticks(low, high))
-    line = _line([place(p) for p in curve.trained])
-    bottom = _CURVE_HEIGHT - 6
-    return (
-        f'<svg viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" role="img" aria-label="{escape(label)}">{ticks}'
-        f'<text x="{_CURVE_LEFT}" y="{bottom}">0</text>'
-        f'<text x="{_CURVE_WIDTH - _CURVE_RIGHT}" y="{bottom}" text-anchor="end">{end:,.0f} steps</text>{line}</svg>'
-    )
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    return [low + (high - low) * share for share in (0.1, 0.5, 0.9)]
+    heights = [low + (high - low) * share for share in (0.1, 0.5, 0.9)]
+    marks = [mark for value in heights for mark in _rule(place(0, value)[1], f"{value:.3g}")]
+    marks.append(Line(points=tuple(place(*point) for point in curve.points), colour=colour_of(0)))
+    if len(values) == 1:
+        marks.append(Dot(x=place(*curve.points[0])[0], y=place(*curve.points[0])[1], radius=3, colour=colour_of(0)))
+    marks.append(Text(x=_LEFT, y=bottom + 18, text="0"))
+    marks.append(Text(x=_WIDTH - _RIGHT, y=bottom + 18, text=f"{end:,.0f} steps", anchor="end"))
+    return Drawing(width=_WIDTH, height=bottom + 24, label=label, marks=tuple(marks))
 
 
-def _tick(value: float, y: float) -> str:
-    return (
-        f'<line class="grid" x1="{_CURVE_LEFT}" x2="{_CURVE_WIDTH - _CURVE_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{_CURVE_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
-    )
+_METRIC = "ndcg@10"
 
 
-def _line(places: Sequence[tuple[float, float]]) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    dot = f'<circle class="training" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="2.5"/>'
-    return f'<polyline class="training" points="{path}"/>{dot if len(places) == 1 else ""}'
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """What a retriever reached on questions that were held out; `interval` is None in runs that kept none."""
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None
+    kind: str
+
+
+def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
+    """nDCG@10 of every retriever that the run judged, in the run's order."""
+    config = metrics.get("config") or {}
+    base, name = str(config.get("base", "")), str(config.get("name", ""))
+    known = {"lexical": (Retriever(kind="lexical").name, "other")}
+    for encoder, alias, kind in (
+        (base, "Baseline", "baseline"),
+        (name, "Taught", "taught"),
+        (f"weighted({base})", "Baseline, rare words count more", "other"),
+        (f"{name}-free", "Taught for free", "other"),
+    ):
+        dense = Retriever(encoder=encoder, alias=alias)
+        fused = replace(dense, kind="fused")
+        reranked = replace(fused, is_reranked=True)
+        known |= {each.key: (each.name, kind) for each in (dense, fused, reranked)}
+        known |= {replace(dense, is_reranked=True).key: known[reranked.key]}  # as earlier versions wrote it
+    known["ranker over fused"] = known[Retriever(encoder=base, kind="fused", is_reranked=True).key]
+    intervals = metrics.get("intervals") or {}
+    bars = []
+    for retriever, values in (metrics.get("retrievers") or {}).items():
+        if _METRIC in values:
+            label, kind = known.get(retriever, (f"{retriever}, promoted before", "other"))
+            low_high = intervals.get(retriever)
+            interval = (float(low_high[0]), float(low_high[1])) if low_high else None
+            bars.append(Bar(label=label, value=float(values[_METRIC]), interval=interval, kind=kind))
+    return bars
 
 
 def bars_html(bars: Sequence[Bar], n_questions: int) -> str:

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from app.jobs.jobs import read_object
 from distill.ranker.ranker import Ranker, load_ranker
 from distill.ranker.rerank import open_scorer
+from distill.run_folder import RANKER, RunFolder
 from indexes.corpus import Corpus, corpora
 from indexes.encoders.precision import comparable
 from indexes.encoders.wrappers import SerialEncoder
@@ -84,7 +84,7 @@ def list_choices(paths: DataPaths, baseline: str, corpus: Corpus) -> list[Choice
     fused = replace(
         start, retriever=replace(start.retriever, kind="fused", mix=mix), meaning=meaning, is_promoted=False
     )
-    rankers = [each.key for each in dense if _has_ranker(paths.run(each.key))]
+    rankers = [each.key for each in dense if _has_ranker(RunFolder(paths.run(each.key)))]
     usual = start.key if start.key in rankers else next(iter(rankers), "")
     return [
         replace(each, ranker=each.retriever.encoder if each.retriever.encoder in rankers else usual)
@@ -112,9 +112,9 @@ def _is_in_training(paths: DataPaths, encoder: str) -> bool:
     return paths.run(encoder).is_dir() and not paths.encoder(encoder).is_dir()
 
 
-def _has_ranker(run: Path) -> bool:
-    """Whether the run in this folder left a ranker, and is known with the encoder that it was trained beside."""
-    return (run / "ranker").is_dir() and bool(read_object(run / "config.json").get("base"))
+def _has_ranker(run: RunFolder) -> bool:
+    """Whether the run left a ranker, and is known with the encoder that it was trained beside."""
+    return run.file(RANKER).is_dir() and bool(run.config and run.config.base)
 
 
 def starting_choice(choices: Sequence[Choice]) -> Choice | None:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from app.jobs.jobs import Progress, State
-from app.jobs.runs import RunInfo, Verdict
 from app.rendering import aside_html, notice_html
 from app.workbench import Stage
+from distill.run_folder import Outcome, Progress, RunInfo, StageProgress, State
 from indexes.types import CorpusInfo, FileOutcome, SourceInfo
 
 _MAX_ROWS = 200
@@ -150,7 +149,7 @@ def promise_html() -> str:
     )
 
 
-def headline_html(run: RunInfo, verdict: Verdict | None) -> str:
+def headline_html(run: RunInfo, verdict: Outcome | None) -> str:
     """One sentence on how the run stands; for a finished one its verdict."""
     if run.state == "done":
         return _verdict_html(run, verdict)
@@ -172,7 +171,7 @@ def _title(run: RunInfo) -> str:
     )
 
 
-def _verdict_html(run: RunInfo, verdict: Verdict | None) -> str:
+def _verdict_html(run: RunInfo, verdict: Outcome | None) -> str:
     now = f"It answers for corpus '{run.corpus}' now." if run.answers_now else ""
     if verdict is None:
         return f"{_title(run)}{notice_html(f'This run has no verdict. {now}'.strip())}"
@@ -185,9 +184,9 @@ def _verdict_html(run: RunInfo, verdict: Verdict | None) -> str:
     )
 
 
-def _word(verdict: Verdict) -> tuple[str, str]:
+def _word(verdict: Outcome) -> tuple[str, str]:
     """The verdict in a word or two, and how it looks."""
-    if verdict.is_better:
+    if verdict.promoted:
         return ("On trial" if verdict.on_trial else "Use it"), "better"
     if verdict.encoder:
         return "The free one will do", "better"
@@ -202,16 +201,16 @@ def stages_list_html(progress: Progress, state: State) -> str:
 
 
 def _stage_html(stage: str, progress: Progress, state: State) -> str:
-    known = progress.stages.get(stage) or {}
+    known = progress.stages.get(stage, StageProgress())
     label = escape(STAGES[stage])
-    if state == "done" or "ended" in known:
-        took = f'<span class="figure">{_span(known)}</span>' if "ended" in known else ""
+    if state == "done" or known.ended:
+        took = f'<span class="figure">{_span(known)}</span>' if known.ended else ""
         return f' class="over"><span class="name">{label}</span>{took}'
     if stage != progress.stage:
         return f'><span class="name">{label}</span>'
-    done, total = int(known.get("done", 0)), int(known.get("total", 0))
+    done, total = known.done, known.total
     now = ' aria-current="step"' if state == "running" else ""
-    what = f" ({escape(str(known['label']))})" if known.get("label") else ""
+    what = f" ({escape(known.label)})" if known.label else ""
     name = f'<span class="name">{label}{what}</span>'
     if not total:
         return f' class="now"{now}>{name}'
@@ -224,18 +223,18 @@ def _stage_html(stage: str, progress: Progress, state: State) -> str:
     )
 
 
-def _span(stage: Mapping[str, Any]) -> str:
-    seconds = max(0.0, float(stage["ended"]) - float(stage.get("began", stage["ended"])))
+def _span(stage: StageProgress) -> str:
+    seconds = max(0.0, stage.ended - (stage.began or stage.ended))
     return "" if seconds < 1 else duration(seconds)
 
 
-def _left(stage: Mapping[str, Any], now: float) -> str:
+def _left(stage: StageProgress, now: float) -> str:
     """How long the rest takes at the pace so far, in words; "" while that cannot be told."""
-    n_done = stage.get("done", 0) - stage.get("first", 0)
-    elapsed = now - stage.get("counted_from", now)
+    n_done = stage.done - stage.first
+    elapsed = now - (stage.counted_from or now)
     if n_done < 3 or elapsed < 3:
         return ""
-    return f" · {duration(elapsed / n_done * (stage['total'] - stage['done']))} left"
+    return f" · {duration(elapsed / n_done * (stage.total - stage.done))} left"
 
 
 def duration(seconds: float) -> str:

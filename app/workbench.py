@@ -178,7 +178,7 @@ ConnectLLM = Callable[[Callable[[str], None]], BaseChatModel]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workbench:
-    """The data folder, the open indexes, the way to the LLM and what goes on in the background."""
+    """The data folder, the open indexes, the way to the LLM, the teaching slot and what goes on in the background."""
 
     paths: DataPaths
     encoder: str
@@ -186,20 +186,12 @@ class Workbench:
     connect: ConnectLLM
     llm_name: str
     background: Background
+    jobs: Jobs
     max_upload_mb: int = 200
     llm: LLMConfig = field(default_factory=LLMConfig)
-    jobs: Jobs | None = None
     keeps_questions: bool = False
 
     def keep_question(self, corpus: str, question: str) -> None:
         """Keeps a question about `corpus` where the page is told to."""
         if self.keeps_questions:
             question_log.keep_question(self.paths, corpus, question)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classroom:
-    """The workbench and its teaching slot."""
-
-    bench: Workbench
-    jobs: Jobs

@@ -34,7 +34,8 @@ from distill.json_files import Record, appending, read_records, write_records
 from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
 from distill.ranker.ranker import LateInteractionRanker
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, Event, RunConfig
+from distill.run import Distillation, Event
+from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig
 from distill.stages.labelling import orders
 from distill.stages.training import TARGETS_FILE
 from indexes.encoders.finding import DEFAULT_ENCODER

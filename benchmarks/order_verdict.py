@@ -29,7 +29,8 @@ from distill.json_files import Record, appending, read_json, read_records
 from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
 from distill.ranker.ranker import TokenVectors
-from distill.run import FROM_FILE, Event, RunConfig
+from distill.run import Event
+from distill.run_config import FROM_FILE, RunConfig
 from distill.verdict.held_out_orders import first_choices
 from distill.verdict.verdict import FIRST_CHOICE_METRIC, METRIC
 from indexes.encoders.finding import DEFAULT_ENCODER

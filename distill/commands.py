@@ -1,21 +1,18 @@
-"""The commands of `python -m distill`: run, import-batch, report, search, promote, rollback, export, push."""
+"""The commands of `python -m distill`: run, list, delete, import-batch, report, search, promote, rollback, export…"""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from distill.llm.connection import LLMConfig
-from indexes.commands import DataDir, ProgressBars, console, messages, open_paths, print_found
+from indexes.commands import AsJson, DataDir, ProgressBars, console, messages, open_paths, print_found, print_json
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.errors import InputError, LLMUnavailableError, NotFoundError
 from indexes.paths import DataPaths
@@ -24,7 +21,7 @@ from indexes.retrievers import RetrieverKind
 if TYPE_CHECKING:
     from distill.llm.calls import Asker
     from distill.llm.spending import Meter
-    from distill.run import Asking, RunConfig
+    from distill.run_config import Asking, RunConfig
 
 
 def llm_config() -> LLMConfig:
@@ -123,18 +120,15 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print calls, tokens, cost and time.")] = False,
     until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
-    progress: Annotated[
-        Path | None, typer.Option(help="A file that always says where the run is, for programs that watch it.")
-    ] = None,
     base: Annotated[str | None, typer.Option(envvar="ENCODER", hidden=True)] = None,
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Teach a retriever for CORPUS: questions → candidates → teacher's orders → ranker → retriever → verdict.
 
     The LLM is the endpoint of OPENAI_BASE_URL / OPENAI_API_KEY (model: LLM_MODEL), or the embedded one (LOCAL_LLM).
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped goes on when the same command is given again. Its progress.json always says where it is.
     """
-    from distill.run import read_settings
+    from distill.run_config import read_settings
 
     given = {
         "corpus": corpus or None,
@@ -150,7 +144,6 @@ def run(
         "train": train,
         "control": control,
         "budget": budget,
-        "progress": _resolved(progress),
     }
     llm = llm_config()
     settings, asking = read_settings(config, given)
@@ -161,7 +154,7 @@ def run(
         return
     metrics = _distil(settings, asking, llm, paths, batch=batch, until=until)
     if as_json:
-        sys.stdout.write(json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
+        print_json(metrics)
     elif metrics:
         from distill.verdict.report import print_report
 
@@ -172,7 +165,7 @@ def run(
 
 def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConfig:
     """`settings` with the encoder and the teacher of the environment; `InputError` for ones that cannot go together."""
-    from distill.run import FROM_FILE, WITHOUT_LLM
+    from distill.run_config import FROM_FILE, WITHOUT_LLM
     from distill.teacher.modes import parse_mode
 
     if settings.mode != "auto":
@@ -199,36 +192,38 @@ def _distil(
 ) -> dict[str, Any]:
     from distill.pipeline import run_distillation
     from distill.progress_file import ProgressFile
-    from distill.run import STAGES, Event
+    from distill.run import Event
+    from distill.run_config import STAGES
+    from distill.run_folder import PROGRESS
 
     if until not in STAGES:
         raise typer.BadParameter(f"--until takes one of {', '.join(STAGES)}; got '{until}'")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gently, by hand or not: all is kept
     meter = make_meter(llm, paths, asking.budget, asking.reply_tokens)
-    watched = ProgressFile(Path(asking.progress), meter.summary) if asking.progress else None
-    with ProgressBars(messages) as bars, watched or nullcontext():
+    folder = paths.run(settings.name)
+    with ProgressBars(messages) as bars, ProgressFile(folder / PROGRESS, meter.summary) as watched:
 
         def report(event: Event) -> None:
             if event.remark and not event.total:
                 bars.say(event.remark)
             bars.show(event.remark or event.stage, event.done, event.total)
-            if watched:
-                watched(event)
+            watched(event)
 
         def say(text: str) -> None:
             bars.say(text)
-            if watched:
-                watched.say(text)
+            watched.say(text)
 
-        batch_file = paths.run(settings.name) / "batch.jsonl" if batch else None
+        batch_file = folder / "batch.jsonl" if batch else None
         connect = connector(llm, paths, say, asking.concurrency, meter, asking.reply_tokens, batch_file)
         return run_distillation(paths, settings, connect, report, until=until, report_to=asking.report_to)
 
 
 def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None:
     from distill.pipeline import estimate, price_of
+    from indexes.corpus import Corpus
 
-    found = estimate(paths, config, price_of(llm, paths), is_embedded=llm.is_embedded)
+    n_characters = Corpus.open(paths, config.corpus).size()[1]
+    found = estimate(config, price_of(llm, paths), n_characters=n_characters, is_embedded=llm.is_embedded)
     cost = "at a price that is not known" if found.cost is None else f"for about {found.cost:.2f} US dollars"
     time = "" if found.seconds is None else f", in about {found.seconds / 60:.0f} minutes on two cores"
     console.print(
@@ -254,18 +249,53 @@ def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
 
 def report(name: str, data_dir: DataDir = Path("data")) -> None:
     """Print the report of the finished run NAME again."""
-    from distill.json_files import read_json
+    from distill.run_folder import RunFolder, list_runs
     from distill.verdict.report import print_report
 
     paths = open_paths(data_dir)
-    metrics = read_json(paths.run(name) / "metrics.json")
+    metrics = RunFolder(paths.run(name)).metrics
     if not metrics:
-        known = ", ".join(f"'{file.parent.name}'" for file in sorted(paths.runs.glob("*/metrics.json")))
+        known = ", ".join(f"'{each.name}'" for each in list_runs(paths) if each.state == "done")
         raise NotFoundError(
             f"There is no finished run '{name}' (there are: {known or 'none yet'}). One that was begun goes on when "
             "its command is given again."
         )
     print_report(metrics, console)
+
+
+def list_(
+    corpus: Annotated[str, typer.Argument(help="Only the runs on this corpus.")] = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """List the runs: those that go on first, then the newest, each with its state, its teacher and its verdict."""
+    from distill.run_folder import list_runs
+
+    runs = list_runs(open_paths(data_dir), corpus)
+    if as_json:
+        print_json([asdict(each) for each in runs])
+        return
+    for each in runs:
+        now = " (answers now)" if each.answers_now else ""
+        line = f"{each.name}{now} · corpus {each.corpus} · {each.state} · teacher {each.teacher or 'not known'}"
+        console.print(f"{line} · {each.sentence}" if each.sentence else line, markup=False, soft_wrap=True)
+    if not runs:
+        console.print("There is no run yet. Begin one with: python -m distill run CORPUS --name NAME", markup=False)
+
+
+def delete(
+    name: str,
+    force: Annotated[bool, typer.Option("--force", help="Also if it is going on, or its encoder answers now.")] = False,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Delete the run NAME with its encoders and the indexes by them; what the LLM has replied is kept."""
+    from distill.run_folder import delete_run
+
+    try:
+        n_bytes = delete_run(open_paths(data_dir), name, ends=force, demotes=force)
+    except InputError as error:
+        raise InputError(f"{error} With --force it is deleted all the same.") from None
+    console.print(f"Run '{name}' is deleted; {n_bytes / 1e6:,.1f} MB of files are free again.", markup=False)
 
 
 def search(

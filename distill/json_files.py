@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +88,23 @@ def read_json(file: Path) -> dict[str, Any]:
             "LLM has replied is remembered."
         )
     return value
+
+
+def peek_json(file: Path) -> dict[str, Any]:
+    """What `file` holds, {} if it is not there, damaged, or of another form."""
+    try:
+        return read_json(file)
+    except (OSError, StoreError):
+        return {}
+
+
+def peek_records(file: Path) -> list[Record]:
+    """The whole lines of a file that may be growing, or damaged here and there."""
+    records = []
+    for line in file.read_bytes().split(b"\n")[:-1] if file.is_file() else ():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return [record for record in records if isinstance(record, dict)]
 
 
 def write_json(file: Path, value: object) -> None:

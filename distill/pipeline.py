@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from distill.json_files import read_json
 from distill.llm.connection import DEFAULT_OPENAI_MODEL, LLMConfig
 from distill.llm.spending import FREE, Estimate, Price, find_price
 from distill.questions.sources import assign_splits
 from distill.ranker.ranker import TokenVectors
-from distill.run import FROM_FILE, STAGES, WITHOUT_LLM, Connect, Distillation, Report, RunConfig, Stage, only_process
+from distill.run import Connect, Distillation, Report, only_process
+from distill.run_config import FROM_FILE, STAGES, WITHOUT_LLM, RunConfig, Stage
+from distill.run_folder import METRICS
 from distill.stages import judging, labelling, rounds, training
 from distill.stages.proposing import N_ASKED, sample_mode
 from distill.teacher.asking import Limits
 from distill.teacher.assessment import N_QUESTIONS
 from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
 from distill.teacher.trust import N_PROBES, N_SHOWN
-from indexes.corpus import Corpus
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 
@@ -64,8 +65,7 @@ def run_distillation(
                 run.keep_spend()
         if until == "verdict":
             rounds.drop_indexes(run)
-    metrics = run.file("metrics.json")
-    return json.loads(metrics.read_text(encoding="utf-8")) if until == "verdict" else {}
+    return read_json(run.file(METRICS)) if until == "verdict" else {}
 
 
 _CHARACTERS_A_TOKEN = 3.5
@@ -80,19 +80,24 @@ _TRAINING_SHARE = 0.8
 _EMBEDDED_READS, _EMBEDDED_WRITES = 63.0, 28.0
 
 
-def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_embedded: bool) -> Estimate:
+def estimate(
+    config: RunConfig, price: Price | None, *, n_characters: float, is_embedded: bool, n_training: int | None = None
+) -> Estimate:
     """Calls, tokens, money and time of a run with `config` that has done nothing yet; an order of magnitude.
 
-    The time is known for the embedded LLM alone. Replies that must be asked for again are not foreseen.
+    The time is known for the embedded LLM alone. Replies that must be asked for again are not foreseen. A passage has
+    `n_characters` on average; `n_training` questions train, or as many as the file of questions says.
     """
-    passage = _passage_tokens([p.text for p in Corpus.open(paths, config.corpus).passages()])
+    n_questions = _n_training(config) if n_training is None else n_training
+    n_questions = min(n_questions, config.limit) if config.limit else n_questions
+    passage = min(n_characters / _CHARACTERS_A_TOKEN, _MOST_PASSAGE_TOKENS)
     calls, read, written = 0.0, 0.0, 0.0
     if config.n_written and not config.questions:
         calls = config.n_written / _KEPT
         read = calls * (_FRAME_TOKENS + passage + (_EXAMPLES_TOKENS if config.like else 0))
         written = calls * _QUESTION_TOKENS
     if config.teacher != WITHOUT_LLM:
-        asked, shown = _teacher_calls(config)
+        asked, shown = _teacher_calls(config, n_questions)
         probed = _probes(config)
         calls += asked + probed
         read += asked * (_FRAME_TOKENS + shown * passage) + probed * (_FRAME_TOKENS + N_SHOWN * passage)
@@ -107,9 +112,9 @@ def estimate(paths: DataPaths, config: RunConfig, price: Price | None, *, is_emb
     )
 
 
-def _teacher_calls(config: RunConfig) -> tuple[int, int]:
+def _teacher_calls(config: RunConfig, n_questions: int) -> tuple[int, int]:
     """How often the teacher is asked at most, and the passages in a prompt."""
-    n, n_questions = config.n_candidates, _n_training(config)
+    n = config.n_candidates
     modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
     of_question = calls_per_question(parse_mode(modes[0]), n)
     asked = (config.rounds - 1) * n_questions * of_question
@@ -136,15 +141,8 @@ def price_of(llm: LLMConfig, paths: DataPaths) -> Price | None:
     return FREE if llm.is_embedded else find_price(model, paths.root / "prices.toml")
 
 
-def _passage_tokens(texts: Sequence[str]) -> float:
-    mean = sum(len(text) for text in texts) / max(1, len(texts)) / _CHARACTERS_A_TOKEN
-    return min(mean, _MOST_PASSAGE_TOKENS)
-
-
 def _n_training(config: RunConfig) -> int:
     if not config.questions:
-        n = round(config.n_written * _TRAINING_SHARE)
-    else:
-        queries = assign_splits(read_queries(Path(config.questions)), seed=config.seed)
-        n = sum(query.split == "train" for query in queries)
-    return min(n, config.limit) if config.limit else n
+        return round(config.n_written * _TRAINING_SHARE)
+    queries = assign_splits(read_queries(Path(config.questions)), seed=config.seed)
+    return sum(query.split == "train" for query in queries)

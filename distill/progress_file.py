@@ -11,9 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill.json_files import read_json, write_json
-from distill.run import Event
-from indexes.errors import StoreError, UserError
+import psutil
+
+from distill.json_files import peek_json, write_json
+from distill.run import Event, add_spend
+from indexes.errors import UserError
 
 _MOST_REMARKS = 40
 _DEFECT = "It ended by a defect of the program; the log shows where."
@@ -22,7 +24,7 @@ Spent = Callable[[], Mapping[str, float | None]]
 
 
 class ProgressFile:
-    """A `Report` that keeps `file` up to date: stages, remarks, spend, a heartbeat, and in the end how it ended.
+    """A `Report` that keeps `file` up to date, once its folder is there: stages, remarks, spend, a heartbeat, its end.
 
     The file is replaced as a whole, at most every `every_s` seconds, and every `beat_s` even if nothing happens, so
     that a reader can tell slow work from dead. A run that goes on adds to what it had reported before. `spent` has what
@@ -41,11 +43,11 @@ class ProgressFile:
         self._spent_before: dict[str, float | None] = {}
 
     def __enter__(self) -> ProgressFile:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        before = _read(self._file)
+        before = peek_json(self._file)
         self._spent_before = dict(before.get("spend") or {})
         self._state = {
             "pid": os.getpid(),
+            "born": psutil.Process().create_time(),
             "begun": time.time(),
             "stage": "",
             "stages": dict(before.get("stages") or {}),
@@ -110,16 +112,9 @@ class ProgressFile:
 
     def _write(self) -> None:
         self._written_at = time.time()
-        self._state |= {"beat": self._written_at, "spend": _sum(self._spent_before, self._spent())}
+        self._state |= {"beat": self._written_at, "spend": add_spend(self._spent_before, self._spent())}
         with suppress(OSError):  # a full disk ends the run where it writes what it is for, and says so there
             write_json(self._file, self._state)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return read_json(file)
-    except (OSError, StoreError):
-        return {}
 
 
 def _end(error: BaseException | None) -> tuple[str, str]:
@@ -128,13 +123,3 @@ def _end(error: BaseException | None) -> tuple[str, str]:
     if isinstance(error, UserError):
         return "failed", str(error)
     return ("failed", _DEFECT) if isinstance(error, Exception) else ("stopped", "")
-
-
-def _sum(before: Mapping[str, float | None], now: Mapping[str, float | None]) -> dict[str, float | None]:
-    """What was spent in all; a price that is not known on either side is not known in sum."""
-    total: dict[str, float | None] = {}
-    for key in {**before, **now}:
-        values = [each[key] for each in (before, now) if key in each]
-        known = [value for value in values if value is not None]
-        total[key] = sum(known) if len(known) == len(values) else None
-    return total

@@ -358,6 +358,16 @@ class Corpus:
         with self._connect() as connection:
             yield from manifest.all_passages(connection)
 
+    def size(self) -> tuple[int, float]:
+        """How many passages there are, and the mean length of their texts in characters, by some from all over."""
+        with self._connect() as connection:
+            n_passages = connection.execute("SELECT COUNT(*) FROM passages").fetchone()[0]
+            last = connection.execute("SELECT MAX(rowid) FROM passages").fetchone()[0] or 0
+            some = range(1, last + 1, 1 + last // 500)  # SQLite bounds the number of parameters
+            query = f"SELECT AVG(LENGTH(text)) FROM passages WHERE rowid IN ({', '.join('?' * len(some))})"  # noqa: S608
+            mean = connection.execute(query, tuple(some)).fetchone()[0]
+            return n_passages, mean or connection.execute("SELECT AVG(LENGTH(text)) FROM passages").fetchone()[0] or 0.0
+
     def passage_ids_by_length(self) -> list[str]:
         """Ids of all passages, shortest text first, so that a batch of neighbours needs little padding."""
         with self._connect() as connection:

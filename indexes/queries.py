@@ -1,4 +1,4 @@
-"""Questions on disk: `questions.jsonl[.gz]` ↔ `Query`s."""
+"""Questions on disk: `questions.jsonl[.gz]` ↔ `Query`s, or a question a line; and the lines of what people give."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _EXPECTED = '{"id": …, "question": …, "answers": […], "positives": [docume
 
 
 def read_queries(file: Path, split: str | None = None) -> list[Query]:
-    """The questions in `file` (jsonl, or gzipped), those of `split` alone if it is given.
+    """The questions in `file` (jsonl, or gzipped), those of `split` alone if it is given; a .txt has one a line.
 
     Raises `InputError` with the line that is wrong, or when no question is left.
     """
-    if not file.is_file():
-        raise InputError(f"A file of questions was expected at '{file}', but there is none. Check the path.")
-    queries = [_parse(line, number, file) for number, line in enumerate(_lines(file), start=1) if line.strip()]
+    lines = read_lines(file)
+    if file.suffix.lower() == ".txt":
+        return _plain(lines, file)
+    queries = [parse_query(line, number, file) for number, line in enumerate(lines, start=1) if line.strip()]
     _check_ids(queries, file)
     chosen = [query for query in queries if split is None or query.split == split]
     if not chosen:
@@ -50,17 +51,31 @@ def _record(query: Query) -> dict[str, Any]:
     return record | ({"relevance": dict(query.relevance)} if query.relevance else {})
 
 
-def _lines(file: Path) -> list[bytes]:
-    content = file.read_bytes()
-    if file.name.lower().endswith(".gz"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"'{file}' ends in .gz, but it is no intact gzip file. Compress it again.") from error
-    return content.splitlines()
+def read_lines(file: Path, what: str = "questions") -> list[str]:
+    """The lines of `file` (UTF-8, or gzipped), the last one empty if it is whole; `InputError` for anything else."""
+    if not file.is_file():
+        raise InputError(f"A file of {what} was expected at '{file}', but there is none. Check the path.")
+    try:
+        content = file.read_bytes()
+        text = (gzip.decompress(content) if file.suffix.lower() == ".gz" else content).decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"'{file}' ends in .gz, but it is no intact gzip file. Compress it again.") from error
+    except OSError as error:
+        raise InputError(f"'{file}' cannot be read: {error.strerror}. Give the path of a file of {what}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{file}' is no text in UTF-8. Save it as UTF-8, one of the {what} a line.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _parse(line: bytes, number: int, file: Path) -> Query:
+def _plain(lines: Sequence[str], file: Path) -> list[Query]:
+    texts = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
+    if not texts:
+        raise InputError(f"'{file}' holds no question. Put one on each line.")
+    return [Query(id=str(number), text=text) for number, text in enumerate(texts, start=1)]
+
+
+def parse_query(line: str, number: int, file: Path) -> Query:
+    """The question in a line of `file`; `InputError` if there is none."""
     try:
         record = json.loads(line)
         text = record["question"].strip()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app.jobs.plan import Lesson, Plan, make_plan
+from app.jobs.launching import Form, Plan, make_plan
 from app.workbench import Workbench
 from distill.llm.connection import LLMConfig
 from indexes.paths import DataPaths
@@ -25,9 +25,9 @@ METRICS: dict[str, Any] = {
 }
 
 
-def plan_of(bench: Workbench, lesson: Lesson) -> Plan:
-    """The plan of `lesson` on a page whose LLM is `PAGE_LLM`."""
-    return make_plan(lesson, bench.paths, bench.encoder, PAGE_LLM)
+def plan_of(bench: Workbench, form: Form) -> Plan:
+    """The plan of `form` on a page whose LLM is `PAGE_LLM`."""
+    return make_plan(form, bench.paths, bench.encoder, PAGE_LLM)
 
 
 def write(file: Path, *records: object) -> Path:

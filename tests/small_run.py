@@ -7,7 +7,8 @@ import os
 from distill.commands import connector, make_meter
 from distill.llm.connection import LLMConfig
 from distill.pipeline import run_distillation
-from distill.run import Event, RunConfig
+from distill.run import Event
+from distill.run_config import RunConfig
 from indexes.paths import DataPaths
 
 N_WRITTEN = 12

@@ -13,7 +13,8 @@ from tiny_encoders import tiny_transformer
 from distill.llm.calls import Asker
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.reply_cache import ReplyCache
-from distill.run import Distillation, Event, RunConfig
+from distill.run import Distillation, Event
+from distill.run_config import RunConfig
 from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
 from indexes.paths import DataPaths

@@ -18,7 +18,6 @@ from app.comparison import (
     find_contrasts,
     known_questions,
     spread,
-    uploaded_questions,
 )
 from app.handlers.ask import Shown, as_side
 from app.handlers.buttons import StopFlag, Update, busy, idle, make_compare_link
@@ -40,6 +39,7 @@ from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, wri
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
 from indexes.errors import InputError, UserError
+from indexes.queries import read_queries
 
 _SAME: Update = gr.skip()
 
@@ -190,7 +190,8 @@ def list_contrasts(
             raise InputError("Both sides are the same retriever. Pick two different ones.")
         with bench.retrievers.reading(corpus) as opened:
             choices = [find_choice(bench.retrievers.choices(opened), key) for key in (left, right)]
-            known = uploaded_questions(Path(file)) if file else known_questions(bench.paths, opened.name)
+            asked = [query.text for query in read_queries(Path(file))] if file else []
+            known = asked or known_questions(bench.paths, opened.name)
             if not known:
                 raise InputError("No questions about this corpus are known yet. Upload a file with one on each line.")
             looked_at = spread(known)

@@ -24,7 +24,7 @@ from app.evaluating import (
     choose_questions,
     evaluate,
     grade,
-    list_runs,
+    judged_runs,
     pair_up,
     read_held_out,
     read_upload,
@@ -60,7 +60,7 @@ class EvaluateChoices(NamedTuple):
 def list_choices(bench: Workbench, corpus: str | None, source: str | None, answering: str | None) -> EvaluateChoices:
     """The corpora, the runs on the picked one that have held judged questions out, and who can find for the LLM."""
     names, shown, retrievers = look_up(bench.paths, bench.encoder, corpus)
-    runs = list_runs(bench.paths, shown) if shown else []
+    runs = judged_runs(bench.paths, shown) if shown else []
     choices = [*((f"Held out by run '{run}'", run) for run in runs), ("The file that I upload", UPLOADED)]
     update = gr.update(choices=choices)
     if source not in [value for _, value in choices]:

@@ -8,21 +8,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.jobs.launching import CommandNeededError, begin, go_on
-from app.jobs.plan import Lesson, Plan, foresee, make_plan
-from app.jobs.runs import (
-    RunInfo,
-    assessment_of,
-    bars_of,
-    curves_of,
-    delete_run,
-    list_runs,
-    malformed_share,
-    metrics_of,
-    report_of,
-    verdict_of,
-)
-from app.plots import bars_html, curves_html
+from app.jobs.launching import CommandNeededError, Form, Plan, begin, foresee, go_on, make_plan
+from app.plots import bars_html, bars_of, curves_html
 from app.question_log import count_asked
 from app.rendering import command_notice_html, notice_html, to_safe_html
 from app.retriever import look_up
@@ -38,9 +25,10 @@ from app.tables import (
     stages_list_html,
 )
 from app.votes import people_orders
-from app.workbench import Classroom
+from app.workbench import Workbench
+from distill.run_folder import RunFolder, RunInfo, delete_run, list_runs, run_info
 from distill.verdict.promotion import promote, promoted, rollback
-from indexes.errors import InputError, UserError
+from indexes.errors import UserError
 
 Update = Any
 _RESUMABLE = ("paused", "interrupted", "failed")
@@ -72,33 +60,57 @@ class RunView(NamedTuple):
     seen: Update
 
 
-def show_runs(room: Classroom, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+def show_runs(bench: Workbench, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
     """The runs as they are on disk now; the timer goes as long as one is going on."""
     try:
-        return _show(room, corpus, picked, seen)
+        return _show(bench, corpus, picked, seen)
     except UserError as error:  # such as a corpus that a newer version has written
         nothing = dict.fromkeys(RunView._fields, gr.skip())
         return RunView(**(nothing | {"headline": notice_html(str(error), "error"), "seen": {}}))
 
 
-def _show(room: Classroom, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
-    paths, jobs = room.bench.paths, room.jobs
-    runs = list_runs(paths, jobs)
+def tick(bench: Workbench, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+    """What has moved since the last look, by the files of what goes on alone; all, where a run stands otherwise now."""
+    runs: Sequence[RunInfo] = seen.get("runs", ())
+    going = [run for run in runs if run.is_going_on]
+    run = next((each for each in runs if each.name == picked), None)
+    if run is None or not going or any(each.state != _folder(bench, each.name).state for each in going):
+        return show_runs(bench, corpus, picked, seen)
+    return RunView(**_updates({**seen, **(_parts(bench, run) if run in going else {})}, seen))
+
+
+def _folder(bench: Workbench, name: str) -> RunFolder:
+    return RunFolder(bench.paths.run(name))
+
+
+def _show(bench: Workbench, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+    paths = bench.paths
+    runs = list_runs(paths)
     run = next((each for each in runs if each.name == picked), runs[0] if runs else None)
-    names, shown, _ = look_up(paths, room.bench.encoder, corpus)
-    parts = _hidden_parts() if run is None else _parts(room, run)
+    names, shown, _ = look_up(paths, bench.encoder, corpus)
+    parts = _hidden_parts() if run is None else _parts(bench, run)
     parts |= {
         "corpus": {"choices": names, "interactive": bool(names)},
         "picked": {"choices": run_choices(runs), "visible": bool(runs)},
         "table": {"value": runs_table_html(runs)},
-        "timer": {"active": any(each.state in ("running", "stopping") for each in runs)},
+        "timer": {"active": any(each.is_going_on for each in runs)},
     }
-    updates = {name: gr.skip() if seen.get(name) == part else gr.update(**part) for name, part in parts.items()}
+    updates = _updates({**parts, "runs": runs}, seen)
     if run and run.name != picked:
         updates["picked"] = gr.update(**parts["picked"], value=run.name)
     if shown and shown != corpus:
         updates["corpus"] = gr.update(**parts["corpus"], value=shown)
-    return RunView(**updates, seen=gr.skip() if parts == dict(seen) else parts)
+    return RunView(**updates)
+
+
+def _updates(parts: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Update]:
+    """What to send of each part: nothing of those that were `seen` so, the `runs` among them, which are only kept."""
+    updates = {
+        name: gr.skip() if seen.get(name) == part else gr.update(**part)
+        for name, part in parts.items()
+        if name != "runs"
+    }
+    return updates | {"seen": gr.skip() if parts == seen else parts}
 
 
 def run_choices(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
@@ -106,37 +118,35 @@ def run_choices(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
     return [(f"{run.name} · {STATE_WORDS[run.state]}", run.name) for run in runs]
 
 
-def _parts(room: Classroom, run: RunInfo) -> dict[str, dict[str, Any]]:
+def _parts(bench: Workbench, run: RunInfo) -> dict[str, dict[str, Any]]:
     """The properties of each part of the run's view."""
-    paths, jobs = room.bench.paths, room.jobs
-    progress, metrics, job = jobs.progress(run.name), metrics_of(paths, run.name), jobs.find(run.name)
+    folder = _folder(bench, run.name)
+    progress, metrics, outcome = folder.progress, folder.metrics, folder.outcome
+    job, report = folder.job, folder.report
     spend = progress.spend or metrics.get("spend") or {}
-    figures = figures_html(malformed_share(paths, run.name), assessment_of(paths, run.name), spend)
     stages = silence_html(progress, run.state, time.time())
     stages += stages_list_html(progress, run.state) if job or progress.stages else ""
-    report, log = report_of(paths, run.name), jobs.log_tail(run.name)
-    verdict = verdict_of(metrics)
     resumable = run.state in _RESUMABLE
     has_end = run.state == "done"
     return {
-        "headline": {"value": headline_html(run, verdict)},
+        "headline": {"value": headline_html(run, outcome)},
         "stages": {"value": stages},
-        "figures": {"value": figures},
-        "curves": {"value": curves_html(curves_of(paths, run.name))},
+        "figures": {"value": figures_html(folder.orders, folder.teacher.assessment, spend)},
+        "curves": {"value": curves_html({"ranker": folder.losses("ranker"), "retriever": folder.losses("retriever")})},
         "bars": {"value": bars_html(bars_of(metrics), int(metrics.get("questions") or 0))},
         "report": {"value": _report_html(report) if report else ""},
         "report_box": {"visible": bool(report)},
-        "log": {"value": log_html(log)},
+        "log": {"value": log_html(folder.log_tail)},
         "log_box": {"visible": job is not None},
         "pause": {"visible": run.state == "running"},
         "resume": {"visible": resumable},
-        "cancel": {"visible": run.state in ("running", "stopping", "paused")},
+        "cancel": {"visible": run.is_going_on or run.state == "paused"},
         "promote": {
             "visible": has_end and not run.answers_now,
-            "variant": "primary" if verdict and verdict.is_better else "secondary",
+            "variant": "primary" if outcome and outcome.promoted else "secondary",
         },
-        "rollback": {"visible": has_end and _is_promoted(room, run.corpus)},
-        "delete": {"visible": run.state not in ("running", "stopping", "paused")},
+        "rollback": {"visible": has_end and _is_promoted(bench, run.corpus)},
+        "delete": {"visible": not run.is_going_on and run.state != "paused"},
         "budget": {"visible": resumable},
     }
 
@@ -154,9 +164,9 @@ def _report_html(markdown: str) -> str:
     return f'<section class="answer report" aria-label="Report"><div class="text">{body}</div></section>'
 
 
-def _is_promoted(room: Classroom, corpus: str) -> bool:
+def _is_promoted(bench: Workbench, corpus: str) -> bool:
     try:
-        return promoted(room.bench.paths, corpus) is not None
+        return promoted(bench.paths, corpus) is not None
     except UserError:
         return False
 
@@ -185,11 +195,11 @@ class OfferView(NamedTuple):
     asked: Update
 
 
-def offer(room: Classroom, corpus: str | None) -> OfferView:
+def offer(bench: Workbench, corpus: str | None) -> OfferView:
     """The two offers with how much there is of each; hidden where there is nothing."""
-    paths = room.bench.paths
+    paths = bench.paths
     try:
-        _, shown, _ = look_up(paths, room.bench.encoder, corpus)
+        _, shown, _ = look_up(paths, bench.encoder, corpus)
         n_votes = len(people_orders(paths, shown)) if shown else 0
         n_asked = count_asked(paths, shown) if shown else 0
     except UserError:
@@ -208,53 +218,11 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-class Form(NamedTuple):
-    """The form's values as gradio gives them, in the order of the tab's inputs; empty fields may be None."""
-
-    source: str
-    upload: str | None
-    corpus: str | None
-    n_written: float | None
-    like: str | None
-    teacher: str
-    base_url: str | None
-    model: str | None
-    key: str | None
-    train: str
-    name: str | None
-    n_candidates: float | None
-    budget: str | None
-    votes: bool | None
-    asked: bool | None
-
-
-def fill_in(form: Form) -> Lesson:
-    """The lesson of the form's values; `InputError` where a corpus or a file is missing."""
-    values: dict[str, Any] = form._asdict()
-    texts: dict[str, Any] = {
-        key: value or ""
-        for key, value in values.items()
-        if key not in ("source", "n_written", "n_candidates", "votes", "asked")
-    }
-    if not form.corpus:
-        raise InputError("There is no corpus yet. Add files on the Corpora tab to make one.")
-    if form.source == "upload" and not form.upload:
-        raise InputError("Upload a file of questions first, or have them written.")
-    texts["upload"] = texts["upload"] if form.source == "upload" else ""
-    return Lesson(
-        **texts,
-        n_written=values["n_written"],
-        n_candidates=values["n_candidates"],
-        votes=bool(form.votes),
-        asked=bool(form.asked),
-    )
-
-
-def estimate(room: Classroom, form: Form) -> str:
+def estimate(bench: Workbench, form: Form) -> str:
     """What the form, as it is filled in, would ask, cost and take."""
     try:
-        plan = _plan(room, form)
-        return estimate_html(foresee(plan, room.bench.paths))
+        plan = _plan(bench, form)
+        return estimate_html(foresee(plan, bench.paths))
     except UserError as error:
         return notice_html(str(error))
 
@@ -267,65 +235,63 @@ class StartView(NamedTuple):
     key: Update
 
 
-def start(room: Classroom, form: Form) -> StartView:
+def start(bench: Workbench, form: Form) -> StartView:
     """Begins to teach, or says why not."""
     try:
-        name = begin(room.jobs, _plan(room, form), room.bench.paths)
+        name = begin(bench.jobs, _plan(bench, form))
     except UserError as error:
         return StartView(notice_html(str(error), "error"), gr.skip(), gr.skip())
-    choices = run_choices(list_runs(room.bench.paths, room.jobs))
+    choices = run_choices(list_runs(bench.paths))
     message = notice_html(f"'{name}' has begun. It goes on when this page is closed.", "done")
     return StartView(message, gr.update(choices=choices, value=name), "")
 
 
-def _plan(room: Classroom, form: Form) -> Plan:
+def _plan(bench: Workbench, form: Form) -> Plan:
     if not form.corpus:  # the tab was opened before its pickers were filled
-        _, shown, _ = look_up(room.bench.paths, room.bench.encoder, None)
+        _, shown, _ = look_up(bench.paths, bench.encoder, None)
         form = form._replace(corpus=shown)
-    return make_plan(fill_in(form), room.bench.paths, room.bench.encoder, room.bench.llm)
+    return make_plan(form, bench.paths, bench.encoder, bench.llm)
 
 
-def pause(room: Classroom, picked: str | None) -> str:
+def pause(bench: Workbench, picked: str | None) -> str:
     """Asks the run to stop soon."""
-    return _say(lambda: room.jobs.pause(picked or ""), "")
+    return _say(lambda: bench.jobs.pause(picked or ""), "")
 
 
-def resume(room: Classroom, picked: str | None, budget: str, key: str) -> str:
+def resume(bench: Workbench, picked: str | None, budget: str, key: str) -> str:
     """Goes on with the run."""
     return _say(
-        lambda: go_on(
-            room.jobs, picked or "", room.bench.paths, budget=budget or "", key=key or "", page_llm=room.bench.llm
-        ),
+        lambda: go_on(bench.jobs, picked or "", bench.paths, budget=budget or "", key=key or "", page_llm=bench.llm),
         f"'{picked}' goes on.",
     )
 
 
-def promote_run(room: Classroom, picked: str | None) -> str:
+def promote_run(bench: Workbench, picked: str | None) -> str:
     """Lets the run's encoder answer for its corpus."""
-    run = _run(room, picked)
+    run = _run(bench, picked)
     if run is None:
         return notice_html("This run is not there any more.", "error")
     return _say(
-        lambda: promote(room.bench.paths, run.corpus, run.name, run.name),
+        lambda: promote(bench.paths, run.corpus, run.name, run.name),
         f"'{run.name}' answers for corpus '{run.corpus}' from now on. Roll back whenever you like.",
     )
 
 
-def roll_back(room: Classroom, picked: str | None) -> str:
+def roll_back(bench: Workbench, picked: str | None) -> str:
     """Lets the encoder from before the last promotion answer again."""
-    run = _run(room, picked)
+    run = _run(bench, picked)
     if run is None:
         return notice_html("This run is not there any more.", "error")
     try:
-        before = rollback(room.bench.paths, run.corpus)
+        before = rollback(bench.paths, run.corpus)
     except UserError as error:
         return notice_html(str(error), "error")
     who = f"'{before}'" if before else "The baseline"
     return notice_html(f"{who} answers for corpus '{run.corpus}' again.", "done")
 
 
-def _run(room: Classroom, picked: str | None) -> RunInfo | None:
-    return next((run for run in list_runs(room.bench.paths, room.jobs) if run.name == picked), None)
+def _run(bench: Workbench, picked: str | None) -> RunInfo | None:
+    return run_info(bench.paths, picked or "")
 
 
 def _say(act: Callable[[], object], sentence: str) -> str:
@@ -346,12 +312,12 @@ class DoomView(NamedTuple):
     doomed: Update
 
 
-def ask_to_delete(room: Classroom, picked: str | None) -> DoomView:
+def ask_to_delete(bench: Workbench, picked: str | None) -> DoomView:
     """The question to confirm, with what would be lost."""
-    run = _run(room, picked)
+    run = _run(bench, picked)
     if run is None:
         return DoomView(gr.update(visible=False), notice_html("This run is not there any more.", "error"), None)
-    what = "Cancel and delete" if run.state in ("running", "stopping", "paused") else "Delete"
+    what = "Cancel and delete" if run.is_going_on or run.state == "paused" else "Delete"
     lost = "its files, its encoder and the index by it are deleted" if run.state == "done" else "its files are deleted"
     question = f"{what} run '{run.name}'? Then {lost}. What the LLM has replied is kept and never paid for again."
     return DoomView(gr.update(visible=True), notice_html(question), run.name)
@@ -362,14 +328,14 @@ def keep() -> DoomView:
     return DoomView(gr.update(visible=False), "", None)
 
 
-def delete(room: Classroom, doomed: str | None) -> Iterator[DoomView]:
+def delete(bench: Workbench, doomed: str | None) -> Iterator[DoomView]:
     """What was confirmed is gone; a run that is going on is ended first."""
     if doomed is None:
         yield keep()
         return
     yield DoomView(gr.update(visible=False), notice_html(f"Ending '{doomed}' …", "busy"), None)
     try:
-        delete_run(room.bench.paths, room.jobs, doomed)
+        delete_run(bench.paths, doomed, ends=True)
     except UserError as error:
         yield DoomView(gr.skip(), notice_html(str(error), "error"), None)
         return

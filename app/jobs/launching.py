@@ -1,32 +1,303 @@
-"""A plan → a run that goes on in a process of its own, and a run that stopped → one that goes on."""
+"""The form of the Teach tab → a run's settings, what it would ask, cost and take, and the run in a process of its own.
+
+A run that stopped goes on here too.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from app.jobs.jobs import Job, Jobs
-from app.jobs.plan import Plan
+from app.jobs.jobs import Jobs, arguments_of
+from app.question_log import asked_file, count_asked
+from app.votes import people_orders
 from distill.llm.connection import LLMConfig
+from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig, settings_text
+from distill.run_folder import CONFIG, SETTINGS, Job, RunFolder, read_config
+from indexes.corpus import Corpus
 from indexes.errors import InputError
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, slug
+from indexes.queries import read_queries
+from indexes.types import Query
 
-if TYPE_CHECKING:
-    from distill.run import RunConfig
+LEAST_WRITTEN, MOST_WRITTEN = 10, 5000
+LEAST_CANDIDATES, MOST_CANDIDATES = 2, 20
+_MOST_EXAMPLES_CHARACTERS = 20_000
+_NAME = re.compile(r"[^\W_][\w .-]{0,59}")
+_LIKE, _VOTES, _ASKED = "like.txt", "votes.jsonl", "asked.jsonl"
 
 
-SETTINGS_FILE = "settings.json"  # in the run's folder: what the page was told; the run notes its own beside it
-_NOTED_FILE = "config.json"
+class Form(NamedTuple):
+    """The form's values as gradio gives them, in the order of the tab's inputs; empty fields may be None.
+
+    `upload` is a file of questions; `like` has a question a line; the teacher is "page", "endpoint" (`base_url`,
+    `model` and `key` are its own), "embedded" or "none"; `votes` and `asked` take what people said and asked here too.
+    """
+
+    source: str = "write"
+    upload: str | None = None
+    corpus: str | None = None
+    n_written: float | None = 200
+    like: str | None = None
+    teacher: str = "page"
+    base_url: str | None = None
+    model: str | None = None
+    key: str | None = None
+    train: Any = "both"
+    name: str | None = None
+    n_candidates: float | None = 10
+    budget: str | None = None
+    votes: bool | None = False
+    asked: bool | None = False
 
 
-def arguments_of(folder: Path, data_dir: Path) -> tuple[str, ...]:
-    """What to give to `python -m distill run` for the run in `folder`."""
-    known = folder / SETTINGS_FILE
-    file = folder / _NOTED_FILE if (folder / _NOTED_FILE).is_file() and not known.is_file() else known
-    return (f"--data-dir={data_dir.resolve()}", f"--config={file.resolve()}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run to begin: `files` are to lie in its folder, where the paths in `config` begin; `questions` are those given.
+
+    `needs_key` says that the key in `llm` is a person's own, which is not kept on disk.
+    """
+
+    config: RunConfig
+    llm: LLMConfig
+    budget: str = ""
+    needs_key: bool = False
+    files: Mapping[str, bytes]
+    questions: Sequence[Query] = ()
+    n_votes: int = 0
+    n_asked: int = 0
+
+
+def make_plan(form: Form, paths: DataPaths, baseline: str, page_llm: LLMConfig) -> Plan:
+    """The plan of what was filled in; an `InputError` says what is to be filled in otherwise."""
+    from distill.llm.spending import Meter, parse_budget
+    from distill.pipeline import price_of
+
+    if not form.corpus:
+        raise InputError("There is no corpus yet. Add files on the Corpora tab to make one.")
+    if form.source == "upload" and not form.upload:
+        raise InputError("Upload a file of questions first, or have them written.")
+    corpus = Corpus.open(paths, form.corpus).name
+    name = _checked_name((form.name or "").strip() or next_name(paths, corpus), baseline)
+    llm = _llm_of(form, page_llm)
+    given, questions = _questions_of(Path(form.upload or "")) if form.source == "upload" else ({}, ())
+    orders = people_orders(paths, corpus) if form.votes else []
+    n_asked = count_asked(paths, corpus) if form.asked else 0
+    files = {
+        **given,
+        **(_examples_of(form.like or "") if not given else {}),
+        **({_VOTES: _lines(orders)} if orders else {}),  # what people do later changes no run that has begun
+        **({_ASKED: asked_file(paths, corpus).read_bytes()} if n_asked else {}),
+    }
+    config = RunConfig(
+        name=name,
+        corpus=corpus,
+        base=baseline,
+        questions=next(iter(given), ""),
+        n_written=0 if given else _between("Questions to write", form.n_written, LEAST_WRITTEN, MOST_WRITTEN),
+        like=_LIKE if _LIKE in files else "",
+        log=_ASKED if n_asked else "",
+        votes=_VOTES if orders else "",
+        n_candidates=_between("Passages to rank", form.n_candidates, LEAST_CANDIDATES, MOST_CANDIDATES),
+        teacher=WITHOUT_LLM if form.teacher == "none" else llm.name,
+        train=form.train,
+    )
+    budget = (form.budget or "").strip()
+    Meter(budget=parse_budget(budget), price=price_of(llm, paths))  # says what is wrong with the budget
+    return Plan(
+        config=config,
+        llm=llm,
+        budget=budget,
+        needs_key=form.teacher == "endpoint" and bool((form.key or "").strip()),
+        files=files,
+        questions=questions,
+        n_votes=len(orders),
+        n_asked=n_asked,
+    )
+
+
+def _examples_of(like: str) -> dict[str, bytes]:
+    lines = [line.strip() for line in like[:_MOST_EXAMPLES_CHARACTERS].splitlines() if line.strip()]
+    if lines and len(set(lines)) < 3:
+        raise InputError("Give three to twenty example questions, one a line, or none at all.")
+    return {_LIKE: ("\n".join(lines) + "\n").encode("utf-8", "replace")} if lines else {}
+
+
+def _questions_of(file: Path) -> tuple[dict[str, bytes], Sequence[Query]]:
+    """The file of questions that the run needs, by its name there, and the questions in it."""
+    name = file.name.lower()
+    ending = next((each for each in (".jsonl", ".jsonl.gz", ".txt") if name.endswith(each)), "")
+    if not ending:
+        raise InputError(
+            f"'{file.name}' is no file of questions. Expected a .txt with one question a line, or a .jsonl or "
+            '.jsonl.gz with a record {"question": …, "positives": [document ids]} a line.'
+        )
+    try:
+        return {f"given{ending}": file.read_bytes()}, read_queries(file)
+    except InputError as error:
+        raise InputError(str(error).replace(str(file), file.name)) from None
+    except OSError:
+        raise InputError(f"'{file.name}' is not on the server any more. Upload it again.") from None
+
+
+def _lines(records: Sequence[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+
+
+def next_name(paths: DataPaths, corpus: str) -> str:
+    """A name for a new retriever of `corpus` that nothing has yet."""
+    number = 1
+    while paths.run(name := f"{slug(corpus)}-taught-{number}").exists() or paths.encoder(name).exists():
+        number += 1
+    return name
+
+
+def _checked_name(name: str, baseline: str) -> str:
+    if not _NAME.fullmatch(name) or name == baseline:
+        raise InputError(
+            f"'{name}' cannot be the name of a new retriever. Take up to 60 letters, digits, blanks, dots and hyphens, "
+            "beginning with a letter or a digit, and not the name of the baseline."
+        )
+    return name
+
+
+def _llm_of(form: Form, page_llm: LLMConfig) -> LLMConfig:
+    if form.teacher == "embedded":
+        return LLMConfig(local_llm=page_llm.local_llm)
+    if form.teacher != "endpoint":
+        return page_llm
+    url, model = (form.base_url or "").strip(), (form.model or "").strip()
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(
+            "The address of the endpoint has to be whole and without a key in it, like http://localhost:8000/v1. "
+            "The key has a field of its own."
+        )
+    if not model:
+        raise InputError("Say which model of the endpoint is to teach, as the endpoint calls it.")
+    return LLMConfig(base_url=url.rstrip("/"), api_key=(form.key or "").strip() or None, model=model)
+
+
+def _between(what: str, value: float | None, least: int, most: int) -> int:
+    if value is None or value != int(value) or not least <= value <= most:
+        raise InputError(f"{what}: a whole number from {least:,} to {most:,} is expected.")
+    return int(value)
+
+
+# Seconds on two cores: of a question whose candidates are scored and that trains, of a passage that is embedded.
+_A_QUESTION = {"query": 0.25, "both": 1.4}
+_A_PASSAGE = 1 / 40
+
+
+def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
+    """Sentences on what the plan would ask, cost and take, and what it can show in the end."""
+    from distill.pipeline import estimate, price_of
+    from distill.questions.sources import assign_splits
+
+    config = plan.config
+    n_passages, n_characters = Corpus.open(paths, config.corpus).size()
+    split = assign_splits(plan.questions, seed=config.seed) if plan.questions else []
+    held_out = [query for query in split if query.split != "train"]
+    n_training = len(split) - len(held_out) if split else None
+    found = estimate(
+        config,
+        price_of(plan.llm, paths),
+        n_characters=n_characters,
+        is_embedded=plan.llm.is_embedded,
+        n_training=n_training,
+    )
+    sentences = [*(_about_questions(split, held_out) if split else ()), *_about_people(plan)]
+    if found.calls:
+        cost = "at a price that is not known" if found.cost is None else f"for about {_dollars(found.cost)}"
+        cost = "on this machine, for free" if plan.llm.is_embedded else cost
+        sentences.append(
+            f"About {found.calls:,} calls of {plan.llm.name} would read {found.prompt_tokens:,} tokens and write "
+            f"{found.reply_tokens:,}, {cost}."
+        )
+    else:
+        sentences.append("No LLM is asked, so it costs nothing.")
+    embeds = config.train == "both" or config.weighs_passages
+    n_taught = 2 if config.free_name else 1  # the free control beside it
+    n_questions = round(0.8 * (len(plan.questions) or config.n_written))
+    own = n_taught * (n_questions * _A_QUESTION[config.train] + n_passages * embeds * _A_PASSAGE)
+    also = "" if plan.llm.is_embedded or not found.calls else ", and however long the endpoint takes"
+    sentences.append(f"That takes about {_duration(own + (found.seconds or 0))} on two cores{also}.")
+    return tuple(sentences)
+
+
+def _about_questions(split: Sequence[Query], held_out: Sequence[Query]) -> list[str]:
+    n_judged = sum(bool(query.grades) for query in held_out)
+    sentences = [f"{len(split) - len(held_out):,} questions train and {len(held_out):,} are held out."]
+    if not n_judged:
+        sentences.append(
+            "None of those held out says which documents answer it, so no gain can be measured in the end, and the "
+            "baseline is kept unless you promote the new retriever yourself."
+        )
+    elif n_judged < 30:
+        sentences.append(f"Only {n_judged} of those held out say what answers them; so few rarely show a clear gain.")
+    return sentences
+
+
+def _about_people(plan: Plan) -> list[str]:
+    sentences = []
+    if plan.n_votes:
+        beside = "are the only ones" if plan.config.teacher == WITHOUT_LLM else "count beside the teacher's"
+        sentences.append(f"People's votes give {plan.n_votes:,} order(s), which {beside}.")
+    if plan.n_asked:
+        sentences.append(f"{plan.n_asked:,} question(s) that people asked here train too.")
+    return sentences
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:.2f} US dollars" if amount >= 0.01 else "less than 0.01 US dollars"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return "a minute"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def begin(jobs: Jobs, plan: Plan) -> str:
+    """The name of the run that has begun; `InputError` if another one has the slot. No key is on disk."""
+    config = plan.config
+    if config.teacher not in (WITHOUT_LLM, FROM_FILE):
+        config = replace(config, teacher="")  # the child finds the LLM in its environment
+    job = Job(
+        name=config.name,
+        corpus=config.corpus,
+        budget=plan.budget,
+        environment=_environment(plan.llm),
+        needs_key=plan.needs_key,
+    )
+    jobs.start(job, _secrets(plan.llm.api_key), {**plan.files, SETTINGS: settings_text(config).encode()})
+    return job.name
+
+
+def _environment(llm: LLMConfig) -> dict[str, str]:
+    """What names `llm` to a child, without its key."""
+    return {
+        "OPENAI_BASE_URL": llm.base_url or "",
+        "OPENAI_API_KEY": "",
+        "LLM_MODEL": llm.model or "",
+        "LOCAL_LLM": llm.local_llm,
+    }
+
+
+def _secrets(key: str | None) -> Mapping[str, str]:
+    return {"OPENAI_API_KEY": key} if key else {}
 
 
 class CommandNeededError(InputError):
@@ -55,7 +326,6 @@ def command_needed(config: RunConfig, folder: Path, data_dir: Path, page_llm: st
 
 def _setting_of(teacher: str) -> tuple[str, str]:
     """What in the environment makes an LLM called `teacher` the teacher, and which variables are not known."""
-    from distill.llm.connection import LLMConfig
     from distill.llm.weights import LOCAL_MODELS
 
     if teacher in LOCAL_MODELS or teacher.endswith(".gguf"):
@@ -67,41 +337,6 @@ def _setting_of(teacher: str) -> tuple[str, str]:
     return f"LLM_MODEL={shlex.quote(teacher)}", "OPENAI_BASE_URL and OPENAI_API_KEY"
 
 
-def job_of(plan: Plan, paths: DataPaths) -> Job:
-    """The job that carries `plan` out; no key is in it."""
-    config = plan.config
-    return Job(
-        name=config.name,
-        corpus=config.corpus,
-        arguments=arguments_of(paths.run(config.name), paths.root),
-        budget=plan.budget,
-        environment=_environment(plan.llm),
-        needs_key=plan.needs_key,
-    )
-
-
-def _environment(llm: LLMConfig) -> dict[str, str]:
-    """What names `llm` to a child, without its key."""
-    return {
-        "OPENAI_BASE_URL": llm.base_url or "",
-        "OPENAI_API_KEY": "",
-        "LLM_MODEL": llm.model or "",
-        "LOCAL_LLM": llm.local_llm,
-    }
-
-
-def begin(jobs: Jobs, plan: Plan, paths: DataPaths) -> str:
-    """The name of the run that has begun; `InputError` if another one has the slot."""
-    from distill.run import WITHOUT_LLM, settings_text
-
-    # The child finds the LLM in its environment.
-    config = plan.config if plan.config.teacher == WITHOUT_LLM else replace(plan.config, teacher="")
-    job = job_of(plan, paths)
-    settings = {SETTINGS_FILE: settings_text(config).encode()}
-    jobs.start(job, _secrets(plan.llm.api_key), {**plan.files, **settings})
-    return job.name
-
-
 def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, page_llm: LLMConfig) -> None:
     """Resumes the run called `name` with the page's key, or with `key` where a person's own one is needed.
 
@@ -109,37 +344,23 @@ def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, pag
     LLM, or the embedded one, is the teacher that it was begun with.
     """
     from distill.llm.spending import parse_budget
-    from distill.run import read_config
 
     parse_budget(budget)
-    if (paths.run(name) / "config.json").is_file():
-        read_config(paths.run(name))  # says so if an earlier version began it, whose command would be refused
-    job = jobs.find(name)
-    if job is None:
-        job, llm = _job_of_command(paths, name, page_llm)
-        jobs.adopt(replace(job, budget=budget.strip()), _secrets(llm.api_key))
-        return
-    if job.needs_key:
-        known = key.strip()
-    elif job.environment.get("OPENAI_BASE_URL", "") == (page_llm.base_url or ""):
-        known = page_llm.api_key or ""
-    else:
-        known = ""
-    jobs.resume(name, budget=budget.strip(), secrets=_secrets(known))
+    folder = RunFolder(paths.run(name))
+    job, is_pages = folder.job, True
+    if job is None or folder.file(CONFIG).is_file():
+        config = read_config(folder.path)  # says so if an earlier version began it, whose command would be refused
+        job = job or _job_of_command(paths, config, page_llm)
+        is_pages = config.teacher != page_llm.local_llm  # the embedded one, which needs no key
+    is_pages &= job.environment.get("OPENAI_BASE_URL", "") == (page_llm.base_url or "")
+    known = key.strip() if job.needs_key else page_llm.api_key if is_pages else ""
+    jobs.resume(replace(job, budget=budget.strip()), _secrets(known))
 
 
-def _job_of_command(paths: DataPaths, name: str, page_llm: LLMConfig) -> tuple[Job, LLMConfig]:
-    """The job that goes on with a run which a command began, and its LLM."""
-    from distill.run import FROM_FILE, WITHOUT_LLM, read_config
-
-    config = read_config(paths.run(name))
+def _job_of_command(paths: DataPaths, config: RunConfig, page_llm: LLMConfig) -> Job:
+    """The job that goes on with a run which a command began."""
     known = [page_llm, LLMConfig(local_llm=page_llm.local_llm)]
     llm = next((each for each in known if config.teacher in (each.name, WITHOUT_LLM, FROM_FILE)), None)
     if llm is None:
-        raise command_needed(config, paths.run(name), paths.root, page_llm.name)
-    arguments = arguments_of(paths.run(name), paths.root)
-    return Job(name=name, corpus=config.corpus, arguments=arguments, environment=_environment(llm)), llm
-
-
-def _secrets(key: str | None) -> Mapping[str, str]:
-    return {"OPENAI_API_KEY": key} if key else {}
+        raise command_needed(config, paths.run(config.name), paths.root, page_llm.name)
+    return Job(name=config.name, corpus=config.corpus, environment=_environment(llm))

@@ -115,7 +115,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         for each in (ask, compare, evaluate, corpora):
             each.refresh.on([page.load, each.tab.select, finished.change])
         ask.lesson.on([page.load, ask.tab.select, finished.change])
-        teach.refresh.on([teach.tab.select, finished.change, *teach.triggers])
+        teach.refresh.on([teach.tab.select, finished.change])
         page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")
         ask.restore.on([page.load])
         compare.restore.on([page.load])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 import gradio as gr
 
 from app.handlers import teach
 from app.handlers import teach as handlers
-from app.handlers.teach import Form, RunView, show_runs
-from app.jobs.jobs import Jobs
-from app.jobs.plan import LEAST_CANDIDATES, LEAST_WRITTEN, MOST_CANDIDATES, MOST_WRITTEN
+from app.handlers.teach import RunView, show_runs, tick
+from app.jobs.launching import LEAST_CANDIDATES, LEAST_WRITTEN, MOST_CANDIDATES, MOST_WRITTEN, Form
 from app.ui.panel import Refresh
-from app.workbench import Classroom, Workbench
+from app.workbench import Workbench
 
 _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _TEACHER_INFO = (
@@ -167,7 +165,7 @@ def _build_more(fields: dict[str, Any]) -> None:
         )
 
 
-def wire_form(room: Classroom, form: LessonForm, tab: gr.Tab, picked: gr.Dropdown, refresh: Refresh) -> None:
+def wire_form(bench: Workbench, form: LessonForm, tab: gr.Tab, picked: gr.Dropdown, refresh: Refresh) -> None:
     """Its events; the run that begins becomes the `picked` one."""
     fields = form.fields
     gr.on(
@@ -179,7 +177,7 @@ def wire_form(room: Classroom, form: LessonForm, tab: gr.Tab, picked: gr.Dropdow
     )
     gr.on(
         [tab.select, fields["corpus"].change],
-        partial(handlers.offer, room),
+        partial(handlers.offer, bench),
         fields["corpus"],
         [fields["votes"], fields["asked"]],
         **_QUIETLY,
@@ -187,27 +185,21 @@ def wire_form(room: Classroom, form: LessonForm, tab: gr.Tab, picked: gr.Dropdow
     typed = [fields[name].input for name in Form._fields if name not in ("corpus", "upload", "like", "key")]
     gr.on(
         [tab.select, fields["corpus"].change, fields["upload"].upload, fields["upload"].clear, *typed],
-        _with_form(partial(handlers.estimate, room)),
+        _with_form(partial(handlers.estimate, bench)),
         form.inputs,
         form.foreseen,
         trigger_mode="always_last",
         **_QUIETLY,
     )
     begun = form.teach.click(
-        _with_form(partial(handlers.start, room)), form.inputs, [form.message, picked, fields["key"]], **_QUIETLY
+        _with_form(partial(handlers.start, bench)), form.inputs, [form.message, picked, fields["key"]], **_QUIETLY
     )
     refresh.after(begun)
 
 
-def _with_form(handler: partial[Any]) -> Callable[..., Any]:
+def _with_form(handler: Callable[[Form], Any]) -> Callable[..., Any]:
     """`handler` as gradio calls it, with a value for each input."""
-
-    def call(*values: Any) -> Any:
-        return handler(Form(*values))
-
-    call.__signature__ = inspect.signature(Form)  # type: ignore[attr-defined]  # for whoever counts its values
-    call.__annotations__ = {"return": get_type_hints(handler.func)["return"]}
-    return call
+    return lambda *values: handler(Form(*values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,27 +246,27 @@ def _button(label: str, element: str, variant: Any = "secondary", min_width: int
     return gr.Button(label, variant=variant, visible=False, min_width=min_width, elem_id=element)
 
 
-def wire_desk(room: Classroom, desk: RunDesk, key: gr.Textbox, refresh: Refresh) -> None:
+def wire_desk(bench: Workbench, desk: RunDesk, key: gr.Textbox, refresh: Refresh) -> None:
     """Its events; a run whose key is not known goes on with what is typed into `key`."""
     doomed = gr.State(None)
     budget = desk.parts["budget"]
     done = [
-        desk.parts["pause"].click(partial(teach.pause, room), desk.picked, desk.message, **_QUIETLY),
-        desk.parts["resume"].click(partial(teach.resume, room), [desk.picked, budget, key], desk.message, **_QUIETLY),
-        desk.parts["promote"].click(partial(teach.promote_run, room), desk.picked, desk.message, **_QUIETLY),
-        desk.parts["rollback"].click(partial(teach.roll_back, room), desk.picked, desk.message, **_QUIETLY),
+        desk.parts["pause"].click(partial(teach.pause, bench), desk.picked, desk.message, **_QUIETLY),
+        desk.parts["resume"].click(partial(teach.resume, bench), [desk.picked, budget, key], desk.message, **_QUIETLY),
+        desk.parts["promote"].click(partial(teach.promote_run, bench), desk.picked, desk.message, **_QUIETLY),
+        desk.parts["rollback"].click(partial(teach.roll_back, bench), desk.picked, desk.message, **_QUIETLY),
     ]
     outputs = [desk.box, desk.message, doomed]
     gr.on(
         [desk.parts["cancel"].click, desk.parts["delete"].click],
-        partial(teach.ask_to_delete, room),
+        partial(teach.ask_to_delete, bench),
         desk.picked,
         outputs,
         **_QUIETLY,
     )
     # what was said or asked about another run is not left standing over the one that is picked
     gr.on([desk.keep.click, desk.picked.input], teach.keep, None, outputs, **_QUIETLY)
-    done.append(desk.confirm.click(partial(teach.delete, room), doomed, outputs, **_QUIETLY))
+    done.append(desk.confirm.click(partial(teach.delete, bench), doomed, outputs, **_QUIETLY))
     for each in done:
         refresh.after(each)
 
@@ -284,16 +276,14 @@ _TICK_S = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachTab:
-    """What other parts of the page need of this tab; it also looks again at each of `triggers`."""
+    """What other parts of the page need of this tab."""
 
     tab: gr.Tab
     refresh: Refresh
-    triggers: tuple[Any, ...]
 
 
 def build_teach(bench: Workbench) -> TeachTab:
     """The tab with its events."""
-    room = Classroom(bench=bench, jobs=bench.jobs or Jobs(bench.paths))
     with gr.Tab("Teach", id="teach") as tab:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
@@ -306,10 +296,12 @@ def build_teach(bench: Workbench) -> TeachTab:
         seen = gr.State({})
         parts = {**desk.parts, "corpus": form.fields["corpus"], "picked": desk.picked, "table": table, "timer": timer}
         refresh = Refresh(
-            fn=partial(show_runs, room),
+            fn=partial(show_runs, bench),
             inputs=[form.fields["corpus"], desk.picked, seen],
             outputs=[seen if name == "seen" else parts[name] for name in RunView._fields],
         )
-        wire_form(room, form, tab, desk.picked, refresh)
-        wire_desk(room, desk, form.fields["key"], refresh)
-    return TeachTab(tab=tab, refresh=refresh, triggers=(timer.tick, desk.picked.input))
+        refresh.on([desk.picked.input])
+        replace(refresh, fn=partial(tick, bench)).on([timer.tick])
+        wire_form(bench, form, tab, desk.picked, refresh)
+        wire_desk(bench, desk, form.fields["key"], refresh)
+    return TeachTab(tab=tab, refresh=refresh)

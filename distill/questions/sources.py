@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections import Counter
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from distill.prompts import Style
 from indexes.errors import InputError
-from indexes.queries import read_queries
+from indexes.queries import parse_query, read_lines, read_queries
 from indexes.types import Passage, Query, Vectors
 
 _MIN_WORDS = 25  # shorter ones are headings and fragments
@@ -292,16 +291,13 @@ def read_log(file: Path) -> list[Query]:
     """
     spelled: dict[str, str] = {}
     times: Counter[str] = Counter()
-    for text in _logged(file):
+    for number, line in enumerate(read_lines(file)[:-1], start=1):
+        if not line.strip():
+            continue
+        text = " ".join(parse_query(line, number, file).text.split())
         spelled.setdefault(key_of(text), text)
         times[key_of(text)] += 1
     return [Query(id=f"u{number}", text=spelled[key]) for number, (key, _) in enumerate(times.most_common(), start=1)]
-
-
-def _logged(file: Path) -> list[str]:
-    content = _content(file)
-    lines = content.splitlines() if content.endswith("\n") else content.splitlines()[:-1]
-    return [_question(line, number, file) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def read_like(file: Path, *, seed: int) -> list[str]:
@@ -309,8 +305,8 @@ def read_like(file: Path, *, seed: int) -> list[str]:
 
     `file` has one a line, as plain text or as records {"question": …}, such as a question file or the app's log.
     """
-    lines = [line.strip() for line in _content(file).splitlines() if line.strip()]
-    texts = [_question(line, n, file) if line.startswith("{") else line for n, line in enumerate(lines, start=1)]
+    lines = [line.strip() for line in read_lines(file) if line.strip()]
+    texts = [parse_query(line, n, file).text if line.startswith("{") else line for n, line in enumerate(lines, start=1)]
     questions = list({key_of(text): text for text in texts}.values())
     if len(questions) < FEWEST_LIKE:
         raise InputError(
@@ -320,24 +316,3 @@ def read_like(file: Path, *, seed: int) -> list[str]:
     if len(questions) > MOST_LIKE:
         return random.Random(seed).sample(questions, MOST_LIKE)  # noqa: S311
     return questions
-
-
-def _content(file: Path) -> str:
-    if not file.is_file():
-        raise InputError(f"A file of questions was expected at '{file}', but there is none. Check the path.")
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"'{file}' is no text in UTF-8. Save it as UTF-8, one question a line.") from error
-
-
-def _question(line: str, number: int, file: Path) -> str:
-    try:
-        text = json.loads(line)["question"]
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(text)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Line {number} of '{file}' is no question. Expected one record a line: {{\"question\": …}}"
-        ) from error
-    return " ".join(text.split())

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from distill.json_files import Record, read_json
+from distill.json_files import Record
 from distill.ranker.ranker import Ranker, load_ranker
+from distill.run_folder import RANKER, RunFolder
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError, NotFoundError
@@ -104,8 +105,8 @@ def open_scorer(
     from indexes.passage_index import PassageIndex
 
     manifest, is_taught = Corpus.open(paths, corpus), encoder == run
-    base = str(read_json(paths.run(run) / "config.json").get("base", ""))
-    index = PassageIndex.open(paths, manifest, load(run if is_taught else base))
+    config = RunFolder(paths.run(run)).config
+    index = PassageIndex.open(paths, manifest, load(run if is_taught else config.base if config else ""))
     return RankerScorer(ranker, index, LexicalIndex.open(paths, manifest), is_taught=is_taught, lock=lock)
 
 
@@ -125,14 +126,13 @@ def find_taught(
     ranker: Callable[[Path], Ranker] = load_ranker,
 ) -> Taught:
     """What `run` left; raises `NotFoundError` if it is not there or has trained no ranker yet."""
-    folder = paths.run(run)
-    config = read_json(folder / "config.json")
-    if not (config and (folder / "ranker" / "head.json").is_file()):
-        known = ", ".join(f"'{each.parent.parent.name}'" for each in sorted(paths.runs.glob("*/ranker/head.json")))
+    folder, config = paths.run(run) / RANKER, RunFolder(paths.run(run)).config
+    if not (config and (folder / "head.json").is_file()):
+        known = ", ".join(f"'{each.parent.parent.name}'" for each in sorted(paths.runs.glob(f"*/{RANKER}/head.json")))
         raise NotFoundError(f"There is no run '{run}' with a trained ranker (there are: {known or 'none yet'}).")
-    own, corpus = run if paths.encoder(run).is_dir() else str(config["base"]), str(config["corpus"])
+    own, corpus = run if paths.encoder(run).is_dir() else config.base, config.corpus
     load = cache(lambda name: encoder(name, paths))
-    return Taught(corpus, own, load, open_scorer(paths, corpus, run, own, load, ranker(folder / "ranker")))
+    return Taught(corpus, own, load, open_scorer(paths, corpus, run, own, load, ranker(folder)))
 
 
 def open_taught(paths: DataPaths, run: str, kind: RetrieverKind = "fused") -> Search:

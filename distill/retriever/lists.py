@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from distill.json_files import Record
 from distill.retriever.evidence import Evidence, posteriors, ranker_posteriors
+from distill.run_config import Train
 from indexes.errors import InputError
 
 _FEW = 0.03  # of an epoch's lists, other ones each time, may be left out for the sake of whole steps
@@ -87,9 +87,6 @@ def lists_in_a_step(n_lists: int, wanted: int, n_processes: int) -> int:
     unit = unit if unit <= most else n_processes
     sizes = [size for size in range(unit, most + 1, unit) if 2 * size > most]
     return min(sizes, key=lambda size: (max(n_lists % size, _FEW * n_lists), -size))
-
-
-Train = Literal["both", "query"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,24 @@ import numpy as np
 from distill.json_files import Record, read_json, read_records, write_json
 from distill.ranker.ranker import load_ranker
 from distill.ranker.rerank import RankerScorer
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
+from distill.run import Distillation
+from distill.run_config import FROM_FILE, WITHOUT_LLM
+from distill.run_folder import (
+    CANDIDATES,
+    CONFIG,
+    CONTROL,
+    EVIDENCE,
+    METRICS,
+    MIX,
+    QUESTIONS,
+    RANKER,
+    RANKINGS,
+    REPORT,
+    RETRIEVER,
+    TEACHER,
+)
 from distill.stages.labelling import kept_out, orders
-from distill.stages.training import EVIDENCE_FILE, control_of
+from distill.stages.training import control_of
 from distill.teacher.ranking import status_shares
 from distill.verdict.held_out_orders import first_choices
 from distill.verdict.promotion import promote, promoted
@@ -36,7 +51,6 @@ from indexes.queries import read_queries
 from indexes.retrievers import AskedOnce, Retriever, Scorer, Search
 from indexes.types import Candidate, Query
 
-_FILE = "mix.json"  # encoder → its mix
 _SHARES = tuple(step / 10 for step in range(11))
 _CUTOFF = 10  # of nDCG, as in the verdict
 # An order adds at most 1 to a share's sum; straying by d from the prior costs 40 · d². On training questions of three
@@ -85,12 +99,12 @@ def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Seq
     0.6 is best (0.682). So it learns from the orders `apart`, which trained nothing, held near the mix that it had
     before or else near the base's, and has that one where there are none.
     """
-    known = read_json(run.file(_FILE))
+    known = read_json(run.file(MIX))
     if known.keys() >= indexes.keys():
         return {name: Mix(**known[name]) for name in indexes}
     base = run.config.base
-    found = orders(run) | {record["id"]: record for record in apart}
-    fair = hear(read_records(run.file("candidates.jsonl")), found, run.index, run.lexical, run.texts)
+    found = {**orders(run), **{record["id"]: record for record in apart}}
+    fair = hear(read_records(run.file(CANDIDATES)), found, run.index, run.lexical, run.texts)
     mixes = {base: fit_mix(list(fair.values()), kept_mix(run.corpus, base) or DEFAULT_MIX)}
     unseen = [fair[record["id"]] for record in apart if record["id"] in fair]
     for name in indexes:
@@ -98,7 +112,7 @@ def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Seq
             rankings = indexes[name].search_many([each.question for each in unseen], SCALE_DEPTH)
             heard = [replace(each, dense=dense) for each, dense in zip(unseen, rankings, strict=True)]
             mixes[name] = fit_mix(heard, kept_mix(run.corpus, name) or mixes[base])
-    write_json(run.file(_FILE), {name: asdict(mix) for name, mix in mixes.items()})
+    write_json(run.file(MIX), {name: asdict(mix) for name, mix in mixes.items()})
     return mixes
 
 
@@ -169,13 +183,12 @@ class Opened:
 
 def make_verdict(run: Distillation) -> None:
     """Judges every retriever, decides which is promoted, and leaves the figures and the report."""
-    file = run.file("metrics.json")
+    file = run.file(METRICS)
     if file.is_file():
         return
     judged_by, held_out = _held_out(run)
-    teacher = read_json(run.file("teacher.json"))
     opened = open_rows(run)
-    trust = teacher.get("trust", "")
+    trust = run.teacher.trust
     mixes = learn_mixes(run, opened.indexes)
     figures: dict[str, Any] = {}
     verdict = undecided(opened.rows, trust)
@@ -194,9 +207,9 @@ def make_verdict(run: Distillation) -> None:
     if verdict.encoder:
         promote(run.paths, run.corpus.name, verdict.encoder, run.config.name)
     keep_mixes(run, mixes, promoted=bool(verdict.encoder))
-    rankings = read_records(run.file("rankings.jsonl"))
+    rankings = read_records(run.file(RANKINGS))
     metrics = {
-        "config": read_json(run.file("config.json")),
+        "config": read_json(run.file(CONFIG)),
         "versions": {package: version(package) for package in _VERSIONED},
         "commit": _commit(),
         "questions": len(held_out),
@@ -208,14 +221,14 @@ def make_verdict(run: Distillation) -> None:
         "rows": asdict(opened.rows),
         "mixes": {name: asdict(mix) for name, mix in mixes.items()},
         "verdict": asdict(verdict),
-        "teacher": teacher | ({"statuses": status_shares(rankings)} if rankings else {}),
+        "teacher": read_json(run.file(TEACHER)) | ({"statuses": status_shares(rankings)} if rankings else {}),
         "spend": run.spent(),
-        "evidence": read_json(run.file(EVIDENCE_FILE)),
-        "ranker": read_json(run.file("ranker") / "report.json"),
-        "retriever": read_json(run.file("retriever.json")),
-        "control": read_json(run.file("control.json")),
+        "evidence": read_json(run.file(EVIDENCE)),
+        "ranker": read_json(run.file(RANKER) / "report.json"),
+        "retriever": read_json(run.file(RETRIEVER)),
+        "control": read_json(run.file(CONTROL)),
     }
-    run.file("report.md").write_text(report_markdown(metrics), encoding="utf-8")
+    run.file(REPORT).write_text(report_markdown(metrics), encoding="utf-8")
     write_json(file, metrics)
 
 
@@ -285,13 +298,13 @@ def _commit() -> str:
 
 def _held_out(run: Distillation) -> tuple[JudgedBy, list[Query]]:
     """What judges: held-out questions of which it is known what answers them, else orders that trained nothing."""
-    queries = read_queries(run.file("questions.jsonl"))
+    queries = read_queries(run.file(QUESTIONS))
     judged = [query for query in queries if query.split != "train" and query.grades]
     if judged:
         return ("questions" if run.config.questions else "written questions"), judged
     apart = kept_out(run)
-    rankings = [record for record in read_records(run.file("rankings.jsonl")) if record["id"] in apart]
-    return ("orders" if rankings else ""), first_choices(rankings, read_records(run.file("candidates.jsonl")))
+    rankings = [record for record in read_records(run.file(RANKINGS)) if record["id"] in apart]
+    return ("orders" if rankings else ""), first_choices(rankings, read_records(run.file(CANDIDATES)))
 
 
 def _judge(run: Distillation, queries: Sequence[Query], opened: Opened, mixes: Mapping[str, Mix]) -> Judgement:
@@ -307,7 +320,7 @@ def _judge(run: Distillation, queries: Sequence[Query], opened: Opened, mixes: M
     for name in dense:
         if name != opened.rows.standing:
             add_fused(name)
-    ranker = load_ranker(run.file("ranker"), token_vectors=run.token_vectors)
+    ranker = load_ranker(run.file(RANKER), token_vectors=run.token_vectors)
     add_fused(run.config.base, RankerScorer(ranker, run.index, run.lexical))
     if opened.rows.taught:
         add_fused(own, RankerScorer(ranker, opened.indexes[own], run.lexical, is_taught=True))

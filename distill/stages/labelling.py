@@ -5,7 +5,7 @@ Each reads the file before it and leaves its own, unless that is there already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +13,22 @@ from distill.candidates import mine_candidates, shown, with_sources
 from distill.json_files import Record, read_json, read_records, write_json, write_records
 from distill.questions.sources import assign_splits, key_of, load_questions, order_by_coverage, read_like, read_log
 from distill.questions.writing import Surroundings, WritingConfig, write_questions
-from distill.run import FROM_FILE, GIVEN, WITHOUT_LLM, Distillation, digest
-from distill.stages.proposing import SAMPLE_FILE, propose, sample_mode
+from distill.run import Distillation, digest
+from distill.run_config import FROM_FILE, WITHOUT_LLM
+from distill.run_folder import (
+    CANDIDATES,
+    GIVEN,
+    KEPT_OUT,
+    QUESTIONS,
+    RANKINGS,
+    SAMPLE,
+    SOURCES,
+    TEACHER,
+    WRITTEN,
+    Teacher,
+    stamped,
+)
+from distill.stages.proposing import propose, sample_mode
 from distill.teacher.assessment import assess_teacher, choose_mode
 from distill.teacher.modes import AUTO_MODES
 from distill.teacher.orders import beside, merge_candidates, merge_orders, read_rankings, read_votes, voted_questions
@@ -27,13 +41,10 @@ from indexes.queries import read_queries, write_queries
 from indexes.retrievers import Retriever, Search
 from indexes.types import Candidate, Passage, Query
 
-KEPT_OUT_FILE = "kept-out.json"
-_SOURCES = "sources.json"  # passage ids by question: what a written question was written from
-
 
 def make_questions(run: Distillation) -> None:
     """Reads or writes the questions and splits them."""
-    file = run.file("questions.jsonl")
+    file = run.file(QUESTIONS)
     config = run.config
     given = run.config.questions
     if file.is_file():
@@ -75,12 +86,12 @@ def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
         order_by_coverage(list(run.corpus.passages()), run.index.vectors, seed=config.seed),
         run.writer,
         writing,
-        run.file("written.jsonl"),
+        run.file(WRITTEN),
         _surroundings(run, writing.round_trip_depth),
         seed=config.seed,
         on_progress=lambda done, total: run.say("questions", done, total),
     )
-    write_json(run.file(_SOURCES), written.about)
+    write_json(run.file(SOURCES), written.about)
     return assign_splits(written.queries, seed=config.seed, about=written.about, asked=asked)
 
 
@@ -100,11 +111,11 @@ def _surroundings(run: Distillation, depth: int) -> Surroundings:
 
 def make_candidates(run: Distillation) -> None:
     """Retrieves for each training question."""
-    file = run.file("candidates.jsonl")
+    file = run.file(CANDIDATES)
     if file.is_file():
         return
     config = run.config
-    queries = read_queries(run.file("questions.jsonl"), "train")
+    queries = read_queries(run.file(QUESTIONS), "train")
     run.say("candidates", 0, len(queries))
     proposal = propose(run, queries)
     n = config.n_candidates
@@ -112,7 +123,7 @@ def make_candidates(run: Distillation) -> None:
     mined = mine_candidates(
         queries, run.index, run.lexical, n, n_more=n_more, retrieval=proposal.retrieval, given=proposal.given
     )
-    sources = read_json(run.file(_SOURCES))
+    sources = read_json(run.file(SOURCES))
     records = [r if "n_shown" in r else with_sources(r, sources, n) for r in mined if len(r["candidates"]) > 1]
     if not records:
         raise InputError(
@@ -125,14 +136,14 @@ def make_candidates(run: Distillation) -> None:
 
 def assess(run: Distillation) -> None:
     """Asks the LLM about a few questions twice, and about planted answers, to know what its orders are worth."""
-    file = run.file("teacher.json")
+    file = run.file(TEACHER)
     if file.is_file():
         return
     name = run.config.teacher
     if name in (WITHOUT_LLM, FROM_FILE):
         write_json(file, {"name": run.config.rankings or "none (ranker)"})
         return
-    records = _shown(run, read_records(run.file("candidates.jsonl")))
+    records = _shown(run, read_records(run.file(CANDIDATES)))
     probes = _probes(run, records)
     modes = AUTO_MODES if run.config.mode == "auto" else (run.config.mode,)
     assessments = []
@@ -153,26 +164,24 @@ def assess(run: Distillation) -> None:
     chosen = choose_mode(assessments)
     insists = run.config.insist and chosen.trust == "refuse" and chosen.verdict_kind != "reversed"
     trust = "use" if insists else chosen.trust
-    write_json(
-        file,
-        {
-            "name": name,
-            "mode": chosen.mode,
-            "trust": trust,
-            "weight": 1.0 if trust == "use" else chosen.weight,
-            "top1": chosen.top1,
-            "top1_weight": chosen.top1_weight,
-            "assessments": [asdict(each) for each in assessments],
-        },
+    teacher = Teacher(
+        name=name,
+        mode=chosen.mode,
+        trust=trust,
+        weight=1.0 if trust == "use" else chosen.weight,
+        top1=chosen.top1,
+        top1_weight=chosen.top1_weight,
+        assessments=[asdict(each) for each in assessments],
     )
+    write_json(file, asdict(teacher))
     run.say("teacher", remark=chosen.sentence)
 
 
 def _probes(run: Distillation, records: Sequence[Record]) -> list[Probe]:
     """Planted answers: what training questions were written from or are known to have, else passages themselves."""
     passages = list(run.corpus.passages())
-    positives = {query.id: query.positives for query in read_queries(run.file("questions.jsonl"), "train")}
-    known = known_answers(positives, read_json(run.file(_SOURCES)), passages)
+    positives = {query.id: query.positives for query in read_queries(run.file(QUESTIONS), "train")}
+    known = known_answers(positives, read_json(run.file(SOURCES)), passages)
     return make_probes(records, passages, known, seed=run.config.seed)
 
 
@@ -204,10 +213,10 @@ def _shown(run: Distillation, records: Sequence[Record]) -> list[Record]:
 
 def make_rankings(run: Distillation) -> None:
     """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked."""
-    file = run.file("rankings.jsonl")
-    if run.config.teacher == WITHOUT_LLM or run.teacher_refused:
+    file = run.file(RANKINGS)
+    if run.config.teacher == WITHOUT_LLM or run.teacher.trust == "refuse":
         return
-    records = _shown(run, read_records(run.file("candidates.jsonl")))
+    records = _shown(run, read_records(run.file(CANDIDATES)))
     if run.config.teacher == FROM_FILE:
         if not file.is_file():
             given = read_rankings(Path(run.config.rankings), records)
@@ -221,58 +230,65 @@ def make_rankings(run: Distillation) -> None:
 
 def _keep_out(run: Distillation, rankings: Sequence[Record]) -> None:
     """Keeps a share of the orders out of training where no held-out question can judge, so that something does."""
-    file = run.file(KEPT_OUT_FILE)
+    file = run.file(KEPT_OUT)
     if file.is_file():
         return
-    can_judge = any(query.split != "train" and query.grades for query in read_queries(run.file("questions.jsonl")))
+    can_judge = any(query.split != "train" and query.grades for query in read_queries(run.file(QUESTIONS)))
     write_json(file, {"questions": [] if can_judge else draw(rankings, run.config.seed)})
 
 
 def kept_out(run: Distillation) -> frozenset[str]:
     """Ids of the training questions that train nothing, because the teacher's orders of them are to judge."""
-    return frozenset(read_json(run.file(KEPT_OUT_FILE)).get("questions", ()))
+    return frozenset(read_json(run.file(KEPT_OUT)).get("questions", ()))
 
 
 def _ask(run: Distillation, records: Sequence[Record]) -> None:
     """Has the LLM put in order what it has not yet."""
-    file = run.file("rankings.jsonl")
-    teacher = read_json(run.file("teacher.json"))
-    if not file.is_file() and sample_mode(run.config) == teacher["mode"]:
-        _keep_sample(run, teacher["weight"])
+    file = run.file(RANKINGS)
+    teacher = run.teacher
+    if not file.is_file() and sample_mode(run.config) == teacher.mode:
+        _keep_sample(run, teacher.weight)
     if {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
         rank_candidates(
             records,
             run.texts,
             run.asker,
             file,
-            mode=teacher["mode"],
+            mode=teacher.mode,
             seed=run.config.seed,
-            weight=teacher["weight"],
+            weight=teacher.weight,
             on_progress=lambda done, total: run.say("rankings", done, total),
         )
 
 
 def _keep_sample(run: Distillation, weight: float) -> None:
     """Begins the rankings with the orders that the choice of the retrieval was made by: they are paid for."""
-    orders = read_records(run.file(SAMPLE_FILE))
+    orders = read_records(run.file(SAMPLE))
     if orders:
         kept = [each if each["agreement"] is not None else each | {"weight": weight} for each in orders]
-        write_records(run.file("rankings.jsonl"), kept)
+        write_records(run.file(RANKINGS), kept)
 
 
-def orders(run: Distillation) -> dict[str, Record]:
+def orders(run: Distillation) -> Mapping[str, Record]:
     """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
     the run says so. Both teach where there is no order of the teacher too. Those `kept_out` are not among them.
+
+    They are read once, and again where one of their files has changed.
     """
-    apart = kept_out(run)
-    return {identifier: record for identifier, record in _all_orders(run).items() if identifier not in apart}
+    votes = [Path(run.config.votes)] if run.config.votes else []
+    files = [*round_files(run, "rankings"), *round_files(run, "candidates"), run.file(KEPT_OUT), *votes]
+    stamp = tuple(map(stamped, files))
+    if run.known_orders[0] != stamp:
+        apart = kept_out(run)
+        run.known_orders = stamp, {key: each for key, each in _all_orders(run).items() if key not in apart}
+    return run.known_orders[1]
 
 
 def _all_orders(run: Distillation) -> dict[str, Record]:
     found = all_rankings(run)
     if run.config.votes or run.config.positives == "first":
         mined = all_candidates(run)
-        queries = read_queries(run.file("questions.jsonl"), "train")
+        queries = read_queries(run.file(QUESTIONS), "train")
     if run.config.votes:
         found = beside(found, mined, queries, read_votes(Path(run.config.votes)))
     if run.config.positives == "none":

@@ -15,13 +15,14 @@ import numpy as np
 
 from distill.candidates import RETRIEVALS, Found, Given, Retrieval, join, mine_candidates, search_both
 from distill.json_files import write_json
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, RunConfig
+from distill.run import Distillation
+from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig
+from distill.run_folder import RETRIEVAL, SAMPLE
 from distill.teacher.modes import AUTO_MODES
 from distill.teacher.orders import read_named_passages
 from distill.teacher.ranking import rank_candidates
 from indexes.types import Passage, Query
 
-SAMPLE_FILE = "sample.jsonl"  # the orders of the sample; they teach as all others do
 N_ASKED = 30  # questions of the sample
 _N_LOOKED_AT = 300  # questions that the two searches are compared on
 _TOP = 10
@@ -75,7 +76,7 @@ def propose(run: Distillation, queries: Sequence[Query]) -> Proposal:
     if retrieval == "auto":
         match = words_match(_search(run, _sample(queries, _N_LOOKED_AT, config.seed)))
         choice = choose_retrieval(said.found, said.firsts, match, config.n_candidates)
-        write_json(run.file("retrieval.json"), asdict(choice))
+        write_json(run.file(RETRIEVAL), asdict(choice))
         run.say("candidates", remark=choice.sentence)
         retrieval = choice.retrieval
     if config.teacher == FROM_FILE:
@@ -165,7 +166,7 @@ def _ask_sample(run: Distillation, queries: Sequence[Query]) -> _Said:
         records,
         run.texts,
         run.asker,
-        run.file(SAMPLE_FILE),
+        run.file(SAMPLE),
         mode=sample_mode(config),
         seed=config.seed,
         on_progress=lambda done, total: run.say("candidates", done, total, "asking the teacher about a sample"),

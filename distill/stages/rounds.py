@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from distill.candidates import Retrieval, candidate_records, join, search_both, words_of
 from distill.json_files import Record, read_json, read_records, write_json, write_records
-from distill.run import WITHOUT_LLM, Distillation
+from distill.run import Distillation
+from distill.run_config import WITHOUT_LLM
+from distill.run_folder import CANDIDATES, KEPT_OUT, QUESTIONS, RANKINGS, RETRIEVAL, ROUNDS, TEACHER
 from distill.stages import training
-from distill.stages.labelling import KEPT_OUT_FILE, all_rankings, kept_out, round_files
+from distill.stages.labelling import all_rankings, kept_out, round_files
 from distill.stages.proposing import sample_mode
 from distill.teacher.orders import merge_orders
 from distill.teacher.ranking import rank_candidates
@@ -27,8 +29,7 @@ from indexes.passage_index import PassageIndex, delete_index
 from indexes.queries import read_queries
 from indexes.types import Candidate, Passage, Query
 
-ROUNDS_FILE = "rounds.json"  # of each round: what was asked, and how often it found a better passage
-_TAUGHT_BY = ("questions.jsonl", "teacher.json", KEPT_OUT_FILE, "candidates.jsonl", "rankings.jsonl")
+_TAUGHT_BY = (QUESTIONS, TEACHER, KEPT_OUT, CANDIDATES, RANKINGS)
 _BATCH = 256
 
 
@@ -42,13 +43,13 @@ def make_rounds(run: Distillation) -> None:
     """Asks in all rounds after the first; what they say stands beside the first round's files."""
     if run.config.rounds < 2:
         return
-    if run.teacher_refused:
+    if run.teacher.trust == "refuse":
         run.say("rankings", remark="The teacher's orders are not to teach, so it is not asked in a second round.")
         return
     for number in range(2, run.config.rounds + 1):
         _ask(run, number)
     rounds = [read_records(file) for file in round_files(run, "rankings")]
-    write_json(run.file(ROUNDS_FILE), {"rounds": [_account(rounds, n) for n in range(1, len(rounds) + 1)]})
+    write_json(run.file(ROUNDS), {"rounds": [_account(rounds, n) for n in range(1, len(rounds) + 1)]})
 
 
 def _ask(run: Distillation, number: int) -> None:
@@ -60,15 +61,14 @@ def _ask(run: Distillation, number: int) -> None:
     rankings = run.file(f"rankings-{number}.jsonl")
     if {record["id"] for record in records} <= {record["id"] for record in read_records(rankings)}:
         return
-    teacher = read_json(run.file("teacher.json"))
     rank_candidates(
         records,
         run.texts,
         run.asker,
         rankings,
-        mode=teacher.get("mode") or sample_mode(run.config),
+        mode=run.teacher.mode or sample_mode(run.config),
         seed=run.config.seed,
-        weight=teacher.get("weight", 1.0),
+        weight=run.teacher.weight,
         on_progress=lambda done, total: run.say("rankings", done, total, f"round {number}"),
     )
 
@@ -104,8 +104,8 @@ def _find_again(run: Distillation, earlier: Distillation) -> list[Record]:
     questions for which that is nothing are left out.
     """
     known = {record["id"]: record for record in all_rankings(run)}
-    asked = {record["id"] for record in read_records(run.file("candidates.jsonl"))} - kept_out(run)
-    queries = [query for query in read_queries(run.file("questions.jsonl"), "train") if query.id in asked]
+    asked = {record["id"] for record in read_records(run.file(CANDIDATES))} - kept_out(run)
+    queries = [query for query in read_queries(run.file(QUESTIONS), "train") if query.id in asked]
     index = _index_of(earlier)
     records: list[Record] = []
     for first in range(0, len(queries), _BATCH):
@@ -143,7 +143,7 @@ def _shown_before(run: Distillation, ranking: Record | None) -> list[Passage]:
 def _retrieval(run: Distillation) -> Retrieval:
     """What finds again: what found before, with the taught retriever in it."""
     chosen = run.config.retrieval
-    before: Retrieval = read_json(run.file("retrieval.json"))["retrieval"] if chosen == "auto" else chosen
+    before: Retrieval = read_json(run.file(RETRIEVAL))["retrieval"] if chosen == "auto" else chosen
     return "union" if before == "lexical" else before
 
 

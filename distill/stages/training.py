@@ -11,7 +11,9 @@ from distill.ranker.ranker import LateInteractionRanker, Ranker, begin_ranker, l
 from distill.retriever.evidence import fit_evidence
 from distill.retriever.lists import DEFAULTS, RetrieverConfig, RetrieverReport, Training, by_evidence, by_scores
 from distill.retriever.publishing import BY_ORDERS, WITHOUT_ORDERS, Card, base_license
-from distill.run import WITHOUT_LLM, Distillation, RunConfig, Stage
+from distill.run import Distillation
+from distill.run_config import WITHOUT_LLM, RunConfig, Stage
+from distill.run_folder import CONTROL_SCORES, EVIDENCE, RANKER, RANKINGS, SCORES, TARGETS
 from distill.stages.labelling import all_candidates, kept_out, orders
 from indexes.encoders.finding import find_encoder
 from indexes.encoders.loading import load_encoder, load_trainable
@@ -20,13 +22,10 @@ from indexes.errors import UserError
 from indexes.ingest import index_corpus
 from indexes.passage_index import PassageIndex
 
-EVIDENCE_FILE = "evidence.json"  # how often teacher and ranker turn out to be right
-TARGETS_FILE = "targets.jsonl"
-
 
 def check_ranker(run: Distillation) -> None:
     """Raises `NotFoundError` if the ranker that the run is to begin with is not to be had, before an LLM is paid."""
-    if run.config.ranker_base and not run.file("ranker").is_dir():
+    if run.config.ranker_base and not run.file(RANKER).is_dir():
         for note in _begin(run)[1]:
             run.say("ranker", remark=note)
 
@@ -41,13 +40,13 @@ def make_ranker(run: Distillation) -> None:
     """Trains stage 1; without orders the ranker stays as it begins."""
     from distill.trainer import drop_checkpoints
 
-    folder = run.file("ranker")
+    folder = run.file(RANKER)
     if folder.is_dir():
         return
     found = orders(run)
-    if not found and run.config.teacher != WITHOUT_LLM and not run.teacher_refused:
+    if not found and run.config.teacher != WITHOUT_LLM and run.teacher.trust != "refuse":
         raise UserError(
-            f"None of the replies of the LLM held an order (see {run.file('rankings.jsonl')}). "
+            f"None of the replies of the LLM held an order (see {run.file(RANKINGS)}). "
             "Use a stronger LLM: set LLM_MODEL."
         )
     ranker, report = _trained(run, found) if found else (_begin(run)[0], {})
@@ -96,9 +95,9 @@ def base_model(run: Distillation) -> SentenceTransformerEncoder:
 
 def make_scores(run: Distillation) -> None:
     """Scores all candidates by the ranker."""
-    file = run.file("scores.jsonl")
+    file = run.file(SCORES)
     if not file.is_file():
-        score_candidates(run, load_ranker(run.file("ranker"), token_vectors=run.token_vectors), file, "scores")
+        score_candidates(run, load_ranker(run.file(RANKER), token_vectors=run.token_vectors), file, "scores")
 
 
 def score_candidates(run: Distillation, ranker: Ranker, file: Path, stage: Stage) -> None:
@@ -128,22 +127,21 @@ def make_retriever(run: Distillation) -> None:
 
 def make_targets(run: Distillation) -> list[Record]:
     """What stage 2 trains on, as the run's file then holds it."""
-    file = run.file(TARGETS_FILE)
+    file = run.file(TARGETS)
     if not file.is_file():
         write_records(file, _targets(run))
     return read_records(file)
 
 
 def _targets(run: Distillation) -> list[Record]:
-    scores = training_records(run, "scores.jsonl")
+    scores = training_records(run, SCORES)
     if run.config.recipe == "paper":
         return by_scores(scores, run.config.n_candidates)
     found = orders(run)
-    teacher = read_json(run.file("teacher.json"))
-    evidence = fit_evidence(scores, found, top1=teacher.get("top1"), top1_weight=teacher.get("top1_weight") or 0.0)
+    evidence = fit_evidence(scores, found, top1=run.teacher.top1, top1_weight=run.teacher.top1_weight or 0.0)
     if evidence is None:
         return by_scores(scores)
-    write_json(run.file(EVIDENCE_FILE), asdict(evidence) | {"sentence": evidence.sentence()})
+    write_json(run.file(EVIDENCE), asdict(evidence) | {"sentence": evidence.sentence()})
     return by_evidence(scores, found, evidence)
 
 
@@ -262,7 +260,7 @@ def card_of(
 
 
 def _teacher(run: Distillation) -> str:
-    refused = ", whose orders were not trusted and did not teach" if run.teacher_refused else ""
+    refused = ", whose orders were not trusted and did not teach" if run.teacher.trust == "refuse" else ""
     people = ", and people's votes" if run.config.votes else ""
     known = ", and passages known to answer" if run.config.positives == "first" else ""
     return run.config.teacher + refused + people + known
@@ -271,9 +269,6 @@ def _teacher(run: Distillation) -> str:
 def _lesson(run: Distillation) -> str:
     """What the encoder learned from, in a sentence: the LLM's orders may have been refused, or not asked for."""
     return BY_ORDERS if orders(run) else WITHOUT_ORDERS
-
-
-_SCORES = "control-scores.jsonl"
 
 
 def control_of(run: Distillation) -> str:
@@ -295,9 +290,9 @@ def make_control(run: Distillation) -> None:
 
 def _untrained_scores(run: Distillation) -> str:
     """The file of the run that has the scores of the ranker as it begins, written if it is not there yet."""
-    ranker = read_json(run.file("ranker") / "report.json")
+    ranker = read_json(run.file(RANKER) / "report.json")
     if (ranker.get("kind"), ranker.get("kept")) == (LateInteractionRanker.kind, "untrained"):
-        return "scores.jsonl"
-    if not run.file(_SCORES).is_file():
-        score_candidates(run, untrained_ranker(run), run.file(_SCORES), "control")
-    return _SCORES
+        return SCORES
+    if not run.file(CONTROL_SCORES).is_file():
+        score_candidates(run, untrained_ranker(run), run.file(CONTROL_SCORES), "control")
+    return CONTROL_SCORES

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from distill.teacher.asking import Order, joint_status
 from distill.teacher.modes import aggregate, mutual_agreement, proven_front
 from distill.teacher.ranking import candidate_ids, no_order, ranking_record
 from indexes.errors import InputError, StoreError
+from indexes.queries import read_lines
 from indexes.types import Query
 
 _FORM = '{"id": "question id", "ranking": ["best document or passage id", "second best"]}'
@@ -94,16 +93,7 @@ class _Line:
 
 
 def _lines(file: Path) -> Iterator[_Line]:
-    try:
-        content = file.read_bytes()
-        text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"'{file}' ends in .gz, but it is no intact gzip file. Compress it again.") from error
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}. Give the path of a file of rankings.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not text in UTF-8. Save it as UTF-8, a JSON object a line.") from error
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_lines(file, "rankings"), start=1):
         if line.strip():
             yield _line(line, f"{file}, line {number}")
 

@@ -129,18 +129,6 @@ def status_shares(rankings: Sequence[Record]) -> dict[str, float]:
     return shares | {"malformed": 1 - shares["ok"] if rankings else 0.0}
 
 
-def first_shown_share(rankings: Sequence[Record]) -> list[float]:
-    """How often the teacher's best stood at each place of the prompt; about equal where it looks at the content."""
-    return place_shares([tuple(pair) for record in rankings for pair in _best_at(record)])
-
-
-def _best_at(record: Record) -> Sequence[Sequence[int]]:
-    if "best_at" in record or not record["ranking"]:
-        found: Sequence[Sequence[int]] = record.get("best_at", ())
-        return found
-    return [(record["shown"].index(record["ranking"][0]), len(record["shown"]))]
-
-
 def place_shares(best_at: Sequence[tuple[int, ...]]) -> list[float]:
     """The share of each place among (place of the best, passages shown); prompts of the commonest number only."""
     if not best_at:

@@ -7,7 +7,7 @@ import json
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -210,7 +210,8 @@ def decide(
         on_trial=on_trial,
         promote=f"python -m distill promote {shlex.quote(corpus)} {shlex.quote(own)}" if by_hand else "",
     )
-    said = _measured(found, rows, whose, judged_by)
+    gain = _gain(found, rows)
+    said = _measured(found, rows, gain, whose, judged_by)
     return Verdict(
         encoder=encoder,
         promoted=encoder == own,
@@ -222,7 +223,7 @@ def decide(
         n_questions=found.n_queries,
         look=look,
         alpha=alpha,
-        gain=_gain(found, rows),
+        gain=gain,
     )
 
 
@@ -242,10 +243,11 @@ def undecided(rows: Rows, trust: str = "") -> Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What was judged, by one metric."""
+    """What was judged, by one metric; two rows are compared once."""
 
     judgement: Judgement
     metric: str
+    known: dict[tuple[str, str], Comparison] = field(default_factory=dict)
 
     @property
     def n_queries(self) -> int:
@@ -255,7 +257,9 @@ class _Found:
         return mean_metrics(self.judgement.by_query[name])[self.metric]
 
     def compare(self, a: str, b: str) -> Comparison:
-        return compare_runs(self.judgement.by_query[a], self.judgement.by_query[b], self.metric)
+        if (a, b) not in self.known:
+            self.known[a, b] = compare_runs(self.judgement.by_query[a], self.judgement.by_query[b], self.metric)
+        return self.known[a, b]
 
     def differences(self, a: str, b: str) -> Sequence[float]:
         """By how much `b` is above `a`, by question."""
@@ -346,7 +350,7 @@ def _stays(rows: Rows) -> str:
     return f"'{rows.standing}' stays promoted" if rows.standing else "the baseline stays"
 
 
-def _measured(found: _Found, rows: Rows, whose: str, judged_by: JudgedBy) -> str:
+def _measured(found: _Found, rows: Rows, gain: Gain, whose: str, judged_by: JudgedBy) -> str:
     """What was measured, and what of it is whose."""
     own = rows.taught or rows.control
     c = found.compare(rows.base, own)
@@ -359,7 +363,6 @@ def _measured(found: _Found, rows: Rows, whose: str, judged_by: JudgedBy) -> str
         return f"{said}{_interval(c)}, without an LLM{weighted}"
     if len(rows.free) == 1:
         return f"{said}{_interval(c)}; what of that needs no LLM was not measured"
-    gain = _gain(found, rows)
     orders = found.compare(gain.best_free, own)
     if c.difference > gain.needs_no_llm > 0:
         free = f"{gain.needs_no_llm:.3f} of that needs no LLM"

@@ -11,6 +11,7 @@ from fakes import KeywordEncoder
 from playwright.sync_api import Browser
 from scripted_endpoint import ScriptedEndpoint
 
+from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from app.workbench import Background, Workbench
 from distill.llm.connection import LLMConfig, connect_llm
@@ -60,6 +61,7 @@ def bench(paths: DataPaths, endpoint: ScriptedEndpoint) -> Workbench:
         connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
         llm_name="scripted",
         background=Background({}),
+        jobs=Jobs(paths),
     )
 
 

@@ -10,10 +10,12 @@ import pytest
 import typer
 from finished_runs import write
 
-from app.jobs.launching import SETTINGS_FILE, arguments_of, command_needed
+from app.jobs.jobs import arguments_of
+from app.jobs.launching import command_needed
 from distill.__main__ import app
 from distill.llm.connection import LLMConfig
-from distill.run import WITHOUT_LLM, RunConfig, read_settings, settings_text
+from distill.run_config import WITHOUT_LLM, RunConfig, read_settings, settings_text
+from distill.run_folder import SETTINGS
 
 PLAIN = RunConfig(name="new", corpus="--help", base="keywords", n_written=50, teacher="wise")
 OTHER = RunConfig(
@@ -43,7 +45,7 @@ def read_by_command(arguments: tuple[str, ...]) -> tuple[Path, RunConfig]:
 def test_a_command_begins_and_goes_on_with_every_setting(config: RunConfig, tmp_path: Path) -> None:
     begun_here, begun_elsewhere = tmp_path / "a folder", tmp_path / "-elsewhere"
     begun_here.mkdir()
-    (begun_here / SETTINGS_FILE).write_text(settings_text(config), encoding="utf-8")
+    (begun_here / SETTINGS).write_text(settings_text(config), encoding="utf-8")
     write(begun_elsewhere / "config.json", asdict(config) | {"content": "c", "fingerprint": "f"})
     for folder in (begun_here, begun_elsewhere):
         assert read_by_command(arguments_of(folder, tmp_path)) == (tmp_path, config)
@@ -51,7 +53,7 @@ def test_a_command_begins_and_goes_on_with_every_setting(config: RunConfig, tmp_
 
 def test_a_run_that_the_page_began_goes_on_with_what_the_page_was_told(tmp_path: Path) -> None:
     """What the run notes beside it names the LLM, which the page's settings leave to the environment."""
-    (tmp_path / SETTINGS_FILE).write_text(settings_text(replace(PLAIN, teacher="")), encoding="utf-8")
+    (tmp_path / SETTINGS).write_text(settings_text(replace(PLAIN, teacher="")), encoding="utf-8")
     before = arguments_of(tmp_path, tmp_path)
     write(tmp_path / "config.json", asdict(PLAIN))
     assert arguments_of(tmp_path, tmp_path) == before

@@ -17,7 +17,7 @@ from app.demo_lesson import RUN, compare_found, found_sentence, state_of, teach
 from app.handlers.ask import show_lesson, teach_demo
 from app.jobs.jobs import Jobs
 from app.workbench import Workbench
-from distill.run import FROM_FILE, read_settings
+from distill.run_config import FROM_FILE, read_settings
 from indexes.errors import InputError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.ingest import add_files

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
 
 from app.__main__ import launch
+from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from app.settings import Settings
 from app.workbench import Background, Workbench
@@ -61,6 +62,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
             connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
             llm_name="scripted",
             background=Background({}),
+            jobs=Jobs(paths),
             max_upload_mb=1,
         )
 

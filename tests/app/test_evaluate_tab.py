@@ -21,7 +21,7 @@ from app.evaluating import (
     choose_questions,
     f1,
     grade,
-    list_runs,
+    judged_runs,
     normal_words,
     pair_up,
     read_upload,
@@ -104,11 +104,11 @@ def test_every_retriever_is_judged_alone_fused_and_by_words(judge: Judge, taught
 def test_the_questions_of_a_run_that_did_not_train_can_be_taken(bench: Workbench, judge: Judge) -> None:
     folder = bench.paths.run("lessons")
     _write(folder / "questions.jsonl", RECORDS)
-    (folder / "config.json").write_text(json.dumps({"corpus": "nature"}), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps({"name": "lessons", "corpus": "nature"}), encoding="utf-8")
     (bench.paths.runs / "broken").mkdir()
     (bench.paths.runs / "broken" / "config.json").write_text("[", encoding="utf-8")
-    assert list_runs(bench.paths, "nature") == ["lessons"]
-    assert list_runs(bench.paths, "another") == []
+    assert judged_runs(bench.paths, "nature") == ["lessons"]
+    assert judged_runs(bench.paths, "another") == []
     choices = evaluate.list_choices(bench, "nature", None, None)
     assert choices.source["value"] == "lessons"
     assert [query.id for query in evaluation_of(judge(None, "lessons")).questions] == ["q1", "=cmd()", "q3"]

@@ -9,43 +9,33 @@ from html import unescape
 from typing import Any
 
 import pytest
-from finished_runs import PAGE_LLM, plan_of, write
+from finished_runs import PAGE_LLM, write
 
 from app.handlers.teach import resume
 from app.jobs.jobs import Jobs
-from app.jobs.launching import go_on, job_of
-from app.jobs.plan import Lesson
-from app.workbench import Classroom, Workbench
-from distill.run import RunConfig, read_settings
+from app.jobs.launching import go_on
+from app.workbench import Workbench
+from distill.run_config import RunConfig, read_settings
 from indexes.errors import InputError
 from indexes.paths import DataPaths
 
 
-def test_a_resume_takes_the_pages_key_to_the_pages_endpoint_only(bench: Workbench, corpus: str) -> None:
-    class Recorded(Jobs):
-        secrets: Any = None
-
-        def resume(self, name: str, *, budget: str, secrets: Any) -> None:
-            self.secrets = secrets
-
-    jobs = Recorded(bench.paths)
-    for url, expected in (("http://127.0.0.1:9/v1", {"OPENAI_API_KEY": "sk-page"}), ("https://other.example/v1", {})):
-        job = job_of(plan_of(bench, Lesson(corpus=corpus)), bench.paths)
-        kept = {"name": job.name, "corpus": corpus, "arguments": [], "environment": {"OPENAI_BASE_URL": url}}
-        write(bench.paths.run(job.name) / "job.json", kept)
-        go_on(jobs, job.name, bench.paths, budget="", key="", page_llm=PAGE_LLM)
-        assert jobs.secrets == expected
-        (bench.paths.run(job.name) / "job.json").unlink()
-        bench.paths.run(job.name).rmdir()
-
-
-class Adopting(Jobs):
+class Recording(Jobs):
     """Jobs that keep what they are to go on with, and start nothing."""
 
-    adopted: Any = None
+    resumed: Any = None
 
-    def adopt(self, job: Any, secrets: Any) -> None:
-        self.adopted = (job, secrets)
+    def resume(self, job: Any, secrets: Any) -> None:
+        self.resumed = (job, secrets)
+
+
+def test_a_resume_takes_the_pages_key_to_the_pages_endpoint_only(bench: Workbench, corpus: str) -> None:
+    jobs = Recording(bench.paths)
+    for url, expected in (("http://127.0.0.1:9/v1", {"OPENAI_API_KEY": "sk-page"}), ("https://other.example/v1", {})):
+        kept = {"name": "taught", "corpus": corpus, "arguments": [], "environment": {"OPENAI_BASE_URL": url}}
+        write(bench.paths.run("taught") / "job.json", kept)
+        go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
+        assert jobs.resumed[1] == expected
 
 
 def begun_by_command(paths: DataPaths, **settings: object) -> None:
@@ -55,38 +45,37 @@ def begun_by_command(paths: DataPaths, **settings: object) -> None:
 
 
 def test_a_run_that_a_command_began_goes_on_with_the_same_settings(bench: Workbench, corpus: str) -> None:
-    jobs = Adopting(bench.paths)
+    jobs = Recording(bench.paths)
     begun_by_command(bench.paths, teacher="wise", seed=7, styles=("claim",))
     go_on(jobs, "taught", bench.paths, budget="1000 tokens", key="", page_llm=PAGE_LLM)
-    job, secrets = jobs.adopted
-    assert job.arguments[1:] == (f"--config={(bench.paths.run('taught') / 'config.json').resolve()}",)
+    job, secrets = jobs.resumed
     config, _ = read_settings(bench.paths.run("taught") / "config.json", {})
     assert (config.name, config.n_written, config.seed, config.styles) == ("taught", 50, 7, ("claim",))
     assert (job.corpus, job.budget, secrets) == ("nature", "1000 tokens", {"OPENAI_API_KEY": "sk-page"})
 
 
 def test_a_run_of_another_teacher_is_left_to_its_own_command(bench: Workbench, corpus: str) -> None:
-    jobs = Adopting(bench.paths)
+    jobs = Recording(bench.paths)
     begun_by_command(bench.paths, teacher="a model of another endpoint")
     with pytest.raises(InputError, match="begun with the teacher 'a model of another endpoint'"):
         go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
-    room = Classroom(bench=replace(bench, llm=PAGE_LLM), jobs=jobs)
-    said = unescape(resume(room, "taught", "", ""))
+    page = replace(bench, llm=PAGE_LLM, jobs=jobs)
+    said = unescape(resume(page, "taught", "", ""))
     assert "begun with the teacher 'a model of another endpoint', and this page's LLM is 'wise', so it goes on" in said
     (command,) = re.findall(r"<pre[^>]*>(.*)</pre>", said)
     assert command.startswith("LLM_MODEL='a model of another endpoint' python -m distill run --data-dir=")
     assert shlex.split(command)[-1] == f"--config={(bench.paths.run('taught') / 'config.json').resolve()}"
-    assert jobs.adopted is None
+    assert jobs.resumed is None
     begun_by_command(bench.paths, teacher=PAGE_LLM.local_llm)
     go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
-    job, secrets = jobs.adopted
+    job, secrets = jobs.resumed
     assert (job.environment["OPENAI_BASE_URL"], secrets) == ("", {})  # the embedded one; the page's key stays here
 
 
 @pytest.mark.parametrize("by_page", [True, False])
 def test_a_run_that_an_earlier_version_began_is_said_not_to_go_on(bench: Workbench, corpus: str, by_page: bool) -> None:
     """Its options are gone, and a child that was given them would die with a usage message that nobody asked for."""
-    jobs = Adopting(bench.paths)
+    jobs = Recording(bench.paths)
     folder = bench.paths.run("taught")
     config = asdict(RunConfig(name="taught", corpus=corpus, n_written=50, teacher="wise"))
     del config["recipe"]
@@ -96,4 +85,4 @@ def test_a_run_that_an_earlier_version_began_is_said_not_to_go_on(bench: Workben
         write(folder / "job.json", job)
     with pytest.raises(InputError, match="begun by an earlier version and cannot go on"):
         go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
-    assert jobs.adopted is None and jobs.running() is None
+    assert jobs.resumed is None and jobs.running() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,26 +14,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from app.jobs.jobs import Job, Jobs
-from indexes.errors import InputError, NotFoundError
+from app.jobs.jobs import Jobs
+from distill.run_folder import Job, RunFolder, end_within
+from indexes.errors import InputError
 from indexes.paths import DataPaths
 
 # Says that it lives, then waits for a file: "finish" ends it well, "fail" with a sentence, SIGTERM gently.
 CHILD = """
-import json, os, signal, sys, time
+import json, os, psutil, signal, sys, time
 from pathlib import Path
-file = Path(next(a for a in sys.argv if a.startswith("--progress=")).removeprefix("--progress="))
-folder = file.parent
+folder = Path(next(a for a in sys.argv if a.startswith("--config=")).removeprefix("--config=")).parent
+file, how = folder / "progress.json", os.environ.get("HOW")
 def write(end=None):
-    state = {"pid": os.getpid(), "beat": time.time(), "stage": "rankings", "stages": {}, "spend": {}, "end": end}
+    me = {"pid": os.getpid(), "born": psutil.Process().create_time()}
+    state = me | {"beat": time.time(), "stage": "rankings", "stages": {}, "spend": {}, "end": end}
     file.with_name("p.partial").write_text(json.dumps(state)); file.with_name("p.partial").replace(file)
 def stop(*_):
-    if "stubborn" not in sys.argv:
-        write({"how": "stopped", "sentence": ""}); raise SystemExit(130)
+    write({"how": "stopped", "sentence": ""}); raise SystemExit(130)
 signal.signal(signal.SIGTERM, stop)
-if "dies-at-once" in sys.argv:
+if how == "dies-at-once":
     print("usage: this is wrong"); raise SystemExit(2)
 (folder / "seen.partial").write_text(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ)}))
 (folder / "seen.partial").replace(folder / "seen.json")
@@ -64,16 +65,25 @@ def jobs(paths: DataPaths, tmp_path: Path) -> Iterator[Jobs]:
         wait_until(lambda: jobs.running() is None)
 
 
-def job(name: str = "first", *arguments: str) -> Job:
-    return Job(name=name, corpus="nature", arguments=arguments, environment={"LLM_MODEL": "wise"})
+def job(name: str = "first", **environment: str) -> Job:
+    return Job(name=name, corpus="nature", environment={"LLM_MODEL": "wise"} | environment)
 
 
-def start(
-    jobs: Jobs, paths: DataPaths, name: str = "first", *arguments: str, secrets: dict[str, str] | None = None
-) -> None:
+def run(paths: DataPaths, name: str = "first") -> RunFolder:
+    return RunFolder(paths.run(name))
+
+
+def resume(jobs: Jobs, paths: DataPaths, budget: str = "") -> None:
+    """Goes on with the job that the run's folder knows."""
+    known = run(paths).job
+    assert known is not None
+    jobs.resume(replace(known, budget=budget), {})
+
+
+def start(jobs: Jobs, paths: DataPaths, secrets: dict[str, str] | None = None) -> None:
     """Starts a job and waits until its child has said that it lives."""
-    jobs.start(job(name, *arguments), secrets or {}, {})
-    wait_until(lambda: (paths.run(name) / "seen.json").exists() and jobs.progress(name).pid > 0, name)
+    jobs.start(job(), secrets or {}, {})
+    wait_until(lambda: (paths.run("first") / "seen.json").exists() and run(paths).progress.pid > 0)
 
 
 def seen(paths: DataPaths, name: str = "first") -> dict[str, object]:
@@ -81,15 +91,21 @@ def seen(paths: DataPaths, name: str = "first") -> dict[str, object]:
     return value
 
 
+def end(paths: DataPaths) -> None:
+    process = run(paths).process
+    assert process is not None
+    end_within(process)
+
+
 def test_a_job_goes_on_when_the_one_who_started_it_is_forgotten(jobs: Jobs, paths: DataPaths) -> None:
     start(jobs, paths)
     anew = Jobs(paths)  # as after a restart of the page
-    assert anew.state("first") == "running"
+    assert run(paths).state == "running"
     running = anew.running()
     assert running is not None and running.corpus == "nature"
     assert os.getsid(running.pid) == running.pid  # a closed terminal does not reach it
     (paths.run("first") / "finish").touch()
-    wait_until(lambda: anew.state("first") == "done")
+    wait_until(lambda: run(paths).state == "done")
     assert anew.running() is None
 
 
@@ -129,17 +145,17 @@ def test_of_two_who_start_at_once_one_is_told_who_teaches_what(jobs: Jobs, paths
 
 
 def test_a_pause_is_gentle_and_a_resume_gives_the_same_command_again(jobs: Jobs, paths: DataPaths) -> None:
-    start(jobs, paths, "first", "--corpus=nature")
+    start(jobs, paths)
     before = seen(paths)["argv"]
     jobs.pause("first")
-    wait_until(lambda: jobs.state("first") == "paused")
-    assert jobs.progress("first").how == "stopped"
+    wait_until(lambda: run(paths).state == "paused")
+    assert run(paths).progress.how == "stopped"
     (paths.run("first") / "seen.json").unlink()
-    jobs.resume("first", budget="3 usd", secrets={})
+    resume(jobs, paths, "3 usd")
     wait_until(lambda: (paths.run("first") / "seen.json").exists())
     assert [each for each in seen(paths)["argv"] if not each.startswith("--budget")] == before  # type: ignore[attr-defined]
     assert "--budget=3 usd" in seen(paths)["argv"]  # type: ignore[operator]
-    assert jobs.state("first") == "running"
+    assert run(paths).state == "running"
 
 
 def test_a_killed_job_is_interrupted_and_can_be_resumed(jobs: Jobs, paths: DataPaths) -> None:
@@ -147,42 +163,43 @@ def test_a_killed_job_is_interrupted_and_can_be_resumed(jobs: Jobs, paths: DataP
     running = jobs.running()
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
-    wait_until(lambda: jobs.state("first") == "interrupted")
-    jobs.resume("first", budget="", secrets={})
-    assert jobs.state("first") == "running"
+    wait_until(lambda: run(paths).state == "interrupted")
+    resume(jobs, paths)
+    assert run(paths).state == "running"
 
 
 def test_another_process_with_the_same_number_is_not_taken_for_the_job(jobs: Jobs, paths: DataPaths) -> None:
     """After a restart of the machine a number may belong to anybody, who must not be shown, waited for or ended."""
     start(jobs, paths)
-    jobs.end("first")
+    end(paths)
     file = paths.run("first") / "job.json"
     known = json.loads(file.read_text(encoding="utf-8")) | {"pid": os.getpid()}
     file.write_text(json.dumps(known), encoding="utf-8")
-    assert jobs.state("first") in ("interrupted", "failed")
+    assert run(paths).state in ("interrupted", "failed")
     assert jobs.running() is None
-    jobs.end("first")  # would end this very test
+    assert run(paths).process is None  # which a deletion would end: this very test
 
 
 def test_a_failed_job_says_why(jobs: Jobs, paths: DataPaths) -> None:
     start(jobs, paths)
     (paths.run("first") / "fail").touch()
-    wait_until(lambda: jobs.state("first") == "failed")
-    assert jobs.progress("first").sentence == "The LLM refuses."
+    wait_until(lambda: run(paths).state == "failed")
+    assert run(paths).progress.sentence == "The LLM refuses."
 
 
-def test_a_job_that_dies_at_once_has_failed_and_its_log_tells(jobs: Jobs) -> None:
-    jobs.start(job("first", "dies-at-once"), {}, {})
-    wait_until(lambda: jobs.state("first") == "failed")
-    assert jobs.log_tail("first") == "usage: this is wrong"
+def test_a_job_that_dies_at_once_has_failed_and_its_log_tells(jobs: Jobs, paths: DataPaths) -> None:
+    jobs.start(job(HOW="dies-at-once"), {}, {})
+    wait_until(lambda: run(paths).state == "failed")
+    assert run(paths).log_tail == "usage: this is wrong"
+    assert run(paths).failure == "It ended before it began: usage: this is wrong"
 
 
 def test_a_key_that_a_person_typed_is_asked_for_again_after_a_restart(jobs: Jobs, paths: DataPaths) -> None:
     jobs.start(replace(job(), needs_key=True), {"OPENAI_API_KEY": "sk-own"}, {})
-    jobs.end("first")
+    end(paths)
     with pytest.raises(InputError, match="type its key again"):
-        Jobs(paths).resume("first", budget="", secrets={})
-    jobs.resume("first", budget="", secrets={})  # this process still knows it
+        resume(Jobs(paths), paths)
+    resume(jobs, paths)  # this process still knows it
     wait_until(lambda: (paths.run("first") / "seen.json").exists())
     assert dict(seen(paths)["env"])["OPENAI_API_KEY"] == "sk-own"  # type: ignore[call-overload]
 
@@ -194,20 +211,24 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_overwritten(jobs: Jobs, 
     assert list(paths.run("first").iterdir()) == []
 
 
-def test_what_was_never_begun_here_has_nothing_to_resume(jobs: Jobs) -> None:
-    with pytest.raises(NotFoundError, match="not begun on this page"):
-        jobs.resume("unknown", budget="", secrets={})
-
-
-def test_a_run_that_a_command_began_goes_on_here_once_that_command_has_ended(jobs: Jobs, paths: DataPaths) -> None:
-    paths.run("first").mkdir(parents=True)
-    with FileLock(paths.run("first") / "lock"), pytest.raises(InputError, match="going on in the terminal"):
-        jobs.adopt(job(), {})
+def test_a_run_that_a_command_began_is_seen_and_goes_on_here_once_that_command_has_ended(
+    jobs: Jobs, paths: DataPaths
+) -> None:
+    folder = paths.run("first")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"name": "first", "corpus": "nature"}', encoding="utf-8")
+    command = subprocess.Popen([sys.executable, "-c", CHILD, f"--config={folder / 'config.json'}"])
+    wait_until(lambda: run(paths).state == "running")
+    with pytest.raises(InputError, match="going on in the terminal"):
+        jobs.resume(job(), {})
     assert jobs.running() is None
-    jobs.adopt(job("first", "--config=c.json"), {})
-    wait_until(lambda: (paths.run("first") / "seen.json").exists())
-    assert jobs.state("first") == "running"
-    assert "--config=c.json" in seen(paths)["argv"]  # type: ignore[operator]
+    jobs.pause("first")
+    command.wait()
+    assert run(paths).state == "interrupted"
+    jobs.resume(job(), {})
+    wait_until(lambda: run(paths).progress.pid != command.pid)
+    assert run(paths).state == "running"
+    assert f"--config={(folder / 'config.json').resolve()}" in seen(paths)["argv"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 3}', '{"name": "first"}'])
@@ -216,4 +237,4 @@ def test_damaged_files_do_not_keep_the_page_from_opening(jobs: Jobs, paths: Data
     for name in ("job.json", "progress.json"):
         (paths.run("first") / name).write_text(content, encoding="utf-8")
     assert jobs.running() is None
-    assert jobs.state("first") == "interrupted"
+    assert run(paths).state == "interrupted"

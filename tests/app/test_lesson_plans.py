@@ -12,18 +12,17 @@ from finished_runs import plan_of
 
 from app.handlers.teach import offer
 from app.jobs.jobs import Jobs
-from app.jobs.launching import begin, job_of
-from app.jobs.plan import Lesson, foresee, next_name
+from app.jobs.launching import Form, begin, foresee, next_name
 from app.votes import Side, Vote, VoteBook
-from app.workbench import Classroom, Workbench
-from distill.run import RunConfig, read_settings
+from app.workbench import Workbench
+from distill.run_config import RunConfig, read_settings
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
 
 def test_what_is_filled_in_by_default_becomes_a_whole_command(bench: Workbench, corpus: str) -> None:
     jobs = Beginning(bench.paths)
-    assert begin(jobs, plan_of(bench, Lesson(corpus=corpus)), bench.paths) == "nature-taught-1"
+    assert begin(jobs, plan_of(bench, Form(corpus=corpus))) == "nature-taught-1"
     job, secrets, config = jobs.begun
     assert config == RunConfig(name="nature-taught-1", corpus="nature", base="keywords", n_written=200)
     assert job.environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
@@ -36,14 +35,13 @@ def test_what_was_picked_is_in_the_settings_that_the_command_reads(
 ) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("Why do bees dance?\nWhat pulls the sea?\n", encoding="utf-8")
-    lesson = Lesson(
-        corpus=corpus, upload=str(file), train="query", teacher="none", n_candidates=7, budget="5000 tokens"
-    )
+    chosen: dict[str, Any] = {"train": "query", "teacher": "none", "n_candidates": 7, "budget": "5000 tokens"}
+    lesson = Form(corpus=corpus, source="upload", upload=str(file), **chosen)
     jobs = Beginning(bench.paths)
     plan = plan_of(bench, lesson)
-    begin(jobs, plan, bench.paths)
+    begin(jobs, plan)
     job, _, config = jobs.begun
-    assert config == plan.config
+    assert config == replace(plan.config, questions=config.questions)
     assert (config.train, config.teacher, config.n_candidates, config.n_written) == ("query", "none", 7, 0)
     assert (Path(config.questions).parent, job.budget) == (bench.paths.run(config.name).resolve(), "5000 tokens")
 
@@ -54,8 +52,7 @@ class Beginning(Jobs):
     begun: Any = None
 
     def start(self, job: Any, secrets: Any, files: Any) -> None:
-        (argument,) = (each for each in job.arguments if each.startswith("--config="))
-        settings = Path(argument.removeprefix("--config="))
+        settings = self._paths.run(job.name) / "settings.json"
         settings.parent.mkdir(parents=True)
         settings.write_bytes(files[settings.name])
         self.begun = (job, secrets, read_settings(settings, {})[0])
@@ -63,18 +60,20 @@ class Beginning(Jobs):
 
 def test_the_keys_of_two_endpoints_are_never_mixed_up(bench: Workbench, corpus: str) -> None:
     """The page's key sent to an address that a visitor typed would be a stolen key."""
-    typed = Lesson(corpus=corpus, teacher="endpoint", base_url="https://other.example/v1", model="m")
+    typed = Form(corpus=corpus, teacher="endpoint", base_url="https://other.example/v1", model="m")
     assert plan_of(bench, typed).llm.api_key is None
-    assert plan_of(bench, replace(typed, key="sk-own")).llm.api_key == "sk-own"
-    assert plan_of(bench, replace(typed, key="sk-own")).needs_key
-    embedded = plan_of(bench, Lesson(corpus=corpus, teacher="embedded"))
+    assert plan_of(bench, typed._replace(key="sk-own")).llm.api_key == "sk-own"
+    assert plan_of(bench, typed._replace(key="sk-own")).needs_key
+    embedded = plan_of(bench, Form(corpus=corpus, teacher="embedded"))
     assert embedded.llm.is_embedded
-    assert job_of(embedded, bench.paths).environment["OPENAI_API_KEY"] == ""
+    jobs = Beginning(bench.paths)
+    begin(jobs, embedded)
+    job, secrets, _ = jobs.begun
+    assert (job.environment["OPENAI_API_KEY"], secrets) == ("", {})
 
 
 def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, corpus: str) -> None:
-    room = Classroom(bench=bench, jobs=Jobs(bench.paths))
-    assert [update["visible"] for update in offer(room, corpus)] == [False, False]
+    assert [update["visible"] for update in offer(bench, corpus)] == [False, False]
     sides = tuple(Side(retriever=key, passages=("p", "q"), documents=("P", "Q")) for key in ("one", "two"))
     vote = Vote(
         time="t",
@@ -88,17 +87,17 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
     )
     VoteBook(bench.paths.votes).add(vote)
     replace(bench, keeps_questions=True).keep_question(corpus, "How?")
-    votes, asked = offer(room, corpus)
+    votes, asked = offer(bench, corpus)
     assert ("1 order" in votes["label"], "1 question" in asked["label"]) == (True, True)
 
-    plan = plan_of(bench, Lesson(corpus=corpus, votes=True, asked=True))
+    plan = plan_of(bench, Form(corpus=corpus, votes=True, asked=True))
     assert json.loads(plan.files["votes.jsonl"]) == {"question": "Why?", "ranking": ["p", "q"]}
     assert Path(plan.config.votes).name == "votes.jsonl" and Path(plan.config.log).name == "asked.jsonl"
     said = " ".join(foresee(plan, bench.paths))
     assert "1 order(s), which count beside the teacher's" in said and "1 question(s) that people asked here" in said
-    unasked = plan_of(bench, Lesson(corpus=corpus))
+    unasked = plan_of(bench, Form(corpus=corpus))
     assert (unasked.config.votes, unasked.config.log, unasked.files) == ("", "", {})
-    alone = plan_of(bench, Lesson(corpus=corpus, votes=True, teacher="none"))
+    alone = plan_of(bench, Form(corpus=corpus, votes=True, teacher="none"))
     assert alone.files["votes.jsonl"] == plan.files["votes.jsonl"]
     assert "1 order(s), which are the only ones" in " ".join(foresee(alone, bench.paths))
 
@@ -119,20 +118,20 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
         ({"teacher": "endpoint", "base_url": "https://key@host/v1", "model": "m"}, "has to be whole"),
         ({"teacher": "endpoint", "base_url": "https://[", "model": "m"}, "has to be whole"),
         ({"teacher": "endpoint", "base_url": "https://host/v1"}, "which model"),
-        ({"upload": "gone/none.jsonl"}, "'none.jsonl'"),
-        ({"upload": "gone/none.exe"}, "no file of questions"),
+        ({"source": "upload", "upload": "gone/none.jsonl"}, "'none.jsonl'"),
+        ({"source": "upload", "upload": "gone/none.exe"}, "no file of questions"),
     ],
 )
 def test_what_is_wrong_with_the_form_is_said(
     bench: Workbench, corpus: str, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        plan_of(bench, Lesson(**({"corpus": corpus} | changes)))
+        plan_of(bench, Form(**({"corpus": corpus} | changes)))
 
 
 def test_a_corpus_that_is_gone_is_said(bench: Workbench) -> None:
     with pytest.raises(NotFoundError, match="There is no corpus 'gone'"):
-        plan_of(bench, Lesson(corpus="gone"))
+        plan_of(bench, Form(corpus="gone"))
 
 
 def test_an_uploaded_line_that_is_no_question_is_named_without_the_servers_path(
@@ -141,11 +140,11 @@ def test_an_uploaded_line_that_is_no_question_is_named_without_the_servers_path(
     file = tmp_path / "mine.jsonl"
     file.write_text('{"question": "Why?"}\nnonsense\n', encoding="utf-8")
     with pytest.raises(InputError, match=r"Line 2 of 'mine\.jsonl' is no question"):
-        plan_of(bench, Lesson(corpus=corpus, upload=str(file)))
+        plan_of(bench, Form(corpus=corpus, source="upload", upload=str(file)))
 
 
 def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench, corpus: str) -> None:
-    said = " ".join(foresee(plan_of(bench, Lesson(corpus=corpus, n_written=30)), bench.paths))
+    said = " ".join(foresee(plan_of(bench, Form(corpus=corpus, n_written=30)), bench.paths))
     assert "About 124 calls of wise" in said  # 40 to write 30 questions, 24 of which train; 20 asked twice, 20 plants
     assert "at a price that is not known" in said
     assert "on two cores, and however long the endpoint takes" in said
@@ -155,7 +154,7 @@ def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench
 def test_without_a_teacher_uploaded_questions_cost_nothing(bench: Workbench, corpus: str, tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
     file.write_text("Why do bees dance?\nWhat pulls the sea?\nHow is glass made?\nWhy?\nWho?\n", encoding="utf-8")
-    plan = plan_of(bench, Lesson(corpus=corpus, upload=str(file), teacher="none"))
+    plan = plan_of(bench, Form(corpus=corpus, source="upload", upload=str(file), teacher="none"))
     said = " ".join(foresee(plan, bench.paths))
     assert "4 questions train and 1 are held out" in said
     assert "no gain can be measured" in said

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import gradio as gr
+import psutil
 import pytest
+from click.testing import Result
 from finished_runs import METRICS, finished, write
+from typer.testing import CliRunner
 
-from app.handlers.teach import show_runs
-from app.jobs.jobs import Jobs
-from app.jobs.runs import (
-    Curve,
-    RunInfo,
-    Verdict,
-    bars_of,
-    curves_of,
-    delete_run,
-    list_runs,
-    malformed_share,
-    verdict_of,
-)
-from app.plots import bars_html, curves_html
+from app.handlers.teach import show_runs, tick
+from app.plots import bars_html, bars_of, curves_html
 from app.rendering import command_notice_html
 from app.tables import figures_html, headline_html, runs_table_html, stages_list_html
-from app.workbench import Classroom, Workbench
+from app.workbench import Workbench
+from distill.__main__ import app
+from distill.run_folder import Losses, Outcome, RunFolder, RunInfo, StageProgress, delete_run, list_runs, read_outcome
 from distill.verdict.promotion import promote
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
@@ -35,7 +35,7 @@ def test_earlier_runs_are_listed_with_their_verdicts(bench: Workbench, taught: s
     finished(bench.paths)
     promote(bench.paths, "nature", taught, "taught")
     write(bench.paths.run("broken") / "config.json", ["no run"])
-    (run,) = list_runs(bench.paths, Jobs(bench.paths))
+    (run,) = list_runs(bench.paths)
     assert (run.name, run.state, run.answers_now) == ("taught", "done", True)
     assert run.sentence == "On 200 questions it never saw, nDCG@10 rose."
 
@@ -43,10 +43,9 @@ def test_earlier_runs_are_listed_with_their_verdicts(bench: Workbench, taught: s
 def test_only_a_retriever_that_was_found_better_is_offered_for_promotion_at_first_sight(
     bench: Workbench, taught: str
 ) -> None:
-    room = Classroom(bench=bench, jobs=Jobs(bench.paths))
     for is_better, expected in ((True, "primary"), (False, "secondary")):
         finished(bench.paths, verdict={"promoted": is_better, "sentence": "It was judged."})
-        promote_button = show_runs(room, "nature", "taught", {}).promote
+        promote_button = show_runs(bench, "nature", "taught", {}).promote
         assert (promote_button["visible"], promote_button["variant"]) == (True, expected)
 
 
@@ -55,39 +54,119 @@ def test_a_run_is_deleted_with_its_encoder_and_index_unless_it_answers(bench: Wo
     from indexes.corpus import Corpus
 
     finished(bench.paths)
-    jobs = Jobs(bench.paths)
     promote(bench.paths, "nature", taught, "taught")
     with pytest.raises(InputError, match="Roll it back first"):
-        delete_run(bench.paths, jobs, "taught")
+        delete_run(bench.paths, "taught")
     rollback(bench.paths, "nature")
     (bench.paths.graphs / "of-taught").mkdir(parents=True)  # a conversion that no encoder uses any more
-    delete_run(bench.paths, jobs, "taught")
-    assert list_runs(bench.paths, jobs) == []
+    delete_run(bench.paths, "taught")
+    assert list_runs(bench.paths) == []
     assert [index.encoder for index in Corpus.open(bench.paths, "nature").indexes()] == ["keywords"]
     assert not bench.paths.encoder("taught").exists()
     assert not (bench.paths.graphs / "of-taught").exists()
     with pytest.raises(NotFoundError):
-        delete_run(bench.paths, jobs, "taught")
+        delete_run(bench.paths, "taught")
+
+
+@pytest.fixture
+def going_on(bench: Workbench, taught: str) -> Iterator[Path]:
+    """The folder of a run that a process is at."""
+    finished(bench.paths)
+    folder = bench.paths.run("taught")
+    (folder / "metrics.json").unlink()
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    begin = {"pid": child.pid, "born": psutil.Process(child.pid).create_time(), "stage": "rankings"}
+    write(folder / "progress.json", begin | {"stages": {"rankings": {"began": 1, "done": 1, "total": 50}}})
+    yield folder
+    child.kill()
+    child.wait()
+
+
+def command(paths: DataPaths, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--data-dir", str(paths.root)])
+
+
+def test_a_command_lists_runs_with_state_teacher_and_verdict(bench: Workbench, taught: str) -> None:
+    assert "There is no run yet" in command(bench.paths, "list").output
+    finished(bench.paths)
+    write(bench.paths.run("asked") / "config.json", {"name": "asked", "corpus": "other", "teacher": "wise"})
+    promote(bench.paths, "nature", taught, "taught")
+    lines = command(bench.paths, "list").output.splitlines()
+    assert sorted(lines) == [
+        "asked · corpus other · interrupted · teacher wise",
+        "taught (answers now) · corpus nature · done · teacher not known · " + METRICS["verdict"]["sentence"],
+    ]
+    (found,) = json.loads(command(bench.paths, "list", "other", "--json").output)
+    assert (found["name"], found["state"], found["teacher"], found["answers_now"]) == (
+        "asked",
+        "interrupted",
+        "wise",
+        False,
+    )
+
+
+def test_a_command_deletes_a_run_that_answers_only_by_force(bench: Workbench, taught: str) -> None:
+    finished(bench.paths)
+    promote(bench.paths, "nature", taught, "taught")
+    refused = command(bench.paths, "delete", "taught").exception
+    assert isinstance(refused, InputError) and "With --force" in str(refused)
+    assert "is deleted; 0.0 MB of files are free" in command(bench.paths, "delete", "taught", "--force").output
+    assert not bench.paths.run("taught").exists() and not bench.paths.encoder("taught").exists()
+    gone = command(bench.paths, "delete", "taught").exception
+    assert isinstance(gone, NotFoundError) and "there are: none" in str(gone)
+
+
+def test_a_run_that_goes_on_is_deleted_only_by_force_and_ended_then(bench: Workbench, going_on: Path) -> None:
+    assert " · running · " in command(bench.paths, "list").output
+    refused = command(bench.paths, "delete", "taught").exception
+    assert isinstance(refused, InputError) and "is going on" in str(refused)
+    process = RunFolder(going_on).process
+    assert process is not None
+    command(bench.paths, "delete", "taught", "--force")
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert not going_on.exists()
+
+
+def test_a_tick_looks_at_what_goes_on_and_at_no_corpus(bench: Workbench, going_on: Path) -> None:
+    """Every visitor's page ticks: opening every corpus each time would slow down who asks."""
+    seen = show_runs(bench, "nature", "taught", {}).seen
+    broken = bench.paths.corpus("broken")
+    write(broken / "manifest.sqlite", "no manifest")
+    assert tick(bench, "nature", "taught", seen).stages == gr.skip()
+    progress = json.loads((going_on / "progress.json").read_text())
+    write(going_on / "progress.json", progress | {"stages": {"rankings": {"began": 1, "done": 2, "total": 50}}})
+    moved = tick(bench, "nature", "taught", seen)
+    assert "2 of 50" in moved.stages["value"]
+    assert moved.table == moved.timer == moved.report == gr.skip()
+    shutil.rmtree(broken)
+    process = RunFolder(going_on).process
+    assert process is not None
+    process.kill()
+    process.wait()
+    ended = tick(bench, "nature", "taught", moved.seen)
+    assert "cut off before its end" in ended.headline["value"]
+    assert ended.timer["active"] is False
 
 
 def test_a_run_without_a_verdict_has_none() -> None:
-    assert verdict_of({}) is None
-    assert verdict_of({"verdict": ["an older form"]}) is None
+    assert read_outcome({}) is None
+    assert read_outcome({"verdict": ["an older form"]}) is None
 
 
 def test_malformed_replies_are_counted_in_whole_lines(paths: DataPaths) -> None:
     file = write(paths.run("taught") / "rankings.jsonl", {"status": "ok"}, {"status": "partial"})
     with file.open("a", encoding="utf-8") as lines:
         lines.write('{"status": "o')  # being written just now
-    assert malformed_share(paths, "taught") == (2, 0.5)
-    assert malformed_share(paths, "none") is None
+    assert RunFolder(paths.run("taught")).orders == (2, 0.5)
+    assert RunFolder(paths.run("none")).orders is None
 
 
 def test_orders_of_a_file_are_never_called_malformed_replies(paths: DataPaths) -> None:
     write(paths.run("taught") / "rankings.jsonl", {"status": "partial"})
-    write(paths.run("taught") / "config.json", {"rankings": "/orders.jsonl"})
-    assert malformed_share(paths, "taught") == (1, None)
-    html = figures_html(malformed_share(paths, "taught"), {}, {})
+    write(paths.run("taught") / "config.json", {"name": "taught", "corpus": "c", "rankings": "/orders.jsonl"})
+    orders = RunFolder(paths.run("taught")).orders
+    assert orders == (1, None)
+    html = figures_html(orders, {}, {})
     assert "Orders" in html and "Malformed" not in html
 
 
@@ -122,38 +201,38 @@ def test_losses_are_drawn_and_a_resumed_training_draws_no_step_twice(paths: Data
         {"step": 15, "steps": 40, "loss": 1.2},
         {"step": 20, "steps": 40, "loss": 1.0},
     )
-    (curve,) = curves_of(paths, "taught")
-    assert curve.trained == ((10, 1.5), (15, 1.2), (20, 1.0))
-    assert "divergence" in curve.title
-    html = curves_html([curve])
-    assert "step 20 of 40" in html
+    losses = RunFolder(paths.run("taught")).losses("retriever")
+    assert losses and losses.points == ((10, 1.5), (15, 1.2), (20, 1.0))
+    html = curves_html({"retriever": losses})
+    assert "divergence" in html and "step 20 of 40" in html
     assert "training <b>1.500 → 1.000</b>" in html
 
 
 def test_both_trainings_are_drawn_and_one_that_has_logged_nothing_is_not(paths: DataPaths) -> None:
     (paths.run("taught") / "ranker-checkpoints").mkdir(parents=True)
     (paths.run("taught") / "ranker-checkpoints" / "losses.jsonl").touch()
-    assert curves_of(paths, "taught") == []
+    run = RunFolder(paths.run("taught"))
+    assert curves_html({"ranker": run.losses("ranker"), "retriever": run.losses("retriever")}) == ""
     for stage in ("ranker", "retriever"):
         write(paths.run("taught") / f"{stage}-checkpoints" / "losses.jsonl", {"step": 1, "steps": 4, "loss": 2.0})
-    assert [curve.title.split(":")[0] for curve in curves_of(paths, "taught")] == ["Ranker", "Retriever"]
+    assert run.losses("ranker") == run.losses("retriever") == Losses(points=((1, 2.0),), steps=4)
 
 
 def test_a_flat_or_single_loss_can_be_drawn() -> None:
     for points in (((0.0, 1.0),), ((0.0, 0.0), (1.0, 0.0))):
-        html = curves_html([Curve(title="t", trained=points, steps=1)])
+        html = curves_html({"ranker": Losses(points=points, steps=1)})
         assert "<svg" in html and "nan" not in html and "inf" not in html
 
 
 def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -> None:
     run = RunInfo(name=HOSTILE, corpus=HOSTILE, state="done", sentence=HOSTILE, answers_now=True, changed_at=0)
     progress = replace(
-        Jobs(paths).progress("none"),
+        RunFolder(paths.run("none")).progress,
         note=HOSTILE,
         stage="rankings",
-        stages={"rankings": {"label": HOSTILE, "total": 3}},
+        stages={"rankings": StageProgress(label=HOSTILE, total=3)},
     )
-    verdict = Verdict(is_better=True, sentence=HOSTILE, advice=(HOSTILE,))
+    verdict = Outcome(promoted=True, sentence=HOSTILE, advice=(HOSTILE,))
     shown = [
         headline_html(run, verdict),
         headline_html(replace(run, state="failed"), None),
@@ -168,7 +247,7 @@ def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -
 
 def test_advice_speaks_of_the_form_and_not_of_a_commands_options() -> None:
     advice = [{"sentence": "Show the writer real questions.", "option": "--like FILE"}, "Of an older run."]
-    found = verdict_of({"verdict": {"sentence": "No gain.", "advice": advice}})
+    found = read_outcome({"verdict": {"sentence": "No gain.", "advice": advice}})
     assert found and found.advice == ("Show the writer real questions.", "Of an older run.")
 
 
@@ -186,5 +265,5 @@ def test_advice_speaks_of_the_form_and_not_of_a_commands_options() -> None:
 )
 def test_a_verdict_is_headed_by_what_it_decided(decided: dict[str, object], word: str) -> None:
     run = RunInfo(name="taught", corpus="nature", state="done", sentence="", answers_now=False, changed_at=0)
-    html = headline_html(run, verdict_of({"verdict": {"sentence": "It was judged."} | decided}))
+    html = headline_html(run, read_outcome({"verdict": {"sentence": "It was judged."} | decided}))
     assert f"<b>{word}</b> It was judged." in html

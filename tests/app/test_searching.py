@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from fakes import KeywordEncoder
 
-from app.comparison import find_contrasts, known_questions, rank_biased_overlap, spread, uploaded_questions
+from app.comparison import find_contrasts, known_questions, rank_biased_overlap, spread
 from app.handlers import pickers
 from app.handlers.buttons import Link, make_link, read_link
 from app.retriever import Choice, Retrievers, find_choice
@@ -172,22 +172,10 @@ def test_the_most_different_questions_come_first(bench: Workbench, corpus: str) 
 def test_questions_of_the_corpus_runs_are_known_and_others_are_not(bench: Workbench, corpus: str) -> None:
     for name, of in (("one", corpus), ("two", "other"), ("broken", corpus)):
         bench.paths.run(name).mkdir(parents=True)
-        (bench.paths.run(name) / "config.json").write_text(json.dumps({"corpus": of}))
+        (bench.paths.run(name) / "config.json").write_text(json.dumps({"name": name, "corpus": of}))
         (bench.paths.run(name) / "questions.jsonl").write_text(json.dumps({"id": 1, "question": f"In {name}?"}))
     (bench.paths.run("broken") / "questions.jsonl").write_text("nonsense")
     assert known_questions(bench.paths, corpus) == ["In one?"]
-
-
-def test_questions_are_read_from_an_upload_and_a_bad_one_gives_a_sentence(tmp_path: Path) -> None:
-    file = tmp_path / "q.txt"
-    file.write_text("One?\n\n Two? \nOne?\n")
-    assert uploaded_questions(file) == ["One?", "Two?"]
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="UTF-8"):
-        uploaded_questions(file)
-    file.write_text("\n")
-    with pytest.raises(InputError, match="no question"):
-        uploaded_questions(file)
 
 
 def test_a_long_list_is_looked_at_from_all_over() -> None:

@@ -20,6 +20,7 @@ from small_lesson import Teacher, write_facts
 from app.__main__ import assemble, launch
 from app.jobs.jobs import Jobs
 from app.settings import Settings
+from distill.run_folder import delete_run
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files
@@ -62,7 +63,7 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
         yield f"http://127.0.0.1:{settings.app_port}/"
         jobs = Jobs(paths)
         if job := jobs.running():
-            jobs.end(job.name)
+            delete_run(paths, job.name, ends=True)
         opened.close(verbose=False)
 
 

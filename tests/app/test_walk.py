@@ -19,6 +19,7 @@ from app.__main__ import assemble, launch
 from app.jobs.jobs import Jobs
 from app.settings import Settings
 from app.votes import VoteBook
+from distill.run_folder import delete_run as delete_folder
 from distill.verdict.promotion import promoted
 from indexes.paths import DataPaths
 
@@ -57,7 +58,7 @@ def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
         yield f"http://127.0.0.1:{settings.app_port}/"
         jobs = Jobs(paths)
         if job := jobs.running():
-            jobs.end(job.name)
+            delete_folder(paths, job.name, ends=True)
         bench.background.stop()
         opened.close(verbose=False)
 

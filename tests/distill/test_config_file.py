@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from distill.__main__ import app
 from distill.json_files import write_json
-from distill.run import Asking, RunConfig, read_settings, settings_text
+from distill.run_config import Asking, RunConfig, read_settings, settings_text
 from indexes.errors import InputError
 
 PLAIN = RunConfig(name="first", corpus="handbook")
@@ -47,7 +47,7 @@ OTHERS: dict[str, Any] = {
     "passage_weights": "none",
     "seed": 5,
 }
-ASKING = Asking(concurrency=3, budget="2.50 usd", reply_tokens=4000, report_to="tensorboard", progress="/p.json")
+ASKING = Asking(concurrency=3, budget="2.50 usd", reply_tokens=4000, report_to="tensorboard")
 
 
 def file_of(folder: Path, text: str, name: str = "settings.json") -> Path:
@@ -93,7 +93,7 @@ def test_options_come_before_the_file_and_those_not_given_leave_it_alone(tmp_pat
 def test_a_path_in_a_file_begins_where_the_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     (tmp_path / "in").mkdir()
-    relative = {name: f"../{name}.x" for name in ("questions", "log", "like", "rankings", "votes", "progress")}
+    relative = {name: f"../{name}.x" for name in ("questions", "log", "like", "rankings", "votes")}
     file = file_of(tmp_path / "in", json.dumps({"corpus": "c", "name": "n"} | relative))
     config, asking = read_settings(file, {"votes": "/given/votes.jsonl"})
     found = asdict(config) | asdict(asking)

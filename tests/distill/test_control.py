@@ -14,7 +14,8 @@ from tiny_encoders import tiny_transformer
 from distill.json_files import read_records
 from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation, Event, RunConfig
+from distill.run import Distillation, Event
+from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig
 from distill.stages.labelling import kept_out, orders
 from distill.stages.training import control_of
 from distill.verdict.promotion import promote, promoted

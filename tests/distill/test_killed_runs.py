@@ -13,7 +13,7 @@ from scripted_endpoint import ScriptedEndpoint
 from small_lesson import scripted_llm, write_facts
 
 from distill.json_files import read_records
-from distill.run import STAGES
+from distill.run_config import STAGES
 from indexes.doctor import examine
 from indexes.encoders.loading import load_encoder
 from indexes.ingest import add_files

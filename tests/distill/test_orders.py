@@ -16,7 +16,8 @@ from tiny_encoders import tiny_transformer
 
 from distill.json_files import read_records
 from distill.llm.calls import Asker
-from distill.run import WITHOUT_LLM, Distillation, RunConfig
+from distill.run import Distillation
+from distill.run_config import WITHOUT_LLM, RunConfig
 from distill.stages.labelling import assess, make_candidates, make_questions, make_rankings, orders
 from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError

@@ -19,9 +19,11 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def test_a_watcher_sees_stage_count_spend_and_end(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "progress.json"
+    file = tmp_path / "new" / "progress.json"  # whose folder the run makes once it knows that it can begin
     with ProgressFile(file, lambda: {"calls": 7, "cost_usd": 0.5}, every_s=0) as report:
         report(Event(stage="questions"))
+        assert not file.parent.exists()
+        file.parent.mkdir()
         report(Event(stage="questions", done=2, total=10))
         report(Event(stage="rankings", remark="It knows what it prefers."))
         now = read(file)

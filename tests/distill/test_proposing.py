@@ -13,7 +13,8 @@ from worth_lesson import QUESTIONS, begun, config_of, worth
 from distill.candidates import Found, join
 from distill.json_files import Record, read_json, read_records, write_json
 from distill.pipeline import estimate
-from distill.run import FROM_FILE, WITHOUT_LLM, Distillation
+from distill.run import Distillation
+from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.stages.labelling import assess, make_candidates, make_questions, make_rankings
 from distill.stages.proposing import choose_retrieval, words_match
 from distill.teacher.trust import N_PROBES
@@ -150,7 +151,7 @@ def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
     paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
     deep: dict[str, object] = {"n_candidates": 30, "n_scored": 30, "retrieval": "dense"}
-    foreseen = estimate(paths, config_of(worth_questions, **deep), None, is_embedded=False)
+    foreseen = estimate(config_of(worth_questions, **deep), None, n_characters=100, is_embedded=False)
     run = begun(paths, worth_questions, ranking_endpoint.base_url, **deep)
     for order in up_to_orders(run).values():
         best = sorted(order["shown"], key=lambda passage: -worth(run.texts[passage]))
@@ -161,9 +162,9 @@ def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
     assert n_asked == foreseen.calls == 2 * (2 + 1) * len(QUESTIONS) + N_PROBES, "assessed twice, then asked"
 
 
-def test_sample_and_second_round_are_foreseen(paths: DataPaths, worth_questions: Path) -> None:
+def test_sample_and_second_round_are_foreseen(worth_questions: Path) -> None:
     def calls(**settings: object) -> int:
-        return estimate(paths, config_of(worth_questions, **settings), None, is_embedded=False).calls
+        return estimate(config_of(worth_questions, **settings), None, n_characters=100, is_embedded=False).calls
 
     plain = calls(retrieval="dense")
     assert calls() == plain, "a sample of up to ten from either side is one request, whose order teaches"

@@ -75,7 +75,7 @@ def test_a_line_of_another_form_is_refused_with_its_number(tmp_path: Path, line:
 def test_a_file_that_fits_no_question_is_refused_with_ids_that_would(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="q1, q2"):
         read_rankings(file_of(tmp_path, {"id": "other", "ranking": ["p1"]}), RECORDS)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is none"):
         read_rankings(tmp_path / "none.jsonl", RECORDS)
 
 

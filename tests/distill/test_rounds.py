@@ -12,7 +12,8 @@ from worth_lesson import begun, config_of, connect_to, worth
 from distill.json_files import read_json, read_records
 from distill.llm.reply_cache import ReplyCache
 from distill.pipeline import run_distillation
-from distill.run import WITHOUT_LLM, Event
+from distill.run import Event
+from distill.run_config import WITHOUT_LLM
 from distill.stages.labelling import all_candidates, orders
 from distill.teacher.trust import N_PROBES
 from indexes.corpus import Corpus

@@ -10,7 +10,7 @@ from scripted_endpoint import Message, ScriptedEndpoint
 
 from distill.json_files import Record, read_records
 from distill.llm.calls import Asker
-from distill.teacher.ranking import agreement_weight, first_shown_share, place_positives, rank_candidates, status_shares
+from distill.teacher.ranking import agreement_weight, place_positives, rank_candidates, status_shares
 from indexes.errors import LLMRefusedError
 
 N = 5
@@ -107,11 +107,6 @@ def test_a_partial_order_stays_partial(asker: Asker, endpoint: ScriptedEndpoint,
     endpoint.reply = lambda messages: " > ".join(by_worth(messages).split(" > ")[:2])
     (record,) = rank(asker, tmp_path / "rankings.jsonl", n_questions=1)
     assert (record["status"], record["ranking"]) == ("partial", ["p4", "p3"])
-
-
-def test_a_teacher_that_looks_only_at_the_place_shows(asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    endpoint.reply = lambda messages: "[2] > [1] > [3] > [4] > [5]"
-    assert first_shown_share(rank(asker, tmp_path / "rankings.jsonl")) == [0, 1, 0, 0, 0]
 
 
 def test_the_seed_decides_what_is_shown(

@@ -51,3 +51,21 @@ def test_a_missing_split_is_said_with_those_there_are(tmp_path: Path) -> None:
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is none"):
         read_queries(tmp_path / "none.jsonl")
+
+
+def test_a_text_has_a_question_a_line_each_once(tmp_path: Path) -> None:
+    file = tmp_path / "q.txt"
+    file.write_bytes("\ufeffOne?\r\n\r\n Two? \r\nOne?\r\n".encode())
+    assert [(query.id, query.text) for query in read_queries(file)] == [("1", "One?"), ("2", "Two?")]
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_queries(file)
+    file.write_text("\n")
+    with pytest.raises(InputError, match="no question"):
+        read_queries(file)
+
+
+def test_a_line_of_a_record_ends_at_a_line_break_alone(tmp_path: Path) -> None:
+    """Others may stand in a text as they are, and a record cut there would be no JSON."""
+    write_queries(tmp_path / "q.jsonl", [Query(id="1", text="One\u2028or\x85two?")])
+    assert read_queries(tmp_path / "q.jsonl")[0].text == "One\u2028or\x85two?"
