@@ -62,6 +62,8 @@ def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
         return
+    if not found:
+        messages.print("No passage was found.")
     for rank, candidate in enumerate(found, start=1):
         passage = candidate.passage
         console.print(f"{rank:>3}  {candidate.score:.3f}  {passage.source}  {passage.title}", markup=False)

@@ -39,8 +39,11 @@ def unmarked_utf16(head: bytes) -> str:
     Only what has NULs or other control bytes comes into question: every blank and every end of line has one.
     """
     sample = head[:_SAMPLE]
-    if sample.count(0) + _n_controls(sample) < len(sample) // 100 + 1:
+    filled, n_nul = sample.replace(b"\x00", b""), sample.count(0)
+    if n_nul + _n_controls(filled) < max(2, len(sample) // 100):
         return ""
+    if 4 * n_nul < len(sample) and 50 * _n_controls(filled) <= len(filled) and _decoded(filled, "utf-8"):
+        return ""  # text as it is, with some NULs in it
     common = {}
     for encoding in ("utf-16-le", "utf-16-be"):
         text = _decoded(sample, encoding)

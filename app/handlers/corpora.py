@@ -21,7 +21,7 @@ from app.workbench import Workbench
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import InputError, UserError
 from indexes.files import is_wanted, passed_over
-from indexes.lexical import LexicalIndex, bm25s_words
+from indexes.lexical import LexicalIndex, question_words
 from indexes.types import FileOutcome, SourceInfo
 
 MAX_NAME_CHARACTERS = 80
@@ -242,7 +242,7 @@ def search_inside(bench: Workbench, corpus: str | None, words: str) -> str:
     try:
         words = check_question(words)
         found = LexicalIndex.open(bench.paths, picked_corpus(bench.paths, corpus)).search(words, N_HITS)
-        return hits_html(found, bm25s_words(words), N_HITS)
+        return hits_html(found, question_words(words), N_HITS)
     except UserError as error:
         return notice_html(str(error), "error")
 
