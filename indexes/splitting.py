@@ -14,7 +14,8 @@ from indexes.types import Document, Passage, Tokenizer
 
 _BLOCK = 2**18  # characters whose tokens are held at once: their places take about 150 bytes a character
 _AHEAD = 200  # characters behind a window that a pattern may look at
-_MAX_TOKEN = 20  # characters; what an encoder takes for one unknown word, or a run of dashes, can have any number
+_MAX_TOKEN = 20  # characters; a longer one is an unknown word or a run of signs, of any length
+_PIECE = 8  # characters of such a one that count as a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,13 @@ def fits(text: str, tokenizer: Tokenizer, room: int) -> bool:
 def bounded_spans(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]]:
     """The tokens' places, long ones as several: who counts them bounds the characters too."""
     return [
-        (begin, min(begin + _MAX_TOKEN, end))
+        piece
         for start, end in tokenizer.spans(text)
-        for begin in range(start, max(end, start + 1), _MAX_TOKEN)
+        for piece in (
+            [(start, end)]
+            if end - start <= _MAX_TOKEN
+            else [(begin, min(begin + _PIECE, end)) for begin in range(start, end, _PIECE)]
+        )
     ]
 
 

@@ -19,7 +19,7 @@ from indexes.files import open_sources
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 from indexes.readers.office import format_number
-from indexes.readers.pdf import join_words
+from indexes.readers.pdf import Letter, join_words, line_in_order
 from indexes.readers.process import read_one
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document
@@ -303,6 +303,20 @@ def test_a_number_looks_as_its_format_shows_it(value: float, shape: str, shown: 
 )
 def test_a_word_divided_by_the_end_of_a_line_is_one(page: str, text: str) -> None:
     assert join_words([page]) == [text]
+
+
+@pytest.mark.parametrize(
+    ("seen", "read_as"),
+    [
+        (".12 רדחב 15:30 העשב הליחתמ השיגפה", "הפגישה מתחילה בשעה 15:30 בחדר 12."),
+        ("2.5% וא Microsoft Office 365 םע", "עם Microsoft Office 365 או 2.5%"),
+        ("The words בוט םולש mean peace.", "The words שלום טוב mean peace."),
+    ],
+)
+def test_words_from_right_to_left_are_in_reading_order(seen: str, read_as: str) -> None:
+    """`seen` is what stands on the page, from its left end to its right."""
+    line = [Letter(place, place + 0.9, letter, 0) for place, letter in enumerate(seen) if letter != " "]
+    assert line_in_order(line, right_to_left=not seen.startswith("The")) == read_as
 
 
 PLAIN = (
