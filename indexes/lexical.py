@@ -34,6 +34,7 @@ _FACETS = ("source", "kind", "date")  # what passages are filtered by
 _BATCH = 1000
 _BUILDING = Lock()  # one builds it, the others wait for it
 _SAMPLE, _MIN_SAMPLE, _SHARE = 200, 10, 0.8  # passages that tell the language; how many, and which part, must agree
+_COMES_AGAIN = 40  # characters of what stands between two blanks: longer ones are not remembered
 _TELLING, _TOLD_BY = 60, 1000  # characters of a passage
 _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー々"
 _LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_SPACELESS}]]"
@@ -255,7 +256,11 @@ def words_of(text: str, language: str = "") -> list[str]:
     An identifier (`Rule 3.1.3`, `read_timeout`, `openConnectionPool`, `Wi-Fi`) is a word as a whole and in its parts;
     scripts that write no blanks between words give pairs of characters.
     """
-    return [word for chunk in text.split() for word in _chunk_words(chunk, language)]
+    return [
+        word
+        for chunk in text.split()
+        for word in (_known_words if len(chunk) <= _COMES_AGAIN else _chunk_words)(chunk, language)
+    ]
 
 
 def question_words(question: str, language: str = "") -> list[str]:
@@ -265,9 +270,8 @@ def question_words(question: str, language: str = "") -> list[str]:
     return [word for word in words if word not in common] or words
 
 
-@lru_cache(maxsize=2**17)
 def _chunk_words(chunk: str, language: str) -> tuple[str, ...]:
-    """The words of what stands between two blanks; most of them come again and again."""
+    """The words of what stands between two blanks."""
     words: list[str] = []
     for found in _TOKEN.finditer(_UNSEEN.sub("", unicodedata.normalize("NFKC", chunk))):
         if found["run"]:
@@ -278,6 +282,9 @@ def _chunk_words(chunk: str, language: str) -> tuple[str, ...]:
             words += _forms(found[0])
     stem = _stemmer(language)
     return tuple(stem(word) if word.isalpha() and word.islower() else word for word in words)
+
+
+_known_words = lru_cache(maxsize=2**17)(_chunk_words)
 
 
 def _forms(token: str) -> list[str]:

@@ -222,7 +222,7 @@ def _rst_headings(text: str) -> Iterator[Heading]:
 
 # A line of names, one of dashes, and rows; the bars at both ends are often left out.
 _TABLE = re.compile(
-    r"^([^\n|]*\|[^\n]*)\n(?=[^\n]*\|)[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*"
+    r"^([^\n|]*\|[^\n]*)\n(?=[^\n]*\|)[ \t]*(?:\|[ \t]*)?:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*"
     r"(?:\n[^\n|]*\|[^\n]*)*",
     re.MULTILINE,
 )

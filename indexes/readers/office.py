@@ -78,15 +78,13 @@ def html_to_markdown(html: str) -> tuple[str, str]:
 
     try:
         page = BeautifulSoup(html.encode("utf-8", "replace"), "html.parser", from_encoding="utf-8")
+        n_before = len(page.get_text())
         for element in page.find_all(_APART):
             element.insert(0, "\n")
             element.append("\n")  # its text does not run into that of its neighbours
-        n_before = len(page.get_text())
-        kept = str(page)
         _without_boilerplate(page)
-        if 20 * len(page.get_text()) >= n_before or page.find("main"):  # else what was taken for a menu is the page
-            kept = str(page)
-        return _convert(kept.encode("utf-8", "replace"), ".html")
+        is_all_frame = 20 * len(page.get_text()) < n_before and not page.find("main")
+        return _convert((html if is_all_frame else str(page)).encode("utf-8", "replace"), ".html")
     except Exception as error:  # hostile markup reaches corners of the parser that raise anything
         raise UnreadableFileError("The HTML cannot be read; open it in a browser and save it again.") from error
 
@@ -104,15 +102,16 @@ def _is_boilerplate(element: Any) -> bool:
         return True
     if attributes.get("aria-hidden") == "true" or attributes.get("role") in _FRAME_ROLES:
         return True
-    is_in_content = element.find_parent(("article", "main", "section", "blockquote")) is not None
-    if element.name in ("header", "footer"):
-        return not is_in_content and element.find(_HEADINGS) is None
     names = " ".join([str(attributes.get("id", "")), *map(str, attributes.get("class") or [])])
-    if is_in_content or element.find("h1"):
+    is_end, is_menu = element.name in ("header", "footer"), bool(_MENU.search(names))
+    if not (is_end or is_menu or _CONSENT.search(names)):
         return False
-    if _MENU.search(names):
-        return 2 * sum(len(link.get_text()) for link in element.find_all("a")) > len(element.get_text().strip())
-    return bool(_CONSENT.search(names)) and len(element.get_text()) < _MAX_BANNER
+    if element.find_parent(("article", "main", "section", "blockquote")) or element.find(_HEADINGS if is_end else "h1"):
+        return False
+    text = element.get_text().strip()
+    if is_menu and not is_end:
+        return 2 * sum(len(link.get_text()) for link in element.find_all("a")) > len(text)
+    return is_end or len(text) < _MAX_BANNER
 
 
 def read_word(file: Path) -> Text:

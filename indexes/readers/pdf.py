@@ -23,8 +23,8 @@ _NUMBER = re.compile(r"%?\d(?:[\d.,:/-]*\d)?")
 _ENDS, _BEGINS = re.compile(r"\w[ךםןףץةى]\b|\bال\w"), re.compile(r"\b[ךםןףץةى]\w|\wلا\b")
 _GAP = 0.35  # of a letter's width, between words; like the next, a guess
 _COLUMN_GAP = 2.0  # of a line's height, between columns
-_HYPHENATED = re.compile(r"\w+-\w+")
-_DIVIDED = re.compile(r"(\w+)(?:[\ufffe\x02\u00ad]\s*|[-‐]\n\s*)(\w+)")
+_HYPHENATED = re.compile(r"\b\w+-\w+")
+_DIVIDED = re.compile(r"\b(\w+)(?:[\ufffe\x02\u00ad]\s*|[-‐]\n\s*)(\w+)")
 _MAX_TEXT = 2**28  # characters; a hostile file can show one page a million times
 
 

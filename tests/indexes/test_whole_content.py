@@ -202,6 +202,13 @@ def test_a_page_is_its_content_without_what_frames_or_hides(tmp_path: Path) -> N
     assert [text for text in gone if text in page.text] == []
 
 
+def test_a_page_full_of_blanks_and_an_endless_word_are_read_at_once(tmp_path: Path) -> None:
+    """Patterns that go back over what they have read take hours here."""
+    hostile = "a | b\n" + " " * 200_000 + "\n" + "x" * 200_000 + "-\ny"
+    assert split(hostile, "h.md", PassageSettings)
+    assert join_words([hostile])[0].endswith("xy")
+
+
 def test_a_page_of_nothing_but_links_is_kept(tmp_path: Path) -> None:
     assert "Chapter 1" in read(tmp_path, "toc.html", "<nav><a href=/1>Chapter 1</a></nav>")[0].text
 
