@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from mimetypes import guess_type
+from functools import cache
+from mimetypes import MimeTypes
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
@@ -55,10 +56,16 @@ def is_readable(name: str, open_file: Callable[[], IO[bytes]]) -> bool:
     suffix = suffix_of(name)
     if suffix in SUPPORTED_SUFFIXES:
         return True
-    if suffix == ARCHIVE_SUFFIX or (guess_type(f"x{suffix}")[0] or "").startswith(_NOT_TEXT):
+    if suffix == ARCHIVE_SUFFIX or _known_types().types_map[True].get(suffix, "").startswith(_NOT_TEXT):
         return False
     with open_file() as opened:
         return looks_like_text(opened.read(_HEAD))
+
+
+@cache
+def _known_types() -> MimeTypes:
+    """The types of files that Python knows, without what this machine has beside them: all machines read the same."""
+    return MimeTypes()
 
 
 def passed_over(names: Iterable[str]) -> str:

@@ -35,12 +35,12 @@ _UNSEEN = ("script", "style", "template", "noscript", "svg", "nav", "iframe", "o
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _FRAME_ROLES = ("navigation", "banner", "contentinfo", "search", "menu", "menubar")
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-_MENU = re.compile(
-    r"(?:^|[ _-])(?:nav|navbar|navigation|menu|sidebar|breadcrumbs?|footer|toolbar)(?:$|[ _-])", re.IGNORECASE
-)
+_FOOTER = re.compile(r"(?:^|[ _-])footer(?:$| )", re.IGNORECASE)
+_MENU = re.compile(r"(?:^|[ _-])(?:nav|navbar|navigation|menu|sidebar|breadcrumbs?|toolbar)(?:$|[ _-])", re.IGNORECASE)
 _CONSENT = re.compile(
     r"(?:^|[ _-])(?:consent|(?:cookies?|gdpr)"
-    r"(?:[_-]?(?:banner|bar|box|notice|consent|popup|modal|law|message|info|overlay|wall))?)(?:$| )",
+    r"(?:[_-]?(?:banner|bar|box|notice|consent|popup|modal|law|message|info|overlay|wall))?|cc-(?:window|banner)"
+    r"|(?:onetrust|cybotcookiebot|usercentrics|didomi|truste|qc-cmp)[\w-]*)(?:$| )",
     re.IGNORECASE,
 )
 _MAX_BANNER = 1000  # characters of a notice about cookies; what is longer is a page about them
@@ -103,7 +103,7 @@ def _is_boilerplate(element: Any) -> bool:
     if attributes.get("aria-hidden") == "true" or attributes.get("role") in _FRAME_ROLES:
         return True
     names = " ".join([str(attributes.get("id", "")), *map(str, attributes.get("class") or [])])
-    is_end, is_menu = element.name in ("header", "footer"), bool(_MENU.search(names))
+    is_end, is_menu = element.name in ("header", "footer") or bool(_FOOTER.search(names)), bool(_MENU.search(names))
     if not (is_end or is_menu or _CONSENT.search(names)):
         return False
     if element.find_parent(("article", "main", "section", "blockquote")) or element.find(_HEADINGS if is_end else "h1"):

@@ -191,7 +191,7 @@ _READERS: dict[str, Callable[[Path], Text]] = {
     ".rtf": read_rtf,
     ".ipynb": read_notebook,
 }
-_LITTLE, _MUCH = 50, 2**16  # characters out of a file of that many bytes: nearly all of it was not text
+_LITTLE, _MUCH = 200, 2**16  # characters out of a file of that many bytes: nearly all of it was not text
 
 
 def read_one(file: Path, source: str) -> list[Document]:
@@ -255,20 +255,24 @@ def read_file(file: Path, source: str, read_one: ReadOne) -> Iterator[Document]:
 
 
 def _read_mailbox(file: Path, source: str, read_one: ReadOne) -> Iterator[Document]:
-    """The mails of a mailbox, each read as a file of its own."""
-    n_read, notes = 0, []
+    """The mails of a mailbox, each read as a file of its own; the last one tells which could not be read."""
+    last, unread = None, []
     with tempfile.TemporaryDirectory(prefix="mailbox-") as folder:
         mail = Path(folder, "mail.eml")
         for number, content in enumerate(mails_of(file), start=1):
             mail.write_bytes(content)
             try:
                 for document in read_one(mail, f"{source}:{number}.eml"):
-                    n_read += 1
-                    yield replace(document, id=document.id.replace(f":{number}.eml", f":{number}", 1), source=source)
+                    if last:
+                        yield last
+                    name = document.id.replace(f":{number}.eml", f":{number}", 1)
+                    last = replace(document, id=name, source=source)
             except UnreadableFileError as error:
-                notes.append(f"Mail {number}: {error}")
-    if not n_read:
+                unread.append(f"mail {number}: {error}")
+    if not last:
         raise UnreadableFileError("The name says mailbox (.mbox), but there is no mail in it that can be read.")
+    note = f"{len(unread)} mails could not be read; the first is {unread[0]}" if unread else ""
+    yield replace(last, note=" ".join(filter(None, (last.note, note))))
 
 
 def _read_text(file: Path, source: str, *, packed: bool) -> Iterator[Document]:

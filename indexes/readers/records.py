@@ -12,7 +12,7 @@ from statistics import mode, multimode
 from typing import Any, TextIO
 
 from indexes.errors import UnreadableFileError
-from indexes.readers.text import MAX_WHOLE, open_text
+from indexes.readers.text import MAX_WHOLE, guess_note, open_text
 from indexes.types import Document
 
 _MAX_FIELD = 2**24  # characters of one cell or line; more of them are a quote that was never closed
@@ -45,7 +45,7 @@ def read_table(file: Path, source: str, *, delimiter: str | None, packed: bool) 
             banner = " ".join(cell for row in above for cell in row)
             for number, row in enumerate(filter(None, rows), start=1):
                 fields = [(column_name(names, place), cell.strip()) for place, cell in enumerate(row) if cell.strip()]
-                if document := _to_document(fields, source, number, banner):
+                if document := _to_document(fields, source, number, banner, guess_note(text)):
                     n_read += 1
                     yield document
         except csv.Error as error:
@@ -118,7 +118,7 @@ def read_jsonl(file: Path, source: str, *, packed: bool) -> Iterator[Document]:
     n_read = 0
     with open_text(file, packed=packed) as text:
         for number, line in enumerate(_lines(text), start=1):
-            if line.strip() and (document := _parse_line(line, source, number)):
+            if line.strip() and (document := _parse_line(line, source, number, guess_note(text))):
                 n_read += 1
                 yield document
     if not n_read:
@@ -132,20 +132,20 @@ def _lines(text: TextIO) -> Iterator[str]:
         yield line
 
 
-def _parse_line(line: str, source: str, number: int) -> Document | None:
+def _parse_line(line: str, source: str, number: int, note: str) -> Document | None:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UnreadableFileError(f"Line {number} is not JSON; each line must be one record with a text.") from error
     if not isinstance(record, dict):
         raise UnreadableFileError(f'Line {number} is not a record; expected {{"id": …, "title": …, "text": …}}.')
-    return _record_document(record, source, number)
+    return _to_document(list(record.items()), source, number, note=note)
 
 
 def read_json(file: Path, source: str, *, packed: bool) -> Iterator[Document]:
     """A JSON list as one document for each of its records, anything else as one document."""
     with open_text(file, packed=packed) as text:
-        content = text.read(MAX_WHOLE + 1)
+        content, note = text.read(MAX_WHOLE + 1), guess_note(text)
     if len(content) > MAX_WHOLE:
         raise UnreadableFileError(
             f"The file has more than {MAX_WHOLE:,} characters of JSON, which is read whole. Save it as .jsonl, one "
@@ -154,7 +154,9 @@ def read_json(file: Path, source: str, *, packed: bool) -> Iterator[Document]:
     try:
         value = json.loads(content)
         documents = [
-            _record_document(record if isinstance(record, dict) else {"": record}, source, number)
+            _to_document(
+                list(record.items()) if isinstance(record, dict) else [("", record)], source, number, note=note
+            )
             for number, record in enumerate(value if isinstance(value, list) else [value], start=1)
         ]
     except (ValueError, RecursionError) as error:
@@ -166,10 +168,6 @@ def read_json(file: Path, source: str, *, packed: bool) -> Iterator[Document]:
     if not found:
         raise UnreadableFileError("No record with text was found.")
     return iter(found)
-
-
-def _record_document(record: dict[str, Any], source: str, number: int) -> Document | None:
-    return _to_document(list(record.items()), source, number)
 
 
 def _lines_of(value: Any, name: str = "") -> Iterator[str]:
@@ -192,7 +190,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else "\n".join(_lines_of(value))
 
 
-def _to_document(fields: Fields, source: str, number: int, title: str = "") -> Document | None:
+def _to_document(fields: Fields, source: str, number: int, title: str = "", note: str = "") -> Document | None:
     """A record as a document: its `text` (or `contents`), then a line for each other field that says something.
 
     It has its own `title` or else the one that is given, its `id` or else its number; None if it has no text.
@@ -216,4 +214,4 @@ def _to_document(fields: Fields, source: str, number: int, title: str = "") -> D
         return None
     identifier = str(first.get("id", first.get("_id", ""))) or f"{source}:{number}"
     own_title = _plain(first["title"]) if "title" in first else title
-    return Document(id=identifier, source=source, title=own_title, text=text, date=day[0] if day else "")
+    return Document(id=identifier, source=source, title=own_title, text=text, date=day[0] if day else "", note=note)

@@ -65,6 +65,8 @@ def test_a_text_is_read_in_its_encoding_and_a_guess_is_said(tmp_path: Path, enco
     (document,) = read(tmp_path, "note.txt", text.encode(encoding))
     assert document.text == text
     assert ("encoding" in document.note) == (not encoding.startswith("utf"))
+    rows = read(tmp_path, "note.csv", f"note\n{text}".encode(encoding))
+    assert {row.note for row in rows} == {document.note}
 
 
 @pytest.mark.parametrize("content", [b"first\n\x00last line", b"first\n" + bytes(5000) + b"last line"])
@@ -179,10 +181,12 @@ def test_what_is_attached_to_a_mail_is_a_document_under_it(tmp_path: Path) -> No
 
 
 def test_a_mailbox_is_its_mails(tmp_path: Path) -> None:
-    box = "From mia Fri\nSubject: One\n\nFirst.\n>From the start.\n\nFrom rex Sat\nSubject: Two\n\nSecond.\n"
+    mails = ("Subject: One\n\nFirst.\n>From the start.\n", "\nNo mail.\n", "Subject: Two\n\nB.\n")
+    box = "\n".join(f"From mia Fri\n{mail}" for mail in mails)
     one, two = read(tmp_path, "all.mbox", box)
     assert (one.id, one.title, two.title) == ("all.mbox:1", "One", "Two")
     assert one.text.endswith("First.\nFrom the start.")
+    assert two.note.startswith("1 mails could not be read; the first is mail 2: The name says mail (.eml)")
 
 
 PAGE = """<html><head><title>Hours</title><style>.x{}</style></head><body>
@@ -191,6 +195,8 @@ PAGE = """<html><head><title>Hours</title><style>.x{}</style></head><body>
 <main><h1>Hours</h1><p>We open at nine.</p><details><summary>More</summary>inside details</details>
 <div hidden>ghost one</div><div style="display: none">ghost two</div><template>ghost three</template></main>
 <div class="menu"><h2>Lunch</h2><p>Pizza with basil</p></div><div class="cookie-recipe">Mix the flour.</div>
+<div id="onetrust-banner-sdk">Our cookies.</div><div class="site-footer">Imprint Ltd.</div>
+<div id="onetrust-banner-sdk">Our cookies.</div><div class="site-footer">Imprint Ltd.</div>
 <footer>© 2025 Shop Ltd.</footer></body></html>"""
 
 
@@ -239,6 +245,11 @@ OPF = (
 def test_an_ebook_is_read_whatever_its_prefixes(tmp_path: Path, prefix: tuple[str, str]) -> None:
     (book,) = read(tmp_path, "b.epub", epub(OPF.format(*prefix, "")))
     assert (book.title, "It begins." in book.text, book.note) == ("Tale", True, "")
+
+
+def test_a_reader_that_finds_next_to_nothing_in_much_says_so(tmp_path: Path) -> None:
+    page = f"<p>Enable it.</p><script>{'x' * 100_000}</script>"
+    assert read(tmp_path, "app.html", page)[0].note == "Only 10 characters of text were found in 98 KiB."
 
 
 def test_of_an_ebook_missing_chapters_are_said_and_an_empty_one_is_not_read(tmp_path: Path) -> None:
