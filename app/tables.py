@@ -12,7 +12,7 @@ from distill.run_folder import Outcome, Progress, RunInfo, StageProgress, State
 from indexes.types import CorpusInfo, FileOutcome, SourceInfo
 
 _MAX_ROWS = 200
-_ORDER = {"failed": 0, "removed": 1, "renamed": 2, "replaced": 3, "read": 4, "same": 5, "unchanged": 6}
+_ORDER = {"failed": 0, "skipped": 0, "removed": 1, "renamed": 2, "replaced": 3, "read": 4, "unchanged": 5}
 
 
 def progress_html(label: str, done: int, total: int) -> str:

@@ -38,6 +38,14 @@ _BRACES = {
     "h": "/* Cats purr at 25 hertz. */\nint purr(void);\n",
     "cpp": "// Cats purr at 25 hertz.\nclass Cat {\n public:\n  int purr() { return 25; }\n};\n",
     "rs": "// Cats purr at 25 hertz.\nfn purr() -> u32 {\n    25\n}\n\nstruct Cat;\n",
+    **dict.fromkeys(("jsx", "tsx", "cc", "hpp", "cs", "php", "kt", "swift", "scala"), "// Cats purr at 25 hertz.\n"),
+    **dict.fromkeys(("rb", "pl", "r", "sh", "yaml", "toml", "log", "tex", "org"), "# Cats purr at 25 hertz.\n"),
+    **dict.fromkeys(("lua", "sql"), "-- Cats purr at 25 hertz.\n"),
+    "srt": "1\n00:00:01,000 --> 00:00:02,000\nCats purr at 25 hertz.\n",
+    "xml": "<cat><sound>Cats purr at 25 hertz.</sound></cat>\n",
+    "rtf": "{\\rtf1\\ansi\\deff0 {\\fonttbl {\\f0 Arial;}}\\f0 Cats \\b purr\\b0  at 25 hertz.\\par}",
+    "ipynb": json.dumps({"cells": [{"cell_type": "markdown", "source": ["Cats purr at ", "25 hertz."]}]}),
+    "mbox": "From mia Fri Nov 14 12:00:00 2025\nSubject: Cats\n\nCats purr at 25 hertz.\n",
 }
 _MARKDOWN = "# Animals\n\n## Cats\n\nCats purr at 25 hertz.\n\n| cat | hertz |\n| --- | --- |\n| Mia | 25 |\n"
 _RST = "Animals\n=======\n\nCats\n----\n\nCats purr at 25 hertz.\n"

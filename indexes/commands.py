@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from indexes.doctor import Finding
     from indexes.ingest import Embed
     from indexes.paths import DataPaths
-    from indexes.types import Candidate, CorpusInfo
+    from indexes.types import Candidate, CorpusInfo, FileOutcome
 
 
 console = Console(highlight=False)
@@ -62,6 +62,8 @@ def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(candidate.passage) | {"score": candidate.score} for candidate in found])
         return
+    if not found:
+        messages.print("No passage was found.")
     for rank, candidate in enumerate(found, start=1):
         passage = candidate.passage
         console.print(f"{rank:>3}  {candidate.score:.3f}  {passage.source}  {passage.title}", markup=False)
@@ -237,11 +239,12 @@ def add(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Of the cluster; by default one for each GPU, or else each core.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what became of each file as JSON.")] = False,
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date.
 
-    A file is known by its content: an unchanged one costs nothing, a copy is indexed once, and a renamed one keeps its
+    A file is known by its content: an unchanged one costs nothing, and a renamed one keeps its
     vectors. An interrupted add goes on where it was.
     """
     from indexes.encoders.wrappers import load_late
@@ -251,22 +254,25 @@ def add(
         raise typer.BadParameter("--sync needs PATH: the corpus will have exactly its files")
     paths = open_paths(data_dir)
     embed = _ray_engine(encoder, paths, workers) if engine == "ray" else None
-    n_failed = 0
+    outcomes: list[FileOutcome] = []
     with ProgressBars(messages) as bars:
         loaded = load_late(encoder, paths, precision, bars.say)
         for event in add_files(
             paths, corpus, files or [], loaded, sync=sync, wait_s=wait, on_wait=bars.say, embed=embed
         ):
             if event.outcome:
-                outcome = event.outcome
-                n_failed += outcome.status == "failed"
-                counts = (
-                    f"{outcome.n_documents} documents, {outcome.n_passages} passages" if outcome.n_documents else ""
-                )
-                bars.say(f"{outcome.source}: " + ", ".join(filter(None, (outcome.status, counts, outcome.reason))))
+                outcomes.append(event.outcome)
+                bars.say(_outcome_line(event.outcome))
             bars.show(event.stage, event.done, event.total)
-    if n_failed:
+    if as_json:
+        print_json([asdict(outcome) for outcome in outcomes])
+    if n_failed := sum(outcome.status == "failed" for outcome in outcomes):
         raise InputError(f"{n_failed} file(s) could not be read; the reasons stand above. The others are indexed.")
+
+
+def _outcome_line(outcome: FileOutcome) -> str:
+    counts = f"{outcome.n_documents} documents, {outcome.n_passages} passages" if outcome.n_documents else ""
+    return f"{outcome.source}: " + ", ".join(filter(None, (outcome.status, counts, outcome.reason)))
 
 
 def _ray_engine(encoder: str, paths: DataPaths, n_workers: int | None) -> Embed:

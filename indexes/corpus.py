@@ -7,6 +7,8 @@ import shutil
 import sqlite3
 from collections.abc import Container, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 from indexes import manifest
@@ -30,6 +32,7 @@ from indexes.types import (
     Tokenizer,
 )
 
+_MAX_NOTES = 3  # that are told of one file
 _INSERT = (
     "INSERT INTO passages (id, document_id, source, ordinal, title, text, start, end, page, kind, date, revision) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -55,22 +58,19 @@ def add_source(
     settings: PassageSettings,
     gone: Container[str],
 ) -> FileOutcome:
-    """What became of `file`, whose content has this hash: read under `source`, or the same as another source.
+    """What became of `file`, whose content has this hash and which is the source `source` now.
 
-    The same content under another name is not taken in twice; if that name is among `gone`, it gets this one.
+    A source of the same content that is among `gone` gets this name; of equal files that are there each is a source.
     """
     known = connection.execute("SELECT content_hash FROM sources WHERE source = ?", (source,)).fetchone()
     status: Status = "replaced" if known else "read"
     reason = ""
     if known and known[0] == content_hash:
         status = "unchanged"
-    elif twin := find_twin(connection, source, content_hash, gone):
-        other, is_gone = twin
+    elif other := find_renamed(connection, source, content_hash, gone):
         if known:
             next_generation(connection)
             forget_source(connection, source)
-        if not is_gone:
-            return FileOutcome(source=source, status="same", reason=f"same content as '{other}', indexed once")
         move_source(connection, other, source)
         status, reason = "renamed", f"was '{other}'"
     else:
@@ -88,12 +88,11 @@ def replace_source(
     revision = next_generation(connection)
     connection.execute(_KEEP_BEFORE, (source,))
     forget_source(connection, source)
-    n_documents, note = 0, ""
-    for document in read_documents(file, source):
-        try:
-            connection.execute("INSERT INTO documents VALUES (?, ?)", (document.id, source))
-        except sqlite3.IntegrityError as error:
-            raise UnreadableFileError(_duplicate_id(connection, document.id, source)) from error
+    n_documents, n_renamed, notes = 0, 0, dict[str, None]()
+    for read in read_documents(file, source):
+        document = replace(read, id=_free_id(connection, read.id, source))
+        n_renamed += document.id != read.id
+        connection.execute("INSERT INTO documents VALUES (?, ?)", (document.id, source))
         passages = split_document(document, tokenizer, settings)
         rows = [
             (p.id, p.document_id, source, n, p.title, p.text, p.start, p.end, p.page, p.kind, p.date, revision)
@@ -101,9 +100,20 @@ def replace_source(
         ]
         connection.executemany(_INSERT, rows)
         n_documents += 1
-        note = note or document.note
+        if len(notes) <= _MAX_NOTES and document.note:
+            notes[document.note] = None
+    if n_renamed:
+        notes[f"{n_renamed} of its ids were taken; these documents are called '{source}#…'."] = None
     connection.execute(_SAME_AS_BEFORE, (source,))
-    return n_documents, note
+    said = [*notes][:_MAX_NOTES] + ["More of this kind is not listed."] * (len(notes) > _MAX_NOTES)
+    return n_documents, " ".join(said)
+
+
+def _free_id(connection: sqlite3.Connection, wanted: str, source: str) -> str:
+    """`wanted`, or if another document has this id the same under the name of its file, numbered if need be."""
+    names = chain((wanted, f"{source}#{wanted}"), (f"{source}#{wanted}#{n}" for n in count(2)))
+    taken = "SELECT 1 FROM documents WHERE id = ?"
+    return next(name for name in names if not connection.execute(taken, (name,)).fetchone())
 
 
 def forget_source(connection: sqlite3.Connection, source: str) -> None:
@@ -119,7 +129,7 @@ def move_source(connection: sqlite3.Connection, old: str, new: str) -> None:
     """
 
     def document_id(identifier: str) -> str:
-        named = identifier == old or identifier.startswith((f"{old}:", f"{old}@"))
+        named = identifier == old or identifier.startswith((f"{old}:", f"{old}@", f"{old}#"))
         return new + identifier[len(old) :] if named else identifier
 
     def passage_id(identifier: str, document: str) -> str:
@@ -140,18 +150,14 @@ def move_source(connection: sqlite3.Connection, old: str, new: str) -> None:
     connection.execute("UPDATE sources SET source = ? WHERE source = ?", (new, old))
 
 
-def find_twin(
-    connection: sqlite3.Connection, source: str, content_hash: str, gone: Container[str]
-) -> tuple[str, bool] | None:
-    """(name, whether it is among `gone`) of another source that is this very content; None if there is none.
+def find_renamed(connection: sqlite3.Connection, source: str, content_hash: str, gone: Container[str]) -> str | None:
+    """Which source among `gone` is this very content, and so this file under the name that it had; None if none is.
 
-    A source that is gone comes first: then this is its new name. A file of another type is read in another way, so it
-    is none: the same bytes as `.txt` and as `.md` make other passages.
+    A file of another type is read in another way: the same bytes as `.txt` and as `.md` make other passages.
     """
     query = "SELECT source FROM sources WHERE content_hash = ? AND source != ? ORDER BY source"
-    named = [row[0] for row in connection.execute(query, (content_hash, source))]
-    twins = [(name, name in gone) for name in named if kind_of(name) == kind_of(source)]
-    return next((twin for twin in twins if twin[1]), twins[0] if twins else None)
+    named = (row[0] for row in connection.execute(query, (content_hash, source)))
+    return next((name for name in named if name in gone and kind_of(name) == kind_of(source)), None)
 
 
 def count_source(connection: sqlite3.Connection, source: str) -> tuple[int, int]:
@@ -165,12 +171,6 @@ def next_generation(connection: sqlite3.Connection) -> int:
     """The number of the change that is about to be made to the passages of this corpus."""
     change = "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation' RETURNING value"
     return int(connection.execute(change).fetchone()[0])
-
-
-def _duplicate_id(connection: sqlite3.Connection, document_id: str, source: str) -> str:
-    row = connection.execute("SELECT source FROM documents WHERE id = ?", (document_id,)).fetchone()
-    where = "in this file twice" if row and row[0] == source else f"in '{row[0]}' already"
-    return f"Each document id must be unique in a corpus, but '{document_id}' is {where}. Rename or delete one."
 
 
 FILES = "files"
@@ -285,7 +285,7 @@ class Corpus:
     def add_file(self, source: str, file: Path, tokenizer: Tokenizer, gone: Container[str] = ()) -> FileOutcome:
         """What became of `file`, which is now in the manifest under `source`, its old passages replaced.
 
-        The same content under another name is not taken in twice; if that name is among `gone`, it gets this one.
+        If a source among `gone` is the same content, it gets this name.
         """
         try:
             content_hash = hash_file(file)
@@ -293,8 +293,7 @@ class Corpus:
                 connection.execute("BEGIN IMMEDIATE")
                 before = original_of(connection, self.folder, source)
                 outcome = add_source(connection, source, file, content_hash, tokenizer, self.settings, gone)
-                if outcome.status != "same":
-                    keep_original(file, original(self.folder, source, content_hash))
+                keep_original(file, original(self.folder, source, content_hash))
         except (UnreadableFileError, PermissionError, IsADirectoryError) as error:
             reason = (
                 str(error) if isinstance(error, UnreadableFileError) else "The file may not be read; check its rights."

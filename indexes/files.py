@@ -11,31 +11,69 @@ import tempfile
 import time
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from mimetypes import MimeTypes
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
+from indexes.encodings import guess_names, looks_like_text
 from indexes.errors import InputError, StoreError, UnreadableFileError
 
-CODE_SUFFIXES = (".py", ".js", ".ts", ".java", ".go", ".c", ".h", ".cpp", ".rs")
-TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", *CODE_SUFFIXES)
+CODE_SUFFIXES = (
+    ".py", ".js", ".jsx", ".ts", ".tsx", ".java", ".go", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".rs", ".rb", ".php",
+    ".kt", ".swift", ".scala", ".lua", ".pl", ".r", ".sh", ".sql",
+)  # fmt: skip
+# The text kinds that people are told of; every other file whose content is text is read like these.
+TEXT_SUFFIXES = (
+    ".txt", ".md", ".markdown", ".rst", ".org", ".tex", ".log", ".srt", ".xml", ".yaml", ".yml", ".toml", *CODE_SUFFIXES
+)  # fmt: skip
 RECORD_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 PACKED_SUFFIXES = tuple(f"{suffix}.gz" for suffix in (".txt", *RECORD_SUFFIXES))
 PACKAGE_SUFFIXES = (".docx", ".pptx", ".xlsx", ".epub")
+WHOLE_SUFFIXES = (".html", ".htm", ".pdf", *PACKAGE_SUFFIXES, ".rtf", ".ipynb", ".eml")
+MAILBOX_SUFFIX = ".mbox"
 ARCHIVE_SUFFIX = ".zip"
-SUPPORTED_SUFFIXES = (
-    *TEXT_SUFFIXES, ".html", ".htm", ".pdf", *PACKAGE_SUFFIXES, ".eml", *RECORD_SUFFIXES, *PACKED_SUFFIXES
-)  # fmt: skip
-_SAME_KIND = {"markdown": "md", "htm": "html"}
+SUPPORTED_SUFFIXES = (*TEXT_SUFFIXES, *WHOLE_SUFFIXES, MAILBOX_SUFFIX, *RECORD_SUFFIXES, *PACKED_SUFFIXES)
+_SAME_KIND = {"markdown": "md", "htm": "html", "yml": "yaml"}
+_SUFFIX = re.compile(r"\.[\w+-]{1,12}")
+_HEAD = 2**13  # bytes by which text is told from anything else
+_NOT_TEXT = ("image/", "audio/", "video/", "font/", "application/vnd.", "application/msword")
 
 
 def suffix_of(name: str) -> str:
     """The lower-case suffix of a file name, `.jsonl.gz` and its like taken as one."""
     lower = PurePosixPath(name.lower())
     packed = "".join(lower.suffixes[-2:])
-    return packed if packed in PACKED_SUFFIXES else lower.suffix
+    return packed if packed in PACKED_SUFFIXES else lower.suffix if _SUFFIX.fullmatch(lower.suffix) else ""
+
+
+def is_readable(name: str, open_file: Callable[[], IO[bytes]]) -> bool:
+    """Whether a file is of a kind that is read: by its name, or because its first bytes are text."""
+    suffix = suffix_of(name)
+    if suffix in SUPPORTED_SUFFIXES:
+        return True
+    if suffix == ARCHIVE_SUFFIX or _known_types().types_map[True].get(suffix, "").startswith(_NOT_TEXT):
+        return False
+    with open_file() as opened:
+        return looks_like_text(opened.read(_HEAD))
+
+
+@cache
+def _known_types() -> MimeTypes:
+    """The types of files that Python knows, without what this machine has beside them: all machines read the same."""
+    return MimeTypes()
+
+
+def passed_over(names: Iterable[str]) -> str:
+    """How many files are not read, by type, as a sentence; "" if there are none."""
+    types = Counter(suffix_of(name) or "without a suffix" for name in names)
+    counted = ", ".join(f"{kind} {n}" for kind, n in sorted(types.items()))
+    n_files = types.total()
+    return f"{n_files} file{'s' * (n_files != 1)} passed over: {counted}" if n_files else ""
 
 
 def kind_of(name: str) -> str:
@@ -56,6 +94,7 @@ MAX_PACKAGE = 2**28  # the same for an Office document, whose XML is held in mem
 MAX_RATIO = 200  # how many times larger, gzip files too; text shrinks to a third or a tenth, a bomb to a thousandth
 SMALL = 2**24  # bytes below which a ratio says nothing
 _MAX_DIRECTORY = 2**24  # bytes of the list of members
+_UTF8 = 0x800  # the flag of a member whose name is UTF-8
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -122,17 +161,24 @@ class Archive:
     def close(self) -> None:
         self._zip.close()
 
-    def members(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int, str]]:
-        """(name, number, refusal) of the members that are `wanted`, by name, and of those that are refused."""
+    def members(self) -> Iterator[tuple[str, int, str]]:
+        """(name, number, refusal) of the members by name, without folders and hidden files."""
         seen: set[str] = set()
-        numbered = enumerate(self._zip.infolist())
-        for name, number, info in sorted((info.filename.replace("\\", "/"), n, info) for n, info in numbered):
+        named = zip(_names(self._zip.infolist()), enumerate(self._zip.infolist()), strict=True)
+        for name, number, info in sorted(((name, *each) for name, each in named), key=lambda each: each[:2]):
             if info.is_dir():
                 continue
             refusal = _refusal(name, info, seen)
             seen.add(name)
-            if refusal or wanted(name):
+            if refusal or not _is_hidden(name):
                 yield name, number, refusal
+
+    def is_readable(self, name: str, number: int) -> bool:
+        """Whether a member is of a kind that is read; a damaged one is looked at as if it were."""
+        try:
+            return is_readable(name, lambda: self._zip.open(self._zip.infolist()[number]))
+        except Exception:  # noqa: BLE001  # whatever is wrong with it, reading it says so
+            return True
 
     def unpack(self, number: int, folder: Path) -> Path:
         """The member as a file in `folder`, under a name of ours and with the member's date."""
@@ -153,6 +199,14 @@ class Archive:
         return target
 
 
+def _names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """The members' names: UTF-8 where that is said or fits, or else in the one encoding that all of them fit best."""
+    unsaid = {n: info.filename.encode("cp437", "replace") for n, info in enumerate(infos) if not info.flag_bits & _UTF8}
+    encoding = guess_names(list(unsaid.values()))
+    names = [unsaid[n].decode(encoding, "replace") if n in unsaid else info.filename for n, info in enumerate(infos)]
+    return [unicodedata.normalize("NFC", name).replace("\\", "/") for name in names]
+
+
 def _refusal(name: str, info: zipfile.ZipInfo, seen: set[str]) -> str:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if name.startswith("/") or _DRIVE.match(name) or ".." in PurePosixPath(name).parts:
@@ -170,13 +224,17 @@ def _refusal(name: str, info: zipfile.ZipInfo, seen: set[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One file to read under the name `source`: `path` itself, or a member of the archive there."""
+    """One file to read under the name `source`: `path` itself, or a member of the archive there.
+
+    `skipped` is set instead where it is a folder or an archive: the sentence about its files that are not read.
+    """
 
     source: str
     path: Path
     archive: Archive | None = None
     member: int = 0
     refusal: str = ""
+    skipped: str = ""
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
@@ -195,12 +253,20 @@ def open_sources(given: Sequence[Path]) -> Iterator[list[SourceFile]]:
     """Every file in `given`, archives opened as folders are; usable until the context is left."""
     with ExitStack() as archives:
         found: list[SourceFile] = []
-        for source, path in list_files(given):
+        listed = list_files(given)
+        for source, path in listed.files:
             if suffix_of(source) == ARCHIVE_SUFFIX:
                 found += _members(source, path, archives)
             else:
                 found.append(SourceFile(source=source, path=path))
+        for folder, names in listed.passed.items():
+            found += _skipped(folder.name, folder, names)
         yield found
+
+
+def _skipped(source: str, path: Path, names: Iterable[str]) -> list[SourceFile]:
+    sentence = passed_over(names)
+    return [SourceFile(source=source, path=path, skipped=sentence)] if sentence else []
 
 
 def _members(source: str, path: Path, archives: ExitStack) -> list[SourceFile]:
@@ -209,28 +275,45 @@ def _members(source: str, path: Path, archives: ExitStack) -> list[SourceFile]:
     except UnreadableFileError as error:
         return [SourceFile(source=source, path=path, refusal=str(error))]
     archives.callback(archive.close)
-    found = [
-        SourceFile(source=f"{source}/{_shown(name)}", path=path, archive=archive, member=number, refusal=refusal)
-        for name, number, refusal in archive.members(_is_wanted)
-    ]
+    found, passed = [], []
+    for name, number, refusal in archive.members():
+        if refusal or archive.is_readable(name, number):
+            member = f"{source}/{_shown(name)}"
+            found.append(SourceFile(source=member, path=path, archive=archive, member=number, refusal=refusal))
+        else:
+            passed.append(name)
+    skipped = _skipped(source, path, passed)
+    if found:
+        return found + skipped
     nothing = f"The archive holds no file that can be read; supported: {', '.join(SUPPORTED_SUFFIXES)}."
-    return found or [SourceFile(source=source, path=path, refusal=nothing)]
+    said = "".join(f" {each.skipped}." for each in skipped)
+    return [SourceFile(source=source, path=path, refusal=nothing + said)]
 
 
-def list_files(given: Sequence[Path]) -> list[tuple[str, Path]]:
-    """(source name, file) of each file in `given`, folders walked in sorted order; an archive is a file here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """(source name, file) of each file to read, and the names of those in each folder that are passed over."""
+
+    files: list[tuple[str, Path]]
+    passed: dict[Path, list[str]]
+
+
+def list_files(given: Sequence[Path]) -> Listed:
+    """Each file in `given`, folders walked in sorted order; an archive is a file here.
 
     A file's source name is its own name; a file in a folder is named by its path from that folder's parent, so two
-    `readme.md` of one folder stay apart. Hidden files, links, empty code, and files of a folder with other
-    suffixes, are passed over.
+    `readme.md` of one folder stay apart. Hidden files and empty code are left out.
     """
     found: dict[str, Path] = {}
+    passed: dict[Path, list[str]] = {}
     for path in given:
         if not path.exists():
             raise InputError(f"A file or folder was expected at '{path}', but there is none. Check the path.")
         if path.is_dir():
             root = path.resolve()
-            found |= {_shown(file.relative_to(root.parent).as_posix()): file for file in sorted(_walk(root))}
+            passed[root] = []
+            walked = sorted(_walk(root, passed[root]))
+            found |= {_shown(file.relative_to(root.parent).as_posix()): file for file in walked}
         elif not path.is_file():
             raise InputError(f"A file or folder was expected at '{path}', but it is a device or a pipe.")
         elif path.name in found and found[path.name].resolve() != path.resolve():
@@ -240,25 +323,33 @@ def list_files(given: Sequence[Path]) -> list[tuple[str, Path]]:
             )
         else:
             found[_shown(path.name)] = path
-    return list(found.items())
+    return Listed(files=list(found.items()), passed=passed)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """The plain files under `folder` that are wanted; links are not followed."""
+def _walk(folder: Path, passed: list[str]) -> Iterator[Path]:
+    """The plain files under `folder` that are read; links are not followed. The others' names come to `passed`."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             file = Path(parent, name)
-            if not (_is_wanted(name) or suffix_of(name) == ARCHIVE_SUFFIX) or file.is_symlink() or not file.is_file():
+            if _is_hidden(name):
                 continue
-            if suffix_of(name) in CODE_SUFFIXES and file.stat().st_size == 0:
-                continue  # such as __init__.py: nothing is wrong with it
-            yield file
+            if file.is_symlink() or not file.is_file() or not is_wanted(file):
+                passed.append(name)
+            elif suffix_of(name) not in CODE_SUFFIXES or file.stat().st_size:  # an empty __init__.py is no failure
+                yield file
 
 
-def _is_wanted(name: str) -> bool:
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-    return suffix_of(name) in SUPPORTED_SUFFIXES and not hidden
+def is_wanted(file: Path) -> bool:
+    """Whether a file is read, or is an archive that may hold some that are."""
+    try:
+        return suffix_of(file.name) == ARCHIVE_SUFFIX or is_readable(file.name, lambda: file.open("rb"))
+    except OSError:
+        return True  # reading it says what is wrong
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _shown(name: str) -> str:

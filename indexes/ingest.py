@@ -203,7 +203,7 @@ def add_files(
         with open_sources(files) as named:
             if not files:
                 Corpus.open(paths, corpus)  # nothing to add means "bring the index up to date": there has to be one
-            if sync and not named:
+            if sync and all(file.skipped for file in named):
                 raise InputError(
                     f"No file was found to keep corpus '{corpus}' in step with, so nothing was removed. Check the "
                     f"path; python -m indexes delete '{corpus}' deletes it."
@@ -295,13 +295,16 @@ def _read_files(
         stray.unlink(missing_ok=True)
     if not manifest.sources():
         delete_folder(manifest.folder)
+        n_files = sum(not file.skipped for file in named)
         raise InputError(
-            f"None of the {len(named)} file(s) could be read, so corpus '{manifest.name}' was not made. "
+            f"None of the {n_files} file(s) could be read, so corpus '{manifest.name}' was not made. "
             "Give at least one file with text."
         )
 
 
 def _read_file(manifest: Corpus, file: SourceFile, encoder: Encoder, gone: set[str]) -> FileOutcome:
+    if file.skipped:
+        return FileOutcome(source=file.source, status="skipped", reason=file.skipped)
     try:
         with file.on_disk() as path:
             return manifest.add_file(file.source, path, encoder.tokenizer, gone)

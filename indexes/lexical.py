@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from indexes.corpus import Corpus
@@ -24,10 +29,36 @@ if TYPE_CHECKING:
 
 Scores = NDArray[np.float32]
 
-_FORMAT = "2"  # of what is kept; part of the folder's name, so that another version's is never read
+_FORMAT = "3"  # of what is kept; part of the folder's name, so that another version's is never read
 _FACETS = ("source", "kind", "date")  # what passages are filtered by
 _BATCH = 1000
 _BUILDING = Lock()  # one builds it, the others wait for it
+_SAMPLE, _MIN_SAMPLE, _SHARE = 200, 10, 0.8  # passages that tell the language; how many, and which part, must agree
+_COMES_AGAIN = 40  # characters of what stands between two blanks: longer ones are not remembered
+_TELLING, _TOLD_BY = 60, 1000  # characters of a passage
+_SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー々"
+_LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_SPACELESS}]]"
+_TOKEN = regex.compile(
+    rf"(?P<run>(?:[{_SPACELESS}]\p{{M}}*)+)"
+    rf"|{_LETTER}+(?:(?:[._\-/:'’&@‐‑]|(?<=\p{{N}}),(?=\p{{N}})){_LETTER}+)*(?:\+\+|\#(?!\w))?(?:\({_LETTER}{{1,4}}\))*",
+    regex.VERSION1,
+)
+_SIGN = regex.compile(r"\X")  # a character with its marks
+_MEANS_ALONE = regex.compile(r"[\p{Han}\p{Hangul}]")
+_HUMP = regex.compile(
+    r"\p{Lu}+(?!\p{Ll})|\p{Lu}?\p{Ll}[\p{Ll}\p{M}]*|\p{N}+|[[\p{L}\p{M}]--[\p{Lu}\p{Ll}]]+", regex.VERSION1
+)
+_JOINT = re.compile(r"[._\-/:'’&@,()‐‑]+")
+_HYPHEN = re.compile(r"[_\-'’,‐‑]+")  # beside digits the other joints mean something: 3.1.3 is not 31.3
+# What is not seen or not always written: soft hyphens, marks of direction, Arabic and Hebrew vowel points.
+_UNSEEN = re.compile(
+    "[\u00ad\u0640\u200b-\u200f\u2060\ufeff\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed]"
+)
+_STEMMED = {
+    "da": "danish", "de": "german", "en": "english", "es": "spanish", "fi": "finnish", "fr": "french",
+    "hu": "hungarian", "it": "italian", "nl": "dutch", "no": "norwegian", "pt": "portuguese", "ro": "romanian",
+    "ru": "russian", "sv": "swedish", "tr": "turkish",
+}  # fmt: skip
 
 
 class Searchable(Protocol):
@@ -73,6 +104,7 @@ class _Kept(NamedTuple):
     source: _Column
     kind: _Column
     date: _Column
+    language: str  # of the corpus, "" if that is not sure
 
 
 def kept_in(corpus: Corpus) -> Path:
@@ -100,6 +132,11 @@ class LexicalIndex:
             if not folder.is_dir():
                 _build(manifest, folder)
         return cls(manifest, _load(folder))
+
+    @property
+    def language(self) -> str:
+        """The language in which words are stemmed, as `en`; "" where the corpus has several, or too little text."""
+        return self._kept.language
 
     @property
     def n_passages(self) -> int:
@@ -137,7 +174,7 @@ class LexicalIndex:
         )
 
     def _scores(self, question: str) -> Scores:
-        words = bm25s_words(question)
+        words = question_words(question, self._kept.language)
         if not words or not self.n_passages:
             return np.zeros(self.n_passages, dtype=np.float32)
         return np.asarray(self._kept.bm25.get_scores(words), dtype=np.float32)
@@ -161,8 +198,9 @@ def _load(folder: Path) -> _Kept:
     """What is kept in `folder`, whose name says the content: another content is another folder."""
     import bm25s
 
-    columns = [_Column(folder, name) for name in _FACETS]
-    return _Kept(bm25s.BM25.load(folder, mmap=True), _map(folder / "ids.npy"), *columns)
+    source, kind, date = (_Column(folder, name) for name in _FACETS)
+    language = (folder / "language").read_text(encoding="ascii")
+    return _Kept(bm25s.BM25.load(folder, mmap=True), _map(folder / "ids.npy"), source, kind, date, language)
 
 
 def _build(manifest: Corpus, folder: Path) -> None:
@@ -176,8 +214,11 @@ def _build(manifest: Corpus, folder: Path) -> None:
         facets: list[tuple[str, str, str]] = []
         bm25 = bm25s.BM25()
         texts = _full_texts(manifest, ids, facets) if ids else iter([""])
-        bm25.index(_tokenize(texts), show_progress=False)
+        sample = [passage.text for passage in manifest.get_passages(ids[:: len(ids) // _SAMPLE + 1])]
+        language = language_of(sample)
+        bm25.index(_tokenize(texts, language), show_progress=False)
         bm25.save(partial, show_progress=False)
+        (partial / "language").write_text(language, encoding="ascii")
         np.save(partial / "ids.npy", np.array([_to_bytes(identifier) for identifier in ids], dtype=np.bytes_))
         for place, name in enumerate(_FACETS):
             _Column.write(partial, name, [values[place] for values in facets])
@@ -209,18 +250,98 @@ def _full_texts(manifest: Corpus, ids: Sequence[str], facets: list[tuple[str, st
             yield passage.full_text
 
 
-def bm25s_words(question: str) -> list[str]:
-    """The words of `question` as the index has them."""
-    import bm25s
+def words_of(text: str, language: str = "") -> list[str]:
+    """The words of `text` as the index has them, in any script, stemmed if its `language` is known.
 
-    tokens = bm25s.tokenize([question], return_ids=False, show_progress=False)
-    return list(tokens[0])
+    An identifier (`Rule 3.1.3`, `read_timeout`, `openConnectionPool`, `Wi-Fi`) is a word as a whole and in its parts;
+    scripts that write no blanks between words give pairs of characters.
+    """
+    return [
+        word
+        for chunk in text.split()
+        for word in (_known_words if len(chunk) <= _COMES_AGAIN else _chunk_words)(chunk, language)
+    ]
 
 
-def _tokenize(texts: Iterator[str]) -> Any:
+def question_words(question: str, language: str = "") -> list[str]:
+    """The words of a question without those that are everywhere, unless it has no other."""
+    common = _common_words(language)
+    words = words_of(question, language)
+    return [word for word in words if word not in common] or words
+
+
+def _chunk_words(chunk: str, language: str) -> tuple[str, ...]:
+    """The words of what stands between two blanks."""
+    words: list[str] = []
+    for found in _TOKEN.finditer(_UNSEEN.sub("", unicodedata.normalize("NFKC", chunk))):
+        if found["run"]:
+            signs = _SIGN.findall(found["run"])
+            is_alone = len(signs) == 1 or _MEANS_ALONE.match(signs[0])
+            words += [*map("".join, pairwise(signs)), *(signs if is_alone else ())]
+        else:
+            words += _forms(found[0])
+    stem = _stemmer(language)
+    return tuple(stem(word) if word.isalpha() and word.islower() else word for word in words)
+
+
+_known_words = lru_cache(maxsize=2**17)(_chunk_words)
+
+
+def _forms(token: str) -> list[str]:
+    """A word as it is looked for: folded; the parts of a compound, and all of it without its hyphens."""
+    folded = token.casefold().replace("i\u0307", "i")
+    pieces = [piece for piece in _JOINT.split(token) if piece]
+    if len(pieces) == 1:
+        parts = [] if token.isupper() or token.istitle() else _HUMP.findall(pieces[0])
+        as_written = [token] if token.isupper() and folded in _common_words("en") else []  # IT, A, NOT
+        return [folded, *(part.casefold() for part in parts if len(part) > 1 and len(parts) > 1), *as_written]
+    if pieces[-1] in ("s", "S") and len(pieces) == 2 and token[-2] in "'’":
+        return _forms(pieces[0])
+    is_number = any(character.isdigit() for character in token)
+    whole = (_HYPHEN if is_number else _JOINT).sub("", folded)
+    if is_number and pieces[0].isdigit():
+        parts = [piece.casefold() for piece in pieces if len(piece) > 1]
+    else:
+        parts = [form for piece in pieces for form in _forms(piece)]
+    return [*dict.fromkeys((*parts, whole))]
+
+
+@cache
+def _stemmer(language: str) -> Callable[[str], str]:
+    """What takes the endings off a word of `language`; the words as they are where no way is known."""
+    import Stemmer
+
+    name = _STEMMED.get(language)
+    return Stemmer.Stemmer(name).stemWord if name else str
+
+
+@cache
+def _common_words(language: str) -> frozenset[str]:
+    """The words that are everywhere in `language`, as the index has them; English ones where it is not known."""
+    from bm25s import stopwords
+
+    known = getattr(stopwords, f"STOPWORDS_{(language or 'en').upper()}", ())
+    stem = _stemmer(language)
+    return frozenset(stem(word.casefold()) for word in known) | frozenset(word.casefold() for word in known)
+
+
+def language_of(texts: Sequence[str]) -> str:
+    """The language that nearly all of some texts are in, as `en` or `de`; "" where that is not sure."""
+    from chardet import detect
+
+    long_enough = [text for text in texts if len(text) >= _TELLING]
+    found = Counter(detect(text[:_TOLD_BY].encode())["language"] or "" for text in long_enough)
+    language, n_passages = found.most_common(1)[0] if found else ("", 0)
+    return language if n_passages >= max(_MIN_SAMPLE, _SHARE * len(long_enough)) else ""
+
+
+def _tokenize(texts: Iterator[str], language: str) -> Any:
     """The words of each text as numbers, and the vocabulary; arrays take a tenth of what lists would."""
-    from bm25s.tokenization import Tokenized, Tokenizer
+    from bm25s.tokenization import Tokenized
 
-    tokenizer = Tokenizer()
-    ids = [np.array(words, dtype=np.int32) for words in tokenizer.streaming_tokenize(texts, update_vocab=True)]
-    return Tokenized(ids=ids, vocab=tokenizer.word_to_id)
+    known: dict[str, int] = {"": 0}
+    ids = [
+        np.array([known.setdefault(word, len(known)) for word in words_of(text, language)] or [0], dtype=np.int32)
+        for text in texts
+    ]
+    return Tokenized(ids=ids, vocab=known)

@@ -14,6 +14,8 @@ from indexes.types import Document, Passage, Tokenizer
 
 _BLOCK = 2**18  # characters whose tokens are held at once: their places take about 150 bytes a character
 _AHEAD = 200  # characters behind a window that a pattern may look at
+_MAX_TOKEN = 20  # characters; a longer one is an unknown word or a run of signs, of any length
+_PIECE = 8  # characters of such a one that count as a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ def cut_windows(
     start = 0
     while start < len(text):
         stop = _block_end(text, start)
-        tokens = [(start + a, start + b) for a, b in tokenizer.spans(text[start:stop])]
+        tokens = [(start + a, start + b) for a, b in bounded_spans(tokenizer, text[start:stop])]
         ends = list(_ends(text, stop, tokens, tokenizer, room, overlap, breaks)) or [(start, stop, stop)]
         if stop < len(text) and len(ends) > 1:
             ends.pop()  # the last window goes on into the next block
@@ -60,7 +62,20 @@ def cut_windows(
 
 def fits(text: str, tokenizer: Tokenizer, room: int) -> bool:
     """Whether the text is one window."""
-    return len(text) <= _BLOCK and len(tokenizer.spans(text)) <= room
+    return len(text) <= _BLOCK and len(bounded_spans(tokenizer, text)) <= room
+
+
+def bounded_spans(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]]:
+    """The tokens' places, long ones as several: who counts them bounds the characters too."""
+    return [
+        piece
+        for start, end in tokenizer.spans(text)
+        for piece in (
+            [(start, end)]
+            if end - start <= _MAX_TOKEN
+            else [(begin, min(begin + _PIECE, end)) for begin in range(start, end, _PIECE)]
+        )
+    ]
 
 
 def _block_end(text: str, start: int) -> int:
@@ -103,7 +118,8 @@ def _cut(text: str, tokens: list[tuple[int, int]], first: int, room: int, breaks
         low = tokens[first + max(1, int(room * each.fill))][0]
         found = [m.end() for m in each.pattern.finditer(text, low, limit + _AHEAD) if m.end() <= limit]
         if found:
-            is_row = text.startswith("|", found[-1])  # of a table: part of the row before it tells nothing
+            row = text[found[-1] : limit + _AHEAD].partition("\n")[0]
+            is_row = row.startswith("|") or " | " in row  # of a table: part of the row before it tells nothing
             return found[-1], each.overlap and not is_row
     return limit, True
 
@@ -121,7 +137,7 @@ def _shrink(text: str, start: int, end: int, tokenizer: Tokenizer, room: int) ->
     """`end`, or less if the piece alone has more tokens than it had in the text: a word was cut through."""
     if end >= len(text) or text[end - 1].isspace() or text[end].isspace():
         return end
-    while len(spans := tokenizer.spans(text[start:end])) > room:
+    while len(spans := bounded_spans(tokenizer, text[start:end])) > room:
         end = start + max(1, spans[room][0])
     return end
 
@@ -134,7 +150,7 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int] | None:
     return start, start + len(piece.strip())
 
 
-MARKDOWN_KINDS = ("md", "html", "docx", "pptx", "xlsx", "epub")
+MARKDOWN_KINDS = ("md", "html", "docx", "pptx", "xlsx", "epub", "ipynb")
 _ATX = re.compile(r"^(#{1,6})[ \t]+(\S[^\n]*)$", re.MULTILINE)
 # Underlined: one line after a blank one (or at the beginning), and a line of = or - beneath it.
 _SETEXT = re.compile(r"(?:\A|(?<=\n\n))[ ]{0,3}(\S[^\n]*)\n(=+|-{2,})[ \t]*(?=\n|\Z)")
@@ -204,7 +220,12 @@ def _rst_headings(text: str) -> Iterator[Heading]:
         yield _heading(match, level, title)
 
 
-_TABLE = re.compile(r"^(\|[^\n]*\|)[ \t]*\n\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*(?:\n\|[^\n]*)*", re.MULTILINE)
+# A line of names, one of dashes, and rows; the bars at both ends are often left out.
+_TABLE = re.compile(
+    r"^([^\n|]*\|[^\n]*)\n(?=[^\n]*\|)[ \t]*(?:\|[ \t]*)?:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*"
+    r"(?:\n[^\n|]*\|[^\n]*)*",
+    re.MULTILINE,
+)
 _SPECIAL_TOKENS = 2  # what an encoder adds around a text
 _MAX_TITLE_TOKENS = 48
 
@@ -243,11 +264,11 @@ def _cut_section(
     """(title, start, end) of each passage of a section."""
     most = min(_MAX_TITLE_TOKENS, settings.max_tokens // 4)
     title = _shorten(section.title, tokenizer, most)
-    room = settings.max_tokens - _SPECIAL_TOKENS - len(tokenizer.spans(title))
+    room = settings.max_tokens - _SPECIAL_TOKENS - len(bounded_spans(tokenizer, title))
     text = document.text[section.start : section.end]
     tables = _tables(document, text, tokenizer, most)
     if tables and not fits(text, tokenizer, room):
-        room -= max(len(tokenizer.spans(f" › {columns}")) for _, _, columns in tables)
+        room -= max(len(bounded_spans(tokenizer, f" › {columns}")) for _, _, columns in tables)
     for start, end in cut_windows(text, tokenizer, room, settings.overlap_tokens, breaks):
         columns = next((columns for a, b, columns in tables if a < start < b), "")
         yield " › ".join(filter(None, (title, columns))), section.start + start, section.start + end
@@ -311,5 +332,5 @@ def _columns(row: str) -> str:
 
 
 def _shorten(title: str, tokenizer: Tokenizer, max_tokens: int) -> str:
-    spans = tokenizer.spans(title)
+    spans = bounded_spans(tokenizer, title)
     return title if len(spans) <= max_tokens else title[: spans[max_tokens - 1][1]]

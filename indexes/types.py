@@ -112,12 +112,15 @@ class Encoder(Protocol):
         ...
 
 
-Status = Literal["read", "unchanged", "replaced", "same", "renamed", "removed", "failed"]
+Status = Literal["read", "unchanged", "replaced", "renamed", "removed", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
-    """What became of one file: `reason` is a sentence when it failed, or which other source it is the same as."""
+    """What became of one file: `reason` is a sentence when it failed, or what of it could not be read or was guessed.
+
+    A folder or archive is "skipped" with the count of those of its files whose type is not read.
+    """
 
     source: str
     status: Status

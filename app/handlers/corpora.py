@@ -20,8 +20,8 @@ from app.tables import corpora_html, outcomes_html, progress_html, sources_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import InputError, UserError
-from indexes.files import ARCHIVE_SUFFIX, SUPPORTED_SUFFIXES, suffix_of
-from indexes.lexical import LexicalIndex, bm25s_words
+from indexes.files import is_wanted, passed_over
+from indexes.lexical import LexicalIndex, question_words
 from indexes.types import FileOutcome, SourceInfo
 
 MAX_NAME_CHARACTERS = 80
@@ -66,12 +66,15 @@ def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, flag:
     yield AddView(_summary(name, outcomes), outcomes_html(outcomes), None, *idle())
 
 
-def choose_of_folder(folder: Sequence[str] | None, files: Sequence[str] | None) -> list[str]:
-    """The files to add once those of a `folder` came to `files`: what cannot be read, or is hidden, is passed over."""
-    wanted = (*SUPPORTED_SUFFIXES, ARCHIVE_SUFFIX)
-    names = [(file, Path(file).name) for file in folder or []]
-    chosen = [file for file, name in names if suffix_of(name) in wanted and not name.startswith(".")]
-    return [*(files or []), *(file for file in chosen if file not in (files or []))]
+def choose_of_folder(folder: Sequence[str] | None, files: Sequence[str] | None) -> tuple[list[str], str]:
+    """The files to add once those of a `folder` came to `files`, and how many are passed over, by type.
+
+    Hidden ones are left out without a word.
+    """
+    seen = [Path(file) for file in folder or [] if not Path(file).name.startswith(".")]
+    passed = passed_over(file.name for file in seen if not is_wanted(file))
+    chosen = [str(file) for file in seen if is_wanted(file) and str(file) not in (files or [])]
+    return [*(files or []), *chosen], notice_html(passed) if passed else ""
 
 
 def reindex(bench: Workbench, corpus: str | None, flag: StopFlag) -> Iterator[ReindexView]:
@@ -134,7 +137,7 @@ def _add_files(
 
 def _summary(name: str, outcomes: Sequence[FileOutcome]) -> str:
     n_failed = sum(outcome.status == "failed" for outcome in outcomes)
-    n_read = len(outcomes) - n_failed
+    n_read = sum(outcome.status not in ("failed", "skipped", "removed") for outcome in outcomes)
     sentence = f"{n_read} file{'s' * (n_read != 1)} of corpus '{name}' can be asked now, on the Ask tab."
     if n_failed:
         sentence += f" {n_failed} could not be read; the table says why."
@@ -239,7 +242,7 @@ def search_inside(bench: Workbench, corpus: str | None, words: str) -> str:
     try:
         words = check_question(words)
         found = LexicalIndex.open(bench.paths, picked_corpus(bench.paths, corpus)).search(words, N_HITS)
-        return hits_html(found, bm25s_words(words), N_HITS)
+        return hits_html(found, question_words(words), N_HITS)
     except UserError as error:
         return notice_html(str(error), "error")
 

@@ -156,12 +156,14 @@ def _build_form(bench: Workbench) -> _Form:
     kinds = ", ".join(suffix.removeprefix(".") for suffix in SUPPORTED_SUFFIXES)
     limit = f"{bench.max_upload_mb} MB each at most; a zip is read as the folder that it holds."
     gr.HTML(f'<details class="form"><summary>{escape(limit)}</summary>{aside_html(kinds)}</details>', js_on_load=None)
-    folder.upload(handlers.choose_of_folder, [folder, files], files, api_visibility="private", show_progress="hidden")
     with gr.Row():
         add = gr.Button("Add and index", variant="primary", scale=3, min_width=140, elem_id="add-button")
         stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="add-stop")
     progress = gr.HTML(elem_id="add-progress", js_on_load=None)
     outcomes = gr.HTML(elem_id="add-outcomes", js_on_load=None)
+    folder.upload(
+        handlers.choose_of_folder, [folder, files], [files, progress], api_visibility="private", show_progress="hidden"
+    )
     return _Form(target=target, files=files, add=add, stop=stop, progress=progress, outcomes=outcomes)
 
 

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from threading import Event, Lock, Timer
 from typing import Any
 
 from indexes.errors import UnreadableFileError
-from indexes.files import stem_of, suffix_of
+from indexes.files import (
+    CODE_SUFFIXES,
+    MAILBOX_SUFFIX,
+    RECORD_SUFFIXES,
+    SUPPORTED_SUFFIXES,
+    WHOLE_SUFFIXES,
+    is_readable,
+    stem_of,
+    suffix_of,
+)
 from indexes.locks import child_command
-from indexes.readers.mail import read_mail
-from indexes.readers.office import read_html, read_package, read_slides, read_workbook
+from indexes.readers.mail import mails_of, read_mail
+from indexes.readers.office import (
+    read_book,
+    read_html,
+    read_notebook,
+    read_rtf,
+    read_slides,
+    read_word,
+    read_workbook,
+)
 from indexes.readers.pdf import read_pdf
+from indexes.readers.records import read_json, read_jsonl, read_table
+from indexes.readers.text import Text, guess_note, open_text, text_pieces
 from indexes.types import Document
 
-ReadOne = Callable[[Path, str], Document]
+ReadOne = Callable[[Path, str], list[Document]]
 _LIMIT_S = 300.0  # of one file; a PDF of 5,000 pages takes half a minute
 _MAX_MEMORY = 2**33  # bytes of address space of the reading process
 _GRACE_S = 10
@@ -39,12 +61,12 @@ class ReaderProcess:
         self._lock = Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def read(self, file: Path, source: str) -> Document:
-        """The one document in `file`; raises `UnreadableFileError`, also if it takes longer than the limit."""
+    def read(self, file: Path, source: str) -> list[Document]:
+        """The documents in `file`; raises `UnreadableFileError`, also if it takes longer than the limit."""
         with self._lock:
             reply, is_late = self._ask({"file": str(file.resolve()), "source": source, "limit_s": self._limit_s})
         if reply:
-            return _document(json.loads(reply))
+            return _documents(json.loads(reply))
         if is_late:
             raise UnreadableFileError(
                 f"Reading took more than {self._limit_s:g} seconds and was given up. The file is damaged, or made to "
@@ -87,8 +109,8 @@ def shared_reader(process_id: int) -> ReaderProcess:
     return ReaderProcess()
 
 
-def read_apart(file: Path, source: str) -> Document:
-    """The one document in `file`, read by the reader of this process."""
+def read_apart(file: Path, source: str) -> list[Document]:
+    """The documents in `file`, read by the reader of this process."""
     return shared_reader(os.getpid()).read(file, source)
 
 
@@ -110,7 +132,7 @@ def main() -> None:
 
 def _reply(read: ReadOne, file: Path, source: str) -> dict[str, Any]:
     try:
-        return asdict(read(file, source))
+        return {"documents": [asdict(document) for document in read(file, source)]}
     except UnreadableFileError as error:
         return {"unreadable": str(error)}
     except Exception as error:  # noqa: BLE001  # one bad file never stops the rest
@@ -128,10 +150,10 @@ def _exchange(process: subprocess.Popen[str], line: str) -> str:
     return ""
 
 
-def _document(told: dict[str, Any]) -> Document:
+def _documents(told: dict[str, Any]) -> list[Document]:
     if "unreadable" in told:
         raise UnreadableFileError(str(told["unreadable"]))
-    return Document(**told | {"page_starts": tuple(told["page_starts"])})
+    return [Document(**each | {"page_starts": tuple(each["page_starts"])}) for each in told["documents"]]
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -158,32 +180,118 @@ def _limit_memory() -> None:
 
 
 NO_TEXT = "The file contains no text."
+_READERS: dict[str, Callable[[Path], Text]] = {
+    ".pdf": read_pdf,
+    ".pptx": read_slides,
+    ".xlsx": read_workbook,
+    ".docx": read_word,
+    ".epub": read_book,
+    ".html": read_html,
+    ".htm": read_html,
+    ".rtf": read_rtf,
+    ".ipynb": read_notebook,
+}
+_LITTLE, _MUCH = 200, 2**16  # characters out of a file of that many bytes: nearly all of it was not text
 
 
-def read_one(file: Path, source: str) -> Document:
-    """The one document in `file`; raises `UnreadableFileError` if there is no text to be had."""
-    suffix = suffix_of(source)
-    title = day = ""
-    starts: tuple[int, ...] = ()
-    if suffix == ".pdf":
-        text, starts = read_pdf(file)
-    elif suffix == ".pptx":
-        text, starts = read_slides(file)
-    elif suffix == ".xlsx":
-        text = read_workbook(file)
-    elif suffix == ".eml":
-        text, title, day = read_mail(file)
-    elif suffix in (".html", ".htm"):
-        text, title = read_html(file)
+def read_one(file: Path, source: str) -> list[Document]:
+    """The documents in `file`, of which a mail with attachments has several; `UnreadableFileError` if none has text."""
+    attached: list[tuple[str, bytes]] = []
+    if suffix_of(source) == ".eml":
+        read, attached = read_mail(file)
     else:
-        text, title = read_package(file, suffix)
-    if not text.strip():
+        read = _READERS[suffix_of(source)](file)
+    if not read.text.strip():
         raise UnreadableFileError(NO_TEXT)
-    title, note = title or stem_of(source), _blank_pages(text, starts) if suffix == ".pdf" else ""
-    return Document(id=source, source=source, title=title, text=text, page_starts=starts, date=day, note=note)
+    found, notes = _read_attachments(attached, source, read.title)
+    n_bytes = file.stat().st_size
+    if len(read.text) < _LITTLE and n_bytes > _MUCH and not found:
+        notes.append(f"Only {len(read.text)} characters of text were found in {n_bytes / 2**10:,.0f} KiB.")
+    note = " ".join(filter(None, (read.note, *notes)))
+    known = asdict(read) | {"title": read.title or stem_of(source), "note": note}
+    return [Document(id=source, source=source, **known), *found]
 
 
-def _blank_pages(text: str, starts: tuple[int, ...]) -> str:
-    """How many pages have no text, as a sentence; a document half of which was scanned must not look complete."""
-    n_blank = sum(not text[start:end].strip() for start, end in zip(starts, [*starts[1:], len(text)], strict=True))
-    return f"{n_blank} of {len(starts)} pages have no text: they are blank or scanned." if n_blank else ""
+def _read_attachments(attached: list[tuple[str, bytes]], source: str, mail: str) -> tuple[list[Document], list[str]]:
+    """The documents in what is attached to a mail, named under it, and a sentence for each file that is not read."""
+    found, notes, unread = [], [], []
+    for name, content in attached:
+        if not is_readable(name, lambda content=content: io.BytesIO(content)):  # type: ignore[misc]
+            unread.append(name)
+            continue
+        try:
+            with tempfile.TemporaryDirectory(prefix="attached-") as folder:
+                file = Path(folder, "attachment")
+                file.write_bytes(content)
+                for document in read_file(file, name, read_one):
+                    title = " › ".join(filter(None, (mail, document.title)))
+                    found.append(replace(document, id=f"{source}#{document.id}", source=source, title=title))
+        except UnreadableFileError as error:
+            notes.append(f"Attachment '{name}': {error}")
+    return found, [*notes, f"Attached and not read: {', '.join(unread)}."] if unread else notes
+
+
+def read_file(file: Path, source: str, read_one: ReadOne) -> Iterator[Document]:
+    """The documents in `file`, one at a time; `read_one` reads what has to be read as a whole."""
+    suffix = suffix_of(source)
+    if not is_readable(source, lambda: file.open("rb")):
+        supported = ", ".join((*SUPPORTED_SUFFIXES, ".zip"))
+        raise UnreadableFileError(f"'{suffix or source}' files cannot be read; supported: {supported}.")
+    if file.stat().st_size == 0:
+        raise UnreadableFileError("The file is empty.")
+    packed = suffix.endswith(".gz")
+    plain = suffix.removesuffix(".gz")
+    if plain in WHOLE_SUFFIXES:
+        return iter(read_one(file, source))
+    if plain == MAILBOX_SUFFIX:
+        return _read_mailbox(file, source, read_one)
+    if plain == ".jsonl":
+        return read_jsonl(file, source, packed=packed)
+    if plain == ".json":
+        return read_json(file, source, packed=packed)
+    if plain in RECORD_SUFFIXES:
+        return read_table(file, source, delimiter="\t" if plain == ".tsv" else None, packed=packed)
+    return _read_text(file, source, packed=packed)
+
+
+def _read_mailbox(file: Path, source: str, read_one: ReadOne) -> Iterator[Document]:
+    """The mails of a mailbox, each read as a file of its own; the last one tells which could not be read."""
+    last, unread = None, []
+    with tempfile.TemporaryDirectory(prefix="mailbox-") as folder:
+        mail = Path(folder, "mail.eml")
+        for number, content in enumerate(mails_of(file), start=1):
+            mail.write_bytes(content)
+            try:
+                for document in read_one(mail, f"{source}:{number}.eml"):
+                    if last:
+                        yield last
+                    name = document.id.replace(f":{number}.eml", f":{number}", 1)
+                    last = replace(document, id=name, source=source)
+            except UnreadableFileError as error:
+                unread.append(f"mail {number}: {error}")
+    if not last:
+        raise UnreadableFileError("The name says mailbox (.mbox), but there is no mail in it that can be read.")
+    note = f"{len(unread)} mails could not be read; the first is {unread[0]}" if unread else ""
+    yield replace(last, note=" ".join(filter(None, (last.note, note))))
+
+
+def _read_text(file: Path, source: str, *, packed: bool) -> Iterator[Document]:
+    """The text as one document; a long one as several, whose ids say at which character each begins."""
+    title = PurePosixPath(source).name if suffix_of(source) in CODE_SUFFIXES else stem_of(source)
+    offset = n_read = 0
+    with open_text(file, packed=packed) as text:
+        pieces = text_pieces(text)
+        first, second = next(pieces), next(pieces, None)
+        if second is None:
+            if not first.strip():
+                raise UnreadableFileError(NO_TEXT)
+            yield Document(id=source, source=source, title=title, text=first, note=guess_note(text))
+            return
+        for number, piece in enumerate(chain((first, second), pieces), start=1):
+            if piece.strip():
+                n_read += 1
+                part = f"{title} (part {number})"
+                yield Document(id=f"{source}@{offset}", source=source, title=part, text=piece, note=guess_note(text))
+            offset += len(piece)
+    if not n_read:
+        raise UnreadableFileError(NO_TEXT)

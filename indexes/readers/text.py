@@ -8,9 +8,11 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
+from indexes.encodings import guess_encoding, looks_like_text, unmarked_utf16
 from indexes.errors import UnreadableFileError
 from indexes.files import MAX_RATIO, SMALL
 
@@ -28,6 +30,23 @@ _MAGIC = {
     b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """What a reader found in one file: the fields of a `Document` that only the file knows."""
+
+    text: str
+    title: str = ""
+    page_starts: tuple[int, ...] = ()
+    date: str = ""
+    note: str = ""
+
+
+def guess_note(text: TextIO) -> str:
+    """That the encoding of an opened text was guessed, as a sentence; "" where the bytes leave no doubt."""
+    is_told = text.encoding.startswith("utf-")
+    return "" if is_told else f"The encoding is not told by the file; it was read as {text.encoding}."
 
 
 def read_whole(file: Path) -> bytes:
@@ -101,19 +120,23 @@ def _chunks(opened: BinaryIO, n_packed: int | None) -> Iterator[bytes]:
 def _encoding(chunks: Iterator[bytes]) -> str:
     """The encoding of the text whose bytes come in `chunks`; all of them are looked at, one is held at a time."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    guess, first = "", True
+    guess, first, chunk = "", True, b""
     for chunk in chunks:
-        if first and (marked := _marked(chunk)):
-            return marked
+        if first and (known := _marked(chunk) or unmarked_utf16(chunk)):
+            return known
         first = False
-        if b"\x00" in chunk:
+        if not looks_like_text(chunk):
             raise UnreadableFileError(_BINARY)
-        if not guess:
-            try:
-                decoder.decode(chunk)
-            except UnicodeDecodeError:
-                guess = _guess(chunk)
-    return guess or "utf-8-sig"
+        guess = guess or _guess_unless_utf8(decoder, chunk)
+    return guess or _guess_unless_utf8(decoder, b"", before=chunk) or "utf-8-sig"
+
+
+def _guess_unless_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes, before: bytes = b"") -> str:
+    try:
+        decoder.decode(chunk, final=not chunk)
+    except UnicodeDecodeError:
+        return _guess(chunk or before)
+    return ""
 
 
 def _marked(head: bytes) -> str:
@@ -129,13 +152,10 @@ def _marked(head: bytes) -> str:
 
 
 def _guess(chunk: bytes) -> str:
-    from charset_normalizer import from_bytes
-
     text = chunk.decode("utf-8", errors="replace")
     n_bad = text.count("\ufffd")
     if 10 * n_bad < sum(character > "\x7f" for character in text) - n_bad:
         return "utf-8-sig"  # some damaged bytes in what is UTF-8 for the most part
-    best = from_bytes(chunk).best()
-    if best is None:
-        raise UnreadableFileError("The text's encoding cannot be told; save the file as UTF-8.")
-    return best.encoding
+    if guess := guess_encoding(chunk):
+        return guess
+    raise UnreadableFileError("The text's encoding cannot be told; save the file as UTF-8.")

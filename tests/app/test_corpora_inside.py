@@ -153,9 +153,11 @@ def test_a_zip_is_read_as_its_files(bench: Workbench, tmp_path: Path) -> None:
 
 def test_of_a_folder_only_files_that_can_be_read_are_taken() -> None:
     given = ["/up/notes.md", "/up/photo.jpg", "/up/.hidden.txt", "/up/more.zip"]
-    assert corpora.choose_of_folder(given, []) == ["/up/notes.md", "/up/more.zip"]
-    assert corpora.choose_of_folder(["/up/notes.md"], ["/up/first.txt"]) == ["/up/first.txt", "/up/notes.md"]
-    assert corpora.choose_of_folder(None, None) == []
+    chosen, said = corpora.choose_of_folder(given, [])
+    assert chosen == ["/up/notes.md", "/up/more.zip"]
+    assert "1 file passed over: .jpg 1" in said
+    assert corpora.choose_of_folder(["/up/notes.md"], ["/up/first.txt"]) == (["/up/first.txt", "/up/notes.md"], "")
+    assert corpora.choose_of_folder(None, None) == ([], "")
 
 
 def test_sizes_and_encoders_of_every_corpus_are_shown(bench: Workbench, corpus: str, taught: str) -> None:

@@ -32,6 +32,9 @@ def outcomes(*given: Path) -> dict[str, str]:
     found = {}
     with open_sources(given) as files:
         for file in files:
+            if file.skipped:
+                found[file.source] = f"skipped: {file.skipped}"
+                continue
             try:
                 with file.on_disk() as path:
                     found[file.source] = path.read_text()
@@ -49,8 +52,9 @@ def test_an_archive_is_a_folder(tmp_path: Path) -> None:
     make_zip(tmp_path / "docs" / "pets.zip", members)
     (tmp_path / "docs" / "bird.txt").write_text("sing")
     expected = {"docs/bird.txt": "sing", "docs/pets.zip/a/cat.md": "purr", "docs/pets.zip/b/dog.txt": "bark"}
-    assert outcomes(tmp_path / "docs") == expected
-    assert list(outcomes(tmp_path / "docs" / "pets.zip")) == ["pets.zip/a/cat.md", "pets.zip/b/dog.txt"]
+    passed = {"docs/pets.zip": "skipped: 1 file passed over: .png 1"}
+    assert outcomes(tmp_path / "docs") == expected | passed
+    assert list(outcomes(tmp_path / "docs" / "pets.zip")) == ["pets.zip/a/cat.md", "pets.zip/b/dog.txt", "pets.zip"]
 
 
 def test_only_the_member_that_is_read_is_on_disk_and_it_has_its_date(tmp_path: Path) -> None:
@@ -186,7 +190,7 @@ def test_links_hidden_folders_and_empty_code_in_a_folder_are_passed_over(tmp_pat
     (tmp_path / "docs" / "__init__.py").touch()
     (tmp_path / "docs" / "link.txt").symlink_to("/etc/passwd")
     (tmp_path / "docs" / "loop").symlink_to(tmp_path / "docs")
-    assert [source for source, _ in list_files([tmp_path / "docs"])] == ["docs/cat.txt"]
+    assert [source for source, _ in list_files([tmp_path / "docs"]).files] == ["docs/cat.txt"]
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
@@ -199,14 +203,17 @@ def test_a_name_that_is_no_utf8_or_moves_the_cursor_is_written_out(tmp_path: Pat
     (tmp_path / "docs").mkdir()
     for name in (b"caf\xe9.txt", b"a\x1b[2J.txt"):
         Path(os.fsdecode(os.fsencode(tmp_path / "docs") + b"/" + name)).write_text("x")
-    assert [source for source, _ in list_files([tmp_path / "docs"])] == ["docs/a\\x1b[2J.txt", "docs/caf\\xdce9.txt"]
+    assert [source for source, _ in list_files([tmp_path / "docs"]).files] == [
+        "docs/a\\x1b[2J.txt",
+        "docs/caf\\xdce9.txt",
+    ]
 
 
 def test_thousands_of_tiny_files_are_listed_in_order(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     for number in range(3000):
         (tmp_path / "docs" / f"{number:05}.txt").touch()
-    names = [source for source, _ in list_files([tmp_path / "docs"])]
+    names = [source for source, _ in list_files([tmp_path / "docs"]).files]
     assert names == [f"docs/{number:05}.txt" for number in range(3000)]
 
 
@@ -216,6 +223,6 @@ def test_bytes_of_an_archive_within_an_office_document_are_its_own(tmp_path: Pat
     with zipfile.ZipFile(written, "w") as archive:
         archive.writestr("word/document.xml", "x")
     files = {"report.docx": written.getvalue(), "cat.txt": b"purr"}
-    assert [s for s, _ in list_files([make_zip(tmp_path / "in" / "x.zip", files).parent])] == ["in/x.zip"]
+    assert [s for s, _ in list_files([make_zip(tmp_path / "in" / "x.zip", files).parent]).files] == ["in/x.zip"]
     with open_sources([tmp_path / "in" / "x.zip"]) as found:
         assert [file.source for file in found] == ["x.zip/cat.txt", "x.zip/report.docx"]

@@ -122,9 +122,10 @@ def test_the_day_of_a_record_is_its_own(tmp_path: Path) -> None:
     assert read(file)[0].date == "2020-02-03"
 
 
-def test_characters_that_no_store_takes_are_replaced_in_their_places(tmp_path: Path) -> None:
+def test_characters_that_no_store_takes_are_replaced_or_left_out(tmp_path: Path) -> None:
     (document,) = read(write(tmp_path / "odd.jsonl", b'{"id": "\\ud800", "text": "a\\u0000b\\udfffc"}\n'))
-    assert (document.id, document.text) == ("?", "a\ufffdb?c")
+    assert (document.id, document.text) == ("?", "ab?c")
+    assert document.note == "1 character without meaning (NUL) left out."
 
 
 @pytest.mark.parametrize(

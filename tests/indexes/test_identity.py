@@ -9,7 +9,9 @@ from fakes import KeywordEncoder
 
 from indexes.corpus import Corpus
 from indexes.errors import InputError
-from indexes.ingest import add_files
+from indexes.filters import PassageFilter
+from indexes.ingest import add_files, remove_sources
+from indexes.lexical import LexicalIndex
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import FileOutcome, Vectors
@@ -56,29 +58,17 @@ def test_an_unchanged_folder_is_added_again_without_embedding(
     assert statuses(outcomes) == {"pets/cats.txt": "unchanged", "pets/dogs.txt": "unchanged"}
 
 
-def test_the_same_content_under_another_name_is_indexed_once(
+def test_equal_files_are_each_found_and_deleting_one_leaves_the_other(
     paths: DataPaths, encoder: KeywordEncoder, folder: Path
 ) -> None:
     (folder / "copy.txt").write_bytes((folder / "cats.txt").read_bytes())
-    *_, dogs = outcomes = add(paths, encoder, folder)
-    assert statuses(outcomes) == {"pets/cats.txt": "read", "pets/copy.txt": "same", "pets/dogs.txt": "read"}
-    assert "'pets/cats.txt'" in outcomes[1].reason
-    assert encoder.n_encoded_passages == 2
-    assert statuses(add(paths, UnusableEncoder(), folder))["pets/copy.txt"] == "same"
-    assert dogs.n_passages == 1
-
-
-def test_the_copy_is_indexed_once_its_twin_has_changed(paths: DataPaths, encoder: KeywordEncoder, folder: Path) -> None:
-    """Otherwise the old content would be nowhere, although a file has it."""
-    (folder / "copy.txt").write_bytes((folder / "cats.txt").read_bytes())
-    add(paths, encoder, folder)
-    (folder / "cats.txt").write_text("Cats meow.")
-    assert statuses(add(paths, encoder, folder))["pets/copy.txt"] == "read"
-    assert sorted(source for source, _ in found(paths, encoder, "cats")) == [
-        "pets/cats.txt",
-        "pets/copy.txt",
-        "pets/dogs.txt",
-    ]
+    outcomes = add(paths, encoder, folder)
+    assert statuses(outcomes) == {"pets/cats.txt": "read", "pets/copy.txt": "read", "pets/dogs.txt": "read"}
+    for name in ("pets/cats.txt", "pets/copy.txt"):
+        hits = LexicalIndex.open(paths, "zoo").search("cats", 5, PassageFilter(sources=(name,)))
+        assert [hit.passage.source for hit in hits] == [name]
+    remove_sources(paths, "zoo", ["pets/cats.txt"])
+    assert sorted(source for source, _ in found(paths, encoder, "cats")) == ["pets/copy.txt", "pets/dogs.txt"]
 
 
 def test_the_same_bytes_of_another_type_are_another_file(

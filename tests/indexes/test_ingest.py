@@ -156,14 +156,16 @@ def test_a_corpus_of_unreadable_files_is_not_made(paths: DataPaths, encoder: Key
     assert list_corpora(paths) == []
 
 
-def test_a_record_id_that_another_source_has_is_refused(
+def test_a_record_whose_id_is_taken_is_called_by_its_file_too(
     paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
 ) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "x", "text": "Cats purr."}\n')
-    (tmp_path / "b.jsonl").write_text('{"id": "x", "text": "Dogs bark."}\n')
+    (tmp_path / "b.jsonl").write_text('{"id": "x", "text": "Dogs bark."}\n{"id": "x", "text": "Dogs nap."}\n')
     outcomes = add(paths, encoder, tmp_path / "a.jsonl", tmp_path / "b.jsonl")
-    assert [outcome.status for outcome in outcomes] == ["read", "failed"]
-    assert "'x' is in 'a.jsonl' already" in outcomes[1].reason
+    assert [(outcome.status, outcome.n_documents) for outcome in outcomes] == [("read", 1), ("read", 2)]
+    assert outcomes[1].reason == "2 of its ids were taken; these documents are called 'b.jsonl#…'."
+    ids = {passage.document_id for passage in Corpus.open(paths, "pets").passages()}
+    assert ids == {"x", "b.jsonl#x", "b.jsonl#x#2"}
 
 
 @pytest.mark.parametrize("name", ["Ünïcode 漢字 corpus", "../../escape", "x" * 300, "a/b", "UPPER"])

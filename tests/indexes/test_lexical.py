@@ -1,7 +1,9 @@
 """BM25 stays in step with the corpus, and fusion counts each passage once."""
 
+import json
 from pathlib import Path
 
+import pytest
 from fakes import KeywordEncoder
 
 from indexes.ingest import add_files, remove_sources
@@ -59,3 +61,58 @@ def test_a_corpus_without_passages_answers_nothing(paths: DataPaths, encoder: Ke
     lexical = LexicalIndex.open(paths, "pets")
     assert lexical.search("purr", 5) == []
     assert lexical.scores("purr", ["gone"]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("question", "right", "others"),
+    [
+        ("Rule 3.1.3", "Rule 3.1.3 Keep records of each transfer.", ["Rule 3.1.2 Keep records of each complaint."]),
+        ("§ 12(3)(b)", "§ 12(3)(b) The tenant pays the power.", ["§ 12(3)(a) The tenant pays the water."]),
+        ("vitamin C", "Vitamin C is good for the gums.", ["Vitamin A is good for the eyes."]),
+        ("C++", "C++ destructors run late.", ["C# finalizers run late."]),
+        ("R packages", "R packages live in a library.", ["Python packages live in a library."]),
+        ("read timeout", "Set read_timeout to thirty.", ["Set write_limit to thirty."]),
+        ("connection pool", "Call openConnectionPool first.", ["Call closeEverything last."]),
+        ("wifi", "The Wi-Fi of the upper floor.", ["The heating of the upper floor."]),
+        ("Wi-Fi", "Our wifi is slow.", ["Our lift is slow."]),
+        ("IT desk", "The IT desk answers calls.", ["The front desk says that it answers calls."]),
+        ("1000 euro", "It costs 1,000 euro.", ["It costs 2,000 euro."]),
+        ("forêt", "La fore\u0302t du roi.", ["La maison du roi."]),
+        ("efficiency", "The e\ufb03ciency of it.", ["The length of it."]),
+        ("ABC123", "Part ＡＢＣ１２３ is out.", ["Part ＡＢＣ１２４ is out."]),
+        ("confirmation", "The con\u00adfir\u00admation is here.", ["The letter is here."]),
+        ("GRÖSSE strasse", "Die Größe der Straße.", ["Die Länge der Bahn."]),
+        ("étude", "Le résumé de l'étude.", ["Le résumé de l'usine."]),
+        ("忘记密码怎么办", "忘记密码时请联系信息技术服务台。", ["工资在每月二十五日发放。"]),
+        ("休暇", "従業員は休暇を取ることができます。", ["鍵は青い鉢の下にあります。"]),
+        ("휴가", "모든 직원은 휴가를 받습니다.", ["열쇠는 화분 아래에 있습니다."]),
+        ("วันหยุด", "พนักงานทุกคนมีวันหยุดยี่สิบห้าวัน", ["กุญแจอยู่ใต้กระถาง"]),
+        ("छुट्टी", "पच्चीस दिन की छुट्टी मिलती है।", ["वेतन हर महीने मिलता है।"]),
+        ("ছুটি", "কর্মচারীরা ছুটি পান।", ["চাবি টবের নিচে।"]),
+        ("விடுமுறை", "ஊழியர்களுக்கு விடுமுறை உண்டு.", ["சாவி தொட்டியின் கீழே."]),
+        ("موظف", "يحق لكل مُوَظَّف إجازة.", ["المفتاح تحت الأصيص."]),
+        ("istanbul", "İSTANBUL büyük bir şehir.", ["ANKARA büyük bir şehir."]),
+    ],
+)
+def test_a_word_finds_its_text_in_any_script_and_shape(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path, question: str, right: str, others: list[str]
+) -> None:
+    rows = [{"id": "0", "text": right}, *({"id": str(n), "text": text} for n, text in enumerate(others, start=1))]
+    add(paths, encoder, tmp_path / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    lexical = LexicalIndex.open(paths, "pets")
+    best, *rest = lexical.search(question, 5)
+    assert best.passage.document_id == "0"
+    assert all(each.score < best.score for each in rest)
+    assert lexical.language == ""  # two texts do not tell it
+
+
+def test_endings_do_not_matter_in_a_language_that_is_sure(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
+) -> None:
+    sentence = "The tenant of room {} has paid the rent for the whole of the month and keeps the key of the house."
+    rows = [{"id": str(n), "text": sentence.format(n)} for n in range(12)]
+    rows.append({"id": "movers", "text": "The movers were carrying the boxes of the old office up the stairs all day."})
+    add(paths, encoder, tmp_path / "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    lexical = LexicalIndex.open(paths, "pets")
+    assert lexical.language == "en"
+    assert [hit.passage.document_id for hit in lexical.search("who carries a box?", 5)] == ["movers"]

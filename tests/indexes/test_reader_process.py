@@ -73,7 +73,7 @@ def test_a_reader_that_dies_costs_the_file_that_it_reads(tmp_path: Path, cats: P
     with pytest.raises(UnreadableFileError, match="The reader failed on the file"):
         reader.read(endless_pdf(tmp_path / "endless.pdf"), "endless.pdf")
     killer.join()
-    assert reader.read(cats, "cats.pdf").text.startswith("Cats purr.")
+    assert reader.read(cats, "cats.pdf")[0].text.startswith("Cats purr.")
 
 
 def test_what_the_process_reads_and_refuses_is_what_is_read_and_refused_here(tmp_path: Path, cats: Path) -> None:
