@@ -136,9 +136,9 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
 def _connect(settings: Settings, paths: DataPaths) -> ConnectLLM:
     config = _llm_config(settings)
     if config.is_embedded:  # a server that died is started again
-        return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=_MAX_ANSWER_TOKENS)
+        return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=settings.app_answer_tokens)
     # A client of its own for each question would read every certificate and shake hands again: 40 ms and more.
-    shared = functools.cache(lambda: connect_llm(config, paths, max_tokens=_MAX_ANSWER_TOKENS))
+    shared = functools.cache(lambda: connect_llm(config, paths, max_tokens=settings.app_answer_tokens))
     return lambda on_status: shared()
 
 
@@ -150,9 +150,6 @@ def _llm_config(settings: Settings) -> LLMConfig:
         model=settings.llm_model,
         local_llm=settings.local_llm,
     )
-
-
-_MAX_ANSWER_TOKENS = 700
 
 
 def _llm_name(settings: Settings) -> str:

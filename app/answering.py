@@ -6,14 +6,12 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import Runnable, RunnableLambda
 
-from distill.llm.connection import llm_errors
+from distill.llm.connection import as_user_error, llm_errors
+from distill.llm.reply_cache import how_ended, without_thinking
 from distill.prompts import NO_ANSWER, answer_messages, standalone_messages
 from indexes.errors import UserError
 from indexes.types import Passage
@@ -22,6 +20,8 @@ N_REMEMBERED = 6
 _N_READ = 3  # turns that the LLM reads to understand a follow-up: a local one reads about 60 tokens a second
 _ANSWER_CHARACTERS = 400
 _MAX_CHARACTERS = 500
+_LONGEST_ANSWER = 40_000  # characters: what is longer is a machine that repeats itself
+_LONGER = " APP_ANSWER_TOKENS sets how long it may be; LLMs that think aloud need thousands."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,8 @@ def stand_alone(llm: BaseChatModel, turns: Sequence[Turn], question: str) -> str
     """
     with llm_errors():
         said = [(turn.searched, _short(turn.answer)) for turn in turns[-_N_READ:]]
-        reply = (llm | StrOutputParser()).invoke(standalone_messages(said, question))
-    return _first_line(reply) or question
+        reply = llm.invoke(standalone_messages(said, question))
+    return question if how_ended(reply) else _first_line(without_thinking(str(reply.text))) or question
 
 
 def _first_line(reply: str) -> str:
@@ -190,30 +190,29 @@ class Answer:
         return find_citations(self.text, self.n_passages)
 
 
-def answer_chain(llm: BaseChatModel) -> Runnable[dict[str, Any], str]:
-    """{"question", "passages"} → text: prompt, LLM, parser."""
-    return RunnableLambda(_to_messages) | llm | StrOutputParser()
-
-
-def _to_messages(given: dict[str, Any]) -> list[BaseMessage]:
-    passages: Sequence[Passage] = given["passages"]
-    return answer_messages(given["question"], [passage.full_text for passage in passages])
-
-
 def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passage]) -> Iterator[Answer]:
     """The growing answer to `question` from `passages` in the order in which they are shown, which binds the numbers.
 
-    The last one is "done", or "failed" with what had come until then and the sentence that says why.
+    The last one is "done", or "failed" with what had come until then and the sentence that says why. An LLM's thoughts
+    are no part of it; what is longer than any answer is broken off, and what the endpoint cut or held back is said.
     """
-    from distill.llm.connection import as_user_error
-
     started = time.perf_counter()
-    answer = Answer(n_passages=len(passages))
+    answer, said, thinks, ended = Answer(n_passages=len(passages)), "", False, ""
     try:
-        for piece in answer_chain(llm).stream({"question": question, "passages": passages}):
-            if piece:
-                answer = _add(answer, piece, time.perf_counter() - started)
+        for piece in llm.stream(answer_messages(question, [passage.full_text for passage in passages])):
+            new = str(piece.text)
+            said, ended = said + new, how_ended(piece) or ended
+            if thinks and ">" not in new:
+                continue
+            thinks = "<" in said and not without_thinking(said + ".")
+            grown = without_thinking(said, is_whole=False)[:_LONGEST_ANSWER]
+            if grown != answer.text:
+                answer = _grown(answer, grown, time.perf_counter() - started)
                 yield answer
+            if len(grown) == _LONGEST_ANSWER:
+                ended = f"was longer than {_LONGEST_ANSWER:,} characters and was broken off"
+                break
+        answer = replace(answer, text=without_thinking(said)[:_LONGEST_ANSWER])
     except Exception as error:
         shown = error if isinstance(error, UserError) else as_user_error(error)
         if shown is None:
@@ -221,7 +220,9 @@ def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passag
         yield fail(answer, str(shown), time.perf_counter() - started)
         return
     took_s = time.perf_counter() - started
-    if not answer.text.strip():
+    if ended:
+        yield fail(answer, f"The LLM's answer {ended}.{_LONGER if 'cut' in ended else ''}", took_s)
+    elif not answer.text.strip():
         yield fail(answer, "The LLM answered with nothing. Ask again, or put the question in other words.", took_s)
     else:
         yield _with_citations(replace(answer, state="done", took_s=took_s), passages)
@@ -238,9 +239,9 @@ def _with_citations(answer: Answer, passages: Sequence[Passage]) -> Answer:
 _CITED_BY_WORDS = "The LLM cited nothing. The numbers mark the passage whose words a sentence repeats."
 
 
-def _add(answer: Answer, piece: str, elapsed_s: float) -> Answer:
+def _grown(answer: Answer, text: str, elapsed_s: float) -> Answer:
     first = elapsed_s if answer.first_word_s is None else answer.first_word_s
-    return replace(answer, state="writing", text=answer.text + piece, first_word_s=first, took_s=elapsed_s)
+    return replace(answer, state="writing", text=text, first_word_s=first, took_s=elapsed_s)
 
 
 def fail(answer: Answer, sentence: str, took_s: float) -> Answer:

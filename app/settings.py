@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     app_auth: SecretStr | None = None
     app_root_path: str = Field(default="", pattern=r"^(https?://[^\s/]+)?(/[\w.~-]+)*/?$")
     app_max_upload_mb: int = Field(default=200, ge=1)
+    app_answer_tokens: int = Field(default=700, ge=50)
     app_demo: bool = True
     app_mcp: bool = False
     app_log_questions: bool = False  # of each corpus the newest, see app.question_log.MOST_KEPT
@@ -61,6 +62,7 @@ _EXPECTED = {
     "app_hosts": "host names with commas between them, like rag.example.org",
     "app_port": "a port number from 1 to 65535",
     "app_max_upload_mb": "a whole number of megabytes, at least 1",
+    "app_answer_tokens": "a whole number of tokens, at least 50",
     "app_root_path": "the path at which a proxy shows the page, like /rag",
     "app_demo": "true or false",
     "app_mcp": "true or false",

@@ -34,12 +34,18 @@ def llm_config() -> LLMConfig:
     )
 
 
-def make_meter(llm: LLMConfig, paths: DataPaths, budget: str, reply_tokens: int) -> Meter:
-    """What counts and bounds the spending; `budget` as a person writes it."""
+def make_meter(llm: LLMConfig, paths: DataPaths, budget: str, reply_tokens: int, run: str) -> Meter:
+    """What counts and bounds the spending of the run called `run`; `budget` as a person writes it."""
     from distill.llm.spending import Meter, parse_budget
     from distill.pipeline import price_of
+    from distill.run_folder import SPEND
 
-    return Meter(budget=parse_budget(budget), price=price_of(llm, paths), max_reply_tokens=reply_tokens)
+    return Meter(
+        budget=parse_budget(budget),
+        price=price_of(llm, paths),
+        max_reply_tokens=reply_tokens,
+        file=paths.run(run) / SPEND,
+    )
 
 
 def connector(
@@ -54,9 +60,8 @@ def connector(
     """What connects the LLM at a temperature; with `batch_file`, requests are written there and nothing is sent."""
 
     def connect(temperature: float) -> Asker:
-        from distill.llm.batches import Postponement, no_provider
-        from distill.llm.calls import Asker
-        from distill.llm.connection import PATIENT_RETRIES, check_llm, connect_llm
+        from distill.llm.calls import Asker, Postponement, no_provider
+        from distill.llm.connection import PATIENT_RETRIES, connect_llm
         from distill.llm.reply_cache import ReplyCache
 
         if batch_file and llm.is_embedded:
@@ -77,12 +82,13 @@ def connector(
                 f"The requests of a batch name their model, and the endpoint could not be asked for one ({error}). Set "
                 "LLM_MODEL to it; then no connection is needed."
             ) from error
-        if not batch_file:
-            check_llm(model)
         cache = ReplyCache(paths.llm_cache, say)
         n_at_once = concurrency or (1 if llm.is_embedded else 8)
         later = Postponement(model, batch_file, cache) if batch_file else None
-        return Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later)
+        asker = Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later, say=say)
+        if not batch_file:
+            asker.check()
+        return asker
 
     return connect
 
@@ -199,7 +205,7 @@ def _distil(
     if until not in STAGES:
         raise typer.BadParameter(f"--until takes one of {', '.join(STAGES)}; got '{until}'")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gently, by hand or not: all is kept
-    meter = make_meter(llm, paths, asking.budget, asking.reply_tokens)
+    meter = make_meter(llm, paths, asking.budget, asking.reply_tokens, settings.name)
     folder = paths.run(settings.name)
     with ProgressBars(messages) as bars, ProgressFile(folder / PROGRESS, meter.summary) as watched:
 
@@ -240,8 +246,8 @@ def _resolved(file: Path | None) -> str | None:
 
 def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
     """Take the replies in FILE, a batch service's output, so that the run that asked for them goes on."""
-    from distill.llm.batches import import_batch as take
     from distill.llm.reply_cache import ReplyCache
+    from distill.llm.reply_cache import import_batch as take
 
     taken = take(file, ReplyCache(open_paths(data_dir).llm_cache))
     console.print(taken.sentence, markup=False, soft_wrap=True)

@@ -57,12 +57,9 @@ def run_distillation(
         training.check_ranker(run)
         for stage in STAGES[: STAGES.index(until) + 1]:
             run.say(stage)
-            try:
-                if stage == "ranker":
-                    rounds.make_rounds(run)
-                _RUN_STAGE[stage](run)
-            finally:
-                run.keep_spend()
+            if stage == "ranker":
+                rounds.make_rounds(run)
+            _RUN_STAGE[stage](run)
         if until == "verdict":
             rounds.drop_indexes(run)
     return read_json(run.file(METRICS)) if until == "verdict" else {}

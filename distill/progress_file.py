@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from distill.json_files import peek_json, write_json
-from distill.run import Event, add_spend
+from distill.run import Event
 from indexes.errors import UserError
 
 _MOST_REMARKS = 40
@@ -28,7 +28,7 @@ class ProgressFile:
 
     The file is replaced as a whole, at most every `every_s` seconds, and every `beat_s` even if nothing happens, so
     that a reader can tell slow work from dead. A run that goes on adds to what it had reported before. `spent` has what
-    this process has asked the LLM so far; no key, prompt or reply ever stands in the file.
+    the run has asked the LLM so far; no key, prompt or reply ever stands in the file.
     """
 
     def __init__(self, file: Path, spent: Spent = dict, *, every_s: float = 0.5, beat_s: float = 5.0) -> None:
@@ -40,11 +40,9 @@ class ProgressFile:
         self._over = threading.Event()
         self._written_at = 0.0
         self._state: dict[str, Any] = {}
-        self._spent_before: dict[str, float | None] = {}
 
     def __enter__(self) -> ProgressFile:
         before = peek_json(self._file)
-        self._spent_before = dict(before.get("spend") or {})
         self._state = {
             "pid": os.getpid(),
             "born": psutil.Process().create_time(),
@@ -112,7 +110,7 @@ class ProgressFile:
 
     def _write(self) -> None:
         self._written_at = time.time()
-        self._state |= {"beat": self._written_at, "spend": add_spend(self._spent_before, self._spent())}
+        self._state |= {"beat": self._written_at, "spend": dict(self._spent())}
         with suppress(OSError):  # a full disk ends the run where it writes what it is for, and says so there
             write_json(self._file, self._state)
 

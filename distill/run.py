@@ -72,7 +72,6 @@ class Distillation:
         self.corpus = Corpus.open(paths, config.corpus)
         self.encoder = load_encoder(config.base, paths)
         claim_folder(self)
-        self._spent_before = self.spent()
         self.known_orders: tuple[object, Mapping[str, Record]] = None, {}  # and the files that they are from
 
     @cached_property
@@ -101,13 +100,6 @@ class Distillation:
     def texts(self) -> Mapping[str, str]:
         """The full text of each passage by id."""
         return {passage.id: passage.full_text for passage in self.corpus.passages()}
-
-    def keep_spend(self) -> None:
-        """Adds what this process has spent on the LLM to what the run had spent before it."""
-        asker = self.__dict__.get("asker") or self.__dict__.get("writer")
-        if asker is None:
-            return
-        write_json(self.file(SPEND), add_spend(self._spent_before, asker.meter.summary()))
 
     def spent(self) -> dict[str, float | None]:
         """What the run has spent on the LLM, {} if it has asked none."""
@@ -152,16 +144,6 @@ def only_process(run: Distillation) -> Iterator[None]:
         raise InputError(
             f"Run '{run.config.name}' is going on in another process. Wait for it, or choose another --name."
         ) from error
-
-
-def add_spend(before: Mapping[str, float | None], now: Mapping[str, float | None]) -> dict[str, float | None]:
-    """What was spent in all; a price that is not known on either side is not known in sum."""
-    total: dict[str, float | None] = {}
-    for key in {**before, **now}:
-        values = [each[key] for each in (before, now) if key in each]
-        known = [value for value in values if value is not None]
-        total[key] = sum(known) if len(known) == len(values) else None
-    return total
 
 
 def claim_folder(run: Distillation) -> None:

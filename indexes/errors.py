@@ -36,7 +36,14 @@ class EndpointError(UserError):
 
 
 class LLMError(UserError):
-    """The LLM endpoint cannot be used."""
+    """The LLM endpoint cannot be used. `concerns_all`: nor could it for any other request (key, credit, address).
+    `may_cost`: it has written, or may have, what was not taken.
+    """
+
+    def __init__(self, sentence: str, *, concerns_all: bool = False, may_cost: bool = False) -> None:
+        super().__init__(sentence)
+        self.concerns_all = concerns_all
+        self.may_cost = may_cost
 
 
 class LLMUnavailableError(LLMError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import threading
 import time
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -20,10 +21,12 @@ Reply = Callable[[list[Message]], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request to /v1/chat/completions as it came; `body` is the parsed JSON, `key` what stood after Bearer."""
+    """One request to /v1/chat/completions as it came; `body` is the parsed JSON, `key` what stood after Bearer, and
+    `headers` are all others, names in small letters."""
 
     body: dict[str, Any]
     key: str
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def messages(self) -> list[Message]:
@@ -37,14 +40,63 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Failure:
-    """What to do instead of answering: an HTTP status, a stream broken after some words, or no answer at all."""
+class Fault:
+    """What to do instead of answering: an HTTP status, a stream broken after some words, no answer at all, a `body`
+    that is no reply (in a stream one event, if it is JSON), or a reply with another `content` or `finish`.
+    """
 
     status: int = 200
     message: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     break_after_words: int | None = None
     stall: bool = False
+    body: bytes | None = None
+    content: Any = "as scripted"
+    finish: str = "stop"
+
+
+_SOON = {"Retry-After": "0.01"}
+REFUSED: dict[str, Fault] = {  # kinds that no second try helps against
+    "400": Fault(status=400, message="this prompt is not to our liking"),
+    "403": Fault(status=403, message="moderation"),
+    "413": Fault(status=413, message="too large"),
+    "filtered": Fault(content=None, finish="content_filter"),
+    "cut before a word": Fault(content="<think>hm, hm", finish="length"),
+    "too long": Fault(body=b" " * 8_100_000),
+}
+UNREADABLE: dict[str, Fault] = {
+    name: Fault(body=body, headers=_SOON)
+    for name, body in {
+        "a web page": b"<html><body>Welcome</body></html>",
+        "nothing": b"",
+        "half a reply": b'{"choices": [{"message": {"content": "[1',
+        "a list": b"[]",
+        "a number": b"7",
+        "null": b"null",
+        "an error in a 200": b'{"error": {"message": "overloaded", "code": 503}}',
+        "an error in words": b'{"error": "overloaded"}',
+        "choices empty": b'{"choices": []}',
+        "choices missing": b'{"id": "x"}',
+        "choices null": b'{"choices": null}',
+        "choices a map": b'{"choices": {"0": 1}}',
+        "a choice null": b'{"choices": [null]}',
+        "no message": b'{"choices": [{"index": 0}]}',
+        "message null": b'{"choices": [{"message": null}]}',
+        "message a text": b'{"choices": [{"message": "[1] > [2]"}]}',
+        "content a number": b'{"choices": [{"message": {"content": 7}}]}',
+        "parts of no kind": b'{"choices": [{"message": {"content": [7]}}]}',
+        "too deep": b"[" * 100_000,
+        "no UTF-8": b'{"choices": [{"message": {"content": "\xff\xfe"}}]}',
+        "a number without end": b'{"choices": ' + b"9" * 5000 + b"}",
+    }.items()
+}
+PASSING: dict[str, Fault] = {  # as they come and go; the client asks again
+    "500": Fault(status=500, message="boom", headers=_SOON),
+    "503": Fault(status=503, message="<html>Bad gateway</html>", headers=_SOON),
+    "429": Fault(status=429, message="slow down", headers=_SOON),
+    "408": Fault(status=408, message="too slow", headers=_SOON),
+    "broken off": Fault(break_after_words=0),
+}
 
 
 class ScriptedEndpoint:
@@ -54,6 +106,12 @@ class ScriptedEndpoint:
         ... endpoint.base_url, endpoint.requests, len(endpoint.requests)
         endpoint.fail(429, retry_after_s=0.1, times=2)     # the next two chat requests
         endpoint.break_streams(after_words=3)              # from now on, until `recover()`
+        endpoint.fault = lambda request: REFUSED["413"] if "q7" in request.text else None    # by prompt, always
+        endpoint.fault = mixed(0.2, [*PASSING.values(), *UNREADABLE.values()])                # by lot
+        endpoint.refuses = {"temperature": "Unsupported value: 'temperature'"}    # parameters, or "system", with 400
+        endpoint.honours = ("max_tokens",)                 # limits that cut a reply, a token a word
+
+    `served` counts the usable replies by the last message of their request.
 
     `reply` may be replaced at any time. With `api_key` set, any other key gets 401, as from the real one. `delay_s`
     is slept before each word of a stream, for tests that stop in the middle. Embeddings are counts of hashed words.
@@ -78,8 +136,12 @@ class ScriptedEndpoint:
         self.dimension = 16  # of the vectors
         self.requests: list[Request] = []
         self.paths: list[str] = []
-        self._next: deque[_Failure] = deque()
-        self._always: _Failure | None = None
+        self.fault: Callable[[Request], Fault | None] = lambda request: None
+        self.refuses: Mapping[str, str] = {}
+        self.honours: tuple[str, ...] = ()
+        self.served: Counter[str] = Counter()
+        self._next: deque[Fault] = deque()
+        self._always: Fault | None = None
         self._released = threading.Event()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -93,22 +155,38 @@ class ScriptedEndpoint:
     ) -> None:
         """Answer `status` to the next `times` chat requests, or to every request until `recover()` if 0."""
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-        self._script(_Failure(status=status, message=message, headers=headers), times)
+        self._script(Fault(status=status, message=message, headers=headers), times)
 
     def break_streams(self, after_words: int = 2, *, times: int = 0) -> None:
         """Drop the connection after `after_words` words of a streamed answer (at once when not streaming)."""
-        self._script(_Failure(break_after_words=after_words), times)
+        self._script(Fault(break_after_words=after_words), times)
 
     def stall(self, *, times: int = 0) -> None:
         """Accept requests and never answer them, until the endpoint is closed or recovers."""
         self._released.clear()
-        self._script(_Failure(stall=True), times)
+        self._script(Fault(stall=True), times)
 
     def recover(self) -> None:
         """Answer as scripted again."""
         self._always = None
         self._next.clear()
         self._released.set()
+
+    def refusal(self, body: dict[str, Any]) -> Fault | None:
+        """The refusal of the first parameter or role that this endpoint does not take."""
+        names = {*body, *(message["role"] for message in body["messages"])}
+        return next((Fault(status=400, message=said) for name, said in self.refuses.items() if name in names), None)
+
+    def answer(self, body: dict[str, Any], fault: Fault | None) -> tuple[Any, str]:
+        """(content, finish_reason) of the reply, cut where a limit is honoured."""
+        fault = fault or Fault()
+        content = self.reply(body["messages"]) if fault.content == "as scripted" else fault.content
+        limit = min((body[name] for name in self.honours if name in body), default=None)
+        if limit and isinstance(content, str) and len(content.split()) > limit:
+            return " ".join(content.split()[:limit]), "length"
+        if fault.finish == "stop" and content:
+            self.served[str(body["messages"][-1]["content"])] += 1
+        return content, fault.finish
 
     def __enter__(self) -> ScriptedEndpoint:
         self._thread.start()
@@ -122,13 +200,13 @@ class ScriptedEndpoint:
         self._server.server_close()
         self._thread.join()
 
-    def _script(self, failure: _Failure, times: int) -> None:
+    def _script(self, failure: Fault, times: int) -> None:
         if times:
             self._next.extend([failure] * times)
         else:
             self._always = failure
 
-    def failure_for(self, path: str) -> _Failure | None:
+    def failure_for(self, path: str) -> Fault | None:
         """What to do instead of answering this request; counted failures are spent on chat and embedding requests."""
         if path.endswith(("/chat/completions", "/embeddings")) and self._next:
             return self._next.popleft()
@@ -173,8 +251,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         if self.path.endswith("/chat/completions"):
-            self._script.requests.append(Request(body=body, key=self._key))
+            self._script.requests.append(self._request(body))
         failure = self._script.failure_for(self.path)
+        if self.path.endswith("/chat/completions"):
+            failure = failure or self._script.refusal(body) or self._script.fault(self._script.requests[-1])
         if self._refused(failure, counted=True):
             return
         if not self.path.endswith(("/chat/completions", "/embeddings")):
@@ -183,12 +263,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(404, f"The model `{body.get('model')}` does not exist", code="model_not_found")
         elif self.path.endswith("/embeddings"):
             self._embed(body)
+        elif failure and failure.body is not None:
+            self._send_raw(failure, is_stream=bool(body.get("stream")))
         elif body.get("stream"):
             self._stream(body, failure)
         elif failure and failure.break_after_words is not None:
             self.close_connection = True
         else:
-            self._send_json(200, _completion(body, self._script.reply(body["messages"])))
+            self._send_json(200, _completion(body, *self._script.answer(body, failure)))
 
     @property
     def _script(self) -> ScriptedEndpoint:
@@ -198,7 +280,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _key(self) -> str:
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
-    def _refused(self, failure: _Failure | None = None, *, counted: bool = False) -> bool:
+    def _request(self, body: dict[str, Any]) -> Request:
+        headers = {name.lower(): value for name, value in self.headers.items() if name.lower() != "authorization"}
+        return Request(body=body, key=self._key, headers=headers)
+
+    def _send_raw(self, fault: Fault, *, is_stream: bool) -> None:
+        body = fault.body or b""
+        kind = "text/html" if body.startswith(b"<") else "application/json"
+        if is_stream and kind != "text/html":
+            body, kind = b"data: " + body + b"\n\ndata: [DONE]\n\n", "text/event-stream"
+        self._send(200, body, {"Content-Type": kind, **fault.headers})
+
+    def _refused(self, failure: Fault | None = None, *, counted: bool = False) -> bool:
         """Whether this request got its scripted failure instead of an answer."""
         self._script.paths.append(self.path)
         if not counted:
@@ -231,13 +324,14 @@ class _Handler(BaseHTTPRequestHandler):
             vector[zlib.crc32(word.encode()) % len(vector)] += 3.0
         return vector
 
-    def _stream(self, body: dict[str, Any], failure: _Failure | None) -> None:
-        words = re.findall(r"\s*\S+|\s+$", self._script.reply(body["messages"]))
+    def _stream(self, body: dict[str, Any], failure: Fault | None) -> None:
+        content, finish = self._script.answer(body, failure)
+        words = re.findall(r"\s*\S+|\s+$", content or "")
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for n, event in enumerate(_events(body, words)):
+        for n, event in enumerate(_events(body, words, finish)):
             if failure and failure.break_after_words is not None and n > failure.break_after_words:
                 self.close_connection = True
                 return
@@ -256,24 +350,30 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(status, {"error": error}, headers)
 
     def _send_json(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(value).encode()
+        self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        for name, text in (headers or {}).items():
+        for name, text in {**headers, "Content-Length": str(len(data))}.items():
             self.send_header(name, text)
         self.end_headers()
         self.wfile.write(data)
 
 
-def _usage(body: dict[str, Any], text: str) -> dict[str, int]:
+def _usage(body: dict[str, Any], text: Any) -> dict[str, int]:
     n_prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
-    n_reply = len(text.split())
+    n_reply = len(str(text or "").split())
     return {"prompt_tokens": n_prompt, "completion_tokens": n_reply, "total_tokens": n_prompt + n_reply}
 
 
-def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+def mixed(share: float, faults: Sequence[Fault], seed: int = 13) -> Callable[[Request], Fault | None]:
+    """What gives that share of all requests one of `faults`, by lot."""
+    rng = random.Random(seed)  # noqa: S311
+    return lambda request: rng.choice(faults) if rng.random() < share else None
+
+
+def _completion(body: dict[str, Any], text: Any, finish: str) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion",
@@ -284,14 +384,14 @@ def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
     }
 
 
-def _events(body: dict[str, Any], words: Sequence[str]) -> Iterator[str]:
+def _events(body: dict[str, Any], words: Sequence[str], finish: str) -> Iterator[str]:
     """The JSON of each server-sent event of a streamed answer: role, one per word, finish, usage if asked, [DONE]."""
     head = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
     deltas: list[tuple[dict[str, str], str | None]] = [({"role": "assistant", "content": ""}, None)]
     deltas += [({"content": word}, None) for word in words]
-    deltas += [({}, "stop")]
-    for delta, finish in deltas:
-        yield json.dumps(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    deltas += [({}, finish)]
+    for delta, ended in deltas:
+        yield json.dumps(head | {"choices": [{"index": 0, "delta": delta, "finish_reason": ended}]})
     if (body.get("stream_options") or {}).get("include_usage"):
         yield json.dumps(head | {"choices": [], "usage": _usage(body, "".join(words))})
     yield "[DONE]"

@@ -34,6 +34,6 @@ def teach(paths: DataPaths, base_url: str, name: str, halt_at: str = "", nth: in
         if event.stage == halt_at and heard.count(event.stage) == nth:
             os.kill(os.getpid(), 9)
 
-    meter = make_meter(llm, paths, "", 400)
+    meter = make_meter(llm, paths, "", 400, name)
     # One request at a time: replies come in the order of the questions, so that two runs can be compared.
     run_distillation(paths, config, connector(llm, paths, lambda text: None, 1, meter, 400, None), report)

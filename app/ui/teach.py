@@ -222,7 +222,11 @@ def build_desk() -> RunDesk:
     with gr.Row(elem_classes="controls"):
         parts["pause"] = _button("Pause", "teach-pause")
         parts["budget"] = gr.Textbox(
-            label="Budget from now on", placeholder="none", visible=False, min_width=150, elem_id="teach-more-budget"
+            label="Budget, what is spent included",
+            placeholder="none",
+            visible=False,
+            min_width=150,
+            elem_id="teach-more-budget",
         )
         parts["resume"] = _button("Resume", "teach-resume", variant="primary")
         parts["cancel"] = _button("Cancel", "teach-cancel")

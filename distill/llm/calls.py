@@ -1,31 +1,174 @@
-"""Many requests to one LLM, a set number at a time, with a memory for replies and a count of what was spent."""
+"""Many requests to one LLM: a set number at a time, or put off as files for a provider's batch service."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from distill.llm.batches import PostponedError, Postponement
-from distill.llm.connection import llm_errors
-from distill.llm.reply_cache import ReplyCache, request_key
+from distill.llm.connection import EMBEDDED_TIMEOUT_S, llm_errors
+from distill.llm.embedded import is_embedded
+from distill.llm.reply_cache import ReplyCache, how_ended, request_key
 from distill.llm.spending import Meter
-from indexes.errors import BudgetSpentError
+from indexes.errors import BudgetSpentError, InputError, LLMError, LLMRefusedError, LLMUnavailableError, StoreError
+
+MOST_REQUESTS = 50_000  # what OpenAI's batch service takes in one file
+MOST_BYTES = 200_000_000
+_REQUEST = {"method": "POST", "url": "/v1/chat/completions"}
+
+
+def no_provider() -> InputError:
+    """What to say where nobody could answer a batch."""
+    return InputError(
+        "A batch is answered by a provider, but the LLM is not at one. Set OPENAI_API_KEY, or OPENAI_BASE_URL, or ask "
+        "without batches."
+    )
+
+
+def request_body(llm: BaseChatModel, messages: Sequence[BaseMessage]) -> dict[str, Any]:
+    """What the client would send, by its own translation, so that the batch asks exactly what the run would ask."""
+    from distill.llm.wire import fitted, habits_of
+
+    translate = getattr(llm, "_get_request_payload", None)
+    if translate is None or is_embedded(llm):
+        raise no_provider()
+    body: dict[str, Any] = translate(list(messages))
+    if "messages" not in body:
+        raise InputError(f"The model '{body.get('model')}' takes no chat requests. Set LLM_MODEL to one that does.")
+    body.pop("stream", None)
+    return fitted(body, habits_of(str(getattr(llm, "openai_api_base", "")), str(body["model"])))
+
+
+def export_batch(
+    llm: BaseChatModel,
+    prompts: Iterable[Sequence[BaseMessage]],
+    cache: ReplyCache,
+    file: Path,
+    *,
+    most_requests: int = MOST_REQUESTS,
+    most_bytes: int = MOST_BYTES,
+) -> list[Path]:
+    """The files written, none if `cache` knows every reply: `file`, and file-2, file-3 ... where one would be too big.
+
+    Each line asks for one reply that `cache` lacks, once; its custom_id is the request's key. Files of an earlier
+    export give way. `InputError` if the LLM is not at a provider, or no file takes a request.
+    """
+    written: list[Path] = []
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for number, lines in enumerate(_split(_lines(llm, prompts, cache), most_requests, most_bytes), start=1):
+            part = _part(file, number)
+            beside = part.with_name(part.name + ".partial")
+            beside.write_bytes(b"".join(lines))
+            written.append(beside.replace(part))
+        number = len(written) + 1
+        while _is_export(_part(file, number)):  # it would be answered, and paid for, a second time
+            _part(file, number).unlink()
+            number += 1
+    except OSError as error:
+        raise StoreError(f"Writing to {file} failed: {error.strerror}. Free some space and run again.") from error
+    return written
+
+
+def _lines(llm: BaseChatModel, prompts: Iterable[Sequence[BaseMessage]], cache: ReplyCache) -> Iterator[bytes]:
+    seen: set[str] = set()
+    for messages in prompts:
+        key = request_key(llm, messages)
+        if key in seen or cache.get(key) is not None:
+            continue
+        seen.add(key)
+        request = {"custom_id": key, **_REQUEST, "body": request_body(llm, messages)}
+        yield json.dumps(request).encode() + b"\n"
+
+
+def _split(lines: Iterable[bytes], most_requests: int, most_bytes: int) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    size = 0
+    for line in lines:
+        if len(line) > most_bytes:
+            raise InputError(
+                f"A request has {len(line)} bytes, a batch file at most {most_bytes}. Show fewer passages."
+            )
+        if part and (len(part) == most_requests or size + len(line) > most_bytes):
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += len(line)
+    if part:
+        yield part
+
+
+def _part(file: Path, number: int) -> Path:
+    return file if number == 1 else file.with_name(f"{file.stem}-{number}{file.suffix}")
+
+
+def _is_export(file: Path) -> bool:
+    """Whether an earlier export wrote `file`: what a batch service answered may have been given such a name."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as lines:
+        return json.dumps(_REQUEST)[1:-1].encode() in lines.readline()
+
+
+class PostponedError(Exception):
+    """The request was put into a batch: what asked for it cannot go on now."""
+
+
+class BatchWaitsError(LLMError):
+    """Requests are in batch files, and have to be answered before the work can go on."""
+
+
+class Postponement:
+    """Instead of asking: the requests of a piece of work, collected until its end and then in batch files."""
+
+    def __init__(self, llm: BaseChatModel, file: Path, cache: ReplyCache) -> None:
+        request_body(llm, [])  # refused now rather than after the work
+        self._llm = llm
+        self._file = file
+        self._cache = cache
+        self._prompts: dict[str, Sequence[BaseMessage]] = {}
+
+    def add(self, messages: Sequence[BaseMessage]) -> PostponedError:
+        """Collects a request; what to raise where its reply was wanted."""
+        self._prompts[request_key(self._llm, messages)] = messages
+        return PostponedError()
+
+    def finish(self) -> None:
+        """Writes what was collected, if anything, and then raises `BatchWaitsError`."""
+        if not self._prompts:
+            return
+        files = export_batch(self._llm, self._prompts.values(), self._cache, self._file)
+        n, self._prompts = len(self._prompts), {}
+        raise BatchWaitsError(
+            f"{n} requests are in {', '.join(map(str, files))}. Have the provider's batch service answer them, import "
+            "the file that it offers then, and give the same command again to go on."
+        )
+
 
 T = TypeVar("T")
 Job = Callable[["Asker"], Awaitable[T]]
+MOST_FAILED = 0.2  # of at least so many jobs; our choice, as is how many in a row say that no other will do better
+LEAST_JOBS = 20
+MOST_IN_A_ROW = 10
+HEARTBEAT_S = 30.0
+CHECK_WITHIN_S = 55.0
+_CHECK = [SystemMessage("Follow the user's wish exactly."), HumanMessage("Reply with OK.")]
 
 
 class Asker:
     """One LLM, asked `concurrency` times at once. What `cache` knows is not asked; `meter` counts and may refuse.
 
-    With `postponement` nothing is asked: requests that `cache` does not know go into its batch files.
+    With `postponement` nothing is asked: requests that `cache` does not know go into its batch files. `say` is told
+    what is waited for.
     """
 
     def __init__(
@@ -36,19 +179,49 @@ class Asker:
         cache: ReplyCache | None = None,
         meter: Meter | None = None,
         postponement: Postponement | None = None,
+        say: Callable[[str], None] = lambda text: None,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self.llm = llm
         self.concurrency = concurrency
         self.meter = meter or Meter()
         self.postponement = postponement
+        self.say = say
+        self.heartbeat_s = 10 * heartbeat_s if is_embedded(llm) else heartbeat_s  # two cores take a minute a reply
         self._cache = cache
         self._free = asyncio.Semaphore(concurrency)
         # One loop for the asker's life: the HTTP client's open connections belong to the loop that made them.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="asker").start()
 
-    async def ask(self, messages: Sequence[BaseMessage]) -> str:
-        """The LLM's reply to `messages`; its errors are `UserError`s with a remedy."""
+    def check(self, within_s: float = CHECK_WITHIN_S) -> None:
+        """Nothing if the LLM answers; otherwise its sentence is raised, before long work has begun.
+
+        It is asked as the work will ask, a system's words and a limit on the reply included. The embedded one has time:
+        it may have others to answer.
+        """
+        if is_embedded(self.llm):
+            within_s = EMBEDDED_TIMEOUT_S
+
+        async def ask() -> None:
+            async with asyncio.timeout(within_s):
+                with self.meter.request(_CHECK) as spent, llm_errors():
+                    spent(await self.llm.ainvoke(_CHECK))
+
+        try:
+            asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+        except TimeoutError:
+            raise LLMUnavailableError(
+                f"The LLM did not answer a first short question within {within_s:g} s. Check that it runs and is not "
+                "overloaded, that OPENAI_BASE_URL is right and that the network works, then try again."
+            ) from None
+
+    async def ask(self, messages: Sequence[BaseMessage], *, whole: bool = False) -> str:
+        """The LLM's reply to `messages`; its errors are `UserError`s with a remedy.
+
+        A reply that was cut at its limit or filtered is an error too where nothing is left of it, and a cut one where
+        it is wanted `whole`. Those are not remembered, nor are empty ones.
+        """
         key = request_key(self.llm, messages) if self._cache else ""
         if self._cache and (known := self._cache.get(key)) is not None:
             self.meter.count_cached()
@@ -60,8 +233,11 @@ class Asker:
             with self.meter.request(messages) as spent, llm_errors():
                 message = await self.llm.ainvoke(list(messages))
                 spent(message)
-        reply = str(message.text)
-        if self._cache:
+        reply, ended = str(message.text), how_ended(message)
+        if ended and (whole or not reply.strip()):
+            more = " LLMs that think aloud need thousands of reply_tokens (a setting)." if "cut" in ended else ""
+            raise LLMRefusedError(f"The LLM's reply {ended}.{more}")
+        if self._cache and reply.strip() and not ended:
             self._cache.put(key, reply)
         return reply
 
@@ -83,28 +259,60 @@ class Asker:
         return end
 
 
-def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
+class _Outcomes:
+    """How the jobs of a piece of work have ended so far, and what ends it early."""
+
+    def __init__(self) -> None:
+        self.end: LLMError | None = None
+        self._n = self._n_failed = self._n_in_a_row = 0
+
+    def count(self, error: LLMError | None = None) -> None:
+        """Counts a job that is done, or has failed for `error`; the work ends with it where it concerns all others."""
+        self._n += 1
+        self._n_failed += error is not None
+        self._n_in_a_row = self._n_in_a_row + 1 if error else 0
+        if error and (error.concerns_all or isinstance(error, BudgetSpentError)):
+            self.end = self.end or error
+        elif error and self._is_hopeless:
+            self.end = self.end or LLMRefusedError(
+                f"{self._n_failed} of {self._n} questions got no reply that could be used, which is too many to go on. "
+                f"The last one: {error} What came so far is kept; the same command goes on."
+            )
+
+    @property
+    def _is_hopeless(self) -> bool:
+        """Whether the share that fails is surely too great: beyond three standard errors, since chance has runs."""
+        most = MOST_FAILED * self._n + 3 * math.sqrt(MOST_FAILED * (1 - MOST_FAILED) * self._n)
+        return self._n_in_a_row >= MOST_IN_A_ROW or (self._n >= LEAST_JOBS and self._n_failed > most)
+
+
+def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T | LLMError]]:
     """(position, result) of each job as it completes; a job may ask several times, one after the other.
 
-    As many jobs are open as requests may run at once, so the LLM is kept busy and jobs end early. The first failure
-    cancels the others and is raised after the results that came before it; so does closing the iterator. A spent
-    budget cancels nothing: what was paid for is waited for. Jobs whose requests are postponed give no result, and
+    As many jobs are open as requests may run at once, so the LLM is kept busy and jobs end early. A job whose request
+    fails has its error as its result, and the others go on, unless it concerns all of them (key, credit, address, a
+    spent budget) or too many have failed: then no other begins, what is under way and will be paid for is waited for,
+    and the error is raised. Closing the iterator cancels all. Jobs whose requests are postponed give no result, and
     `BatchWaitsError` is raised in the end.
     """
-    results: queue.SimpleQueue[tuple[int, T] | None] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[int, T | LLMError] | None] = queue.SimpleQueue()
     waiting = iter(enumerate(jobs))
-    is_spent = False
+    outcomes = _Outcomes()
 
     async def worker() -> None:
-        nonlocal is_spent
-        for position, job in waiting:
+        while not outcomes.end and (following := next(waiting, None)):
+            position, job = following
             try:
-                results.put((position, await job(asker)))
+                result = await job(asker)
             except PostponedError:
                 continue
-            except BudgetSpentError:
-                is_spent = True
-                return
+            except LLMError as error:
+                outcomes.count(error)
+                if outcomes.end is not error:
+                    results.put((position, error))
+            else:
+                outcomes.count()
+                results.put((position, result))
 
     async def work() -> None:
         workers = [asyncio.create_task(worker()) for _ in range(min(asker.concurrency, len(jobs)))]
@@ -114,23 +322,35 @@ def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]
             for each in workers:
                 each.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        if is_spent:
-            raise asker.meter.used_up()  # only now all that was under way is counted
+        if outcomes.end:  # of a budget the sentence only now, when all that was under way is counted
+            raise asker.meter.used_up() if isinstance(outcomes.end, BudgetSpentError) else outcomes.end
         if asker.postponement:
             asker.postponement.finish()
 
     end = asker.start(work(), lambda: results.put(None))
     try:
-        while (result := results.get()) is not None:
+        while (result := _next(results, asker)) is not None:
             yield result
     finally:
         end()
 
 
-def ask_all(asker: Asker, prompts: Sequence[Sequence[BaseMessage]]) -> Iterator[tuple[int, str]]:
-    """(position, reply) of each prompt as it completes; failures as in `work_through`."""
+def _next(results: queue.SimpleQueue[T], asker: Asker) -> T:
+    """The next result; meanwhile it is said that it is waited for, ever less often."""
+    waited_s, pause_s = 0.0, asker.heartbeat_s
+    while True:
+        try:
+            return results.get(timeout=pause_s)
+        except queue.Empty:
+            waited_s += pause_s
+            pause_s = waited_s
+            asker.say(f"No question has been answered by the LLM for {waited_s:.0f} s. It is waited for.")
+
+
+def ask_all(asker: Asker, prompts: Sequence[Sequence[BaseMessage]]) -> Iterator[tuple[int, str | LLMError]]:
+    """(position, whole reply) of each prompt as it completes; failures as in `work_through`."""
 
     async def ask(prompt: Sequence[BaseMessage], asker: Asker) -> str:
-        return await asker.ask(prompt)
+        return await asker.ask(prompt, whole=True)
 
     return work_through(asker, [partial(ask, prompt) for prompt in prompts])

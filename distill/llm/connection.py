@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 import threading
 import traceback
@@ -14,16 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from distill.llm.embedded import LocalServer, ServerAddress
+from distill.llm.embedded import EMBEDDED_HEADER, LocalServer
+from distill.llm.reply_cache import without_keys
 from indexes.errors import LLMRefusedError, LLMUnavailableError, UserError
 from indexes.paths import DataPaths
 
 if TYPE_CHECKING:
     import openai
     from langchain_core.language_models import BaseChatModel
-
-
-EMBEDDED_HEADER = "X-Embedded-LLM"  # what requests to the embedded LLM carry, so that their errors name it
 
 
 @contextmanager
@@ -43,15 +40,16 @@ def as_user_error(error: Exception) -> UserError | None:
 
     No sentence holds a key, also where the endpoint's own words quote it.
     """
+    import httpx2
     import openai
 
     if isinstance(error, UserError):
         return error
     if isinstance(error, openai.APIStatusError):
         return _status_sentence(error)
-    if isinstance(error, (openai.APITimeoutError, TimeoutError)) or _is_transport_error(error, "Timeout"):
+    if isinstance(error, (openai.APITimeoutError, TimeoutError, httpx2.TimeoutException)):
         return _way_sentence(error, "did not answer in time")
-    if isinstance(error, openai.APIConnectionError) or _is_transport_error(error):
+    if isinstance(error, (openai.APIConnectionError, httpx2.TransportError)):
         return _way_sentence(error, "broke off in the middle of an answer" if _is_cut(error) else _unreachable(error))
     if isinstance(error, openai.APIResponseValidationError) or _is_unreadable_reply(error):
         return not_understood(_place(error))
@@ -61,12 +59,11 @@ def as_user_error(error: Exception) -> UserError | None:
 
 
 def _is_unreadable_reply(error: Exception) -> bool:
-    """Whether `error` is what the clients raise, each in its own way, when a reply is a web page or empty."""
-    if isinstance(error, json.JSONDecodeError):
-        frames = traceback.walk_tb(error.__traceback__)
-        return any(frame.f_globals.get("__name__", "").startswith("openai.") for frame, _ in frames)
-    replies = ("Unexpected response type from OpenAI-compatible endpoint", "No generation chunks were returned")
-    return isinstance(error, ValueError) and str(error).startswith(replies)
+    """Whether `error` is what the clients raise, each in its own way, at a stream that is none of such an endpoint."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    kinds = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+    inside = ("openai.", "langchain_openai.", "langchain_core.", "pydantic.", "json.")
+    return isinstance(error, kinds) and bool(frames) and frames[-1].startswith(inside)
 
 
 def not_understood(place: str) -> UserError:
@@ -78,9 +75,16 @@ def not_understood(place: str) -> UserError:
 
 
 def _status_sentence(error: openai.APIStatusError) -> UserError:
+    from distill.llm import wire
+
     place, words, status = _place(error), _words(error), error.status_code
+    has_no_credit = status == 402 or (status == 429 and re.search("quota|billing|credit", f"{words} {error.code}"))
+    if words == wire.NO_ANSWER:
+        return not_understood(place)
     if status == 401:
-        return LLMRefusedError(f"{place} rejects the API key (status 401). Set OPENAI_API_KEY to a valid key for it.")
+        return LLMRefusedError(
+            f"{place} rejects the API key (status 401). Set OPENAI_API_KEY to a valid key for it.", concerns_all=True
+        )
     if status == 403:
         return LLMRefusedError(
             f"{place} does not permit this (status 403). Use a key with access to the model, or set another LLM_MODEL."
@@ -88,12 +92,18 @@ def _status_sentence(error: openai.APIStatusError) -> UserError:
     if status == 404:
         return LLMRefusedError(
             f"{place} does not have what was asked for ({words}). Set LLM_MODEL to a model it has, and check that "
-            "OPENAI_BASE_URL is right (it usually ends in /v1)."
+            "OPENAI_BASE_URL is right (it usually ends in /v1).",
+            concerns_all=True,
         )
-    if status == 429 and ("quota" in words or "billing" in words):
-        return LLMRefusedError(f"The account at {place} has no credit left. Add credit there, or use another endpoint.")
+    if has_no_credit:
+        return LLMRefusedError(
+            f"{place} says that there is no credit left ({words}). Add credit there, or use another endpoint.",
+            concerns_all=True,
+        )
     if status == 429:
-        return LLMUnavailableError(f"{place} is asked too often (status 429). Wait a minute, then try again.")
+        wait = error.response.headers.get("retry-after", "")
+        asks = f"; it asks to wait {wait} s" if wait.isdecimal() else ""
+        return LLMUnavailableError(f"{place} is asked too often (status 429{asks}). Wait a minute, then try again.")
     if status in (400, 413) and "context" in words:
         return LLMRefusedError(
             f"The passages do not fit into what the model can read ({words}). Use fewer passages, or a model with a "
@@ -107,23 +117,14 @@ def _status_sentence(error: openai.APIStatusError) -> UserError:
 
 
 def _way_sentence(error: Exception, what: str) -> UserError:
-    if _headers(error).get(EMBEDDED_HEADER):
-        return LLMUnavailableError(
-            f"{_place(error)} {what}. Ask again: it is started anew if it ended. If it stays so, free some memory, or "
-            "set LOCAL_LLM to a smaller model (smollm2-135m)."
-        )
-    return LLMUnavailableError(
-        f"{_place(error)} {what}. Check that it runs, that OPENAI_BASE_URL is right and that the network works, then "
-        "try again."
+    is_nowhere = what.startswith("cannot be reached") or type(error.__cause__).__name__ == "ConnectTimeout"
+    check = (
+        "Ask again: it is started anew if it ended. If it stays so, free some memory, or set LOCAL_LLM to a smaller "
+        "model (smollm2-135m)."
+        if _headers(error).get(EMBEDDED_HEADER)
+        else "Check that it runs, that OPENAI_BASE_URL is right and that the network works, then try again."
     )
-
-
-def _is_transport_error(error: Exception, name_part: str = "") -> bool:
-    """Whether `error` is one of the HTTP clients below openai (of either generation), by name if asked."""
-    return any(
-        kind.__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2") and name_part in kind.__name__
-        for kind in type(error).__mro__
-    )
+    return LLMUnavailableError(f"{_place(error)} {what}. {check}", concerns_all=is_nowhere)
 
 
 def _is_cut(error: BaseException | None) -> bool:
@@ -156,11 +157,12 @@ def _headers(error: Exception) -> Any:
 
 
 def _place(error: Exception) -> str:
-    embedded = _headers(error).get(EMBEDDED_HEADER)
-    if embedded:
-        return f"The embedded LLM {embedded}"
+    """Who was asked, for people: the embedded LLM, or the endpoint at its address."""
     request = _request(error)
-    return "The LLM endpoint" if request is None else f"The LLM endpoint {shown_url(str(request.url))}"
+    if request is None:
+        return "The LLM endpoint"
+    embedded = request.headers.get(EMBEDDED_HEADER)
+    return f"The embedded LLM {embedded}" if embedded else f"The LLM endpoint {shown_url(str(request.url))}"
 
 
 def shown_url(url: str) -> str:
@@ -182,26 +184,6 @@ def _words(error: Exception) -> str:
         text = text.replace(key, "***")
     return without_keys(text)[:200].rstrip(".")
 
-
-def without_keys(text: str) -> str:
-    """`text` with *** in place of what looks like a key."""
-    return re.sub(r"\b(sk|key|Bearer)[-_ ][\w*.-]{6,}", "***", text)
-
-
-__all__ = [
-    "CONNECT_TIMEOUT_S",
-    "DEFAULT_OPENAI_MODEL",
-    "EMBEDDED_TIMEOUT_S",
-    "ENDPOINT_TIMEOUT_S",
-    "MAX_RETRIES",
-    "OPENAI_URL",
-    "LLMConfig",
-    "as_user_error",
-    "check_llm",
-    "connect_llm",
-    "embedded_server",
-    "llm_errors",
-]
 
 OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"  # our choice: cheap, good at following a format, accepts temperature 0
@@ -252,17 +234,14 @@ def connect_llm(
     unless the caller passes its own `server`. Cheap when it runs, so connect anew for each piece of work: a server
     that died comes back. Errors of the calls themselves become sentences inside `llm_errors()`.
     """
+    options: dict[str, Any] = {"temperature": temperature, "max_completion_tokens": max_tokens}
     if config.is_embedded:
-        server = server or embedded_server(config.local_llm, paths.models)
-        address = server.start(on_status)
-        return _embedded_chat(address, temperature, max_tokens, timeout_s or EMBEDDED_TIMEOUT_S)
-    return _endpoint_chat(config, temperature, max_tokens, timeout_s or ENDPOINT_TIMEOUT_S, max_retries)
-
-
-def check_llm(llm: BaseChatModel) -> None:
-    """Nothing if the LLM answers; otherwise its sentence is raised, before long work has begun."""
-    with llm_errors():
-        llm.invoke("Reply with OK.", max_tokens=16)  # a few: reasoning models refuse to stop after one
+        at = (server or embedded_server(config.local_llm, paths.models)).start(on_status)
+        wait_s = timeout_s or EMBEDDED_TIMEOUT_S
+        return _chat(at.base_url, at.api_key, at.model, wait_s, embedded=True, max_retries=1, **options)
+    base_url, key = _checked_url(config.base_url or OPENAI_URL), _checked_key(config.api_key)
+    model = config.model or _default_model(base_url, key)
+    return _chat(base_url, key, model, timeout_s or ENDPOINT_TIMEOUT_S, max_retries=max_retries, **options)
 
 
 def embedded_server(local_llm: str, models_dir: Path) -> LocalServer:
@@ -279,53 +258,31 @@ def _server_of_process(local_llm: str, models_dir: Path) -> LocalServer:
     return LocalServer(local_llm, models_dir)
 
 
-def _embedded_chat(
-    address: ServerAddress, temperature: float, max_tokens: int | None, timeout_s: float
+def _chat(
+    base_url: str, key: str, model: str, timeout_s: float, *, embedded: bool = False, **options: Any
 ) -> BaseChatModel:
+    """The client of an endpoint, to which nothing goes that the environment says and the caller does not."""
     import openai
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr
 
-    class EmbeddedChat(ChatOpenAI):
-        """`ChatOpenAI` whose identity in a LangChain cache is the model, not the port that changes at each start."""
+    from distill.llm.wire import AsyncClient, SyncClient
 
-        def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-            return super()._get_llm_string(stop, **kwargs).replace(address.base_url, "embedded")
-
-    return EmbeddedChat(
-        base_url=address.base_url,
-        api_key=SecretStr(address.api_key),
-        model=address.model,
-        temperature=temperature,
-        max_completion_tokens=max_tokens,
-        timeout=openai.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-        stream_chunk_timeout=timeout_s,
-        stream_usage=True,
-        max_retries=1,
-        default_headers={EMBEDDED_HEADER: address.model},
-        http_client=openai.DefaultHttpxClient(trust_env=False),  # a proxy does not know our loopback
-        http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False),
-    )
-
-
-def _endpoint_chat(
-    config: LLMConfig, temperature: float, max_tokens: int | None, timeout_s: float, max_retries: int
-) -> BaseChatModel:
-    import openai
-    from langchain_openai import ChatOpenAI
-    from pydantic import SecretStr
-
-    base_url, key = _checked_url(config.base_url or OPENAI_URL), _checked_key(config.api_key)
-    timeout = openai.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+    place = f"The embedded LLM {model}" if embedded else f"The LLM endpoint {shown_url(base_url)}"
+    options_of_both: dict[str, Any] = {"place": place, "trust_env": not embedded}  # a proxy does not know our loopback
     return ChatOpenAI(
         base_url=base_url,
         api_key=SecretStr(key),
-        model=config.model or _default_model(base_url, key, timeout),
-        temperature=temperature,
-        max_completion_tokens=max_tokens,
-        timeout=timeout,
+        model=model,
+        organization=None,
+        openai_proxy=None,
+        timeout=openai.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
         stream_chunk_timeout=timeout_s,
-        max_retries=max_retries,
+        stream_usage=embedded,
+        default_headers={EMBEDDED_HEADER: model} if embedded else None,
+        http_client=SyncClient(base_url, key, model, **options_of_both),
+        http_async_client=AsyncClient(base_url, key, model, **options_of_both),
+        **options,
     )
 
 
@@ -349,19 +306,26 @@ def _checked_key(key: str | None) -> str:
     return key.strip()
 
 
-def _default_model(base_url: str, key: str, timeout: openai.Timeout) -> str:
+def _default_model(base_url: str, key: str) -> str:
     """The model to ask when none is set: the only one that the endpoint has, on OpenAI itself our default."""
     if base_url == OPENAI_URL:
         return DEFAULT_OPENAI_MODEL
     import openai
 
-    with (
-        llm_errors(),
-        openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=MAX_RETRIES) as client,
-    ):
+    from distill.llm.wire import SyncClient
+
+    timeout = openai.Timeout(25.0, connect=CONNECT_TIMEOUT_S)
+    with llm_errors(), SyncClient(base_url, key, "", place="") as http:
+        client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=1, http_client=http)
         try:
-            names = [model.id for model in client.models.list()]
-        except (AttributeError, ValueError):  # what the client raises when it gets a web page
+            names = [str(model.id) for model in client.models.list()]
+        except (
+            AttributeError,
+            ValueError,
+            TypeError,
+            LookupError,
+            RecursionError,
+        ):  # at a web page
             raise not_understood(f"The LLM endpoint {shown_url(base_url)}") from None
     if len(names) != 1:
         offered = f"offers {len(names)} models ({', '.join(names[:6])})" if names else "names no model"

@@ -18,10 +18,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from distill.llm.weights import LOCAL_MODELS, Progress, ensure_weights
 from indexes.errors import LLMUnavailableError, WeightsError
+
+EMBEDDED_HEADER = "X-Embedded-LLM"  # what requests to the embedded LLM carry, so that their errors name it
+
+
+def is_embedded(llm: Any) -> bool:
+    """Whether a chat model is the embedded one."""
+    return EMBEDDED_HEADER in (getattr(llm, "default_headers", None) or {})
 
 
 def _ignore_status(text: str) -> None:

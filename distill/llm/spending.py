@@ -15,7 +15,8 @@ from typing import Literal
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from indexes.errors import BudgetSpentError, InputError
+from distill.json_files import read_json, write_json
+from indexes.errors import BudgetSpentError, InputError, LLMError
 
 _BYTES_A_TOKEN = 3.5  # of UTF-8: English has about 4, other scripts fewer characters but more bytes a character
 _TOKENS_A_MESSAGE = 8  # roles and separators
@@ -40,7 +41,7 @@ FREE = Price(read=0.0, written=0.0)  # an embedded LLM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The most that may be spent in one command."""
+    """The most that may be spent on a run, by all its commands together."""
 
     amount: float
     unit: Literal["usd", "tokens"]
@@ -105,10 +106,20 @@ def _read_prices(file: Path) -> dict[str, dict[str, float]]:
 
 
 class Meter:
-    """Calls, tokens and money so far. A request that could pass the budget is refused before it is made."""
+    """Calls, tokens and money so far. A request that could pass the budget is refused before it is made.
+
+    With `file` the count is a run's: it goes on where that stands, and is kept there whenever a request leaves, as if
+    it cost the most that it can, and whenever a reply comes. So it is right when the process is killed, what was under
+    way included.
+    """
 
     def __init__(
-        self, *, budget: Budget | None = None, price: Price | None = None, max_reply_tokens: int = 400
+        self,
+        *,
+        budget: Budget | None = None,
+        price: Price | None = None,
+        max_reply_tokens: int = 400,
+        file: Path | None = None,
     ) -> None:
         if budget and budget.unit == "usd" and price is None:
             raise InputError(
@@ -118,16 +129,19 @@ class Meter:
         self._budget = budget
         self._price = price
         self._max_reply_tokens = max_reply_tokens
+        self._file = file
         self._underestimated = 1.0  # how many times more tokens a prompt had than was estimated, at most so far
-        self._reserved = (0.0, 0.0)  # tokens read and written of what is in flight, at most
-        self.calls = 0
-        self.cached = 0
-        self.prompt_tokens = 0
-        self.reply_tokens = 0
+        self._reserved = (0, 0)  # tokens read and written of what is in flight, at most
+        self._n_open = 0
+        known = read_json(file) if file else {}
+        self.calls, self.cached, self.prompt_tokens, self.reply_tokens = (
+            int(known.get(name) or 0) for name in ("calls", "cached", "prompt_tokens", "reply_tokens")
+        )
 
     def count_cached(self) -> None:
         """Counts a reply that was known."""
         self.cached += 1
+        self._keep()
 
     @contextmanager
     def request(self, messages: Sequence[BaseMessage]) -> Iterator[Callable[[BaseMessage], None]]:
@@ -137,7 +151,8 @@ class Meter:
         estimate = estimate_tokens(messages)
         prompt = math.ceil(estimate * self._underestimated)
         self._check(prompt)
-        self._reserve(prompt, self._max_reply_tokens)
+        self._reserve(prompt, self._max_reply_tokens, 1)
+        self._keep()
 
         def spent(message: BaseMessage) -> None:
             usage = message.usage_metadata if isinstance(message, AIMessage) else None
@@ -150,25 +165,32 @@ class Meter:
 
         try:
             yield spent
-        except asyncio.CancelledError:  # it was sent, so it is paid for: at most so much
-            self._count(prompt, self._max_reply_tokens)
+        except (asyncio.CancelledError, LLMError) as error:
+            if not isinstance(error, LLMError) or error.may_cost:  # it was sent, so it is paid for: at most so much
+                self._count(prompt, self._max_reply_tokens)
             raise
         finally:
-            self._reserve(-prompt, -self._max_reply_tokens)
+            self._reserve(-prompt, -self._max_reply_tokens, -1)
+            self._keep()
 
     def set_aside(self, messages: Sequence[BaseMessage]) -> None:
         """Keeps so much of the budget for a request that is made elsewhere; `BudgetSpentError` if that is not left."""
         prompt = estimate_tokens(messages)
         self._check(prompt)
-        self._reserve(prompt, self._max_reply_tokens)
+        self._reserve(prompt, self._max_reply_tokens, 0)
 
     def _count(self, prompt: int, reply: int) -> None:
         self.calls += 1
         self.prompt_tokens += prompt
         self.reply_tokens += reply
 
-    def _reserve(self, prompt: float, reply: float) -> None:
+    def _reserve(self, prompt: int, reply: int, n: int) -> None:
         self._reserved = (self._reserved[0] + prompt, self._reserved[1] + reply)
+        self._n_open += n
+
+    def _keep(self) -> None:
+        if self._file:
+            write_json(self._file, self.summary())
 
     def _check(self, prompt: int) -> None:
         if self._budget is None:
@@ -192,14 +214,16 @@ class Meter:
         return self._price.of(read, written) if self._budget.unit == "usd" and self._price else read + written
 
     def summary(self) -> dict[str, float | int | None]:
-        """What was spent, for the report; `cost_usd` is None where the price is not known."""
-        cost = self._price.of(self.prompt_tokens, self.reply_tokens) if self._price else None
+        """What was spent, and at most will be on what is in flight; `cost_usd` is None where the price is not known."""
+        read, written = self.prompt_tokens, self.reply_tokens
+        if self._n_open:
+            read, written = read + self._reserved[0], written + self._reserved[1]
         return {
-            "calls": self.calls,
+            "calls": self.calls + self._n_open,
             "cached": self.cached,
-            "prompt_tokens": self.prompt_tokens,
-            "reply_tokens": self.reply_tokens,
-            "cost_usd": cost if cost is None else round(cost, 6),
+            "prompt_tokens": read,
+            "reply_tokens": written,
+            "cost_usd": round(self._price.of(read, written), 6) if self._price else None,
         }
 
 

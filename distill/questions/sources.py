@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.llm.reply_cache import without_thinking
 from distill.prompts import Style
 from indexes.errors import InputError
 from indexes.queries import parse_query, read_lines, read_queries
@@ -99,7 +100,6 @@ def _clusters(ids: Sequence[str], vectors_of: Callable[[Sequence[str]], Vectors]
 
 SAME_QUESTION = 0.95  # cosine of two question vectors; our choice: rewordings lie above, other questions below
 _LENGTHS: dict[Style, tuple[float, float]] = {"question": (5, 80), "keywords": (2, 12), "claim": (5, 80)}
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _LABEL = re.compile(r"^\W*(?:question|query|q|claim|keywords?|keyword search)\s*\d*\s*[:.)]\W*", re.IGNORECASE)
 _NUMBER = re.compile(r"^\s*(?:\(?\d{1,2}[.)\]:、．]|[-*•‣])\s+")
 _PREFACE = re.compile(r"^[^?？؟]{0,160}[:：]\s*$")
@@ -163,7 +163,7 @@ def style_of(text: str) -> Style:
 
 def questions_in(reply: str, n: int) -> list[str]:
     """At most `n` questions of a reply, without thinking blocks, prefaces, labels, list marks and quotation marks."""
-    text = _THINKING.sub("", reply).strip()
+    text = without_thinking(reply).strip()
     lines = [line for line in text.splitlines() if line.strip() and not _PREFACE.match(line)]
     if n == 1:
         lines = [" ".join(_first_block(text))] if len(lines) > 1 and not _NUMBER.match(lines[0]) else lines

@@ -17,7 +17,7 @@ from distill.json_files import Append, Record, appending, read_records
 from distill.llm.calls import Asker, ask_all
 from distill.prompts import STYLES, Example, Style, Subject, question_messages
 from distill.questions.sources import Form, KnownQuestions, form_of, questions_in, style_of, why_useless
-from indexes.errors import InputError
+from indexes.errors import InputError, LLMError
 from indexes.types import Candidate, Passage, Query, Vectors
 
 _N_WORDS = 9  # our choice: enough to know the subject, too few to copy a sentence
@@ -221,7 +221,8 @@ def write_questions(
     `file` keeps every question with what became of it: {"call": ids of the passages asked about, "view", "style",
     "question", "passages": those of them that it finds, "documents": theirs, "dropped": why, or ""}. A second
     call goes on after the last one. Dropped are replies that are no question, point at their passage, repeat another
-    question, or do not lead back to a passage they were written for. Raises `InputError` if nothing is left.
+    question, or do not lead back to a passage they were written for, and requests that failed. Raises `InputError` if
+    nothing is left.
     """
     records = read_records(file)
     writer = _Writer(config, corpus, Topics(passage.text for passage in passages), _kept(records), seed)
@@ -293,6 +294,7 @@ class _Writer:
             for place, (call, passages) in enumerate(zip(calls, shown, strict=True), start=len(self.kept))
         ]
         waiting: list[tuple[Call, list[Passage], str]] = []
+        failed: list[Record] = []
 
         def judged() -> list[Record]:
             records = self._judge(waiting)
@@ -303,13 +305,18 @@ class _Writer:
 
         try:
             for position, reply in ask_all(asker, prompts):
+                if isinstance(reply, LLMError):
+                    failed.append(_record(calls[position], shown[position], "", [], f"no reply: {reply}"))
+                    continue
                 waiting.append((calls[position], shown[position], reply))
                 if len(waiting) >= _JUDGED_AT_ONCE:
                     yield from judged()
         except BaseException:
             judged()
             raise
-        yield from judged()
+        for record in failed:  # only now: where writing ends early they are asked again
+            append(record)
+        yield from [*judged(), *failed]
 
     def _judge(self, replies: Sequence[tuple[Call, list[Passage], str]]) -> list[Record]:
         drafts = [

@@ -32,7 +32,7 @@ from distill.stages.proposing import propose, sample_mode
 from distill.teacher.assessment import assess_teacher, choose_mode
 from distill.teacher.modes import AUTO_MODES
 from distill.teacher.orders import beside, merge_candidates, merge_orders, read_rankings, read_votes, voted_questions
-from distill.teacher.ranking import candidate_ids, no_order, place_positives, rank_candidates
+from distill.teacher.ranking import candidate_ids, given_up, no_order, place_positives, rank_candidates
 from distill.teacher.trust import Probe, known_answers, make_probes
 from distill.verdict.held_out_orders import draw
 from indexes.errors import InputError
@@ -259,11 +259,12 @@ def _ask(run: Distillation, records: Sequence[Record]) -> None:
             weight=teacher.weight,
             on_progress=lambda done, total: run.say("rankings", done, total),
         )
+        run.say("rankings", remark=given_up(read_records(file)))
 
 
 def _keep_sample(run: Distillation, weight: float) -> None:
     """Begins the rankings with the orders that the choice of the retrieval was made by: they are paid for."""
-    orders = read_records(run.file(SAMPLE))
+    orders = [each for each in read_records(run.file(SAMPLE)) if "failed" not in each]
     if orders:
         kept = [each if each["agreement"] is not None else each | {"weight": weight} for each in orders]
         write_records(run.file(RANKINGS), kept)

@@ -18,7 +18,7 @@ from distill.stages import training
 from distill.stages.labelling import all_rankings, kept_out, round_files
 from distill.stages.proposing import sample_mode
 from distill.teacher.orders import merge_orders
-from distill.teacher.ranking import rank_candidates
+from distill.teacher.ranking import given_up, rank_candidates
 from indexes.encoders.finding import load_model
 from indexes.encoders.precision import comparable
 from indexes.encoders.torch import SentenceTransformerEncoder
@@ -71,6 +71,7 @@ def _ask(run: Distillation, number: int) -> None:
         weight=run.teacher.weight,
         on_progress=lambda done, total: run.say("rankings", done, total, f"round {number}"),
     )
+    run.say("rankings", remark=given_up(read_records(rankings)))
 
 
 def _taught(run: Distillation, number: int) -> Distillation:

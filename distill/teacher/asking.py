@@ -16,7 +16,6 @@ from distill.teacher.replies import Choice, Permutation, Status, parse_choice, p
 
 CountTokens = Callable[[str], int]
 
-LEAST_TOKENS = 24  # of a passage in a prompt: less says nothing about it
 _ELLIPSIS = " …"
 _WIDE_FROM = 0x2E80  # CJK and what follows: about a token a character
 
@@ -132,6 +131,9 @@ class Order:
     passes: tuple[tuple[int, ...], ...]
     agreement: float | None
     best_at: tuple[tuple[int, int], ...]
+
+
+NO_ORDER = Order(order=(), status="refused", shown=(), n_asked=0, reply="", passes=((), ()), agreement=None, best_at=())
 
 
 @dataclass(slots=True, kw_only=True)

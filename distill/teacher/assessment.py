@@ -14,7 +14,7 @@ from statistics import fmean
 
 from distill.json_files import Record
 from distill.llm.calls import Asker, work_through
-from distill.teacher.asking import Asks, Limits, Order
+from distill.teacher.asking import NO_ORDER, Asks, Limits, Order
 from distill.teacher.modes import Mode, pair_agreement, parse_mode
 from distill.teacher.ranking import ask_order, candidate_ids, place_shares
 from distill.teacher.trust import (
@@ -35,6 +35,7 @@ from distill.teacher.trust import (
     position_test,
     share_at_least,
 )
+from indexes.errors import LLMError
 
 N_QUESTIONS = 20
 _DEFAULT_LIMITS = Limits()
@@ -114,12 +115,12 @@ def assess_teacher(
     lists = [_asked(record, texts, mode, seed, limits, repeat) for record in sample for repeat in range(repeats)]
     plants = [_probed(probe, mode, seed, limits) for probe in probes] if sample else []
     jobs: list[Callable[[Asks], Awaitable[Order | ProbeAnswer]]] = [*lists, *plants]
-    found: dict[int, Order | ProbeAnswer] = {}
+    found: dict[int, Order | ProbeAnswer | LLMError] = {}
     on_progress(0, len(jobs))
     for job, answer in work_through(asker, jobs) if jobs else ():
         found[job] = answer
         on_progress(len(found), len(jobs))
-    orders = [each for _, each in sorted(found.items()) if isinstance(each, Order)]
+    orders = [each if isinstance(each, Order) else NO_ORDER for job, each in sorted(found.items()) if job < len(lists)]
     answers = [
         Answers(n=len(candidate_ids(record)), orders=tuple(orders[place * repeats : (place + 1) * repeats]))
         for place, record in enumerate(sample)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, TypeAlias, Union
@@ -115,10 +115,7 @@ def _same_choices(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, 
     return 2 * sum(same) / len(same) - 1 if same else None
 
 
-Method = Literal["borda", "kemeny"]
 Permutation = Sequence[int]
-
-_EXACT_UP_TO = 10
 
 
 def mean_places(orders: Sequence[Permutation], n: int) -> list[float]:
@@ -138,73 +135,8 @@ def borda(orders: Sequence[Permutation], n: int) -> list[int]:
     return sorted(range(n), key=lambda item: (round(places[item], 9), first[item], item))
 
 
-def kemeny(orders: Sequence[Permutation], n: int) -> list[int]:
-    """The order of all `n` items with the fewest pairs against `orders` (Kemeny 1959).
-
-    Exact up to 10 items (dynamic programming over subsets); beyond, the best that moving one item at a time finds
-    from Borda's order. Of equally good ones the exact search takes the one nearest to Borda's.
-    """
-    start = borda(orders, n)
-    cost = disagreements(orders, n)
-    return _exact(start, cost) if n <= _EXACT_UP_TO else _moved(start, cost)
-
-
-def disagreements(orders: Sequence[Permutation], n: int) -> list[list[int]]:
-    """(n, n): how many orders put b before a, which a ranking that puts a before b goes against."""
-    cost = [[0] * n for _ in range(n)]
-    for order in orders:
-        named = set(order)
-        rest = [item for item in range(n) if item not in named]
-        for place, before in enumerate(order):
-            for after in (*order[place + 1 :], *rest):
-                cost[after][before] += 1
-    return cost
-
-
-def _exact(start: Sequence[int], cost: Sequence[Sequence[int]]) -> list[int]:
-    n = len(start)
-    best: list[tuple[int, int]] = [(0, -1)] * (1 << n)  # of each set of items yet to place: cost, who comes first
-    for left in range(1, 1 << n):
-        items = [place for place in range(n) if left >> place & 1]
-        best[left] = min(
-            (best[left & ~(1 << a)][0] + sum(cost[start[a]][start[b]] for b in items if b != a), a) for a in items
-        )
-    order, left = [], (1 << n) - 1
-    while left:
-        first = best[left][1]
-        order.append(start[first])
-        left &= ~(1 << first)
-    return order
-
-
-def _moved(start: Sequence[int], cost: Sequence[Sequence[int]]) -> list[int]:
-    order = list(start)
-    while (move := _best_move(order, cost)) is not None:
-        source, target = move
-        order.insert(target, order.pop(source))
-    return order
-
-
-def _best_move(order: Sequence[int], cost: Sequence[Sequence[int]]) -> tuple[int, int] | None:
-    """From where to where one item should go; None if every move costs."""
-    best, found = 0, None
-    for source, item in enumerate(order):
-        for direction in (-1, 1):
-            change, target = 0, source + direction
-            while 0 <= target < len(order):
-                other = order[target]
-                change += direction * (cost[other][item] - cost[item][other])
-                if change < best:
-                    best, found = change, (source, target)
-                target += direction
-    return found
-
-
-_METHODS: dict[Method, Callable[[Sequence[Permutation], int], list[int]]] = {"borda": borda, "kemeny": kemeny}
-
-
-def aggregate(orders: Sequence[Permutation], n: int, method: Method = "borda") -> tuple[int, ...]:
-    """The items that `orders` agree to name, best first: none if `orders` says nothing.
+def aggregate(orders: Sequence[Permutation], n: int) -> tuple[int, ...]:
+    """The items that `orders` agree to name, best first (Borda): none if `orders` says nothing.
 
     It ends before the first item that fewer than half of the orders that say something name, so that no tail is
     invented.
@@ -212,7 +144,7 @@ def aggregate(orders: Sequence[Permutation], n: int, method: Method = "borda") -
     said = [order for order in orders if order]
     if not said:
         return ()
-    whole = _METHODS[method](said, n)
+    whole = borda(said, n)
     counts = [sum(item in order for order in said) for item in range(n)]
     length = next((place for place, item in enumerate(whole) if 2 * counts[item] < len(said)), n)
     return tuple(whole[:length])
@@ -252,41 +184,36 @@ def first_agreement(orders: Sequence[Permutation]) -> float | None:
 
 Name = Literal["listwise", "best-of", "pairwise"]
 
-MODES = ("listwise", "listwise-3", "best-of", "pairwise")
 AUTO_MODES = ("listwise", "listwise-3", "best-of")  # pairs take too many requests to be tried on a sample
 MOST_SHUFFLES = 20
-_MODE = re.compile(r"(listwise)(?:-(\d+)(?:-(borda|kemeny))?)?|best-of|pairwise")
+_MODE = re.compile(r"(listwise)(?:-(\d+))?|best-of|pairwise")
 _DEFAULT = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """listwise: whole lists, `shuffles` times, made one by `method`. best-of: the best of few, again and again.
-
-    pairwise: every pair in both orders.
+    """listwise: whole lists, `shuffles` times, made one. best-of: the best of few, again and again. pairwise: every
+    pair in both orders.
     """
 
     name: Name
     shuffles: int = 1
-    method: Method = "borda"
 
     def __str__(self) -> str:
-        if self.shuffles == 1:
-            return self.name
-        return f"{self.name}-{self.shuffles}" + ("" if self.method == "borda" else f"-{self.method}")
+        return self.name if self.shuffles == 1 else f"{self.name}-{self.shuffles}"
 
 
 def parse_mode(text: str) -> Mode:
-    """The mode that `text` names: listwise, listwise-3, listwise-5-kemeny, best-of or pairwise."""
+    """The mode that `text` names: listwise, listwise-3, best-of or pairwise."""
     found = _MODE.fullmatch(text.strip().lower())
     shuffles = int(found[2] or 1) if found else 0
     if not found or not 1 <= shuffles <= MOST_SHUFFLES:
         raise InputError(
-            f"'{text}' is no mode of the teacher. Use listwise, listwise-3 (that many shuffles, up to {MOST_SHUFFLES}; "
-            "listwise-3-kemeny to aggregate them by Kemeny), best-of or pairwise."
+            f"'{text}' is no mode of the teacher. Use listwise, listwise-3 (shuffles, at most {MOST_SHUFFLES}), "
+            "best-of or pairwise."
         )
     if found[1]:
-        return Mode(name="listwise", shuffles=shuffles, method="kemeny" if found[3] == "kemeny" else "borda")
+        return Mode(name="listwise", shuffles=shuffles)
     return Mode(name="best-of" if found[0] == "best-of" else "pairwise")
 
 
@@ -325,7 +252,7 @@ async def _listwise(talk: Talk, mode: Mode, repeat: int) -> Order:
     n = len(talk.passages)
     shuffles = range(repeat * mode.shuffles, (repeat + 1) * mode.shuffles)
     orders = [await _one_pass(talk, shuffle) for shuffle in shuffles]
-    order = aggregate(orders, n, mode.method)
+    order = aggregate(orders, n)
     return talk.finished(order, orders, joint_status(talk.statuses), mutual_agreement(orders, n))
 
 

@@ -9,12 +9,14 @@ from typing import Literal
 
 from distill.json_files import Record, appending, read_records
 from distill.llm.calls import Asker, work_through
-from distill.teacher.asking import Asks, Limits, Order
+from distill.teacher.asking import NO_ORDER, Asks, Limits, Order
 from distill.teacher.modes import Mode, first_agreement, order_question, parse_mode
+from indexes.errors import LLMError
 
 Placement = Literal["none", "first"]
 
 _DEFAULT_LIMITS = Limits()
+_MOST_NAMED = 3  # of the questions that were given up; the file has all
 
 
 def rank_candidates(
@@ -34,7 +36,8 @@ def rank_candidates(
     {"id", "ranking", "status", "shown", "n_asked", "reply", "agreement", "weight", "best_at"}: `ranking` has only
     passages that the teacher placed. `weight` is how much a list counts that was asked only once; one with several
     passes counts by how often they put the same passage first. `file` grows line by line, and what stands in it is not
-    asked again.
+    asked again. A question whose requests fail stands there without an order once all are done, with the reason as
+    "failed"; if work ends before, it is asked again.
     """
     done = {record["id"] for record in read_records(file)}
     mode = parse_mode(mode) if isinstance(mode, str) else mode
@@ -42,11 +45,26 @@ def rank_candidates(
     total = len(done) + len(waiting)
     on_progress(len(done), total)
     jobs = [_job(record, texts, mode, seed, limits) for record in waiting]
+    failed: list[Record] = []
     with appending(file) as append:
         for n_done, (position, order) in enumerate(work_through(asker, jobs) if jobs else (), start=len(done) + 1):
-            append(ranking_record(waiting[position], order, weight))
+            if isinstance(order, LLMError):
+                failed.append(ranking_record(waiting[position], NO_ORDER, 0.0) | {"failed": str(order)})
+            else:
+                append(ranking_record(waiting[position], order, weight))
             on_progress(n_done, total)
+        for record in failed:
+            append(record)
     return read_records(file)
+
+
+def given_up(records: Sequence[Record]) -> str:
+    """Which questions got no reply that could be used, and why; "" if all did."""
+    failed = [f"'{record['id']}': {record['failed']}" for record in records if "failed" in record]
+    shown = " ".join(failed[:_MOST_NAMED]) + (
+        f" (and {len(failed) - _MOST_NAMED} more)" if failed[_MOST_NAMED:] else ""
+    )
+    return f"{len(failed)} of {len(records)} questions were given up. {shown}" if failed else ""
 
 
 def _job(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from distill.llm.reply_cache import without_thinking
+
 Direction = Literal["", "best first", "worst first", "unclear"]
 
 _UP = (
@@ -149,10 +151,6 @@ def tells_best_first(text: str) -> bool:
 Status = Literal["ok", "repaired", "partial", "refused"]  # from best to worst
 
 _LONGEST_REPLY = 20_000  # characters that are read, from the end: what is longer is no order
-_THINKING = re.compile(
-    r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)|\A.*</(?:think|thinking|thought|reasoning)>",
-    re.DOTALL | re.IGNORECASE,
-)
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _N = r"(?<!\d)\d{1,6}(?!\d)"
 _NAME = rf"(?:passage|document|text|snippet|item)s?\s*(?:number\s*|no\.?\s*|nr\.?\s*|#\s*)?\[?({_N})\]?"
@@ -252,7 +250,7 @@ def _ruled_out(text: str) -> bool:
 
 def _plain(reply: str) -> str:
     """What the LLM said for all to hear, its digits and brackets in ASCII and without Markdown's emphasis."""
-    text = _THINKING.sub("", html.unescape(reply[-_LONGEST_REPLY:]))
+    text = without_thinking(html.unescape(reply[-_LONGEST_REPLY:]))
     text = re.sub(r"\\(?:succ|gt)\b", ">", re.sub(r"\\(?:prec|lt)\b", "<", text))
     text = unicodedata.normalize("NFKC", text).translate(str.maketrans("【】〔〕〉", "[][]>", "*`"))
     foreign = [c for c in set(text) if not c.isascii() and c.isdecimal()]

@@ -7,9 +7,9 @@ import itertools
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
-from scripted_endpoint import ScriptedEndpoint
+from scripted_endpoint import UNREADABLE, Fault, ScriptedEndpoint
 
-from app.answering import Answer, answer_question, find_citations
+from app.answering import Answer, Turn, answer_question, find_citations, stand_alone
 from app.workbench import Workbench
 from distill.prompts import NO_ANSWER
 from indexes.types import Passage
@@ -116,3 +116,54 @@ def test_citations_that_are_ours_are_said_to_be_ours() -> None:
     assert "The LLM cited nothing" in last.notice
     *_, cited = answer_question(GenericFakeChatModel(messages=iter([AIMessage(f"{said} [1]")])), "How?", [passage])
     assert (cited.text, cited.notice) == (f"{said} [1]", "")
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_no_stream_is_a_traceback(kind: str, bench: Workbench, endpoint: ScriptedEndpoint) -> None:
+    endpoint.fault = lambda request: UNREADABLE[kind]
+    *_, last = answer_question(bench.connect(silent), "Why?", PASSAGES)
+    assert last.state == "failed" and last.notice.endswith(".") and not last.text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>Maybe [2]. The secret is 7.</think>Bees dance [1].",
+        "The secret is 7, so</think>\n\nBees dance [1].",
+        "<Thinking>The secret is 7.</Thinking> Bees <think>secret</think>dance [1].",
+    ],
+)
+def test_thoughts_are_never_shown_nor_cited_nor_searched_for(
+    reply: str, bench: Workbench, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.reply = lambda messages: reply
+    answers = list(answer_question(bench.connect(silent), "Who?", PASSAGES))
+    assert (answers[-1].state, answers[-1].text) == ("done", "Bees dance [1].")
+    shown = answers if reply.startswith("<") else answers[-1:]  # until it closes nobody can know
+    assert not any("secret" in answer.text or "<" in answer.text for answer in shown)
+    turn = Turn(question="q", searched="q", answer="a")
+    assert stand_alone(bench.connect(silent), [turn], "And then?") == "Bees dance [1]."
+
+
+@pytest.mark.parametrize(("finish", "said"), [("length", "cut at the limit"), ("content_filter", "content filter")])
+def test_an_answer_that_is_cut_or_filtered_says_so(
+    finish: str, said: str, bench: Workbench, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.fault = lambda request: Fault(content="Bees dance and", finish=finish)
+    *_, last = answer_question(bench.connect(silent), "Who?", PASSAGES)
+    assert (last.state, last.text) == ("failed", "Bees dance and") and said in last.notice
+    assert ("APP_ANSWER_TOKENS" in last.notice) == (finish == "length")
+    turn = Turn(question="q", searched="q", answer="a")
+    assert stand_alone(bench.connect(silent), [turn], "And then?") == "And then?", "half a question finds other things"
+
+
+def test_an_endless_answer_is_broken_off(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
+    endpoint.reply = lambda messages: ("endlessly_" * 20 + " ") * 5_000
+    *_, last = answer_question(bench.connect(silent), "Who?", PASSAGES)
+    assert "40,000 characters" in last.notice and len(last.text) == 40_000
+
+
+def test_halves_of_characters_are_mended(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
+    endpoint.fault = lambda request: Fault(content="Bees \ud83d\ude00 \ud800 dance [1].")
+    *_, last = answer_question(bench.connect(silent), "Who?", PASSAGES)
+    assert (last.state, last.text) == ("done", "Bees 😀 \ufffd dance [1].")

@@ -11,11 +11,10 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from scripted_endpoint import ScriptedEndpoint
 
 from distill.commands import connector
-from distill.llm.batches import BatchWaitsError, Postponement, export_batch, import_batch
-from distill.llm.calls import Asker, ask_all, work_through
+from distill.llm.calls import Asker, BatchWaitsError, Postponement, ask_all, export_batch, work_through
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.embedded import LocalServer, ServerAddress
-from distill.llm.reply_cache import ReplyCache
+from distill.llm.reply_cache import ReplyCache, import_batch
 from distill.llm.spending import Budget, Meter
 from indexes.errors import BudgetSpentError, InputError
 from indexes.paths import DataPaths

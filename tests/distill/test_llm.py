@@ -12,6 +12,7 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import ScriptedEndpoint
 
+from distill.llm.calls import Asker
 from distill.llm.connection import (
     DEFAULT_OPENAI_MODEL,
     MAX_RETRIES,
@@ -19,7 +20,6 @@ from distill.llm.connection import (
     PATIENT_RETRIES,
     LLMConfig,
     as_user_error,
-    check_llm,
     connect_llm,
     llm_errors,
 )
@@ -70,7 +70,7 @@ def test_a_teacher_known_by_its_address_alone_is_named_without_its_password() ->
 def test_a_limit_on_reply_tokens_is_sent(endpoint: ScriptedEndpoint, paths: DataPaths) -> None:
     config = LLMConfig(base_url=endpoint.base_url, api_key=KEY, model="scripted")
     connect_llm(config, paths, max_tokens=77, temperature=0.5).invoke("hello")
-    assert endpoint.requests[-1].body["max_completion_tokens"] == 77
+    assert endpoint.requests[-1].body["max_tokens"] == 77
     assert endpoint.requests[-1].body["temperature"] == 0.5
 
 
@@ -153,7 +153,7 @@ def test_a_refusal_is_a_sentence_with_a_remedy_and_without_the_key(
 def test_a_wrong_key_is_refused_at_once(endpoint: ScriptedEndpoint, paths: DataPaths) -> None:
     wrong = "sk-wrong-9876543210"
     llm = connect_llm(LLMConfig(base_url=endpoint.base_url, api_key=wrong, model="scripted"), paths)
-    error = sentence_of(lambda: check_llm(llm))
+    error = sentence_of(lambda: Asker(llm).check())
     assert isinstance(error, LLMRefusedError)
     assert wrong not in str(error)
     assert len(endpoint.requests) == 1
@@ -207,7 +207,7 @@ def test_an_unreachable_endpoint_is_named_without_its_password(paths: DataPaths)
     with ScriptedEndpoint() as server:
         gone = server.base_url
     config = LLMConfig(base_url=gone.replace("//", "//user:secret-word@"), api_key=KEY, model="any")
-    error = sentence_of(lambda: check_llm(connect_llm(config, paths)))
+    error = sentence_of(lambda: Asker(connect_llm(config, paths)).check())
     assert isinstance(error, LLMUnavailableError)
     assert gone in str(error)
     assert "secret-word" not in str(error)

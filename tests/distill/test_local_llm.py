@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from distill.llm.connection import LLMConfig, check_llm, connect_llm, embedded_server, llm_errors
+from distill.llm.calls import Asker
+from distill.llm.connection import LLMConfig, connect_llm, embedded_server, llm_errors
 from distill.llm.embedded import LocalServer
 from distill.llm.weights import (
     LOCAL_MODELS,
@@ -405,7 +406,7 @@ EMBEDDED = LLMConfig(local_llm="smollm2-135m")
 def test_the_embedded_llm_answers_whole_and_streamed(server: LocalServer, paths: DataPaths) -> None:
     statuses: list[str] = []
     llm = connect_llm(EMBEDDED, paths, server=server, max_tokens=12, on_status=statuses.append)
-    check_llm(llm)
+    Asker(llm).check()
     whole = llm.invoke("Write one sentence about rivers.")
     pieces = [str(chunk.content) for chunk in llm.stream("Write one sentence about rivers.")]
     assert "".join(pieces) == whole.content
@@ -446,7 +447,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    check_llm(connect_llm(EMBEDDED, paths, server=server))
+    Asker(connect_llm(EMBEDDED, paths, server=server)).check()
     assert server.is_healthy()
 
 
@@ -454,12 +455,6 @@ def test_more_than_the_context_holds_is_a_sentence(server: LocalServer, paths: D
     llm = connect_llm(EMBEDDED, paths, server=server)
     with pytest.raises(LLMRefusedError, match="Use fewer passages"), llm_errors():
         llm.invoke("word " * 2000)
-
-
-def test_a_cache_key_does_not_change_with_the_port(server: LocalServer, paths: DataPaths) -> None:
-    """The port is new at every start: with it in the key, no reply would ever be found again."""
-    llm = connect_llm(EMBEDDED, paths, server=server)
-    assert str(urlsplit(server.start().base_url).port) not in llm._get_llm_string(stop=None)
 
 
 def test_a_server_that_died_is_a_sentence_and_comes_back(models_dir: Path, paths: DataPaths) -> None:
@@ -470,7 +465,7 @@ def test_a_server_that_died_is_a_sentence_and_comes_back(models_dir: Path, paths
                 if n == 3:
                     server.stop()
         assert not server.is_healthy()
-        check_llm(connect_llm(EMBEDDED, paths, server=server))
+        Asker(connect_llm(EMBEDDED, paths, server=server)).check()
         assert server.is_healthy()
 
 

@@ -48,8 +48,8 @@ def test_what_was_replied_is_not_asked_again_and_is_no_call(endpoint: ScriptedEn
 def test_a_failure_is_not_remembered(endpoint: ScriptedEndpoint, file: Path) -> None:
     cache = ReplyCache(file)
     endpoint.fail(400, times=1)
-    with pytest.raises(LLMError):
-        list(ask_all(asker(endpoint, cache), [ALPHA]))
+    [(_, failed)] = ask_all(asker(endpoint, cache), [ALPHA])
+    assert isinstance(failed, LLMError)
     assert dict(ask_all(asker(endpoint, cache), [ALPHA])) == {0: "ALPHA"}
 
 
@@ -91,6 +91,18 @@ def test_the_embedded_llm_is_the_same_after_it_started_at_another_port(file: Pat
         server = Restarted(f"http://127.0.0.1:{port}/v1", f"key-{port}")
         keys.add(request_key(connect_llm(LLMConfig(), DataPaths(tmp_path), server=server), ALPHA))
     assert len(keys) == 1
+
+
+def test_replies_that_earlier_versions_paid_for_are_found(tmp_path: Path) -> None:
+    """Keys are written into people's files: whoever changes one of these has everybody pay again."""
+    said = [SystemMessage("s"), HumanMessage("ä")]
+    server = Restarted("http://127.0.0.1:8001/v1", "key")
+    for config, at, key in [
+        (LLMConfig(base_url="http://127.0.0.1:9/v1", api_key="k", model="scripted"), None, "9f2c04b22662412428b81783"),
+        (LLMConfig(api_key="k"), None, "b20b6e5907b1ad812a4205ba"),
+        (LLMConfig(), server, "df8d9ece70270d0108c1a951"),
+    ]:
+        assert request_key(connect_llm(config, DataPaths(tmp_path), server=at, max_tokens=400), said).startswith(key)
 
 
 def test_no_key_of_an_endpoint_is_in_the_memory(endpoint: ScriptedEndpoint, file: Path) -> None:
