@@ -52,7 +52,9 @@ class Choice:
 
     @property
     def label(self) -> str:
-        return f"{self.retriever.name} (promoted)" if self.is_promoted else self.retriever.name
+        """What people call it; what was promoted is an encoder, alone or not."""
+        is_marked = self.is_promoted and self.retriever.kind == "dense"
+        return f"{self.retriever.name} (promoted)" if is_marked else self.retriever.name
 
     @property
     def reranked(self) -> Choice:
@@ -68,7 +70,7 @@ class Choice:
 
 def list_choices(paths: DataPaths, baseline: str, corpus: Corpus) -> list[Choice]:
     """The retrievers of `corpus`: those by vectors, first the baseline, then those taught here and the rest; the one
-    by words, and the fusion of both with what is used where none was picked.
+    by words; and the fusion of each of the first with that one.
     """
     standing = corpus.promoted()
     encoders = [index.encoder for index in corpus.indexes() if not _is_in_training(paths, index.encoder)]
@@ -77,19 +79,20 @@ def list_choices(paths: DataPaths, baseline: str, corpus: Corpus) -> list[Choice
     start = starting_choice(dense)
     if start is None:
         return []
-    mix = kept_mix(corpus, start.key) or DEFAULT_MIX
     meaning = "Words alone (BM25): it finds passages that use the words of the question, the rarer the better."
     lexical = Choice(retriever=Retriever(kind="lexical"), meaning=meaning)
-    meaning = f"'{start.label}' and the words together: {mix.sentence}."
-    fused = replace(
-        start, retriever=replace(start.retriever, kind="fused", mix=mix), meaning=meaning, is_promoted=False
-    )
     rankers = [each.key for each in dense if _has_ranker(RunFolder(paths.run(each.key)))]
     usual = start.key if start.key in rankers else next(iter(rankers), "")
     return [
         replace(each, ranker=each.retriever.encoder if each.retriever.encoder in rankers else usual)
-        for each in (*dense, lexical, fused)
+        for each in (*dense, lexical, *(_fused(corpus, each) for each in dense))
     ]
+
+
+def _fused(corpus: Corpus, dense: Choice) -> Choice:
+    mix = kept_mix(corpus, dense.key) or DEFAULT_MIX
+    meaning = f"'{dense.label}' and the words together: {mix.sentence}."
+    return replace(dense, retriever=replace(dense.retriever, kind="fused", mix=mix), meaning=meaning)
 
 
 def _dense(paths: DataPaths, baseline: str, encoder: str, is_promoted: bool) -> Choice:

@@ -34,7 +34,7 @@ from app.rendering import (
     side_names,
     sides_html,
 )
-from app.retriever import Retrieval, find_choice
+from app.retriever import Choice, Retrieval, find_choice, starting_choice
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
@@ -122,11 +122,26 @@ def check_sides(keys: Sequence[str | None]) -> Sequence[str | None]:
 
 
 def retrieve_sides(bench: Workbench, corpus: str | None, keys: Sequence[str | None], question: str) -> list[Retrieval]:
-    """What each of the retrievers finds for `question`; raises `InputError` if two are the same."""
+    """What each of the retrievers finds for `question`, the usual ones where the first two name none; raises
+    `InputError` if two are the same.
+    """
     with bench.retrievers.reading(corpus) as opened:
-        choices = [find_choice(bench.retrievers.choices(opened), key) for key in keys]
+        offered = bench.retrievers.choices(opened)
+        first, second = starting_sides(offered)
+        choices = [find_choice(offered, key) for key in (keys[0] or first, keys[1] or second, *keys[2:])]
         check_sides([choice.key for choice in choices])  # "baseline" and the encoder's own name are the same one
         return [bench.retrievers.find(opened, choice, question, N_SHOWN) for choice in choices]
+
+
+def starting_sides(choices: Sequence[Choice]) -> tuple[str | None, str | None]:
+    """The keys to compare where none were picked: the baseline with the promoted or the first taught retriever.
+
+    While there is none, the baseline with the words alone.
+    """
+    start = starting_choice(choices)
+    if start is None:
+        return None, None
+    return choices[0].key, (choices[1] if start is choices[0] else start).key
 
 
 def look(sides: list[Retrieval], question: str, with_answers: bool, is_blind: bool) -> Compared:

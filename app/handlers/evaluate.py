@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -137,12 +136,10 @@ def _questions(
 
 
 def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
-    """Every retriever of the corpus: by each encoder, by words, and by both."""
     opened = Corpus.open(bench.paths, corpus)
-    plain = [choice.retriever for choice in bench.retrievers.choices(opened) if choice.retriever.kind != "fused"]
-    fused = [replace(each, kind="fused") for each in plain if each.kind == "dense"]
-    searches = open_searches(bench.paths, opened, [*plain, *fused], partial(bench.retrievers.encoder_of, opened))
-    return evaluate(corpus, questions, {each.name: searches[each.key] for each in (*plain, *fused)})
+    retrievers = [choice.retriever for choice in bench.retrievers.choices(opened)]
+    searches = open_searches(bench.paths, opened, retrievers, partial(bench.retrievers.encoder_of, opened))
+    return evaluate(corpus, questions, {each.name: searches[each.key] for each in retrievers})
 
 
 def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:

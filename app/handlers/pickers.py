@@ -12,7 +12,7 @@ from app.answering import Answer
 from app.comparison import compare_sides
 from app.demo import DEMO_CORPUS
 from app.handlers.buttons import Link, Update
-from app.handlers.compare import check_sides, retrieve_sides, show_score
+from app.handlers.compare import retrieve_sides, show_score, starting_sides
 from app.rendering import PREFIXES, notice_html
 from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice
 from app.streaming import N_SHOWN, check_question, passages_to_read, write_answers
@@ -121,17 +121,6 @@ def _sides(
     return left, right, [key for key in others if key]
 
 
-def starting_sides(choices: Sequence[Choice]) -> tuple[str | None, str | None]:
-    """The keys to compare where none were picked: the baseline with the promoted or the first taught retriever.
-
-    While there is none, the baseline with the words alone.
-    """
-    start = starting_choice(choices)
-    if start is None:
-        return None, None
-    return choices[0].key, (choices[1] if start is choices[0] else start).key
-
-
 def _keep(key: str, choices: Sequence[Choice]) -> str | None:
     """`key` if it can be picked, or what to start with."""
     start = starting_choice(choices)
@@ -218,9 +207,7 @@ def compare(
     """
     try:
         question = check_question(question)
-        _, _, choices = look_up(bench.paths, bench.encoder, corpus or None)
-        first, second = starting_sides(choices)
-        keys = check_sides([left or first, right or second, *(name for name in more if name)])
+        keys = (left, right, *(name for name in more if name))
         comparison = compare_sides(retrieve_sides(bench, corpus or None, keys, question))
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from None

@@ -113,6 +113,7 @@ def test_two_retrievers_are_offered_side_by_side(bench: Workbench, corpus: str, 
         ("Distilled: taught", "taught"),
         ("BM25", "lexical"),
         ("Baseline + BM25", "fused(keywords)"),
+        ("Distilled: taught + BM25", "fused(taught)"),
     ]
     assert choices.body["visible"] is True
 

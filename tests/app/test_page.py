@@ -146,14 +146,14 @@ def test_a_question_is_answered_with_citations_that_open_their_passage(page: Pag
 def test_a_link_brings_back_the_question_and_its_corpus_and_asks_nothing(
     page: Page, endpoint: ScriptedEndpoint
 ) -> None:
-    page.locator("#ask-retriever label", has_text="Lexical").click()
+    page.locator("#ask-retriever").get_by_role("radio", name="BM25", exact=True).check()
     field(page, "ask-question").fill("Why do the tides rise?")
     field(page, "ask-question").press("Enter")
     expect(page.locator("#ask-answer .answer.done")).to_be_visible()
     n_asked = len(endpoint.requests)
     page.locator("#ask-asked a.link").click()
     expect(field(page, "ask-question")).to_have_value("Why do the tides rise?")
-    expect(page.locator("#ask-retriever label", has_text="Lexical").locator("input")).to_be_checked()
+    expect(page.locator("#ask-retriever").get_by_role("radio", name="BM25", exact=True)).to_be_checked()
     expect(page.locator("#ask-retriever")).to_contain_text("Words alone")
     assert len(endpoint.requests) == n_asked
 

@@ -16,7 +16,13 @@ def test_an_index_made_by_another_process_is_offered_without_a_restart(bench: Wo
     list(update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.retrievers.encoder("later")))
     after = pickers.list_ask_choices(bench, corpus, "keywords")
     assert [value for _, value in before.retriever["choices"]] == ["keywords", "lexical", "fused(keywords)"]
-    assert [value for _, value in after.retriever["choices"]] == ["keywords", "later", "lexical", "fused(keywords)"]
+    assert [value for _, value in after.retriever["choices"]] == [
+        "keywords",
+        "later",
+        "lexical",
+        "fused(keywords)",
+        "fused(later)",
+    ]
     assert "value" not in after.retriever, "setting it again would undo what was picked in the meantime"
 
 

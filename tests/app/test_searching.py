@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from distill.ranker.head import Features, Head, OnScored
 from distill.verdict.promotion import promote, rollback
 from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
+from indexes.manifest import MANIFEST
 from indexes.mixes import Mix, keep_mix
 
 QUESTION = "Why do honey bees dance?"
@@ -124,6 +126,35 @@ def test_re_ranking_is_offered_where_there_is_a_ranker(ranked: Workbench, corpus
 
 def test_re_ranking_is_not_offered_where_there_is_none(bench: Workbench, corpus: str) -> None:
     assert pickers.list_ask_choices(bench, corpus, "lexical").rerank["visible"] is False
+
+
+@pytest.fixture
+def manifests_opened() -> Iterator[list[str]]:
+    """The SQLite files that are opened, in the order in which they are; an audit hook cannot be taken away again."""
+    opened: list[str] = []
+    is_over: list[bool] = []
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "sqlite3.connect" and not is_over:
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(hear)
+    yield opened
+    is_over.append(True)
+
+
+def test_a_question_opens_the_manifest_of_its_corpus_once_and_no_other(
+    ranked: Workbench, corpus: str, manifests_opened: list[str]
+) -> None:
+    """Each opening costs, and what is read of other corpora grows with their number."""
+    Corpus.open_or_create(ranked.paths, "another", ranked.retrievers.encoder("keywords"))
+    for key in ("keywords", "lexical", "fused", "reranked(fused(taught))"):
+        manifests_opened.clear()
+        assert pickers.ask(ranked, QUESTION, corpus, key)["passages"]
+        assert manifests_opened == [str(ranked.paths.corpus(corpus) / MANIFEST)]
+        manifests_opened.clear()
+        pickers.compare(ranked, QUESTION, corpus, key, "taught", with_answers=False)
+        assert len(manifests_opened) == 1
 
 
 # --- links -----------------------------------------------------------------------------------------------------
