@@ -71,6 +71,7 @@ def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | Non
             f"{each.n_passages:,}",
             format_bytes(sizes[each.name]) if each.name in sizes else "–",
             "<br>".join(f"{escape(index.encoder)} ({index.n_passages:,})" for index in each.indexes)
+            or escape(each.damage)
             or "<i>not indexed yet</i>",
         )
         for each in corpora

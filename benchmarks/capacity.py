@@ -18,8 +18,8 @@ class Inputs:
     dimension: int = 384
     neighbours: int = 32  # of a passage in the graph; the lowest level has twice as many, of 4 bytes each
     id_bytes: int = 520  # of a passage's ids in memory beside the graph: measured at 1,000,000
-    store_bytes: int = 3364  # of a passage in Chroma's SQLite file: measured, three collections of 13,670 passages
-    manifest_bytes: int = 732  # of a passage in the manifest: measured, 14,105 passages
+    store_bytes: int = 624  # of a passage in Chroma's SQLite file: measured, 14,133 passages
+    manifest_bytes: int = 1695  # of a passage and its vector in the manifest: measured, 14,133 passages
     lexical_bytes: int = 271  # of a passage in the lexical index: measured, 12,987 passages
     passages_per_s: float = 143.0  # one machine of 2 cores, int8, passages of 109 tokens: measured
     cpu_usd_per_hour: float = 0.10  # of such a machine, assumed

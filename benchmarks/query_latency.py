@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from indexes.chroma import existing_collection
+from indexes.chroma import open_collection
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
@@ -44,8 +44,8 @@ def main() -> None:
     index = PassageIndex.open(paths, name, encoder)
     info = find_index(Corpus.open(paths, name), encoder)
     assert info is not None
-    collection = existing_collection(paths, info)
-    include: Any = ["documents", "metadatas", "distances"]
+    collection = open_collection(paths, Corpus.open(paths, name), info.fingerprint)
+    include: Any = ["distances"]
 
     def whole(question: str) -> None:
         index.search(question, K)

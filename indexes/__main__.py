@@ -1,10 +1,10 @@
-"""The command line of the ground floor: python -m indexes add | search | list | delete | doctor | evaluate."""
+"""The command line of the ground floor, `python -m indexes`: corpora, their indexes, and how well they answer."""
 
 from __future__ import annotations
 
 import typer
 
-from indexes.commands import add, delete, doctor, evaluate, list_, run_command_line, search
+from indexes.commands import add, delete, doctor, evaluate, export, import_, list_, run_command_line, search
 
 _HELP = f"""{__doc__}
 
@@ -16,6 +16,8 @@ app.command()(add)
 app.command()(search)
 app.command(name="list")(list_)
 app.command()(delete)
+app.command()(export)
+app.command(name="import")(import_)
 app.command()(doctor)
 app.command()(evaluate)
 

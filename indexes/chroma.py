@@ -1,74 +1,99 @@
-"""The only door to Chroma: a client for where the vectors are, its collections, and its errors as sentences."""
+"""The only door to Chroma: the vectors of a manifest, copied into a collection that is made again when it is not whole.
+
+In the embedded store each collection has a folder of its own, which is written once, aside, and then takes over: a
+kill leaves the one before, and readers never see half of one. On a server a collection is brought in step in place.
+"""
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
+import logging
+import shutil
+import sqlite3
+import subprocess
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
+from indexes import manifest
 from indexes.corpus import Corpus
-from indexes.encoders.precision import as_indexed
 from indexes.errors import NotFoundError, StoreError, UserError
-from indexes.locks import store_stamp
-from indexes.paths import DataPaths, StoreSettings, slug
-from indexes.types import CollectionInfo, Encoder, IndexInfo, Passage, Vectors
+from indexes.locks import child_command, holding, is_being_written
+from indexes.manifest import MANIFEST, OLD_COLLECTIONS, is_sound, pages
+from indexes.paths import DataPaths, StoreSettings
+from indexes.types import CollectionInfo, IndexInfo, Passage
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
+    from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection as Collection
 
 
-MAX_K = 300  # beyond the width of the search, the graph misses neighbours; an index made before has 300
-STORE_FORMAT = 1
+MAX_K = 300  # beyond the width of the search, the graph misses neighbours
 # A search wider than Chroma's (100) misses hardly a true neighbour; insertions as wide as its own are wide enough for
 # texts (benchmarks/exactness.py). With its 16 neighbours, passages that repeat each other can fall out of the graph.
 _HNSW: Any = {"space": "ip", "max_neighbors": 32, "ef_construction": 100, "ef_search": 500}
-_MAX_REQUEST = 1000  # Chroma bounds the size of one request
-_CLIENTS = 4
-_OPENING = Lock()  # Chroma's clients trip over each other when two are made at once
+_NAME = "vectors"  # of the one collection in a folder
+_FACETS = ("source", "kind", "date")  # what Chroma filters by
+_MOST_OPEN = 16  # clients of the embedded store; each takes 4 MB, 6 threads and 11 descriptors beside its graph
+_TABLES, _WRITTEN_LAST = "chroma.sqlite3", "index_metadata.pickle"
+_log = logging.getLogger(__name__)
 
 
-def connect(paths: DataPaths) -> ClientAPI:
-    """A client of the store, opened once; the embedded one anew after anyone has written it."""
-    with sentences(paths, "opening it"):
-        if not paths.store.is_embedded:
-            return _server(paths.store)
-        paths.chroma.mkdir(parents=True, exist_ok=True)
-        with _OPENING:
-            return _embedded(str(paths.chroma.resolve()), store_stamp(paths), _inode(paths.chroma / "chroma.sqlite3"))
+class _Clients:
+    """Clients of folders, the one that was asked for last at the end; who is put out goes on with an error, and asks
+    again.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, Client] = {}
+        self._lock = Lock()  # Chroma's clients trip over each other when two are made at once
+
+    def get(self, folder: Path) -> Client:
+        """The client of `folder`; clients of folders that are gone are closed."""
+        import chromadb
+
+        with self._lock:
+            for each in [each for each in self._open if not Path(each).is_dir()]:
+                self._open.pop(each).close()
+            client = self._open.pop(str(folder), None)
+            client = client or cast("Client", chromadb.PersistentClient(folder, _settings()))
+            self._open[str(folder)] = client
+            while len(self._open) > _MOST_OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            return client
+
+    def close(self, folder: Path) -> None:
+        """Writes what the client of `folder` still holds, and frees its graph."""
+        with self._lock:
+            if client := self._open.pop(str(folder), None):
+                client.close()
 
 
-def _inode(file: Path) -> int:
-    return file.stat().st_ino if file.exists() else 0
+_CLIENTS = _Clients()
 
 
-@lru_cache(maxsize=1)  # each holds its graphs in memory
-def _embedded(folder: str, stamp: str, inode: int) -> ClientAPI:
-    import chromadb
-    from chromadb.api.shared_system_client import SharedSystemClient
+def _settings() -> Any:
     from chromadb.config import Settings
 
-    # Chroma keeps one system for a folder and its graphs in memory: another process's writes would never show.
-    # Whoever still holds a client from before goes on with it; otherwise its graphs go now. It is part of a cycle, so
-    # that they would lie beside the new ones until Python happens to look.
-    _embedded.cache_clear()
-    SharedSystemClient.clear_system_cache()
-    gc.collect()
-    return chromadb.PersistentClient(folder, Settings(anonymized_telemetry=False))
+    return Settings(anonymized_telemetry=False)
 
 
-@lru_cache(maxsize=_CLIENTS)
-def _server(store: StoreSettings) -> ClientAPI:
+@lru_cache(maxsize=4)
+def connect(store: StoreSettings) -> ClientAPI:
+    """A client of the server that `store` names."""
     import chromadb
-    from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings
+    from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT
 
-    settings = Settings(anonymized_telemetry=False)
+    settings = _settings()
     if store.is_cloud:
         return chromadb.CloudClient(
             tenant=store.tenant, database=store.database, api_key=store.token, settings=settings
@@ -98,8 +123,8 @@ def sentences(paths: DataPaths, doing: str) -> Iterator[None]:
         reason = " ".join(reason.split())[:300].rstrip(".")
         if paths.store.is_embedded:
             raise StoreError(
-                f"The vector store in {paths.chroma} failed at {doing}: {reason}. Check DATA_DIR's space and rights; "
-                "python -m indexes doctor CORPUS names what is wrong in it."
+                f"The vector store in {paths.chroma} failed at {doing}: {reason}. Check DATA_DIR's space and rights. "
+                "Nothing is lost: it is a copy of what the manifests have."
             ) from error
         # The cause may hold the request with its token.
         raise StoreError(
@@ -108,174 +133,317 @@ def sentences(paths: DataPaths, doing: str) -> Iterator[None]:
         ) from None
 
 
-def holds_vectors_of(info: IndexInfo, encoder: Encoder) -> bool:
-    """Whether the vectors of an index are those that `encoder` would give."""
-    return info.fingerprint == encoder.fingerprint and info.dimension == encoder.dimension
+def open_collection(paths: DataPaths, corpus: Corpus, fingerprint: str, *, anew: bool = False) -> Collection:
+    """The collection of the vectors with this fingerprint. One that is gone, corrupt or (`anew`) fails is made again
+    from the manifest, and nothing is embedded; one that is behind answers as it is.
+    """
+    take_over(paths, corpus)
+    kept = _kept(paths, corpus, fingerprint)
+    is_changing = bool(kept) and not paths.store.is_embedded and is_being_written(paths, corpus.name)
+    if anew or not (is_changing or _is_whole(paths, corpus, kept)):
+        _log.warning("The collection of corpus '%s' is not here or not whole: it is made of the manifest.", corpus.name)
+        refresh(paths, corpus, fingerprint, anew=anew)
+        kept = _kept(paths, corpus, fingerprint)
+    if kept is None:
+        raise NotFoundError(f"The vectors of corpus '{corpus.name}' were deleted just now. Search again.")
+    return _get(paths, kept)
 
 
-def shared_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection | None:
-    """The collection of an index whose passages have the vectors that `encoder` would give them, its own one first."""
-    fitting = [info for info in corpus.indexes() if holds_vectors_of(info, encoder)]
-    for info in sorted(fitting, key=lambda info: info.encoder != encoder.name):
+def is_current(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> bool:
+    """Whether the collection of an index is whole and has its passages as the manifest has them now."""
+    return not is_behind(paths, corpus, info) and _is_whole(paths, corpus, _kept(paths, corpus, info.fingerprint))
+
+
+def is_behind(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> bool:
+    """Whether passages or vectors have changed since the collection of an index was brought in step."""
+    kept = _kept(paths, corpus, info.fingerprint)
+    return kept is None or (kept.generation, kept.n_passages) != (corpus.generation(), info.n_passages)
+
+
+def refresh(paths: DataPaths, corpus: Corpus, fingerprint: str, *, anew: bool = False) -> None:
+    """Brings the collection of these vectors in step with the manifest; what is not whole, or `anew`, is made again."""
+    with _alone(paths, corpus):  # readers who find it corrupt do this, too
+        kept = _kept(paths, corpus, fingerprint)
+        kept = kept if not anew and _is_whole(paths, corpus, kept) else None
+        generation = corpus.generation()
+        with corpus.connect() as connection:
+            wanted = manifest.passages_with_vector(connection, fingerprint)
+        if kept and (kept.generation, kept.n_passages) == (generation, len(wanted)):
+            return  # who waited finds it done
+        place = _new_place(paths, corpus, fingerprint)
+        if anew and not paths.store.is_embedded:
+            _delete_on_server(paths, place)
         try:
-            return existing_collection(paths, info)
-        except NotFoundError:
-            continue  # listed, but gone: it is built anew
-    return None
-
-
-def open_collection(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Collection:
-    """The collection that `encoder` fills for `corpus`, made if need be; the manifest knows of it first."""
-    name = collection_name(corpus, encoder)
-    metadata = {
-        "format": STORE_FORMAT,
-        "uid": corpus.uid,
-        "corpus": corpus.name,
-        "encoder": encoder.name,
-        "fingerprint": encoder.fingerprint,
-        "dimension": encoder.dimension,
-        "normalized": True,
-    }
-    begun = CollectionInfo(name=name, encoder=encoder.name, fingerprint=encoder.fingerprint, synced=corpus.generation())
-    corpus.begin_collection(begun)
-    with sentences(paths, f"making the collection of corpus '{corpus.name}'"):
-        return connect(paths).get_or_create_collection(
-            name, configuration={"hnsw": _HNSW}, metadata=metadata, embedding_function=None
-        )
-
-
-def collection_name(corpus: Corpus, encoder: Encoder) -> str:
-    """The name of the collection, which no other corpus has, in this data folder or in another on the same server."""
-    parts = "\x1f".join((corpus.uid, corpus.name, encoder.name, encoder.fingerprint))
-    digest = hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    return f"{slug(corpus.name)}-{digest}"  # 40 + 1 + 16 characters at most; Chroma allows 63
-
-
-def existing_collection(paths: DataPaths, info: IndexInfo) -> Collection:
-    """The collection of an index; `NotFoundError` if it is gone, `StoreError` if a newer version wrote it."""
-    from chromadb.errors import NotFoundError as ChromaNotFoundError
-
-    with sentences(paths, f"opening the index by encoder '{info.encoder}'"):
-        try:
-            collection = connect(paths).get_collection(info.collection, embedding_function=None)
-        except ChromaNotFoundError as error:
-            raise NotFoundError(
-                f"The index by encoder '{info.encoder}' is listed, but its collection '{info.collection}' is gone from "
-                f"{paths.store.url or paths.chroma}. Run `python -m indexes add` for this corpus and encoder to "
-                "rebuild it."
-            ) from error
-    written = (collection.metadata or {}).get("format", STORE_FORMAT)
-    if isinstance(written, int) and written > STORE_FORMAT:
-        raise StoreError(
-            f"The index by encoder '{info.encoder}' was written by a newer version (format {written}, this one reads "
-            f"{STORE_FORMAT}). Update this program, or build the index again in another DATA_DIR."
-        )
-    return collection
-
-
-def drop_unless_used(paths: DataPaths, corpus: Corpus, collection: str) -> None:
-    """Deletes `collection` if no index of `corpus` points at it; a collection is of one corpus only."""
-    if not any(info.collection == collection for info in corpus.indexes()):
-        drop_collection(paths, collection)
-        corpus.end_collection(collection)
-
-
-def drop_collection(paths: DataPaths, collection: str) -> None:
-    """Deletes `collection`; one that is gone already is what was wanted."""
-    from chromadb.errors import NotFoundError as ChromaNotFoundError
-
-    with sentences(paths, f"deleting the collection '{collection}'"):
-        try:
-            connect(paths).delete_collection(collection)
-        except ChromaNotFoundError:
-            return
-
-
-def stored_collections(paths: DataPaths) -> list[Collection]:
-    """Every collection of the store."""
-    with sentences(paths, "listing its collections"):
-        client, found = connect(paths), list[Any]()
-        while page := client.list_collections(limit=_MAX_REQUEST, offset=len(found)):
-            found += page
-        return found
-
-
-def write_passages(collection: Collection, passages: Sequence[Passage], vectors: Vectors) -> None:
-    """Puts passages with their unit vectors (N, D) into the collection, over what it has under the same ids."""
-    try:
-        for first in range(0, len(passages), _MAX_REQUEST):
-            some = passages[first : first + _MAX_REQUEST]
-            collection.upsert(
-                ids=[passage.id for passage in some],
-                embeddings=vectors[first : first + _MAX_REQUEST],
-                documents=[passage.text for passage in some],
-                metadatas=[passage_metadata(passage) for passage in some],
+            with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
+                if paths.store.is_embedded and kept:
+                    _copy(paths.chroma / kept.place, paths.chroma / place)
+                collection = _make(paths, corpus, place)
+                for _ in _bring_in_step(collection, corpus, fingerprint, wanted, kept.generation if kept else -1):
+                    check_space(paths)
+                stamp = _finish(paths, place, collection)
+            made = CollectionInfo(
+                fingerprint=fingerprint,
+                store=paths.store.url,
+                place=place,
+                generation=generation,
+                n_passages=len(wanted),
+                stamp=stamp,
             )
-    except Exception as error:
-        raise StoreError(
-            f"Writing {len(passages)} passages to the vector store failed: {error}. Free some disk space and run the "
-            "same command again; it goes on where it stopped."
-        ) from error
+            with corpus.connect() as connection:
+                manifest.record_collection(connection, made)
+        except BaseException:
+            if paths.store.is_embedded:
+                _delete(paths.chroma / place)
+            raise
+        _sweep(paths, corpus)
 
 
-def passage_metadata(passage: Passage) -> dict[str, Any]:
-    """What a passage is stored with beside its text."""
-    values = {
-        "document_id": passage.document_id,
-        "source": passage.source,
-        "title": passage.title,
-        "start": passage.start,
-        "end": passage.end,
-        "page": passage.page,
-        "kind": passage.kind,
-        "date": passage.date,
-    }
-    return {key: value for key, value in values.items() if value is not None}
+def drop_collection(paths: DataPaths, corpus: Corpus, fingerprint: str) -> None:
+    """Deletes the collection of these vectors; one that is gone already is what was wanted."""
+    with _alone(paths, corpus):
+        kept = _kept(paths, corpus, fingerprint)
+        with corpus.connect() as connection:
+            manifest.forget_collection(connection, fingerprint, paths.store.url)
+        if kept and not paths.store.is_embedded:
+            _delete_on_server(paths, kept.place)
+        _sweep(paths, corpus)
 
 
-def metadata_update(passage: Passage) -> dict[str, Any]:
-    """What is written over the metadata of a stored passage: a page that it no longer has is taken out."""
-    return {"page": None} | passage_metadata(passage)
+def drop_collections(paths: DataPaths, folder: Path, corpus: Corpus | None) -> None:
+    """Deletes every collection of the corpus in `folder`; of one whose manifest is damaged, those on a server stay."""
+    if corpus:
+        take_over(paths, corpus)
+        with corpus.connect() as connection:
+            fingerprints = list(manifest.list_places(connection, paths.store.url))
+        for fingerprint in fingerprints:
+            drop_collection(paths, corpus, fingerprint)
+    _delete(paths.chroma / folder.name)
 
 
-def delete_ids(collection: Collection, ids: Sequence[str]) -> None:
-    """Takes these passages out of the collection."""
-    for first in range(0, len(ids), _MAX_REQUEST):
-        collection.delete(ids=list(ids[first : first + _MAX_REQUEST]))
+def _sweep(paths: DataPaths, corpus: Corpus) -> None:
+    """Deletes the folders of the embedded store that are no collection of `corpus` any more, or never were."""
+    with corpus.connect() as connection:
+        places = manifest.list_places(connection, "").values()
+    for folder in (paths.chroma / corpus.folder.name).glob("*"):
+        if f"{corpus.folder.name}/{folder.name}" not in places:
+            _delete(folder)
 
 
-def note_settled(paths: DataPaths, corpus: Corpus) -> None:
-    """Notes that every index of `corpus` is in step with it now, unless one is not, because its encoder is gone."""
-    behind = {each.name for each in corpus.collections() if each.synced != corpus.generation()}
-    if paths.store.is_embedded and not any(info.collection in behind for info in corpus.indexes()):
-        with suppress(OSError):  # a full disk: the store is looked at next time
-            _note(paths, corpus).write_text(json.dumps(_state(paths, corpus)), encoding="utf-8")
+def _delete(folder: Path) -> None:
+    _CLIENTS.close(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # what somebody has open may stay until next time
 
 
-def is_settled(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> bool:
-    """Whether `corpus` has an index that `encoder` would give, and neither the corpus nor any file of the embedded
-    store was written since the indexes were in step."""
+def _alone(paths: DataPaths, corpus: Corpus) -> AbstractContextManager[None]:
+    return holding(paths, f"{corpus.folder.name}.vectors", f"bringing the index of corpus '{corpus.name}' in step")
+
+
+def _kept(paths: DataPaths, corpus: Corpus, fingerprint: str) -> CollectionInfo | None:
+    with corpus.connect() as connection:
+        return manifest.find_collection(connection, fingerprint, paths.store.url)
+
+
+def _new_place(paths: DataPaths, corpus: Corpus, fingerprint: str) -> str:
+    """A folder under the embedded store that nobody has; on a server, the name that no other corpus has there."""
+    if paths.store.is_embedded:
+        return f"{corpus.folder.name}/{uuid.uuid4().hex}"
+    parts = "\x1f".join((corpus.uid, corpus.name, fingerprint)).encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(parts, digest_size=8).hexdigest()
+    return f"{corpus.folder.name}-{digest}"  # 40 + 1 + 16 characters at most; Chroma allows 63
+
+
+def _copy(folder: Path, new: Path) -> None:
+    """Copies a collection that somebody may be opening, which writes to Chroma's tables."""
+    shutil.copytree(folder, new, ignore=shutil.ignore_patterns(f"{_TABLES}*"))
+    with closing(sqlite3.connect(folder / _TABLES)) as old, closing(sqlite3.connect(new / _TABLES)) as copied:
+        old.backup(copied)
+
+
+def _make(paths: DataPaths, corpus: Corpus, place: str) -> Collection:
+    client, name = _client(paths, place)
+    told = {"uid": corpus.uid, "corpus": corpus.name}
+    return client.get_or_create_collection(name, configuration={"hnsw": _HNSW}, metadata=told, embedding_function=None)
+
+
+def _get(paths: DataPaths, kept: CollectionInfo) -> Collection:
+    """The collection that is there; `NotFoundError` if it is gone."""
+    from chromadb.errors import NotFoundError as ChromaNotFoundError
+
+    with sentences(paths, "opening it"):
+        try:
+            client, name = _client(paths, kept.place)
+            return client.get_collection(name, embedding_function=None)
+        except ChromaNotFoundError as error:
+            raise NotFoundError(f"The collection '{kept.place}' is gone just now. Search again.") from error
+
+
+def _client(paths: DataPaths, place: str) -> tuple[ClientAPI, str]:
+    """The client for a place, and the name of the collection there."""
+    if paths.store.is_embedded:
+        return _CLIENTS.get(paths.chroma / place), _NAME
+    return connect(paths.store), place
+
+
+def _bring_in_step(
+    collection: Collection, corpus: Corpus, fingerprint: str, wanted: Sequence[str], generation: int
+) -> Iterator[None]:
+    """Writes page by page what `collection`, in step with `generation`, lacks or has otherwise, and takes out what is
+    not wanted.
+    """
+    present = set(collection.get(include=[])["ids"])
+    changed = set(corpus.changed_since(generation))
+    for page in pages([name for name in wanted if name not in present]):
+        yield
+        with corpus.connect() as connection:
+            vectors = manifest.read_vectors(connection, fingerprint, page)
+            passages = manifest.get_passages(connection, list(vectors))
+        if passages:
+            stacked = np.stack([vectors[passage.id] for passage in passages])
+            collection.add(ids=[p.id for p in passages], embeddings=stacked, metadatas=_facets(passages))
+    for page in pages([name for name in wanted if name in present and name in changed]):
+        if passages := corpus.get_passages(page):
+            collection.update(ids=[p.id for p in passages], metadatas=_facets(passages))
+    for page in pages(sorted(present.difference(wanted))):
+        collection.delete(ids=page)
+
+
+def _facets(passages: Sequence[Passage]) -> list[Any]:
+    return [{facet: getattr(passage, facet) for facet in _FACETS} for passage in passages]
+
+
+def _finish(paths: DataPaths, place: str, collection: Collection) -> str:
+    """What is there when all is written: of a folder its files, on a server the number of passages."""
+    n_passages = collection.count()  # Chroma writes its graph when it is next asked
     if not paths.store.is_embedded:
+        return str(n_passages)
+    _CLIENTS.close(paths.chroma / place)
+    return json.dumps([_files(paths.chroma / place), _digest(paths.chroma / place)])
+
+
+def _is_whole(paths: DataPaths, corpus: Corpus, kept: CollectionInfo | None) -> bool:
+    """Whether a collection is as it was when it was written. Chroma is not asked to open files that are not: it would
+    crash, or answer with other passages.
+    """
+    if kept is None:
         return False
-    try:
-        noted = json.loads(_note(paths, corpus).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not paths.store.is_embedded:
+        with suppress(NotFoundError), sentences(paths, "counting passages"):
+            return str(_get(paths, kept).count()) == kept.stamp
         return False
-    if noted != _state(paths, corpus):
+    folder = paths.chroma / kept.place
+    files, digest = json.loads(kept.stamp)
+    now = [list(file) for file in _files(folder)]
+    if now == files:
+        return True
+    if [file[:2] for file in now] != [file[:2] for file in files] or _digest(folder) != digest:
         return False
-    own = [info for info in corpus.indexes() if info.encoder == encoder.name]
-    wanted = as_indexed(encoder, [info.fingerprint for info in own]).fingerprint
-    return any((info.fingerprint, info.dimension) == (wanted, encoder.dimension) for info in own)
+    with suppress(StoreError), corpus.connect() as connection:  # the folder was copied: its files have other times
+        manifest.record_collection(connection, replace(kept, stamp=json.dumps([now, digest])))
+    return True
 
 
-def _state(paths: DataPaths, corpus: Corpus) -> list[object]:
-    """What changes with any write to the passages and indexes of `corpus`, or to the store's tables and graphs."""
-    facts = []
-    for file in sorted(file for file in paths.chroma.rglob("*") if file.is_file()):
-        stat = file.stat()
-        facts.append([str(file.relative_to(paths.chroma)), stat.st_ino, stat.st_size, stat.st_mtime_ns])
-    return [corpus.version(), facts]
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file that counts: the tables, whose time changes when they are opened, and a graph
+    that is complete. The graph of less than some 1,000 passages is not; Chroma makes it whenever it opens the tables.
+    """
+    tables = [(_TABLES, file.stat().st_size, 0) for file in folder.glob(_TABLES)]
+    stats = [(str(file.relative_to(folder)), file.stat()) for file in _graph(folder)]
+    return tables + [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
-def _note(paths: DataPaths, corpus: Corpus) -> Path:
-    return paths.locks / f"{corpus.folder.name}.settled"
+def _digest(folder: Path) -> str:
+    """A digest of the complete graph."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in _graph(folder):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _graph(folder: Path) -> list[Path]:
+    return sorted(file for last in folder.glob(f"*/{_WRITTEN_LAST}") for file in last.parent.iterdir())
+
+
+def _delete_on_server(paths: DataPaths, name: str) -> None:
+    from chromadb.errors import NotFoundError as ChromaNotFoundError
+
+    with sentences(paths, f"deleting the collection '{name}'"), suppress(ChromaNotFoundError):
+        connect(paths.store).delete_collection(name)
+
+
+_RESERVE = 2**26  # bytes; half a minute's writing, and far more than opening the store takes
+_MAX_SHARE = 4  # of a small disk, no more than this part is kept free
+
+
+def check_space(paths: DataPaths) -> None:
+    """Raises a sentence when DATA_DIR's disk is all but full: SQLite needs room even to be read."""
+    usage = shutil.disk_usage(paths.root)
+    reserve = min(_RESERVE, usage.total // _MAX_SHARE)
+    if usage.free < reserve:
+        raise StoreError(
+            f"The disk of {paths.root} has {usage.free / 2**20:.0f} MiB left, and {reserve / 2**20:.0f} MiB are kept "
+            "free so that what is there can be searched. Free some space and run the same command again; it goes on "
+            "where it stopped."
+        )
+
+
+def take_over(paths: DataPaths, corpus: Corpus) -> None:
+    """Copies the vectors of collections from before the manifest had them into it, once, and deletes the collections.
+
+    A process of its own reads those of the embedded store, as a corrupt one can crash it; what it cannot read lacks
+    vectors, and is embedded again by the next `add`.
+    """
+    if not corpus.old_collections:
+        return
+    with _alone(paths, corpus):
+        old = Corpus(corpus.folder).old_collections
+        if old and (paths.chroma / _TABLES).is_file():
+            command = child_command(__name__, str(paths.root.resolve()), corpus.name)
+            done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+            if done.returncode:
+                _log.warning("Old vectors of corpus '%s' cannot be read; `add` embeds them again.", corpus.name)
+        if old and not paths.store.is_embedded:
+            with sentences(paths, "reading older collections"):
+                _copy_old(connect(paths.store), corpus)
+            for name in old:
+                _delete_on_server(paths, name)
+        with corpus.connect() as connection:
+            connection.execute("DELETE FROM meta WHERE key = ?", (OLD_COLLECTIONS,))
+        corpus.old_collections = {}
+        _drop_old_store(paths)
+
+
+def main(root: str, corpus: str) -> None:
+    """Copies the old vectors of a corpus out of the embedded store."""
+    import chromadb
+
+    paths = DataPaths(Path(root))
+    _copy_old(chromadb.PersistentClient(paths.chroma, _settings()), Corpus.open(paths, corpus))
+
+
+def _copy_old(client: ClientAPI, corpus: Corpus) -> None:
+    from chromadb.errors import NotFoundError as ChromaNotFoundError
+
+    dimensions = {info.fingerprint: info.dimension for info in corpus.indexes()}
+    for name, fingerprint in corpus.old_collections.items():
+        with suppress(ChromaNotFoundError):
+            collection = client.get_collection(name, embedding_function=None)
+            for page in pages(collection.get(include=[])["ids"]):
+                found = collection.get(ids=page, include=["embeddings"])
+                vectors = np.asarray(found["embeddings"], dtype=np.float32)
+                sound = [is_sound(vector, dimensions[fingerprint]) for vector in vectors]
+                ids = [each for each, is_good in zip(found["ids"], sound, strict=True) if is_good]
+                with corpus.connect() as connection:
+                    manifest.write_vectors(connection, fingerprint, ids, vectors[sound])
+
+
+def _drop_old_store(paths: DataPaths) -> None:
+    """Deletes what the embedded store was, once no corpus has vectors left in it."""
+    for file in paths.corpora.glob(f"*/{MANIFEST}"):
+        with suppress(StoreError):
+            if Corpus(file.parent).old_collections:
+                return
+    for each in paths.chroma.glob("*"):
+        if (each / "header.bin").is_file():
+            shutil.rmtree(each, ignore_errors=True)
+        elif each.is_file():
+            each.unlink(missing_ok=True)

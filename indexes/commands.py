@@ -1,4 +1,4 @@
-"""The commands of `python -m indexes`: add, list, delete, doctor, search, evaluate, and what they print."""
+"""The commands of `python -m indexes`, and what they print."""
 
 from __future__ import annotations
 
@@ -289,20 +289,25 @@ def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
     paths = open_paths(data_dir)
     corpora = list_corpora(paths)
     if as_json:
-        sources = {
-            info.name: [asdict(source) for source in Corpus.open(paths, info.name).sources()] for info in corpora
-        }
-        print_json([asdict(info) | {"sources": sources[info.name], "mixes": _mixes(paths, info)} for info in corpora])
+        print_json([asdict(info) | ({} if info.damage else _details(paths, info)) for info in corpora])
         return
     if not corpora:
         console.print("There is no corpus yet. Make one with: python -m indexes add NAME PATH...")
         return
     table = Table("corpus", "sources", "documents", "passages", "indexed by")
     for info in corpora:
+        if info.damage:
+            messages.print(info.damage, style="red", markup=False, soft_wrap=True)
+            continue
         learned = {encoder: f" ({Mix(**values).sentence})" for encoder, values in _mixes(paths, info).items()}
         encoders = ", ".join(index.encoder + learned.get(index.encoder, "") for index in info.indexes) or "nothing yet"
         table.add_row(info.name, str(info.n_sources), str(info.n_documents), str(info.n_passages), encoders)
     console.print(table)
+
+
+def _details(paths: DataPaths, info: CorpusInfo) -> dict[str, Any]:
+    sources = Corpus.open(paths, info.name).sources()
+    return {"sources": [asdict(source) for source in sources], "mixes": _mixes(paths, info)}
 
 
 def _mixes(paths: DataPaths, info: CorpusInfo) -> dict[str, dict[str, Any]]:
@@ -325,6 +330,24 @@ def delete(
         remove_sources(paths, corpus, sources)
     else:
         delete_corpus(paths, corpus)
+
+
+def export(corpus: str, file: Path, data_dir: DataDir = Path("data")) -> None:
+    """Write CORPUS with its files and vectors into one FILE, which `import` reads; nothing is embedded then."""
+    from indexes.ingest import export_corpus
+
+    export_corpus(open_paths(data_dir), corpus, file)
+
+
+def import_(
+    file: Path,
+    name: Annotated[str, typer.Option(help="What to call it; by default as it was called.")] = "",
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Make a corpus of an exported FILE."""
+    from indexes.ingest import import_corpus
+
+    console.print(f"Corpus '{import_corpus(open_paths(data_dir), file, name)}' is there.", markup=False)
 
 
 def doctor(

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sqlite3
-from collections.abc import Container, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Container, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 
 from indexes import manifest
 from indexes.documents import read_documents
-from indexes.errors import NotFoundError, UnreadableFileError
+from indexes.errors import NotFoundError, StoreError, UnreadableFileError
 from indexes.files import kind_of, suffix_of
 from indexes.filters import Facets
-from indexes.manifest import MANIFEST, connect, create_manifest, read_meta, transaction
+from indexes.manifest import (
+    MANIFEST,
+    OLD_COLLECTIONS,
+    connect,
+    content_key,
+    create_manifest,
+    read_meta,
+    transaction,
+)
 from indexes.paths import DataPaths
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import (
-    CollectionInfo,
     CorpusInfo,
     Encoder,
     FileOutcome,
@@ -34,19 +42,9 @@ from indexes.types import (
 
 _MAX_NOTES = 3  # that are told of one file
 _INSERT = (
-    "INSERT INTO passages (id, document_id, source, ordinal, title, text, start, end, page, kind, date, revision) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO passages (id, document_id, source, ordinal, title, text, start, end, page, kind, date, revision, "
+    "content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# What an index shows beside a passage's text; `id` follows from the document, the title and the text.
-_KEEP_BEFORE = """
-CREATE TEMP TABLE before AS
-SELECT id, source, start, end, page, kind, date, revision FROM passages WHERE source = ?
-"""
-_SAME_AS_BEFORE = """
-UPDATE passages SET revision = before.revision FROM before
-WHERE passages.source = ? AND before.id = passages.id AND before.start = passages.start AND before.end = passages.end
-  AND before.page IS passages.page AND before.kind = passages.kind AND before.date = passages.date
-"""
 
 
 def add_source(
@@ -86,7 +84,6 @@ def replace_source(
 ) -> tuple[int, str]:
     """How many documents `source` now has, read from `file`, and what could not be read of it; what it had is gone."""
     revision = next_generation(connection)
-    connection.execute(_KEEP_BEFORE, (source,))
     forget_source(connection, source)
     n_documents, n_renamed, notes = 0, 0, dict[str, None]()
     for read in read_documents(file, source):
@@ -94,17 +91,12 @@ def replace_source(
         n_renamed += document.id != read.id
         connection.execute("INSERT INTO documents VALUES (?, ?)", (document.id, source))
         passages = split_document(document, tokenizer, settings)
-        rows = [
-            (p.id, p.document_id, source, n, p.title, p.text, p.start, p.end, p.page, p.kind, p.date, revision)
-            for n, p in enumerate(passages)
-        ]
-        connection.executemany(_INSERT, rows)
+        connection.executemany(_INSERT, [_row(p, n, revision) for n, p in enumerate(passages)])
         n_documents += 1
         if len(notes) <= _MAX_NOTES and document.note:
             notes[document.note] = None
     if n_renamed:
         notes[f"{n_renamed} of its ids were taken; these documents are called '{source}#…'."] = None
-    connection.execute(_SAME_AS_BEFORE, (source,))
     said = [*notes][:_MAX_NOTES] + ["More of this kind is not listed."] * (len(notes) > _MAX_NOTES)
     return n_documents, " ".join(said)
 
@@ -114,6 +106,11 @@ def _free_id(connection: sqlite3.Connection, wanted: str, source: str) -> str:
     names = chain((wanted, f"{source}#{wanted}"), (f"{source}#{wanted}#{n}" for n in count(2)))
     taken = "SELECT 1 FROM documents WHERE id = ?"
     return next(name for name in names if not connection.execute(taken, (name,)).fetchone())
+
+
+def _row(p: Passage, ordinal: int, revision: int) -> tuple[object, ...]:
+    place = (p.title, p.text, p.start, p.end, p.page, p.kind, p.date, revision)
+    return (p.id, p.document_id, p.source, ordinal, *place, content_key(p.title, p.text))
 
 
 def forget_source(connection: sqlite3.Connection, source: str) -> None:
@@ -225,14 +222,31 @@ _COUNTED = ("sources", "documents", "passages")
 
 
 def corpora(paths: DataPaths) -> list[Corpus]:
-    """Every corpus under the data folder, by name; nothing of them is counted."""
-    manifests = paths.corpora.glob(f"*/{MANIFEST}") if paths.corpora.is_dir() else ()
-    return sorted((Corpus(manifest.parent) for manifest in manifests), key=lambda corpus: corpus.name)
+    """Every corpus under the data folder that can be read, by name; nothing of them is counted."""
+    found = []
+    for folder in _folders(paths):
+        with suppress(StoreError):  # `list_corpora` says what is wrong with it
+            corpus = Corpus(folder)
+            corpus.indexes()
+            found.append(corpus)
+    return sorted(found, key=lambda corpus: corpus.name)
 
 
 def list_corpora(paths: DataPaths) -> list[CorpusInfo]:
-    """Every corpus under the data folder in figures, by name."""
-    return [corpus.info() for corpus in corpora(paths)]
+    """Every corpus under the data folder in figures, by name; one that cannot be read, with what is wrong with it."""
+    return sorted((_info(folder) for folder in _folders(paths)), key=lambda info: info.name)
+
+
+def _info(folder: Path) -> CorpusInfo:
+    try:
+        return Corpus(folder).info()
+    except StoreError as error:
+        nothing = {"n_sources": 0, "n_documents": 0, "n_passages": 0}
+        return CorpusInfo(name=folder.name, **nothing, indexes=(), damage=str(error))
+
+
+def _folders(paths: DataPaths) -> list[Path]:
+    return [manifest.parent for manifest in paths.corpora.glob(f"*/{MANIFEST}")] if paths.corpora.is_dir() else []
 
 
 def _existing_folder(paths: DataPaths, name: str) -> Path:
@@ -254,6 +268,7 @@ class Corpus:
         meta = read_meta(folder / MANIFEST, opened)
         self.name = meta["name"]
         self.uid = meta["uid"]
+        self.old_collections: dict[str, str] = json.loads(meta.get(OLD_COLLECTIONS, "{}"))
         self.settings = PassageSettings(max_tokens=int(meta["max_tokens"]), overlap_tokens=int(meta["overlap_tokens"]))
 
     @classmethod
@@ -278,7 +293,8 @@ class Corpus:
         return cls(folder)
 
     @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
+    def connect(self) -> Iterator[sqlite3.Connection]:
+        """The manifest, for one transaction."""
         with transaction(self.folder / MANIFEST, self._opened) as connection:
             yield connection
 
@@ -289,7 +305,7 @@ class Corpus:
         """
         try:
             content_hash = hash_file(file)
-            with self._connect() as connection:
+            with self.connect() as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 before = original_of(connection, self.folder, source)
                 outcome = add_source(connection, source, file, content_hash, tokenizer, self.settings, gone)
@@ -304,14 +320,14 @@ class Corpus:
         return outcome
 
     def _drop_original(self, kept: Path) -> None:
-        with self._connect() as connection:
+        with self.connect() as connection:
             is_used = is_named(connection, self.folder, kept)
         if not is_used:
             kept.unlink(missing_ok=True)
 
     def originals(self) -> dict[str, Path]:
         """Where the original of each source is kept."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             return originals(connection, self.folder)
 
     def stray_files(self) -> list[Path]:
@@ -320,7 +336,7 @@ class Corpus:
 
     def remove_source(self, source: str) -> None:
         """Forgets a source with its documents, passages and kept original; `NotFoundError` if there is none."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             kept = original_of(connection, self.folder, source)
             if kept is None:
                 raise NotFoundError(
@@ -332,7 +348,7 @@ class Corpus:
 
     def info(self) -> CorpusInfo:
         """The corpus in figures."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             counts = [connection.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0] for t in _COUNTED]  # noqa: S608
         return CorpusInfo(
             name=self.name,
@@ -348,18 +364,18 @@ class Corpus:
             "SELECT source, n_documents, (SELECT COUNT(*) FROM passages p WHERE p.source = s.source), n_bytes "
             "FROM sources s ORDER BY source"
         )
-        with self._connect() as connection:
+        with self.connect() as connection:
             rows = connection.execute(query).fetchall()
         return [SourceInfo(source=r[0], n_documents=r[1], n_passages=r[2], n_bytes=r[3]) for r in rows]
 
     def passages(self) -> Iterator[Passage]:
         """Every passage, by document and place in it."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             yield from manifest.all_passages(connection)
 
     def size(self) -> tuple[int, float]:
         """How many passages there are, and the mean length of their texts in characters, by some from all over."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             n_passages = connection.execute("SELECT COUNT(*) FROM passages").fetchone()[0]
             last = connection.execute("SELECT MAX(rowid) FROM passages").fetchone()[0] or 0
             some = range(1, last + 1, 1 + last // 500)  # SQLite bounds the number of parameters
@@ -369,24 +385,24 @@ class Corpus:
 
     def passage_ids_by_length(self) -> list[str]:
         """Ids of all passages, shortest text first, so that a batch of neighbours needs little padding."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             rows = connection.execute("SELECT id FROM passages ORDER BY length(title) + length(text), id")
             return [row[0] for row in rows]
 
-    def get_passages(self, ids: list[str]) -> list[Passage]:
+    def get_passages(self, ids: Sequence[str]) -> list[Passage]:
         """The passages with these ids, in this order; ids that are gone are left out."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             return manifest.get_passages(connection, ids)
 
     def facets(self) -> list[Facets]:
         """Each combination of source, type and date that passages have."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             rows = connection.execute("SELECT DISTINCT source, kind, date FROM passages").fetchall()
         return [Facets(source=row[0], kind=row[1], date=row[2]) for row in rows]
 
     def content_hash(self) -> str:
         """A digest of all sources, which changes whenever the passages do."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             rows = connection.execute("SELECT source, content_hash FROM sources ORDER BY source").fetchall()
         return hashlib.blake2b(repr(rows).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
@@ -400,24 +416,24 @@ class Corpus:
 
     def meta(self, key: str) -> str | None:
         """What is noted under `key`, None if nothing is."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else None
 
     def changed_since(self, generation: int) -> list[str]:
-        """Ids of the passages that are new or have other metadata since that generation."""
-        with self._connect() as connection:
+        """Ids of the passages that are new or may have other facets since that generation."""
+        with self.connect() as connection:
             rows = connection.execute("SELECT id FROM passages WHERE revision > ? ORDER BY id", (generation,))
             return [row[0] for row in rows]
 
     def indexes(self) -> list[IndexInfo]:
         """The complete indexes of this corpus, by encoder name."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             return manifest.list_indexes(connection)
 
     def promotions(self) -> list[PromotionInfo]:
         """Every promotion that this corpus has seen, withdrawn ones too, newest first."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             return manifest.list_promotions(connection)
 
     def promoted(self) -> PromotionInfo | None:
@@ -425,30 +441,12 @@ class Corpus:
         indexed = {info.encoder for info in self.indexes()}
         return next((each for each in self.promotions() if not each.withdrawn_at and each.encoder in indexed), None)
 
-    def record_index(self, info: IndexInfo, synced: int = 0) -> None:
-        """Makes `info` the index of its encoder: the one atomic step by which a new collection takes over.
-
-        `synced` is the generation of the passages that it holds now; who shares the collection has as many.
-        """
-        with self._connect() as connection:
-            manifest.record_index(connection, info, synced)
+    def record_index(self, info: IndexInfo) -> None:
+        """Makes `info` the index of its encoder: the one atomic step by which new vectors take over."""
+        with self.connect() as connection:
+            manifest.record_index(connection, info)
 
     def forget_index(self, encoder: str) -> None:
         """Takes the index of `encoder` off the list."""
-        with self._connect() as connection:
+        with self.connect() as connection:
             manifest.forget_index(connection, encoder)
-
-    def collections(self) -> list[CollectionInfo]:
-        """Every collection that was begun and not deleted, complete or not, by name."""
-        with self._connect() as connection:
-            return manifest.list_collections(connection)
-
-    def begin_collection(self, info: CollectionInfo) -> None:
-        """Notes a collection before it is made, so that one which nobody finishes is known; once is enough."""
-        with self._connect() as connection:
-            manifest.begin_collection(connection, info)
-
-    def end_collection(self, name: str) -> None:
-        """Notes that a collection is deleted."""
-        with self._connect() as connection:
-            manifest.end_collection(connection, name)

@@ -5,36 +5,23 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-
-from indexes.chroma import (
-    delete_ids,
-    drop_collection,
-    existing_collection,
-    metadata_update,
-    passage_metadata,
-    sentences,
-    stored_collections,
-)
-from indexes.corpus import FILES, Corpus, hash_file, list_corpora
-from indexes.encoders.finding import remove_unused_graphs, unused_graphs
-from indexes.errors import NotFoundError, StoreError
-from indexes.ingest import update_index
+from indexes import manifest
+from indexes.chroma import drop_collection, is_current, take_over
+from indexes.corpus import FILES, Corpus, hash_file
+from indexes.encoders.finding import DEFAULT_ENCODER, remove_unused_graphs, unused_graphs
+from indexes.errors import DamagedError, NotFoundError
+from indexes.ingest import bring_in_step, update_index
 from indexes.lexical import kept_in
 from indexes.locks import is_being_written, writing
-from indexes.manifest import MANIFEST, doomed_folder
-from indexes.passage_index import compare, is_torn, is_unfinished, pages, stored_ids
+from indexes.manifest import MANIFEST, create_manifest, deleted_folder, is_sound, pages
 from indexes.paths import DataPaths
-from indexes.types import Encoder, IndexInfo, Vectors
-
-if TYPE_CHECKING:
-    from indexes.chroma import Collection
-
+from indexes.splitting import PassageSettings
+from indexes.types import Encoder, IndexInfo
 
 Kind = Literal[
     "damaged manifest",
@@ -43,25 +30,17 @@ Kind = Literal[
     "damaged original",
     "stray file",
     "stale lexical index",
-    "half-built collection",
-    "orphaned collection",
-    "missing collection",
-    "unreadable collection",
-    "wrong encoder",
-    "wrong dimension",
     "missing vectors",
-    "orphaned vectors",
-    "damaged passages",
-    "stale metadata",
-    "wrong count",
+    "damaged vectors",
+    "unused vectors",
+    "stale collection",
     "unused conversion",
 ]
-_UNIT_TOLERANCE = 0.01  # vectors of int8 and bf16 encoders are a little longer or shorter than one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One difference: `subject` is the file, index or collection, `ids` the passages, `sentence` what to show."""
+    """One difference: `subject` is the file, index or folder, `ids` the passages, `sentence` what to show."""
 
     kind: Kind
     subject: str
@@ -74,41 +53,38 @@ def examine(paths: DataPaths, corpus: str, *, is_ours: bool = False) -> list[Fin
 
     What a writer is about to complete is not told, unless the caller is the writer itself (`is_ours`).
     """
-    if not (paths.corpus(corpus) / MANIFEST).is_file() and doomed_folder(paths.corpus(corpus)).is_dir():
-        return list(_interrupted_delete(paths.corpus(corpus)))
-    manifest = Corpus.open(paths, corpus)
-    if damaged := list(_manifest(manifest)):
-        return damaged  # it cannot be asked what should be there
-    found = [*_interrupted_delete(manifest.folder), *_files(manifest), *_lexical(manifest)]
-    is_quiet = is_ours or not is_being_written(paths, manifest.name)
-    seen: set[str] = set()
-    for info in manifest.indexes():
-        found += _index(paths, manifest, info, is_seen=info.collection in seen, is_quiet=is_quiet)
-        seen.add(info.collection)
-    if is_quiet:
-        found += _collections(paths, manifest)
+    folder = paths.corpus(corpus)
+    if not (folder / MANIFEST).is_file() and deleted_folder(folder).is_dir():
+        return list(_interrupted_delete(folder))
+    try:
+        opened = Corpus.open(paths, corpus)
+        _check_tables(opened)
+    except DamagedError as error:
+        return [Finding(kind="damaged manifest", subject=MANIFEST, sentence=str(error))]
+    found = [*_interrupted_delete(folder), *_files(opened), *_lexical(opened)]
+    if is_ours or not is_being_written(paths, opened.name):
+        take_over(paths, opened)
+        for info in {info.fingerprint: info for info in opened.indexes()}.values():
+            found += _index(paths, opened, info)
+        found += _leftovers(opened)
     return [*found, *_conversions(paths)]
 
 
 def _interrupted_delete(folder: Path) -> Iterator[Finding]:
-    doomed = doomed_folder(folder)
-    if doomed.is_dir():
+    rest = deleted_folder(folder)
+    if rest.is_dir():
         yield Finding(
             kind="interrupted delete",
-            subject=doomed.name,
+            subject=rest.name,
             sentence="A corpus of this name was being deleted; the rest of its folder is left.",
         )
 
 
-def _manifest(corpus: Corpus) -> Iterator[Finding]:
-    connection = sqlite3.connect(corpus.folder / MANIFEST)
-    try:
+def _check_tables(corpus: Corpus) -> None:
+    with corpus.connect() as connection:
         (told,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    finally:
-        connection.close()
     if told != "ok":
-        sentence = f"SQLite finds the manifest damaged ({told}): delete the corpus and add its files again."
-        yield Finding(kind="damaged manifest", subject=MANIFEST, sentence=sentence)
+        raise manifest.damaged(corpus.folder / MANIFEST, told)
 
 
 def _files(corpus: Corpus) -> Iterator[Finding]:
@@ -134,89 +110,34 @@ def _lexical(corpus: Corpus) -> Iterator[Finding]:
             yield Finding(kind="stale lexical index", subject=folder.name, sentence=sentence)
 
 
-def _index(paths: DataPaths, corpus: Corpus, info: IndexInfo, *, is_seen: bool, is_quiet: bool) -> Iterator[Finding]:
-    try:
-        collection = existing_collection(paths, info)
-        if not is_seen and is_quiet and is_unfinished(paths, corpus) and is_torn(paths, info.collection, info.encoder):
-            sentence = f"The graph of the index by '{info.encoder}' is torn: a program died, or a disk was full."
-            yield Finding(kind="unreadable collection", subject=info.encoder, sentence=sentence)
-            return
-        with sentences(paths, f"reading the index by '{info.encoder}'"):
-            collection.count()  # brings it in step with what was written, or fails
-            wrong = _wrong_maker(info, collection)
-        if wrong:
-            yield wrong
-            return
-        if not is_seen:  # indexes that share a collection share what is wrong with it
-            yield from _passages(paths, corpus, info, collection)
-    except NotFoundError:
-        sentence = f"The index by '{info.encoder}' is listed, but its collection is gone."
-        yield Finding(kind="missing collection", subject=info.encoder, sentence=sentence)
-    except StoreError as error:
-        yield Finding(kind="unreadable collection", subject=info.encoder, sentence=str(error))
-
-
-def _wrong_maker(info: IndexInfo, collection: Collection) -> Finding | None:
-    made = collection.metadata or {}
-    if made.get("fingerprint", info.fingerprint) != info.fingerprint:
-        sentence = f"The collection of '{info.encoder}' was made by an encoder with fingerprint {made['fingerprint']}."
-        return Finding(kind="wrong encoder", subject=info.encoder, sentence=sentence)
-    some = np.asarray(collection.get(include=["embeddings"], limit=1)["embeddings"])
-    if some.size and some.shape[1] != info.dimension:
-        sentence = f"The vectors of '{info.encoder}' have {some.shape[1]} dimensions instead of {info.dimension}."
-        return Finding(kind="wrong dimension", subject=info.encoder, sentence=sentence)
-    return None
-
-
-def _passages(paths: DataPaths, corpus: Corpus, info: IndexInfo, collection: Collection) -> Iterator[Finding]:
-    with sentences(paths, f"reading the index by '{info.encoder}'"):
-        difference = compare(corpus, collection)
-        damaged, stale = _compare_contents(corpus, collection, info.dimension, set(difference.orphans))
+def _index(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> Iterator[Finding]:
+    with corpus.connect() as connection:
+        missing = manifest.passages_without_vector(connection, info.fingerprint)
+        damaged = _unsound(connection, info, manifest.passages_with_vector(connection, info.fingerprint))
     told: tuple[tuple[Kind, list[str], str], ...] = (
-        ("missing vectors", difference.missing, "passages have no vector"),
-        ("orphaned vectors", difference.orphans, "vectors are of passages that the corpus has not"),
-        ("damaged passages", damaged, "passages have another text there, or no sound vector"),
-        ("stale metadata", stale, "passages are shown with an older place, page or source"),
+        ("missing vectors", missing, "passages have no vector"),
+        ("damaged vectors", damaged, "passages have no sound vector"),
     )
     for kind, ids, what in told:
         if ids:
             sentence = f"{len(ids)} {what} in the index by '{info.encoder}'."
             yield Finding(kind=kind, subject=info.encoder, sentence=sentence, ids=tuple(ids))
-    if info.n_passages != difference.n_wanted:
-        sentence = (
-            f"The index by '{info.encoder}' is listed with {info.n_passages} passages, but the corpus has "
-            f"{difference.n_wanted}: something was added or removed since."
-        )
-        yield Finding(kind="wrong count", subject=info.encoder, sentence=sentence)
+    if not is_current(paths, corpus, info):
+        sentence = f"What is searched by '{info.encoder}' is gone, corrupt or older than the vectors; it is made anew."
+        yield Finding(kind="stale collection", subject=info.encoder, sentence=sentence)
 
 
-def _compare_contents(
-    corpus: Corpus, collection: Collection, dimension: int, orphans: set[str]
-) -> tuple[list[str], list[str]]:
-    """(ids of passages with a wrong text or an unsound vector, ids of those with other metadata than the manifest)."""
-    damaged: list[str] = []
-    stale: list[str] = []
-    for page in pages([identifier for identifier in stored_ids(collection) if identifier not in orphans]):
-        found = collection.get(ids=page, include=["embeddings", "documents", "metadatas"])
-        stored = {passage.id: passage for passage in corpus.get_passages(page)}
-        vectors = np.asarray(found["embeddings"], dtype=np.float32).reshape(len(found["ids"]), -1)
-        sound = _are_sound(vectors, dimension)
-        rows = zip(found["ids"], found["documents"] or [], found["metadatas"] or [], sound, strict=True)
-        for identifier, text, metadata, is_sound in rows:
-            passage = stored[identifier]
-            if not is_sound or text != passage.text:
-                damaged.append(identifier)
-            elif dict(metadata or {}) != passage_metadata(passage):
-                stale.append(identifier)
-    return damaged, stale
+def _unsound(connection: sqlite3.Connection, info: IndexInfo, ids: list[str]) -> list[str]:
+    found = (manifest.read_vectors(connection, info.fingerprint, page).items() for page in pages(ids))
+    return [name for some in found for name, vector in some if not is_sound(vector, info.dimension)]
 
 
-def _are_sound(vectors: Vectors, dimension: int) -> list[bool]:
-    """For each row of vectors (N, D): of the right dimension, finite, and of length one."""
-    if vectors.shape[1] != dimension:
-        return [False] * len(vectors)
-    lengths = np.linalg.norm(vectors, axis=1)
-    return [bool(abs(length - 1) <= _UNIT_TOLERANCE) for length in lengths]  # a length that is no number is not
+def _leftovers(corpus: Corpus) -> Iterator[Finding]:
+    with corpus.connect() as connection:
+        (n_unused,) = connection.execute(f"SELECT COUNT(*) FROM vectors WHERE {_UNUSED}").fetchone()  # noqa: S608
+    if n_unused:
+        sentence = f"{n_unused} vectors are of no passage or index any more, as an add leaves them that did not end."
+        yield Finding(kind="unused vectors", subject=MANIFEST, sentence=sentence)
 
 
 def _conversions(paths: DataPaths) -> Iterator[Finding]:
@@ -228,40 +149,29 @@ def _conversions(paths: DataPaths) -> Iterator[Finding]:
         yield Finding(kind="unused conversion", subject=folder.name, sentence=sentence)
 
 
-def _collections(paths: DataPaths, corpus: Corpus) -> Iterator[Finding]:
-    listed = {info.collection for info in corpus.indexes()}
-    begun = {each.name: each for each in corpus.collections()}
-    for name in sorted(set(begun) - listed):
-        sentence = f"An index by '{begun[name].encoder}' was begun and never completed."
-        yield Finding(kind="half-built collection", subject=name, sentence=sentence)
-    known = {info.name for info in list_corpora(paths)}
-    for collection in stored_collections(paths):
-        made = collection.metadata or {}
-        is_ours = made.get("uid", corpus.uid) == corpus.uid and made.get("corpus") == corpus.name
-        # On a server a collection of no corpus here may be of one in another data folder.
-        is_nobodys = paths.store.is_embedded and made.get("corpus") not in known
-        if collection.name not in listed | set(begun) and (is_ours or is_nobodys):
-            sentence = f"A collection of corpus '{made.get('corpus')}' is stored that no index uses."
-            yield Finding(kind="orphaned collection", subject=collection.name, sentence=sentence)
-
-
+_UNUSED = (
+    "fingerprint NOT IN (SELECT fingerprint FROM indexes) OR "
+    "NOT EXISTS (SELECT 1 FROM passages p WHERE p.content = vectors.content)"
+)
 LoadEncoder = Callable[[str, DataPaths], Encoder]
-_UNUSABLE = ("missing collection", "unreadable collection", "wrong encoder", "wrong dimension")
-_LACKING = ("missing vectors", "damaged passages", "wrong count")
 
 
 def repair(paths: DataPaths, corpus: str, load_encoder: LoadEncoder) -> tuple[list[Finding], list[Finding]]:
     """(what was wrong, what of it still is). An encoder is loaded only where vectors have to be made."""
     with writing(paths, corpus, f"repairing corpus '{corpus}'"):
         found = examine(paths, corpus, is_ours=True)
-        if any(finding.kind == "interrupted delete" for finding in found):
-            shutil.rmtree(doomed_folder(paths.corpus(corpus)))
-        if any(finding.kind == "unused conversion" for finding in found):
+        kinds = {finding.kind for finding in found}
+        if "interrupted delete" in kinds:
+            shutil.rmtree(deleted_folder(paths.corpus(corpus)))
+        if "unused conversion" in kinds:
             remove_unused_graphs(paths)
-        if (paths.corpus(corpus) / MANIFEST).is_file() and not any(each.kind == "damaged manifest" for each in found):
+        if "damaged manifest" in kinds:
+            _make_manifest_anew(paths, paths.corpus(corpus), load_encoder)
+        elif (paths.corpus(corpus) / MANIFEST).is_file():
             _mend(paths, Corpus.open(paths, corpus), found, load_encoder)
-            return found, examine(paths, corpus, is_ours=True)
-        return found, [finding for finding in found if finding.kind != "interrupted delete"]
+        else:
+            return found, []
+        return found, examine(paths, corpus, is_ours=True)
 
 
 def _mend(paths: DataPaths, corpus: Corpus, found: list[Finding], load_encoder: LoadEncoder) -> None:
@@ -273,9 +183,9 @@ def _mend(paths: DataPaths, corpus: Corpus, found: list[Finding], load_encoder: 
                 (corpus.folder / FILES / finding.subject).unlink(missing_ok=True)
             case "stale lexical index":
                 shutil.rmtree(corpus.folder / "lexical" / finding.subject)
-            case "half-built collection" | "orphaned collection":
-                drop_collection(paths, finding.subject)
-                corpus.end_collection(finding.subject)
+            case "unused vectors":
+                with corpus.connect() as connection:
+                    connection.execute(f"DELETE FROM vectors WHERE {_UNUSED}")  # noqa: S608
     for info in corpus.indexes():
         _mend_index(paths, corpus, info, [each for each in found if each.subject == info.encoder], load_encoder)
 
@@ -283,32 +193,48 @@ def _mend(paths: DataPaths, corpus: Corpus, found: list[Finding], load_encoder: 
 def _mend_index(
     paths: DataPaths, corpus: Corpus, info: IndexInfo, found: list[Finding], load_encoder: LoadEncoder
 ) -> None:
-    kinds = {finding.kind for finding in found}
-    if kinds.intersection(_UNUSABLE):
+    for finding in found:
+        if finding.kind == "damaged vectors":
+            drop_collection(paths, corpus, info.fingerprint)
+            with corpus.connect() as connection:
+                manifest.delete_vectors(connection, info.fingerprint, finding.ids)
+    if any(finding.kind in ("missing vectors", "damaged vectors") for finding in found):
         with suppress(NotFoundError):  # its encoder is gone: what is left of the index is better than nothing
-            encoder = load_encoder(info.encoder, paths)
-            drop_collection(paths, info.collection)
-            _rebuild(paths, corpus, encoder)
-        return
-    if not kinds:
-        return
-    collection = existing_collection(paths, info)
-    with sentences(paths, f"mending the index by '{info.encoder}'"):
-        for finding in found:
-            if finding.kind in ("orphaned vectors", "damaged passages"):
-                delete_ids(collection, finding.ids)
-            for page in pages(finding.ids if finding.kind == "stale metadata" else ()):
-                passages = corpus.get_passages(page)
-                metadatas: list[Any] = [metadata_update(passage) for passage in passages]
-                collection.update(ids=[passage.id for passage in passages], metadatas=metadatas)
-    if kinds.intersection(_LACKING):
-        with suppress(NotFoundError):
-            _rebuild(paths, corpus, load_encoder(info.encoder, paths))
+            for _ in update_index(paths, corpus, load_encoder(info.encoder, paths)):
+                pass
+            return
+    bring_in_step(paths, corpus, info.encoder, info.fingerprint, info.dimension)
 
 
-def _rebuild(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> None:
-    for info in corpus.indexes():
-        if info.encoder == encoder.name:
-            corpus.record_index(info, synced=-1)  # so that it is looked at, and not only counted
-    for _ in update_index(paths, corpus, encoder):
-        pass
+def _make_manifest_anew(paths: DataPaths, folder: Path, load_encoder: LoadEncoder) -> None:
+    """Reads the kept originals again; names, settings and vectors are taken from the damaged manifest where they can be
+    read. It stays beside the new one.
+    """
+    damaged = folder / f"{MANIFEST}.damaged"
+    for ending in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            (folder / f"{MANIFEST}{ending}").replace(f"{damaged}{ending}")
+    with closing(sqlite3.connect(damaged)) as old:
+        meta: dict[str, str] = dict(_readable(old, "SELECT key, value FROM meta"))
+        names: dict[str, str] = dict(_readable(old, "SELECT content_hash, source FROM sources"))
+        encoders = [row[0] for row in _readable(old, "SELECT encoder FROM indexes")] or [DEFAULT_ENCODER]
+        loaded = [load_encoder(encoder, paths) for encoder in encoders]
+        most = int(meta.get("max_tokens", min(256, loaded[0].max_tokens)))
+        settings = PassageSettings(max_tokens=most, overlap_tokens=int(meta.get("overlap_tokens", most // 8)))
+        create_manifest(folder, meta.get("name", folder.name), settings)
+        corpus = Corpus(folder)
+        with corpus.connect() as connection:
+            rows = _readable(old, "SELECT fingerprint, content, vector FROM vectors")
+            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?)", rows)
+    shutil.rmtree(folder / "lexical", ignore_errors=True)
+    for kept in sorted((folder / FILES).glob("*")):
+        corpus.add_file(names.get(kept.name.partition(".")[0], kept.name), kept, loaded[0].tokenizer)
+    for encoder in loaded:
+        for _ in update_index(paths, corpus, encoder):
+            pass
+
+
+def _readable(connection: sqlite3.Connection, query: str) -> Iterator[Any]:
+    """The rows up to the first that is damaged."""
+    with suppress(sqlite3.DatabaseError):
+        yield from connection.execute(query)

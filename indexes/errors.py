@@ -27,6 +27,10 @@ class StoreError(UserError):
     """The data folder cannot be read or written: full disk, no permission, a newer format."""
 
 
+class DamagedError(StoreError):
+    """The manifest of a corpus is not whole any more."""
+
+
 class BusyError(StoreError):
     """Someone else is writing there: trying again later helps."""
 

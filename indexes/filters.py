@@ -95,21 +95,16 @@ EVERYTHING = PassageFilter()
 def chroma_where(wanted: PassageFilter, facets: Iterable[Facets]) -> Mapping[str, Any] | None:
     """`wanted` in the words of Chroma, given all facets there are in the corpus; None if no passage fits.
 
-    Chroma compares no texts, and an older collection does not have the type of its passages; so both are looked up in
-    the manifest, and Chroma is asked for the sources and the days that fit.
+    Chroma compares no texts, so what fits is looked up in the manifest.
     """
-    known = list(facets)
-    fitting = [each for each in known if wanted.takes(each)]
+    fitting = [each for each in facets if wanted.takes(each)]
     if not fitting:
         return None
     clauses: list[Mapping[str, Any]] = []
-    if wanted.sources or wanted.kinds:
-        sources = {each.source for each in fitting}
-        is_mixed = any(each.source in sources and not wanted.takes_kind(each.kind) for each in known)
-        if wanted.sources or len(sources) <= _MAX_VALUES:
-            clauses.append(_is_one_of("source", sources))
-        if wanted.kinds and (is_mixed or len(sources) > _MAX_VALUES):
-            clauses.append(_is_one_of("kind", {each.kind for each in fitting}))
+    if wanted.sources:
+        clauses.append(_is_one_of("source", {each.source for each in fitting}))
+    if wanted.kinds:
+        clauses.append(_is_one_of("kind", {each.kind for each in fitting}))
     if wanted.since or wanted.until:
         clauses.append(_is_one_of("date", {each.date for each in fitting}))
     return clauses[0] if len(clauses) == 1 else {"$and": clauses}

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
+import re
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from tempfile import TemporaryDirectory
+from types import NoneType
+from typing import Any, Literal
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 
-from indexes.chroma import (
-    collection_name,
-    drop_collection,
-    drop_unless_used,
-    existing_collection,
-    holds_vectors_of,
-    is_settled,
-    note_settled,
-    open_collection,
-    sentences,
-    shared_collection,
-    write_passages,
-)
-from indexes.corpus import Corpus
+from indexes import manifest
+from indexes.chroma import check_space, drop_collections, is_current, refresh, take_over
+from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.precision import as_indexed
-from indexes.errors import InputError, NotFoundError, StoreError, UnreadableFileError, WeightsError
-from indexes.files import SourceFile, open_sources
+from indexes.errors import DamagedError, InputError, NotFoundError, StoreError, UnreadableFileError, WeightsError
+from indexes.files import Archive, SourceFile, open_sources
 from indexes.locks import writing
-from indexes.manifest import delete_folder
-from indexes.passage_index import (
-    compare,
-    delete_indexes,
-    drop_orphans,
-    drop_torn,
-    find_index,
-    is_in_step,
-    mark_finished,
-    mark_unfinished,
-    refresh_metadata,
-    remove_passages,
-    reuse_vectors,
-)
+from indexes.manifest import FORMAT_VERSION, MANIFEST, create_manifest, delete_folder
+from indexes.mixes import learned_mixes
+from indexes.passage_index import drop_vectors, find_index
 from indexes.paths import DataPaths
+from indexes.splitting import PassageSettings
 from indexes.types import Encoder, FileOutcome, IndexInfo, Passage, Vectors
-
-if TYPE_CHECKING:
-    from indexes.chroma import Collection
-
 
 _BATCH = (
     512  # passages that are read, encoded or written at a time, or more on a GPU; three times as many are in memory
@@ -70,34 +49,28 @@ def update_index(
     that embeds passages as another one does (the same fingerprint) shares its collection. A changed encoder gets a new
     collection, and the old one answers until the new one is complete. `embed` embeds elsewhere than in this process.
     """
-    generation = corpus.generation()
+    take_over(paths, corpus)
     previous = find_index(corpus, encoder)
     encoder = as_indexed(encoder, [info.fingerprint for info in _own_first(corpus, encoder)])
-    collection = shared_collection(paths, corpus, encoder) or open_collection(paths, corpus, encoder)
-    with sentences(paths, f"comparing it with corpus '{corpus.name}'"):
-        is_own = previous and holds_vectors_of(previous, encoder) and previous.collection == collection.name
-        if previous and is_own and is_in_step(corpus, previous, collection):
-            yield 0, 0
-            return
-        difference = compare(corpus, collection)
-        missing = reuse_vectors(corpus, collection, difference)
+    with corpus.connect() as connection:
+        missing = manifest.passages_without_vector(connection, encoder.fingerprint)
     yield 0, len(missing)
-    for done in _embed(collection, encoder.name, (embed or embed_here)(corpus, missing, encoder)):
+    for done in _embed(corpus, encoder, (embed or embed_here)(corpus, missing, encoder)):
         yield done, len(missing)
-    with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
-        refresh_metadata(corpus, collection)
-        drop_orphans(collection, difference)  # last: until here whoever asks finds what was there before
-    info = IndexInfo(
-        encoder=encoder.name,
-        fingerprint=encoder.fingerprint,
-        dimension=encoder.dimension,
-        n_passages=difference.n_wanted,
-        collection=collection.name,
-    )
-    corpus.record_index(info, generation)
-    # The collection before, and one of its own that was begun before there was one to share.
-    for name in {previous.collection if previous else collection.name, collection_name(corpus, encoder)}:
-        drop_unless_used(paths, corpus, name)
+    bring_in_step(paths, corpus, encoder.name, encoder.fingerprint, encoder.dimension)
+    if previous and previous.fingerprint != encoder.fingerprint:
+        drop_vectors(paths, corpus, previous.fingerprint)
+
+
+def bring_in_step(paths: DataPaths, corpus: Corpus, encoder: str, fingerprint: str, dimension: int) -> None:
+    """Makes what the manifest has of these vectors the index of `encoder`; until here the one before answers."""
+    with corpus.connect() as connection:
+        n_passages = len(manifest.passages_with_vector(connection, fingerprint))
+    info = IndexInfo(encoder=encoder, fingerprint=fingerprint, dimension=dimension, n_passages=n_passages)
+    if not is_current(paths, corpus, info):
+        refresh(paths, corpus, fingerprint)
+    if info not in corpus.indexes():
+        corpus.record_index(info)
 
 
 def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
@@ -105,26 +78,19 @@ def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
     return sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
 
 
-def _embed(collection: Collection, name: str, embedded: Iterable[tuple[Sequence[Passage], Vectors]]) -> Iterator[int]:
-    """How many passages are written, after each batch. While one is written, the next is embedded by encoder `name`."""
-    n_sent = 0
-    with ThreadPoolExecutor(1, "writer") as writer:
-        writing: Future[None] | None = None
-        for passages, vectors in embedded:
-            if not np.isfinite(vectors).all():
-                raise WeightsError(
-                    f"Encoder '{name}' gave vectors that are no numbers (NaN or infinite): its weights are damaged, or "
-                    "it was trained too fast. Copy or train it again, or take another encoder."
-                )
-            before, n_before = writing, n_sent
-            writing = writer.submit(write_passages, collection, passages, vectors)  # whoever stops here loses nothing
-            n_sent += len(passages)
-            if before:
-                before.result()  # an error of the store ends the update here
-                yield n_before
-        if writing:
-            writing.result()
-            yield n_sent
+def _embed(corpus: Corpus, encoder: Encoder, embedded: Iterable[tuple[Sequence[Passage], Vectors]]) -> Iterator[int]:
+    """How many passages have their vectors in the manifest, after each batch; whoever stops here loses nothing."""
+    n_done = 0
+    for passages, vectors in embedded:
+        if not np.isfinite(vectors).all():
+            raise WeightsError(
+                f"Encoder '{encoder.name}' gave vectors that are no numbers (NaN or infinite): its weights are "
+                "damaged, or it was trained too fast. Copy or train it again, or take another encoder."
+            )
+        with corpus.connect() as connection:
+            manifest.write_vectors(connection, encoder.fingerprint, [passage.id for passage in passages], vectors)
+        n_done += len(passages)
+        yield n_done
 
 
 def embed_here(corpus: Corpus, ids: Sequence[str], encoder: Encoder) -> Iterator[tuple[Sequence[Passage], Vectors]]:
@@ -149,22 +115,6 @@ def _read_ahead(
         passages = reading.pop().result()
         reading = [reader.submit(corpus.get_passages, batch) for batch in batches[number + 1 : number + 2]]
         yield passages
-
-
-_RESERVE = 2**26  # bytes; half a minute's writing, and far more than opening the store takes
-_MAX_SHARE = 4  # of a small disk, no more than this part is kept free
-
-
-def check_space(paths: DataPaths) -> None:
-    """Raises a sentence when DATA_DIR's disk is all but full: SQLite needs room even to open the store."""
-    usage = shutil.disk_usage(paths.root)
-    reserve = min(_RESERVE, usage.total // _MAX_SHARE)
-    if usage.free < reserve:
-        raise StoreError(
-            f"The disk of {paths.root} has {usage.free / 2**20:.0f} MiB left, and {reserve / 2**20:.0f} MiB are kept "
-            "free so that what is there can be searched. Free some space and run the same command again; it goes on "
-            "where it stopped."
-        )
 
 
 OnWait = Callable[[str], None]
@@ -209,21 +159,17 @@ def add_files(
                     f"path; python -m indexes delete '{corpus}' deletes it."
                 )
             check_space(paths)
-            manifest = Corpus.open_or_create(paths, corpus, encoder)
-            for event in _read_files(manifest, named, _gone(manifest, files, named, sync=sync), encoder, sync=sync):
+            opened = Corpus.open_or_create(paths, corpus, encoder)
+            for event in _read_files(opened, named, _gone(opened, files, named, sync=sync), encoder, sync=sync):
                 yield event
                 if event.done < event.total:
                     check_space(paths)
-        if is_settled(paths, manifest, encoder):
-            yield Progress(stage="embedding", done=0, total=0)
-            return
-        with _whole(paths, manifest, on_wait):
-            for done, total in _update(paths, manifest, encoder, embed):
-                yield Progress(stage="embedding", done=done, total=total)
-            for each in _encoders_behind(paths, manifest, encoder):
-                for done, total in _update(paths, manifest, each):
-                    yield Progress(stage="embedding", done=done, total=total)
-        note_settled(paths, manifest)
+        for done, total in _update(paths, opened, encoder, embed):
+            yield Progress(stage="embedding", done=done, total=total)
+        for done, total in _update_others(paths, opened, encoder):
+            yield Progress(stage="embedding", done=done, total=total)
+        with opened.connect() as connection:
+            manifest.drop_unused_vectors(connection)
 
 
 def index_corpus(
@@ -239,24 +185,8 @@ def index_corpus(
     It waits for another writer: who calls this is in the middle of something long.
     """
     doing = f"indexing corpus '{corpus.name}'"
-    with writing(paths, corpus.name, doing, wait_s=wait_s, on_wait=on_wait), _whole(paths, corpus, on_wait):
+    with writing(paths, corpus.name, doing, wait_s=wait_s, on_wait=on_wait):
         yield from _update(paths, corpus, encoder)
-
-
-@contextmanager
-def _whole(paths: DataPaths, corpus: Corpus, say: OnWait) -> Iterator[None]:
-    """Collections are written inside, after what a killed writer tore was taken away; who is killed leaves a mark."""
-    for encoder in drop_torn(paths, corpus):
-        say(f"The index by '{encoder}' was torn when a program died while writing it; it is built anew.")
-    mark_unfinished(paths, corpus)
-    try:
-        yield
-    except StoreError:
-        raise  # a full disk can tear a graph as well
-    except BaseException:
-        mark_finished(paths, corpus)  # stopped between two writes
-        raise
-    mark_finished(paths, corpus)
 
 
 def _update(
@@ -268,84 +198,192 @@ def _update(
         yield done, total
 
 
-def _gone(manifest: Corpus, files: Sequence[Path], named: Sequence[SourceFile], *, sync: bool) -> set[str]:
+def _gone(corpus: Corpus, files: Sequence[Path], named: Sequence[SourceFile], *, sync: bool) -> set[str]:
     """The sources that are no files any more: what a given folder had and has not, with `sync` every other one."""
     folders = tuple(f"{path.resolve().name}/" for path in files if path.is_dir())
-    known = {info.source for info in manifest.sources()}
+    known = {info.source for info in corpus.sources()}
     return {source for source in known.difference(file.source for file in named) if sync or source.startswith(folders)}
 
 
 def _read_files(
-    manifest: Corpus, named: Sequence[SourceFile], gone: set[str], encoder: Encoder, *, sync: bool
+    corpus: Corpus, named: Sequence[SourceFile], gone: set[str], encoder: Encoder, *, sync: bool
 ) -> Iterator[Progress]:
     failed: list[str] = []
     for done, file in enumerate(named, start=1):
-        outcome = _read_file(manifest, file, encoder, gone)
+        outcome = _read_file(corpus, file, encoder, gone)
         if outcome.status == "failed":
             failed.append(f"{file.source}/")
         yield Progress(stage="reading", done=done, total=len(named), outcome=outcome)
     if sync:
         # What an archive held before it could not be opened is not known to be gone.
-        left = {info.source for info in manifest.sources() if not info.source.startswith(tuple(failed))}
+        left = {info.source for info in corpus.sources() if not info.source.startswith(tuple(failed))}
         for source in sorted(gone & left):
-            manifest.remove_source(source)
+            corpus.remove_source(source)
             outcome = FileOutcome(source=source, status="removed", reason="no longer among the files")
             yield Progress(stage="reading", done=len(named), total=len(named), outcome=outcome)
-    for stray in manifest.stray_files():  # of an add before this one, which was killed
+    for stray in corpus.stray_files():  # of an add before this one, which was killed
         stray.unlink(missing_ok=True)
-    if not manifest.sources():
-        delete_folder(manifest.folder)
+    if not corpus.sources():
+        delete_folder(corpus.folder)
         n_files = sum(not file.skipped for file in named)
         raise InputError(
-            f"None of the {n_files} file(s) could be read, so corpus '{manifest.name}' was not made. "
+            f"None of the {n_files} file(s) could be read, so corpus '{corpus.name}' was not made. "
             "Give at least one file with text."
         )
 
 
-def _read_file(manifest: Corpus, file: SourceFile, encoder: Encoder, gone: set[str]) -> FileOutcome:
+def _read_file(corpus: Corpus, file: SourceFile, encoder: Encoder, gone: set[str]) -> FileOutcome:
     if file.skipped:
         return FileOutcome(source=file.source, status="skipped", reason=file.skipped)
     try:
         with file.on_disk() as path:
-            return manifest.add_file(file.source, path, encoder.tokenizer, gone)
+            return corpus.add_file(file.source, path, encoder.tokenizer, gone)
     except UnreadableFileError as error:
         return FileOutcome(source=file.source, status="failed", reason=str(error))
 
 
-def _encoders_behind(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[Encoder]:
-    """The other encoders of `corpus` whose index lacks what was added; the others are not even loaded."""
+def _update_others(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
+    """Brings the indexes by other encoders in step, too; only those are loaded whose index lacks vectors."""
     for info in corpus.indexes():
         if info.encoder == encoder.name:
             continue
+        with corpus.connect() as connection:
+            is_behind = bool(manifest.passages_without_vector(connection, info.fingerprint))
         try:
-            if not _is_there_and_in_step(paths, corpus, info):
-                yield load_encoder(info.encoder, paths)
+            other = load_encoder(info.encoder, paths) if is_behind else None
         except NotFoundError:
-            continue  # its encoder is gone; the index still answers for the passages that it has
-
-
-def _is_there_and_in_step(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> bool:
-    try:
-        return is_in_step(corpus, info, existing_collection(paths, info))
-    except NotFoundError:
-        return False
+            other = None  # its encoder is gone; the index still answers for the passages that it has
+        if other:
+            yield from _update(paths, corpus, other)
+        else:
+            bring_in_step(paths, corpus, info.encoder, info.fingerprint, info.dimension)
 
 
 def remove_sources(paths: DataPaths, corpus: str, sources: Sequence[str]) -> None:
     """Takes `sources` out of the corpus and out of every index of it."""
     with writing(paths, corpus, f"removing files from corpus '{corpus}'"):
-        manifest = Corpus.open(paths, corpus)
+        opened = Corpus.open(paths, corpus)
+        take_over(paths, opened)
         for source in sources:
-            manifest.remove_source(source)
-        remove_passages(paths, manifest)
+            opened.remove_source(source)
+        for info in opened.indexes():
+            bring_in_step(paths, opened, info.encoder, info.fingerprint, info.dimension)
+        with opened.connect() as connection:
+            manifest.drop_unused_vectors(connection)
 
 
 def delete_corpus(paths: DataPaths, corpus: str) -> None:
-    """Deletes the corpus with its indexes and kept originals."""
-    Corpus.open(paths, corpus)
+    """Deletes the corpus with its indexes and kept originals, also one whose manifest is damaged."""
+    folder = paths.corpus(corpus)
+    if not (folder / MANIFEST).is_file():
+        Corpus.open(paths, corpus)  # says which there are
     with writing(paths, corpus, f"deleting corpus '{corpus}'"):
-        manifest = Corpus.open(paths, corpus)
-        delete_indexes(paths, manifest)
-        for begun in manifest.collections():
-            drop_collection(paths, begun.name)
-        delete_folder(manifest.folder)
+        try:
+            opened = Corpus.open(paths, corpus)
+        except DamagedError:
+            opened = None
+        drop_collections(paths, folder, opened)
+        delete_folder(folder)
+
+
+# What of a manifest is exported: the type of each column, in their order.
+_COLUMNS: dict[str, tuple[Any, ...]] = {
+    "sources": (str, str, int, int),
+    "documents": (str, str),
+    "passages": (str, str, str, int, str, str, int, int, (int, NoneType), str, str, int, bytes),
+    "indexes": (str, str, int, int),
+    "vectors": (str, bytes, bytes),
+    "promotions": (int, str, str, str, str),
+}
+_KEPT = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]+){0,2}")
+
+
+def export_corpus(paths: DataPaths, corpus: str, file: Path) -> None:
+    """Writes a corpus as one zip file: its manifest with passages and vectors, and the kept originals."""
+    if file.exists():
+        raise InputError(f"'{file}' is there already. Delete it, or give another name.")
+    partial = file.with_name(f"{file.name}.partial")
+    with writing(paths, corpus, f"exporting corpus '{corpus}'"), TemporaryDirectory(dir=paths.root) as folder:
+        opened, copied = Corpus.open(paths, corpus), Path(folder) / MANIFEST
+        take_over(paths, opened)
+        try:
+            with opened.connect() as connection:
+                connection.execute("VACUUM INTO ?", (str(copied),))
+            with closing(sqlite3.connect(copied, isolation_level=None)) as connection:
+                connection.execute("DELETE FROM collections")  # the address of a server is nobody's business
+                connection.execute("VACUUM")
+            with ZipFile(partial, "w", ZIP_DEFLATED) as archive:
+                archive.write(copied, MANIFEST)
+                for kept in sorted(set(opened.originals().values())):
+                    if kept.is_file():
+                        archive.write(kept, f"{FILES}/{kept.name}")
+            partial.replace(file)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise StoreError(f"'{file}' cannot be written: {error.strerror}. Free some space.") from error
+
+
+def import_corpus(paths: DataPaths, file: Path, name: str = "") -> str:
+    """The name of the corpus that was made of an exported one: `name`, or the one that it had.
+
+    The file may be hostile: its members are checked as those of any archive, rows are copied one by one into a manifest
+    of our own, and nothing is there until all of it is.
+    """
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with closing(Archive(file)) as archive, TemporaryDirectory(prefix=".import-", dir=paths.root) as place:
+        folder, unpacked = Path(place) / "corpus", Path(place) / "unpacked"
+        (folder / FILES).mkdir(parents=True)
+        unpacked.mkdir()
+        exported: Path | None = None
+        for member, number, refusal in archive.members():
+            kept = member.removeprefix(f"{FILES}/")
+            if refusal or not (member == MANIFEST or (member != kept and _KEPT.fullmatch(kept))):
+                raise InputError(f"'{file}' is no exported corpus: it has a member '{member}'. {refusal}".strip())
+            unpacked_file = archive.unpack(number, unpacked)
+            if member == MANIFEST:
+                exported = unpacked_file
+            elif hash_file(unpacked_file) == kept.partition(".")[0]:
+                unpacked_file.rename(folder / FILES / kept)
+        if exported is None:
+            raise InputError(f"'{file}' is no exported corpus: it has no {MANIFEST}.")
+        try:
+            name = _copy_rows(exported, folder, name)
+        except (sqlite3.Error, ValueError, KeyError, TypeError, DamagedError) as error:
+            raise InputError(f"'{file}' is no exported corpus, or it is damaged: {error}. Export it again.") from error
+        with writing(paths, name, f"importing corpus '{name}'"):
+            if paths.corpus(name).exists():
+                raise InputError(f"There is a corpus '{name}' already. Delete it, or give another name: --name NAME")
+            paths.corpora.mkdir(exist_ok=True)
+            folder.rename(paths.corpus(name))
+    return name
+
+
+def _copy_rows(exported: Path, folder: Path, name: str) -> str:
+    """Makes the manifest in `folder` of the rows of another, each of the right types; the name of its corpus."""
+    with closing(sqlite3.connect(exported)) as old:
+        old.execute("PRAGMA trusted_schema = OFF")
+        tables = dict(old.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        if any(not str(tables[table]).startswith("CREATE TABLE") for table in ("meta", *_COLUMNS)):
+            raise ValueError("it has tables that are none")  # a view may never end
+        meta = dict(old.execute("SELECT key, value FROM meta"))
+        if int(meta["format"]) != FORMAT_VERSION:
+            raise ValueError(f"it has format {int(meta['format'])}, and this program reads {FORMAT_VERSION}")
+        name = name or str(meta["name"])
+        lengths = {each: int(meta[each]) for each in ("max_tokens", "overlap_tokens")}
+        create_manifest(folder, name, PassageSettings(**lengths))
+        with Corpus(folder).connect() as connection:
+            for table, types in _COLUMNS.items():
+                marks = ", ".join("?" * len(types))
+                rows = (_checked(table, row, types) for row in old.execute(f"SELECT * FROM {table}"))  # noqa: S608
+                connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", learned_mixes(meta))
+            counts = [(str(int(meta[key])), key) for key in ("generation", "index_changes")]
+            connection.executemany("UPDATE meta SET value = ? WHERE key = ?", counts)
+    return name
+
+
+def _checked(table: str, row: Sequence[object], types: Sequence[Any]) -> Sequence[object]:
+    is_typed = len(row) == len(types) and all(map(isinstance, row, types))
+    if not is_typed or (table == "sources" and not _KEPT.fullmatch(str(row[1]))):
+        raise ValueError(f"its table of {table} has a row that is none")
+    return row

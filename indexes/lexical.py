@@ -107,6 +107,10 @@ class _Kept(NamedTuple):
     language: str  # of the corpus, "" if that is not sure
 
 
+_OPEN: dict[Path, _Kept] = {}
+_MOST_OPEN = 8
+
+
 def kept_in(corpus: Corpus) -> Path:
     """Where the lexical index of the passages that `corpus` has now is kept, or will be."""
     return corpus.folder / "lexical" / f"{_FORMAT}-{corpus.content_hash()}"
@@ -115,9 +119,9 @@ def kept_in(corpus: Corpus) -> Path:
 class LexicalIndex:
     """BM25 over the passages of one corpus."""
 
-    def __init__(self, manifest: Corpus, kept: _Kept) -> None:
-        self.corpus = manifest.name
-        self._manifest = manifest
+    def __init__(self, corpus: Corpus, kept: _Kept) -> None:
+        self.corpus = corpus.name
+        self._corpus = corpus
         self._kept = kept
 
     @classmethod
@@ -126,12 +130,13 @@ class LexicalIndex:
 
         What is kept is mapped into memory, and once in a process: opening costs next to nothing.
         """
-        manifest = Corpus.open(paths, corpus)
-        folder = kept_in(manifest)
+        opened = Corpus.open(paths, corpus)
+        folder = kept_in(opened)
         with _BUILDING:
             if not folder.is_dir():
-                _build(manifest, folder)
-        return cls(manifest, _load(folder))
+                _build(opened, folder)
+            kept = _load(folder)
+        return cls(opened, kept)
 
     @property
     def language(self) -> str:
@@ -151,7 +156,7 @@ class LexicalIndex:
         allowed = self._allowed(where) if where else None
         found = [self._best(self._scores(question), k, allowed) for question in questions]
         wanted = sorted({identifier for best in found for identifier, _ in best})
-        passages = {passage.id: passage for passage in self._manifest.get_passages(wanted)}
+        passages = {passage.id: passage for passage in self._corpus.get_passages(wanted)}
         return [[Candidate(passage=passages[i], score=score) for i, score in best if i in passages] for best in found]
 
     def search(self, question: str, k: int = 10, where: PassageFilter = EVERYTHING) -> list[Candidate]:
@@ -193,28 +198,37 @@ def _to_bytes(identifier: str) -> bytes:
     return identifier.encode("utf-8", "replace")
 
 
-@lru_cache(maxsize=8)
 def _load(folder: Path) -> _Kept:
-    """What is kept in `folder`, whose name says the content: another content is another folder."""
+    """What is kept in `folder`, whose name says the content: another content is another folder. Files of folders that
+    are gone are let go of, and so is what was not asked for longest.
+    """
     import bm25s
 
-    source, kind, date = (_Column(folder, name) for name in _FACETS)
-    language = (folder / "language").read_text(encoding="ascii")
-    return _Kept(bm25s.BM25.load(folder, mmap=True), _map(folder / "ids.npy"), source, kind, date, language)
+    for gone in [each for each in _OPEN if not each.is_dir()]:
+        _OPEN.pop(gone)
+    kept = _OPEN.pop(folder, None)
+    if kept is None:
+        source, kind, date = (_Column(folder, name) for name in _FACETS)
+        language = (folder / "language").read_text(encoding="ascii")
+        kept = _Kept(bm25s.BM25.load(folder, mmap=True), _map(folder / "ids.npy"), source, kind, date, language)
+    _OPEN[folder] = kept
+    if len(_OPEN) > _MOST_OPEN:
+        _OPEN.pop(next(iter(_OPEN)))
+    return kept
 
 
-def _build(manifest: Corpus, folder: Path) -> None:
+def _build(corpus: Corpus, folder: Path) -> None:
     """Makes `folder`, complete at once, and takes away what older contents left; texts are read batch by batch."""
     import bm25s
 
     folder.parent.mkdir(exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
     try:
-        ids = sorted(manifest.passage_ids_by_length())
+        ids = sorted(corpus.passage_ids_by_length())
         facets: list[tuple[str, str, str]] = []
         bm25 = bm25s.BM25()
-        texts = _full_texts(manifest, ids, facets) if ids else iter([""])
-        sample = [passage.text for passage in manifest.get_passages(ids[:: len(ids) // _SAMPLE + 1])]
+        texts = _full_texts(corpus, ids, facets) if ids else iter([""])
+        sample = [passage.text for passage in corpus.get_passages(ids[:: len(ids) // _SAMPLE + 1])]
         language = language_of(sample)
         bm25.index(_tokenize(texts, language), show_progress=False)
         bm25.save(partial, show_progress=False)
@@ -242,10 +256,10 @@ def _move(partial: Path, folder: Path) -> None:
             raise
 
 
-def _full_texts(manifest: Corpus, ids: Sequence[str], facets: list[tuple[str, str, str]]) -> Iterator[str]:
+def _full_texts(corpus: Corpus, ids: Sequence[str], facets: list[tuple[str, str, str]]) -> Iterator[str]:
     """The text of each passage; what it can be filtered by is appended to `facets` on the way."""
     for first in range(0, len(ids), _BATCH):
-        for passage in manifest.get_passages(list(ids[first : first + _BATCH])):
+        for passage in corpus.get_passages(list(ids[first : first + _BATCH])):
             facets.append((passage.source, passage.kind, passage.date))
             yield passage.full_text
 

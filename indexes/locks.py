@@ -1,11 +1,10 @@
-"""Who writes: one at a time for each corpus and for the store; and what may crash runs in a process of its own."""
+"""Who writes: one at a time for each corpus; and what may crash runs in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -17,6 +16,7 @@ from indexes.errors import BusyError, StoreError
 from indexes.paths import DataPaths, slug
 
 _POLL_S = 0.2
+_PATIENCE_S = 3600.0
 
 
 @contextmanager
@@ -28,24 +28,19 @@ def writing(
     wait_s: float = 0.0,
     on_wait: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[None]:
-    """Nobody else writes `corpus` inside, nor another process the embedded store; readers go on as they are.
+    """Nobody else writes `corpus` inside; readers go on as they are.
 
     Waits `wait_s` seconds for whoever does (after a word to `on_wait`), then raises `BusyError` with a sentence that
     says who it is. A process that dies gives its locks back.
     """
-    try:
-        paths.locks.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"The folder {paths.locks} cannot be written: {error.strerror}. Check DATA_DIR.") from error
-    with ExitStack() as held:
-        lock = FileLock(paths.locks / f"{slug(corpus)}.lock", thread_local=False)
-        _take(held, lock, doing, f"Corpus '{corpus}' is being written", wait_s, on_wait)
-        if paths.store.is_embedded:
-            # One for the process: its threads may write several corpora, which the store allows.
-            lock = FileLock(paths.locks / "store.lock", thread_local=False, is_singleton=True)
-            _take(held, lock, doing, f"The store in {paths.chroma} is being written", wait_s, on_wait)
-            held.callback(_restamp, paths)
-            _restamp(paths)  # whoever wrote last may have died before the end
+    with _held(paths, slug(corpus), doing, f"Corpus '{corpus}' is being written", wait_s, on_wait):
+        yield
+
+
+@contextmanager
+def holding(paths: DataPaths, name: str, doing: str) -> Iterator[None]:
+    """Nobody else holds the lock called `name` inside; waits for whoever does."""
+    with _held(paths, name, doing, "The vector store is being written", _PATIENCE_S, lambda sentence: None):
         yield
 
 
@@ -60,11 +55,17 @@ def is_being_written(paths: DataPaths, corpus: str) -> bool:
         return True
 
 
-def store_stamp(paths: DataPaths) -> str:
-    """Another text whenever the embedded store was written: a client from before it shows what was."""
-    with suppress(OSError):
-        return _stamp(paths).read_text(encoding="utf-8")
-    return ""
+@contextmanager
+def _held(
+    paths: DataPaths, name: str, doing: str, what: str, wait_s: float, on_wait: Callable[[str], None]
+) -> Iterator[None]:
+    try:
+        paths.locks.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder {paths.locks} cannot be written: {error.strerror}. Check DATA_DIR.") from error
+    with ExitStack() as held:
+        _take(held, FileLock(paths.locks / f"{name}.lock", thread_local=False), doing, what, wait_s, on_wait)
+        yield
 
 
 def _take(
@@ -96,17 +97,6 @@ def _read_holder(holder: Path) -> str:
         return f"{who} ({told['doing']}, since {told['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _restamp(paths: DataPaths) -> None:
-    with suppress(OSError):  # a full disk: what was written could not be either
-        partial = _stamp(paths).with_suffix(".partial")
-        partial.write_text(uuid.uuid4().hex, encoding="utf-8")
-        partial.replace(_stamp(paths))
-
-
-def _stamp(paths: DataPaths) -> Path:
-    return paths.locks / "store.stamp"
 
 
 _START = (

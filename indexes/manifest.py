@@ -1,24 +1,46 @@
-"""The SQLite file beside a corpus: its tables and transactions, the passages, indexes and promotions in it."""
+"""The SQLite file beside a corpus, which is the truth: passages, vectors, indexes and promotions, in transactions."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from indexes.errors import InputError, StoreError
+import numpy as np
+
+from indexes.errors import DamagedError, InputError, StoreError
 from indexes.files import kind_of
 from indexes.splitting import PassageSettings
-from indexes.types import CollectionInfo, IndexInfo, Passage, PromotionInfo
+from indexes.types import CollectionInfo, IndexInfo, Passage, PromotionInfo, Vectors
 
 MANIFEST = "manifest.sqlite"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _WAIT_S = 60
-_SCHEMA = """
+_STORED = np.float16
+_UNIT_TOLERANCE = 0.01  # vectors of int8 and bf16 encoders are a little longer or shorter than one
+_AT_ONCE = 500  # SQLite bounds the number of parameters
+# Vectors are kept by what an encoder reads, so that a passage that moves keeps its vector; as float16, which changes a
+# score by less than 0.0001 and takes 40 % of the space.
+_SINCE_FORMAT_2 = """
+CREATE INDEX passages_by_content ON passages (content);
+CREATE TABLE vectors (fingerprint TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL);
+CREATE UNIQUE INDEX vectors_by_content ON vectors (fingerprint, content);
+CREATE TABLE collections (
+    fingerprint TEXT NOT NULL, store TEXT NOT NULL, place TEXT NOT NULL, generation INTEGER NOT NULL,
+    n_passages INTEGER NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (fingerprint, store));
+"""
+_PROMOTIONS = """
+CREATE TABLE IF NOT EXISTS promotions (
+    number INTEGER PRIMARY KEY, encoder TEXT NOT NULL, run TEXT NOT NULL, promoted_at TEXT NOT NULL,
+    withdrawn_at TEXT NOT NULL DEFAULT '');
+"""
+_SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sources (
     source TEXT PRIMARY KEY, content_hash TEXT NOT NULL, n_bytes INTEGER NOT NULL, n_documents INTEGER NOT NULL);
@@ -28,31 +50,22 @@ CREATE INDEX documents_by_source ON documents (source);
 CREATE TABLE passages (
     id TEXT PRIMARY KEY, document_id TEXT NOT NULL, source TEXT NOT NULL, ordinal INTEGER NOT NULL,
     title TEXT NOT NULL, text TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER,
-    kind TEXT NOT NULL DEFAULT '', date TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL DEFAULT 0);
+    kind TEXT NOT NULL DEFAULT '', date TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL DEFAULT 0,
+    content BLOB NOT NULL DEFAULT x'');
 CREATE INDEX passages_by_source ON passages (source);
 CREATE INDEX passages_by_document ON passages (document_id, ordinal);
 CREATE INDEX passages_by_revision ON passages (revision);
 CREATE TABLE indexes (
-    encoder TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, dimension INTEGER NOT NULL, n_passages INTEGER NOT NULL,
-    collection TEXT NOT NULL);
-CREATE TABLE collections (
-    name TEXT PRIMARY KEY, encoder TEXT NOT NULL, fingerprint TEXT NOT NULL, synced INTEGER NOT NULL);
-CREATE TABLE promotions (
-    number INTEGER PRIMARY KEY, encoder TEXT NOT NULL, run TEXT NOT NULL, promoted_at TEXT NOT NULL,
-    withdrawn_at TEXT NOT NULL DEFAULT '');
-"""
-# What format 1 lacks. Its collections are taken over as they are; `uid` is of the corpus, whatever its name.
+    encoder TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, dimension INTEGER NOT NULL, n_passages INTEGER NOT NULL);
+{_PROMOTIONS}{_SINCE_FORMAT_2}"""
+# What format 1 lacks; `uid` is of the corpus, whatever its name.
 _SINCE_FORMAT_1 = """
-CREATE TABLE IF NOT EXISTS promotions (
-    number INTEGER PRIMARY KEY, encoder TEXT NOT NULL, run TEXT NOT NULL, promoted_at TEXT NOT NULL,
-    withdrawn_at TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS sources_by_content ON sources (content_hash);
-CREATE TABLE IF NOT EXISTS collections (
-    name TEXT PRIMARY KEY, encoder TEXT NOT NULL, fingerprint TEXT NOT NULL, synced INTEGER NOT NULL);
-INSERT OR IGNORE INTO collections SELECT collection, encoder, fingerprint, 0 FROM indexes;
 CREATE INDEX IF NOT EXISTS passages_by_revision ON passages (revision);
 INSERT OR IGNORE INTO meta VALUES ('generation', '0'), ('index_changes', '0');
 """
+# Collections of before, whose vectors are taken over once: by name, with the fingerprint of their encoder.
+OLD_COLLECTIONS = "collections of format 2"
 
 
 def connect(manifest: Path) -> sqlite3.Connection:
@@ -72,6 +85,8 @@ def transaction(manifest: Path, opened: sqlite3.Connection | None = None) -> Ite
             if connection is not opened:
                 connection.close()
     except sqlite3.DatabaseError as error:
+        if type(error) is sqlite3.DatabaseError or "no such table" in str(error):
+            raise damaged(manifest, error) from error
         raise StoreError(
             f"The manifest {manifest} cannot be used: {error}. Check the disk's space and rights."
         ) from error
@@ -79,6 +94,15 @@ def transaction(manifest: Path, opened: sqlite3.Connection | None = None) -> Ite
         if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError):
             raise
         raise StoreError(f"Writing under {manifest.parent} failed: {error.strerror}. Free some space.") from error
+
+
+def damaged(manifest: Path, reason: object) -> DamagedError:
+    """What to say of a manifest that is not whole: the name of its folder is one of the corpus, too."""
+    name = manifest.parent.name
+    return DamagedError(
+        f"The manifest of corpus '{name}' is damaged ({reason}). Make it anew from the kept files with: "
+        f"python -m indexes doctor '{name}' --repair, or delete it: python -m indexes delete '{name}'"
+    )
 
 
 def create_manifest(folder: Path, name: str, settings: PassageSettings) -> None:
@@ -109,6 +133,8 @@ def read_meta(manifest: Path, opened: sqlite3.Connection | None = None) -> dict[
     """The settings kept in a manifest, which is of the present format now; a newer one is refused with a sentence."""
     with transaction(manifest, opened) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if not {"format", "name", "max_tokens", "overlap_tokens"} <= meta.keys():
+        raise damaged(manifest, "its settings are gone")
     if int(meta["format"]) > FORMAT_VERSION:
         raise StoreError(
             f"The corpus in {manifest.parent} was written by a newer version (format {meta['format']}, this one reads "
@@ -146,7 +172,16 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.executemany("UPDATE passages SET kind = ? WHERE source = ?", kinds)
     if not _has_column(connection, "revision"):
         connection.execute("ALTER TABLE passages ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
-    for statement in _SINCE_FORMAT_1.split(";\n"):  # not executescript, which would commit what came before
+    connection.execute("ALTER TABLE passages ADD COLUMN content BLOB NOT NULL DEFAULT x''")
+    connection.create_function("content_key", 2, content_key, deterministic=True)
+    connection.execute("UPDATE passages SET content = content_key(title, text)")
+    old = dict(connection.execute("SELECT collection, fingerprint FROM indexes"))
+    connection.execute("INSERT INTO meta VALUES (?, ?)", (OLD_COLLECTIONS, json.dumps(old)))
+    connection.execute("ALTER TABLE indexes DROP COLUMN collection")
+    connection.execute("DROP TABLE IF EXISTS collections")
+    for statement in (_PROMOTIONS + _SINCE_FORMAT_1 + _SINCE_FORMAT_2).split(
+        ";\n"
+    ):  # executescript would commit what came before
         connection.execute(statement)
     connection.execute("INSERT OR IGNORE INTO meta VALUES ('uid', ?)", (uuid.uuid4().hex,))
     connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT_VERSION),))
@@ -159,19 +194,15 @@ def _has_column(connection: sqlite3.Connection, column: str) -> bool:
 
 def list_indexes(connection: sqlite3.Connection) -> list[IndexInfo]:
     """The complete indexes, by encoder name."""
-    query = "SELECT encoder, fingerprint, dimension, n_passages, collection FROM indexes ORDER BY encoder"
-    rows = connection.execute(query)
-    return [IndexInfo(encoder=r[0], fingerprint=r[1], dimension=r[2], n_passages=r[3], collection=r[4]) for r in rows]
+    rows = connection.execute("SELECT encoder, fingerprint, dimension, n_passages FROM indexes ORDER BY encoder")
+    return [IndexInfo(encoder=r[0], fingerprint=r[1], dimension=r[2], n_passages=r[3]) for r in rows]
 
 
-def record_index(connection: sqlite3.Connection, info: IndexInfo, synced: int) -> None:
-    """Makes `info` the index of its encoder; its collection holds the passages of the generation `synced`."""
-    row = (info.encoder, info.fingerprint, info.dimension, info.n_passages, info.collection)
-    connection.execute("INSERT OR REPLACE INTO indexes VALUES (?, ?, ?, ?, ?)", row)
-    shared = (info.n_passages, info.collection)
-    connection.execute("UPDATE indexes SET n_passages = ? WHERE collection = ?", shared)
-    begun = (info.collection, info.encoder, info.fingerprint, synced)
-    connection.execute("INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)", begun)
+def record_index(connection: sqlite3.Connection, info: IndexInfo) -> None:
+    """Makes `info` the index of its encoder; who has the same vectors has as many."""
+    row = (info.encoder, info.fingerprint, info.dimension, info.n_passages)
+    connection.execute("INSERT OR REPLACE INTO indexes VALUES (?, ?, ?, ?)", row)
+    connection.execute("UPDATE indexes SET n_passages = ? WHERE fingerprint = ?", (info.n_passages, info.fingerprint))
     _count_index_change(connection)
 
 
@@ -181,25 +212,105 @@ def forget_index(connection: sqlite3.Connection, encoder: str) -> None:
     _count_index_change(connection)
 
 
-def list_collections(connection: sqlite3.Connection) -> list[CollectionInfo]:
-    """Every collection that was begun and not deleted, complete or not, by name."""
-    rows = connection.execute("SELECT name, encoder, fingerprint, synced FROM collections ORDER BY name")
-    return [CollectionInfo(name=r[0], encoder=r[1], fingerprint=r[2], synced=r[3]) for r in rows]
-
-
-def begin_collection(connection: sqlite3.Connection, info: CollectionInfo) -> None:
-    """Notes a collection before it is made; once is enough."""
-    row = (info.name, info.encoder, info.fingerprint, info.synced)
-    connection.execute("INSERT OR IGNORE INTO collections VALUES (?, ?, ?, ?)", row)
-
-
-def end_collection(connection: sqlite3.Connection, name: str) -> None:
-    """Notes that a collection is deleted."""
-    connection.execute("DELETE FROM collections WHERE name = ?", (name,))
-
-
 def _count_index_change(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'index_changes'")
+
+
+def content_key(title: str, text: str) -> bytes:
+    """What a vector is kept by: a digest of what encoders read of a passage."""
+    return hashlib.blake2b(f"{title}\x1f{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+_WITH_VECTOR = "passages p JOIN vectors v ON v.fingerprint = ? AND v.content = p.content"
+
+
+def passages_without_vector(connection: sqlite3.Connection, fingerprint: str) -> list[str]:
+    """Ids of passages to embed: one for each content that has no vector with this fingerprint, shortest text first, so
+    that a batch of neighbours needs little padding.
+    """
+    query = (
+        "SELECT MIN(id), MIN(length(title) + length(text)) AS size FROM passages p WHERE NOT EXISTS "
+        "(SELECT 1 FROM vectors v WHERE v.fingerprint = ? AND v.content = p.content) GROUP BY content ORDER BY size, 1"
+    )
+    return [row[0] for row in connection.execute(query, (fingerprint,))]
+
+
+def passages_with_vector(connection: sqlite3.Connection, fingerprint: str) -> list[str]:
+    """Ids of the passages that have a vector with this fingerprint."""
+    query = f"SELECT p.id FROM {_WITH_VECTOR} ORDER BY p.id"  # noqa: S608
+    return [row[0] for row in connection.execute(query, (fingerprint,))]
+
+
+def write_vectors(connection: sqlite3.Connection, fingerprint: str, ids: Sequence[str], vectors: Vectors) -> None:
+    """Keeps the unit vectors (N, D) of these passages; a passage that is gone has none to keep."""
+    rows = [(fingerprint, row.tobytes(), name) for name, row in zip(ids, vectors.astype(_STORED), strict=True)]
+    connection.executemany("INSERT OR REPLACE INTO vectors SELECT ?, content, ? FROM passages WHERE id = ?", rows)
+
+
+def read_vectors(connection: sqlite3.Connection, fingerprint: str, ids: Sequence[str]) -> dict[str, Vectors]:
+    """The vector (D,) of each of these passages that has one, by id."""
+    found: dict[str, Vectors] = {}
+    for some in pages(ids):
+        marks = ", ".join("?" * len(some))
+        query = f"SELECT p.id, v.vector FROM {_WITH_VECTOR} WHERE p.id IN ({marks})"  # noqa: S608
+        rows = connection.execute(query, (fingerprint, *some))
+        found |= {row[0]: np.frombuffer(row[1], dtype=_STORED).astype(np.float32) for row in rows}
+    return found
+
+
+def delete_vectors(connection: sqlite3.Connection, fingerprint: str, ids: Sequence[str]) -> None:
+    """Deletes the vectors of these passages."""
+    query = "DELETE FROM vectors WHERE fingerprint = ? AND content IN (SELECT content FROM passages WHERE id = ?)"
+    connection.executemany(query, [(fingerprint, name) for name in ids])
+
+
+def is_sound(vector: Vectors, dimension: int) -> bool:
+    """Whether a vector has the right dimension and length one; a length that is no number is not."""
+    return vector.shape == (dimension,) and abs(float(np.linalg.norm(vector)) - 1) <= _UNIT_TOLERANCE
+
+
+def drop_vectors(connection: sqlite3.Connection, fingerprint: str) -> bool:
+    """Deletes the vectors with this fingerprint unless an index still has it; returns whether they are gone."""
+    if connection.execute("SELECT 1 FROM indexes WHERE fingerprint = ?", (fingerprint,)).fetchone():
+        return False
+    connection.execute("DELETE FROM vectors WHERE fingerprint = ?", (fingerprint,))
+    return True
+
+
+def drop_unused_vectors(connection: sqlite3.Connection) -> int:
+    """How many vectors were deleted because no passage has their content any more."""
+    query = "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM passages p WHERE p.content = vectors.content)"
+    return connection.execute(query).rowcount
+
+
+def pages(ids: Sequence[str]) -> Iterator[list[str]]:
+    """`ids` in parts of a size that the manifest and the store answer at once."""
+    for first in range(0, len(ids), _AT_ONCE):
+        yield list(ids[first : first + _AT_ONCE])
+
+
+def find_collection(connection: sqlite3.Connection, fingerprint: str, store: str) -> CollectionInfo | None:
+    """The collection in `store` that the vectors with this fingerprint were copied to, None if there is none."""
+    query = "SELECT place, generation, n_passages, stamp FROM collections WHERE fingerprint = ? AND store = ?"
+    row = connection.execute(query, (fingerprint, store)).fetchone()
+    fields = ("place", "generation", "n_passages", "stamp")
+    return CollectionInfo(fingerprint=fingerprint, store=store, **dict(zip(fields, row, strict=True))) if row else None
+
+
+def list_places(connection: sqlite3.Connection, store: str) -> dict[str, str]:
+    """The place of each collection in `store`, by fingerprint."""
+    return dict(connection.execute("SELECT fingerprint, place FROM collections WHERE store = ?", (store,)))
+
+
+def record_collection(connection: sqlite3.Connection, info: CollectionInfo) -> None:
+    """Makes `info` the collection of its vectors: the atomic step by which a new copy takes over."""
+    row = (info.fingerprint, info.store, info.place, info.generation, info.n_passages, info.stamp)
+    connection.execute("INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def forget_collection(connection: sqlite3.Connection, fingerprint: str, store: str) -> None:
+    """Takes a collection that is to be deleted off the list."""
+    connection.execute("DELETE FROM collections WHERE fingerprint = ? AND store = ?", (fingerprint, store))
 
 
 _COLUMNS = "id, document_id, source, title, text, start, end, page, kind, date"
@@ -211,11 +322,10 @@ def all_passages(connection: sqlite3.Connection) -> Iterator[Passage]:
         yield _to_passage(row)
 
 
-def get_passages(connection: sqlite3.Connection, ids: list[str]) -> list[Passage]:
+def get_passages(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Passage]:
     """The passages with these ids, in this order; ids that are gone are left out."""
     found: dict[str, Passage] = {}
-    for first in range(0, len(ids), 500):  # SQLite bounds the number of parameters
-        some = ids[first : first + 500]
+    for some in pages(ids):
         marks = ", ".join("?" * len(some))
         rows = connection.execute(f"SELECT {_COLUMNS} FROM passages WHERE id IN ({marks})", some)  # noqa: S608
         found |= {row[0]: _to_passage(row) for row in rows}
@@ -264,16 +374,16 @@ def _now() -> str:
 
 def delete_folder(folder: Path) -> None:
     """Removes a corpus's folder; renamed first, so that a half-deleted one is never taken for a corpus."""
-    doomed = doomed_folder(folder)
-    if doomed.exists():
-        shutil.rmtree(doomed)
+    leaving = deleted_folder(folder)
+    if leaving.exists():
+        shutil.rmtree(leaving)
     try:
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
+        folder.rename(leaving)
+        shutil.rmtree(leaving)
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be deleted: {error.strerror}. Check its rights.") from error
 
 
-def doomed_folder(folder: Path) -> Path:
+def deleted_folder(folder: Path) -> Path:
     """What a corpus's folder is called while it is being deleted."""
     return folder.with_name(f".{folder.name}.deleted")

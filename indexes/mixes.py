@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from indexes.corpus import Corpus
@@ -79,6 +79,12 @@ def kept_mix(corpus: Corpus, encoder: str) -> Mix | None:
     """The mix that was learned for `corpus` with the vectors of `encoder`, None if none was."""
     kept = corpus.meta(_key(encoder))
     return Mix(**json.loads(kept)) if kept else None
+
+
+def learned_mixes(meta: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What of `meta`, which somebody else wrote, are mixes."""
+    found = [(key, Mix(**json.loads(value))) for key, value in meta.items() if key.startswith(_key(""))]
+    return [(key, json.dumps(asdict(mix))) for key, mix in found]
 
 
 def keep_mix(corpus: Corpus, encoder: str, mix: Mix) -> None:

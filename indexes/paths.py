@@ -119,7 +119,7 @@ class DataPaths:
 
     @property
     def locks(self) -> Path:
-        """Who is writing now, and how often the embedded store was written."""
+        """Who is writing now."""
         return self.root / "locks"
 
     @property

@@ -225,9 +225,9 @@ def open_search(
     """The search of `corpus` by `retriever`, whose encoder `load` gives if one is needed."""
     from indexes.passage_index import PassageIndex
 
-    manifest = Corpus.open(paths, corpus)
-    dense = cache(lambda: PassageIndex.open(paths, manifest, load(retriever.encoder)))
-    return Search(_mixed(retriever, manifest), dense, lambda: LexicalIndex.open(paths, manifest), scorer, dense)
+    opened = Corpus.open(paths, corpus)
+    dense = cache(lambda: PassageIndex.open(paths, opened, load(retriever.encoder)))
+    return Search(_mixed(retriever, opened), dense, lambda: LexicalIndex.open(paths, opened), scorer, dense)
 
 
 def open_searches(
@@ -236,10 +236,10 @@ def open_searches(
     """The search of `corpus` by each of `retrievers`, by its key; what several need is opened and searched once."""
     from indexes.passage_index import PassageIndex
 
-    manifest = Corpus.open(paths, corpus)
-    dense = cache(lambda encoder: AskedOnce(PassageIndex.open(paths, manifest, load(encoder))))
-    lexical = cache(lambda: AskedOnce(LexicalIndex.open(paths, manifest)))
-    return {each.key: Search(_mixed(each, manifest), partial(dense, each.encoder), lexical) for each in retrievers}
+    opened = Corpus.open(paths, corpus)
+    dense = cache(lambda encoder: AskedOnce(PassageIndex.open(paths, opened, load(encoder))))
+    lexical = cache(lambda: AskedOnce(LexicalIndex.open(paths, opened)))
+    return {each.key: Search(_mixed(each, opened), partial(dense, each.encoder), lexical) for each in retrievers}
 
 
 def _mixed(retriever: Retriever, corpus: Corpus) -> Retriever:

@@ -147,7 +147,6 @@ class IndexInfo:
     fingerprint: str
     dimension: int
     n_passages: int
-    collection: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,23 +162,28 @@ class PromotionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusInfo:
-    """A corpus in figures."""
+    """A corpus in figures; `damage` is a sentence about a manifest that cannot be read, whose figures are 0."""
 
     name: str
     n_sources: int
     n_documents: int
     n_passages: int
     indexes: tuple[IndexInfo, ...]
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionInfo:
-    """A collection of vectors that was begun for a corpus, complete or not.
+    """A copy of a corpus's vectors in a vector store, which can be made again at any time.
 
-    `synced` is the generation of the corpus that it follows: a passage changed later has older metadata in it.
+    `store` is the server's address, "" for the embedded store; `place` is a folder there, or the collection's name.
+    It follows the `generation` of the corpus: a passage changed later has older facets in it. `stamp` says what was
+    there when it was whole.
     """
 
-    name: str
-    encoder: str
     fingerprint: str
-    synced: int
+    store: str
+    place: str
+    generation: int
+    n_passages: int
+    stamp: str

@@ -98,7 +98,7 @@ def test_hostile_passages_and_names_are_text() -> None:
                     n_sources=1,
                     n_documents=1,
                     n_passages=1,
-                    indexes=(IndexInfo(encoder=HOSTILE, fingerprint="f", dimension=1, n_passages=1, collection="c"),),
+                    indexes=(IndexInfo(encoder=HOSTILE, fingerprint="f", dimension=1, n_passages=1),),
                 )
             ]
         ),

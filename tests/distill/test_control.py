@@ -127,8 +127,8 @@ def test_the_verdict_has_a_row_for_all_that_is_free(taught: tuple[dict[str, Any]
 def test_the_control_shares_the_passages_of_what_it_began_with(
     data: DataPaths, taught: tuple[dict[str, Any], list[Event]]
 ) -> None:
-    collections = {info.encoder: info.collection for info in Corpus.open(data, "words").indexes()}
-    assert collections["taught-free"] == collections["taught"] != collections["tiny"]
+    fingerprints = {info.encoder: info.fingerprint for info in Corpus.open(data, "words").indexes()}
+    assert fingerprints["taught-free"] == fingerprints["taught"] != fingerprints["tiny"]
     embedded = [
         event for event in taught[1] if event.stage == "control" and "embedding" in event.remark and event.total
     ]

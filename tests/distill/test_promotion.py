@@ -35,9 +35,7 @@ def add(corpus: Corpus, file: Path) -> None:
 def record(corpus: Corpus, encoder: str) -> None:
     """Records an index of all passages, as `update_index` does at its end."""
     n_passages = corpus.info().n_passages
-    corpus.record_index(
-        IndexInfo(encoder=encoder, fingerprint="f", dimension=2, n_passages=n_passages, collection=encoder)
-    )
+    corpus.record_index(IndexInfo(encoder=encoder, fingerprint="f", dimension=2, n_passages=n_passages))
 
 
 def test_the_last_promotion_counts_and_is_rolled_back_step_by_step(paths: DataPaths, corpus: Corpus) -> None:

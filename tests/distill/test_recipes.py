@@ -57,8 +57,8 @@ def test_where_only_questions_learn_the_passages_move_by_their_rare_words_alone(
     metrics, report = taught_by(paths, worth_questions, ranking_endpoint.base_url, "--train", "query")
     assert "Trained by the recipe auto, the side of the questions" in report
     assert paths.encoder("run-free").is_dir() and metrics["rows"]["control"] == "run-free"
-    collections = {info.encoder: info.collection for info in Corpus.open(paths, "worths").indexes()}
-    assert collections["run"] == collections["run-free"] != collections["tiny"]
+    fingerprints = {info.encoder: info.fingerprint for info in Corpus.open(paths, "worths").indexes()}
+    assert fingerprints["run"] == fingerprints["run-free"] != fingerprints["tiny"]
 
 
 def test_without_a_teacher_nobody_is_asked_and_the_ranker_teaches_as_it_began(

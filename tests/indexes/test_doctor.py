@@ -1,8 +1,10 @@
 """The doctor names every difference between a manifest and what is there, and mends it."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +12,16 @@ import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import connect, existing_collection, open_collection
-from indexes.corpus import Corpus
+from indexes.corpus import Corpus, list_corpora
 from indexes.doctor import examine, repair
-from indexes.errors import BusyError, NotFoundError
+from indexes.errors import BusyError, DamagedError, NotFoundError
 from indexes.ingest import add_files, delete_corpus
 from indexes.lexical import LexicalIndex
 from indexes.locks import writing
-from indexes.manifest import doomed_folder
+from indexes.manifest import delete_vectors, deleted_folder, write_vectors
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.types import CollectionInfo, Encoder
+from indexes.types import Encoder
 
 pytestmark = pytest.mark.slow
 
@@ -46,16 +47,9 @@ def no_encoder(name: str, paths: DataPaths) -> Encoder:
     raise AssertionError("an encoder was loaded, although no vector was missing")
 
 
-def collection(paths: DataPaths, corpus: Corpus):  # type: ignore[no-untyped-def]
-    return existing_collection(paths, corpus.indexes()[0])
-
-
 def lose_a_vector(paths: DataPaths, corpus: Corpus) -> None:
-    collection(paths, corpus).delete(ids=[corpus.passage_ids_by_length()[0]])
-
-
-def lose_the_collection(paths: DataPaths, corpus: Corpus) -> None:
-    connect(paths).delete_collection(corpus.indexes()[0].collection)
+    with corpus.connect() as connection:
+        delete_vectors(connection, "fake-1", corpus.passage_ids_by_length()[:1])
 
 
 def change_the_dimension(paths: DataPaths, corpus: Corpus) -> None:
@@ -67,13 +61,9 @@ def change_the_encoder(paths: DataPaths, corpus: Corpus) -> None:
 
 
 def change_a_vector(paths: DataPaths, corpus: Corpus) -> None:
-    one = corpus.passage_ids_by_length()[0]
-    collection(paths, corpus).update(ids=[one], embeddings=np.full((1, 256), 9, dtype=np.float32))
-
-
-def change_a_text(paths: DataPaths, corpus: Corpus) -> None:
-    one, vector = corpus.passage_ids_by_length()[0], np.full((1, 256), 1 / 16, dtype=np.float32)
-    collection(paths, corpus).update(ids=[one], documents=["Cats bark."], embeddings=vector)
+    with corpus.connect() as connection:
+        vector = np.full((1, 256), 9, dtype=np.float32)
+        write_vectors(connection, "fake-1", corpus.passage_ids_by_length()[:1], vector)
 
 
 def add_a_file_to_the_manifest_only(paths: DataPaths, corpus: Corpus) -> None:
@@ -84,40 +74,25 @@ def add_a_file_to_the_manifest_only(paths: DataPaths, corpus: Corpus) -> None:
 
 NEEDS_ENCODER: list[tuple[Callable[[DataPaths, Corpus], None], set[str]]] = [
     (lose_a_vector, {"missing vectors"}),
-    (lose_the_collection, {"missing collection"}),
-    (change_the_dimension, {"wrong dimension"}),
-    (change_the_encoder, {"wrong encoder"}),
-    (change_a_vector, {"damaged passages"}),
-    (change_a_text, {"damaged passages"}),
-    (add_a_file_to_the_manifest_only, {"missing vectors", "wrong count", "stale lexical index"}),
+    (change_the_dimension, {"damaged vectors"}),
+    (change_the_encoder, {"missing vectors", "unused vectors", "stale collection"}),
+    (change_a_vector, {"damaged vectors"}),
+    (add_a_file_to_the_manifest_only, {"missing vectors", "stale collection", "stale lexical index"}),
 ]
 
 
-def add_a_vector(paths: DataPaths, corpus: Corpus) -> None:
-    vector = np.full((1, 256), 1 / 16, dtype=np.float32)
-    collection(paths, corpus).add(ids=["nobody"], embeddings=vector, documents=["?"], metadatas=[{"source": "?"}])
-
-
-def change_the_metadata(paths: DataPaths, corpus: Corpus) -> None:
-    collection(paths, corpus).update(
-        ids=corpus.passage_ids_by_length()[:1], metadatas=[{"source": "old.txt", "page": 5}]
-    )
+def lose_the_collection(paths: DataPaths, corpus: Corpus) -> None:
+    shutil.rmtree(paths.chroma)
 
 
 def begin_an_index(paths: DataPaths, corpus: Corpus) -> None:
-    open_collection(paths, corpus, KeywordEncoder("later"))
+    with corpus.connect() as connection:
+        write_vectors(connection, "later", corpus.passage_ids_by_length()[:1], np.full((1, 4), 0.5, np.float32))
 
 
-def begin_an_index_that_was_never_made(paths: DataPaths, corpus: Corpus) -> None:
-    corpus.begin_collection(CollectionInfo(name="pets-123", encoder="later", fingerprint="f", synced=0))
-
-
-def leave_a_collection(paths: DataPaths, corpus: Corpus) -> None:
-    connect(paths).create_collection("pets-0123", metadata={"corpus": "pets"}, embedding_function=None)
-
-
-def leave_a_collection_of_a_deleted_corpus(paths: DataPaths, corpus: Corpus) -> None:
-    connect(paths).create_collection("gone-0123", metadata={"corpus": "gone", "uid": "x"}, embedding_function=None)
+def leave_a_vector_of_a_text_that_is_gone(paths: DataPaths, corpus: Corpus) -> None:
+    with corpus.connect() as connection:
+        connection.execute("INSERT INTO vectors VALUES ('fake-1', x'00', x'00')")
 
 
 def leave_a_partial_original(paths: DataPaths, corpus: Corpus) -> None:
@@ -129,16 +104,13 @@ def leave_a_lexical_index(paths: DataPaths, corpus: Corpus) -> None:
 
 
 def interrupt_a_delete(paths: DataPaths, corpus: Corpus) -> None:
-    shutil.copytree(corpus.folder, doomed_folder(corpus.folder))
+    shutil.copytree(corpus.folder, deleted_folder(corpus.folder))
 
 
 NEEDS_NONE: list[tuple[Callable[[DataPaths, Corpus], None], set[str]]] = [
-    (add_a_vector, {"orphaned vectors"}),
-    (change_the_metadata, {"stale metadata"}),
-    (begin_an_index, {"half-built collection"}),
-    (begin_an_index_that_was_never_made, {"half-built collection"}),
-    (leave_a_collection, {"orphaned collection"}),
-    (leave_a_collection_of_a_deleted_corpus, {"orphaned collection"}),
+    (lose_the_collection, {"stale collection"}),
+    (begin_an_index, {"unused vectors"}),
+    (leave_a_vector_of_a_text_that_is_gone, {"unused vectors"}),
     (leave_a_partial_original, {"stray file"}),
     (leave_a_lexical_index, {"stale lexical index"}),
     (interrupt_a_delete, {"interrupted delete"}),
@@ -206,24 +178,63 @@ def test_the_rest_of_a_deleted_corpus_goes(paths: DataPaths, pets: Corpus) -> No
     """Killed after the folder was renamed: there is no corpus any more, but its files take up the disk."""
     folder = pets.folder
     delete_corpus(paths, "pets")
-    doomed_folder(folder).mkdir()
+    deleted_folder(folder).mkdir()
     assert [finding.kind for finding in examine(paths, "pets")] == ["interrupted delete"]
     assert repair(paths, "pets", no_encoder)[1] == []
-    assert not doomed_folder(folder).exists()
+    assert not deleted_folder(folder).exists()
 
 
-def test_a_damaged_manifest_is_named_and_not_touched(paths: DataPaths, pets: Corpus) -> None:
-    manifest = pets.folder / "manifest.sqlite"
-    connection = sqlite3.connect(manifest)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'documents'").fetchone()
-    connection.close()
+def truncate(manifest: Path) -> None:
+    os.truncate(manifest, manifest.stat().st_size // 2)
+
+
+def empty(manifest: Path) -> None:
+    manifest.write_bytes(b"")
+
+
+def damage_a_page(manifest: Path) -> None:
+    with closing(sqlite3.connect(manifest)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'documents'").fetchone()
     with manifest.open("r+b") as opened:
         opened.seek((page - 1) * 4096)
         opened.write(b"\xff" * 4096)
-    found, left = repair(paths, "pets", no_encoder)
-    assert [finding.kind for finding in left] == ["damaged manifest"]
-    assert found == left
+
+
+@pytest.mark.parametrize("harm", [truncate, empty, damage_a_page])
+def test_a_damaged_manifest_is_made_anew_from_the_kept_files(
+    paths: DataPaths, pets: Corpus, encoder: KeywordEncoder, harm: Callable[[Path], None]
+) -> None:
+    manifest = pets.folder / "manifest.sqlite"
+    with closing(sqlite3.connect(manifest)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    harm(manifest)
+    found, left = repair(paths, "pets", lambda name, paths: KeywordEncoder())
+    assert ([finding.kind for finding in found], left) == (["damaged manifest"], [])
+    texts = sorted(hit.passage.text for hit in PassageIndex.open(paths, "pets", encoder).search("cats dogs mice"))
+    assert texts == ["Cats purr.", "Dogs bark.", "Mice squeak."]
+    if harm is damage_a_page:
+        assert [info.source for info in Corpus.open(paths, "pets").sources()] == ["cats.txt", "dogs.txt", "mice.txt"]
+
+
+@pytest.mark.parametrize("harm", [truncate, empty])
+def test_a_damaged_corpus_is_listed_and_deleted_and_leaves_the_others_alone(
+    paths: DataPaths, pets: Corpus, encoder: KeywordEncoder, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    list(add_files(paths, "other", [tmp_path / "cats.txt"], encoder))
+    for ending in ("-wal", "-shm"):
+        (pets.folder / f"manifest.sqlite{ending}").unlink(missing_ok=True)
+    harm(pets.folder / "manifest.sqlite")
+    listed = {info.name: info.damage for info in list_corpora(paths)}
+    assert listed["other"] == ""
+    assert "python -m indexes doctor 'pets' --repair" in listed["pets"]
+    with pytest.raises(DamagedError, match="is damaged"):
+        PassageIndex.open(paths, "pets", encoder)
+    with pytest.raises(DamagedError, match="is damaged"):
+        list(add_files(paths, "pets", [tmp_path / "dogs.txt"], encoder))
+    delete_corpus(paths, "pets")
+    assert [info.name for info in list_corpora(paths)] == ["other"]
+    list(add_files(paths, "pets", [tmp_path / "dogs.txt"], encoder))
+    assert examine(paths, "pets") == []
 
 
 def test_nothing_is_repaired_while_another_writes(paths: DataPaths, pets: Corpus) -> None:

@@ -203,14 +203,18 @@ def test_a_manifest_from_before_kinds_and_dates_is_migrated(
     add(paths, encoder, cats)
     with sqlite3.connect(Corpus.open(paths, "pets").folder / "manifest.sqlite") as connection:
         connection.execute("DROP INDEX passages_by_revision")
-        for column in ("kind", "date", "revision"):
+        connection.execute("DROP INDEX passages_by_content")
+        for column in ("kind", "date", "revision", "content"):
             connection.execute(f"ALTER TABLE passages DROP COLUMN {column}")
-        connection.execute("DROP TABLE collections")
+        connection.execute("ALTER TABLE indexes ADD COLUMN collection TEXT NOT NULL DEFAULT ''")
+        for table in ("collections", "vectors"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("DELETE FROM meta WHERE key IN ('uid', 'generation', 'index_changes')")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     (passage,) = Corpus.open(paths, "pets").passages()
     assert (passage.kind, passage.date) == ("txt", "")
     assert [outcome.status for outcome in add(paths, encoder, cats)] == ["unchanged"]
+    assert sources_found(paths, encoder, "purr") == ["cats.txt"]
 
 
 def test_many_questions_are_answered_at_once(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """BM25 stays in step with the corpus, and fusion counts each passage once."""
 
+import gc
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.ingest import add_files, remove_sources
+from indexes.ingest import add_files, delete_corpus, remove_sources
 from indexes.lexical import LexicalIndex
 from indexes.paths import DataPaths
 
@@ -116,3 +118,19 @@ def test_endings_do_not_matter_in_a_language_that_is_sure(
     lexical = LexicalIndex.open(paths, "pets")
     assert lexical.language == "en"
     assert [hit.passage.document_id for hit in lexical.search("who carries a box?", 5)] == ["movers"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_files_of_a_corpus_that_is_gone_are_let_go_of(
+    paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "cats.txt").write_text(f"Cats purr {name}.")
+        list(add_files(paths, name, [tmp_path / "cats.txt"], encoder))
+        assert LexicalIndex.open(paths, name).search("cats")
+    delete_corpus(paths, "one")
+    assert LexicalIndex.open(paths, "two").search("cats")
+    gc.collect()
+    mapped = Path("/proc/self/maps").read_text()
+    assert str(paths.corpus("two")) in mapped
+    assert str(paths.corpora / ".one") not in mapped

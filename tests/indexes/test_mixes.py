@@ -1,6 +1,5 @@
 """Words and meaning are mixed by one share, which is kept with the corpus for each encoder and used by every search."""
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,11 +95,8 @@ def test_each_encoder_has_its_own_mix_and_the_last_one_learned_counts(corpus: Co
     assert kept_mix(corpus, "another") is None
 
 
-def test_a_manifest_from_before_mixes_is_searched_by_the_default(
-    paths: DataPaths, corpus: Corpus, encoder: KeywordEncoder
-) -> None:
-    with sqlite3.connect(corpus.folder / "manifest.sqlite") as connection:
-        connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
+@pytest.mark.usefixtures("corpus")
+def test_a_corpus_that_learned_no_mix_is_searched_by_the_default(paths: DataPaths, encoder: KeywordEncoder) -> None:
     index = PassageIndex.open(paths, "cats", encoder)
     lexical = LexicalIndex.open(paths, "cats")
     (dense,), (words,) = (each.search_many([QUESTION], 50) for each in (index, lexical))

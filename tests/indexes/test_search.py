@@ -76,18 +76,13 @@ def test_a_filter_that_makes_no_sense_is_said() -> None:
         PassageFilter(since="May")
 
 
-def test_an_older_collection_is_filtered_by_what_the_manifest_knows() -> None:
-    """Collections from before passages had a type have none stored; the sources stand in for it."""
-    facets = [Facets(source="a.md", kind="md", date=""), Facets(source="b.txt", kind="txt", date="")]
-    assert chroma_where(PassageFilter(kinds=("md",)), facets) == {"source": {"$in": ["a.md"]}}
-    assert chroma_where(PassageFilter(kinds=("pdf",)), facets) is None
-
-
-def test_a_source_of_several_types_is_filtered_by_type_too() -> None:
+def test_what_fits_is_looked_up_before_chroma_is_asked() -> None:
     facets = [Facets(source="z", kind="md", date="2024-01-01"), Facets(source="z", kind="txt", date="2025-01-01")]
-    where = chroma_where(PassageFilter(kinds=("md",), since="2024"), facets)
-    kinds, days = {"kind": {"$in": ["md"]}}, {"date": {"$in": ["2024-01-01"]}}
-    assert where == {"$and": [{"source": {"$in": ["z"]}}, kinds, days]}
+    days = {"date": {"$in": ["2024-01-01"]}}
+    assert chroma_where(PassageFilter(kinds=("md",), since="2024"), facets) == {
+        "$and": [{"kind": {"$in": ["md"]}}, days]
+    }
+    assert chroma_where(PassageFilter(kinds=("pdf",)), facets) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

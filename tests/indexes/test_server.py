@@ -13,11 +13,12 @@ import httpx
 import pytest
 from fakes import KeywordEncoder
 
-from indexes.chroma import connect, stored_collections
+from indexes.chroma import connect
 from indexes.corpus import Corpus
-from indexes.doctor import examine, repair
+from indexes.doctor import examine
 from indexes.errors import EncoderMismatchError, InputError, NotFoundError, StoreError
 from indexes.ingest import add_files, delete_corpus, index_corpus, remove_sources
+from indexes.manifest import list_places
 from indexes.passage_index import PassageIndex, delete_index
 from indexes.paths import DataPaths, StoreSettings, read_store
 
@@ -86,6 +87,17 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+def places(paths: DataPaths, corpus: str) -> set[str]:
+    """The collections that the manifest knows on the server."""
+    with Corpus.open(paths, corpus).connect() as connection:
+        return set(list_places(connection, paths.store.url).values())
+
+
+def stored(paths: DataPaths) -> set[str]:
+    """The collections that the server has."""
+    return {collection.name for collection in connect(paths.store).list_collections(limit=1000)}
+
+
 def test_an_index_lives_on_the_server_from_the_first_file_to_the_last(
     server: DataPaths, encoder: KeywordEncoder, folder: Path
 ) -> None:
@@ -104,9 +116,10 @@ def test_an_index_lives_on_the_server_from_the_first_file_to_the_last(
     remove_sources(server, "zoo", ["pets/dogs.txt"])
     assert PassageIndex.open(server, "zoo", encoder).n_passages == 1
     assert examine(server, "zoo") == []
-    mine = {info.collection for info in Corpus.open(server, "zoo").indexes()}
+    mine = places(server, "zoo")
+    assert mine <= stored(server)
     delete_corpus(server, "zoo")
-    assert mine.isdisjoint(collection.name for collection in stored_collections(server))
+    assert mine.isdisjoint(stored(server))
 
 
 def test_encoders_side_by_side_and_a_changed_one_that_takes_over(
@@ -138,20 +151,39 @@ def test_two_data_folders_on_one_server_stay_apart(server: DataPaths, folder: Pa
     assert PassageIndex.open(server, "zoo", KeywordEncoder()).search("purr", 1)[0].passage.source == "cats.txt"
 
 
-def test_the_doctor_mends_what_is_on_the_server(server: DataPaths, encoder: KeywordEncoder, folder: Path) -> None:
+def test_a_collection_that_lost_something_is_made_again(
+    server: DataPaths, encoder: KeywordEncoder, folder: Path
+) -> None:
     list(add_files(server, "zoo", [folder], encoder))
-    connect(server).delete_collection(Corpus.open(server, "zoo").indexes()[0].collection)
-    with pytest.raises(NotFoundError, match="is gone from http"):
-        PassageIndex.open(server, "zoo", encoder)
-    found, left = repair(server, "zoo", lambda name, paths: KeywordEncoder(name))
-    assert ([finding.kind for finding in found], left) == (["missing collection"], [])
+    (place,) = places(server, "zoo")
+    collection = connect(server.store).get_collection(place, embedding_function=None)
+    collection.delete(ids=collection.get(include=[])["ids"][:1])
+    assert len(PassageIndex.open(server, "zoo", encoder).search("cats dogs")) == 2
+    connect(server.store).delete_collection(place)
+    assert [finding.kind for finding in examine(server, "zoo")] == ["stale collection"]
+    assert len(PassageIndex.open(server, "zoo", encoder).search("cats dogs")) == 2
+    assert examine(server, "zoo") == []
+    assert encoder.n_encoded_passages == 2
+
+
+def test_moving_to_a_server_and_back_embeds_nothing(server: DataPaths, encoder: KeywordEncoder, folder: Path) -> None:
+    here = DataPaths(server.root)
+    list(add_files(here, "zoo", [folder], encoder))
+    for paths in (server, here, server):
+        assert PassageIndex.open(paths, "zoo", encoder).search("who does bark", 1)[0].passage.source == "pets/dogs.txt"
+    (folder / "mice.txt").write_text("Mice squeak.")
+    for paths in (server, here):
+        list(add_files(paths, "zoo", [folder], encoder))
+        assert PassageIndex.open(paths, "zoo", encoder).search("squeak", 1)[0].passage.source == "pets/mice.txt"
+        assert examine(paths, "zoo") == []
+    assert encoder.n_encoded_passages == 3
 
 
 @pytest.mark.parametrize("name", ["Ünïcode 漢字 corpus", "x" * 300])
 def test_any_name_is_kept_on_the_server(server: DataPaths, encoder: KeywordEncoder, folder: Path, name: str) -> None:
     list(add_files(server, name, [folder], encoder))
-    (info,) = Corpus.open(server, name).indexes()
-    assert connect(server).get_collection(info.collection, embedding_function=None).metadata["corpus"] == name
+    (place,) = places(server, name)
+    assert connect(server.store).get_collection(place, embedding_function=None).metadata["corpus"] == name
 
 
 def test_processes_write_at_once_while_others_read(server: DataPaths, tmp_path: Path) -> None:
@@ -207,7 +239,7 @@ def test_an_address_that_serves_something_else_is_a_sentence(server: DataPaths, 
 def test_the_token_is_sent_and_never_shown(url: str) -> None:
     store = StoreSettings(url=f"{url}/", token="my-secret")
     assert "my-secret" not in repr(DataPaths(Path(), store))
-    assert connect(DataPaths(Path(), store)).heartbeat() > 0
+    assert connect(store).heartbeat() > 0
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,16 @@ def build(paths: DataPaths, encoder: KeywordEncoder) -> None:
     list(update_index(paths, Corpus.open(paths, "pets"), encoder))
 
 
-def collections(paths: DataPaths) -> dict[str, str]:
+def fingerprints(paths: DataPaths) -> dict[str, str]:
     (info,) = list_corpora(paths)
-    return {index.encoder: index.collection for index in info.indexes}
+    return {index.encoder: index.fingerprint for index in info.indexes}
 
 
 def test_the_second_encoder_embeds_nothing_and_stores_nothing(paths: DataPaths, base: KeywordEncoder) -> None:
     taught = KeywordEncoder("taught")
     build(paths, taught)
     assert taught.n_encoded_passages == 0
-    assert len(set(collections(paths).values())) == 1
+    assert len(set(fingerprints(paths).values())) == 1
     assert PassageIndex.open(paths, "pets", taught).search("who does bark", 1)[0].passage.source == "dogs.txt"
 
 
@@ -65,7 +65,7 @@ def test_an_encoder_with_other_vectors_gets_its_own_and_is_refused_the_shared(
         PassageIndex.open(paths, "pets", KeywordEncoder("taught", dimension=64))
     build(paths, changed)
     assert changed.n_encoded_passages == 2
-    assert len(set(collections(paths).values())) == 2
+    assert len(set(fingerprints(paths).values())) == 2
     assert PassageIndex.open(paths, "pets", base).n_passages == 2
 
 
