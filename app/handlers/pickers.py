@@ -124,7 +124,7 @@ def _sides(
 def _keep(key: str, choices: Sequence[Choice]) -> str | None:
     """`key` if it can be picked, or what to start with."""
     start = starting_choice(choices)
-    return _there(key, choices) or (start.key if start else key)
+    return _there(key, choices) or (start.key if start else None)
 
 
 def _there(key: str | None, choices: Sequence[Choice]) -> str | None:

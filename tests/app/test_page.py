@@ -233,7 +233,7 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     _index_with_another_encoder(paths, "notes-taught")
 
     page.reload()
-    page.locator("#ask-retriever label", has_text="Distilled: notes-taught").click()
+    page.locator("#ask-retriever").get_by_role("radio", name="Distilled: notes-taught", exact=True).check()
     expect(page.locator("#ask-retriever")).to_contain_text("was taught here")
     field(page, "ask-question").fill("Which bird sleeps in the air?")
     field(page, "ask-question").press("Enter")

@@ -65,6 +65,8 @@ def test_while_a_corpus_is_being_indexed_the_tabs_say_so(bench: Workbench) -> No
 
 
 def test_without_any_corpus_the_tabs_say_so(bench: Workbench) -> None:
-    assert "no corpus yet" in pickers.list_ask_choices(bench, None, None).retriever["info"]
+    retriever = pickers.list_ask_choices(bench, None, None).retriever
+    assert "no corpus yet" in retriever["info"]
+    assert "value" not in retriever, "a value that is none of the choices cannot be sent back"
     assert "no corpus yet" in pickers.list_compare_choices(bench, None, None, None).teach["value"]
     assert "no corpus yet" in corpora.list_corpora_view(bench, None).corpora
