@@ -197,8 +197,7 @@ def _distil(
     settings: RunConfig, asking: Asking, llm: LLMConfig, paths: DataPaths, *, batch: bool, until: str
 ) -> dict[str, Any]:
     from distill.pipeline import run_distillation
-    from distill.progress_file import ProgressFile
-    from distill.run import Event
+    from distill.run import Event, ProgressFile
     from distill.run_config import STAGES
     from distill.run_folder import PROGRESS
 

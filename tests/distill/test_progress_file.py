@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill.progress_file import ProgressFile
-from distill.run import Event
+from distill.run import Event, ProgressFile
 from indexes.errors import InputError
 
 
