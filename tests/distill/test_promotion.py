@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -99,13 +98,3 @@ def test_an_index_that_lacks_new_passages_is_refused(paths: DataPaths, corpus: C
     add(corpus, tmp_path / "more.txt")
     with pytest.raises(InputError, match="has 1 of 2 passages"):
         promote(paths, NAME, "first", "run")
-
-
-def test_a_manifest_from_before_promotions_is_migrated_when_it_is_opened(paths: DataPaths, corpus: Corpus) -> None:
-    with sqlite3.connect(corpus.folder / "manifest.sqlite") as connection:
-        connection.execute("DROP TABLE promotions")
-        connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
-    assert promoted(paths, NAME) is None
-    promote(paths, NAME, "first", "run")
-    assert promoted(paths, NAME) == "first"
-    assert Corpus.open(paths, NAME).info().n_passages == 1

@@ -207,10 +207,11 @@ def test_a_manifest_from_before_kinds_and_dates_is_migrated(
         for column in ("kind", "date", "revision", "content"):
             connection.execute(f"ALTER TABLE passages DROP COLUMN {column}")
         connection.execute("ALTER TABLE indexes ADD COLUMN collection TEXT NOT NULL DEFAULT ''")
-        for table in ("collections", "vectors"):
+        for table in ("collections", "vectors", "promotions"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("DELETE FROM meta WHERE key IN ('uid', 'generation', 'index_changes')")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
+    assert Corpus.open(paths, "pets").promoted() is None
     (passage,) = Corpus.open(paths, "pets").passages()
     assert (passage.kind, passage.date) == ("txt", "")
     assert [outcome.status for outcome in add(paths, encoder, cats)] == ["unchanged"]
