@@ -84,10 +84,15 @@ def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | Non
 def sources_html(sources: Sequence[SourceInfo]) -> str:
     """The files of one corpus."""
     rows = [
-        (escape(each.source), f"{each.n_documents:,}", f"{each.n_passages:,}", format_bytes(each.n_bytes))
+        (_source_name(each), f"{each.n_documents:,}", f"{each.n_passages:,}", format_bytes(each.n_bytes))
         for each in sources[:_MAX_ROWS]
     ]
     return _table("Files of the corpus", ("File", "Documents", "Passages", "Size"), rows, len(sources))
+
+
+def _source_name(source: SourceInfo) -> str:
+    older = '<br><span class="aside">read by an older version: add it again</span>' if source.is_older else ""
+    return escape(source.source) + older
 
 
 def format_bytes(n_bytes: int) -> str:

@@ -264,6 +264,11 @@ def add(
                 outcomes.append(event.outcome)
                 bars.say(_outcome_line(event.outcome))
             bars.show(event.stage, event.done, event.total)
+        if n_older := sum(source.is_older for source in Corpus.open(paths, corpus).sources()):
+            bars.say(
+                f"{n_older} other file(s) of this corpus were read by an older version of this program. Add them "
+                f"again, or have what was kept of them read again: python -m indexes doctor '{corpus}' --repair"
+            )
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
     if n_failed := sum(outcome.status == "failed" for outcome in outcomes):

@@ -13,7 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from indexes import manifest
-from indexes.documents import read_documents
+from indexes.documents import READING, read_documents
 from indexes.errors import NotFoundError, StoreError, UnreadableFileError
 from indexes.files import kind_of, suffix_of
 from indexes.filters import Facets
@@ -60,12 +60,14 @@ def add_source(
 
     A source of the same content that is among `gone` gets this name; of equal files that are there each is a source.
     """
-    known = connection.execute("SELECT content_hash FROM sources WHERE source = ?", (source,)).fetchone()
+    query = "SELECT content_hash, reading FROM sources WHERE source = ?"
+    known = connection.execute(query, (source,)).fetchone()
     status: Status = "replaced" if known else "read"
     reason = ""
-    if known and known[0] == content_hash:
+    is_same = known is not None and known[0] == content_hash
+    if is_same and known[1] >= READING:
         status = "unchanged"
-    elif other := find_renamed(connection, source, content_hash, gone):
+    elif not is_same and (other := find_renamed(connection, source, content_hash, gone)):
         if known:
             next_generation(connection)
             forget_source(connection, source)
@@ -73,8 +75,10 @@ def add_source(
         status, reason = "renamed", f"was '{other}'"
     else:
         n_documents, reason = replace_source(connection, source, file, tokenizer, settings)
-        row = (source, content_hash, file.stat().st_size, n_documents)
-        connection.execute("INSERT INTO sources VALUES (?, ?, ?, ?)", row)
+        if is_same:
+            reason = f"an older version of this program had read it. {reason}".rstrip()
+        row = (source, content_hash, file.stat().st_size, n_documents, READING)
+        connection.execute("INSERT INTO sources VALUES (?, ?, ?, ?, ?)", row)
     n_documents, n_passages = count_source(connection, source)
     return FileOutcome(source=source, status=status, n_documents=n_documents, n_passages=n_passages, reason=reason)
 
@@ -361,12 +365,14 @@ class Corpus:
     def sources(self) -> list[SourceInfo]:
         """The sources by name."""
         query = (
-            "SELECT source, n_documents, (SELECT COUNT(*) FROM passages p WHERE p.source = s.source), n_bytes "
-            "FROM sources s ORDER BY source"
+            "SELECT source, n_documents, (SELECT COUNT(*) FROM passages p WHERE p.source = s.source), n_bytes, "
+            "reading < ? FROM sources s ORDER BY source"
         )
         with self.connect() as connection:
-            rows = connection.execute(query).fetchall()
-        return [SourceInfo(source=r[0], n_documents=r[1], n_passages=r[2], n_bytes=r[3]) for r in rows]
+            rows = connection.execute(query, (READING,)).fetchall()
+        return [
+            SourceInfo(source=r[0], n_documents=r[1], n_passages=r[2], n_bytes=r[3], is_older=bool(r[4])) for r in rows
+        ]
 
     def passages(self) -> Iterator[Passage]:
         """Every passage, by document and place in it."""

@@ -29,6 +29,7 @@ Kind = Literal[
     "missing original",
     "damaged original",
     "stray file",
+    "older reading",
     "stale lexical index",
     "missing vectors",
     "damaged vectors",
@@ -97,6 +98,9 @@ def _files(corpus: Corpus) -> Iterator[Finding]:
         elif hash_file(kept) != kept.name.split(".")[0]:
             sentence = f"The kept original of '{source}' is damaged; its passages are not. {again}"
             yield Finding(kind="damaged original", subject=source, sentence=sentence)
+    for source in (each.source for each in corpus.sources() if each.is_older):
+        sentence = f"'{source}' was read by an older version of this program, which may have lost something of it."
+        yield Finding(kind="older reading", subject=source, sentence=sentence)
     for file in corpus.stray_files():
         sentence = "A file is kept that no source names, as an interrupted add or delete leaves it."
         yield Finding(kind="stray file", subject=file.name, sentence=sentence)
@@ -186,8 +190,25 @@ def _mend(paths: DataPaths, corpus: Corpus, found: list[Finding], load_encoder: 
             case "unused vectors":
                 with corpus.connect() as connection:
                     connection.execute(f"DELETE FROM vectors WHERE {_UNUSED}")  # noqa: S608
+    _read_again(paths, corpus, [each.subject for each in found if each.kind == "older reading"], load_encoder)
     for info in corpus.indexes():
         _mend_index(paths, corpus, info, [each for each in found if each.subject == info.encoder], load_encoder)
+
+
+def _read_again(paths: DataPaths, corpus: Corpus, sources: list[str], load_encoder: LoadEncoder) -> None:
+    """Reads kept originals once more; passages whose text stays keep their vectors, others are embedded anew."""
+    originals = corpus.originals()
+    whole = [source for source in sources if originals[source].is_file()]
+    if not whole:
+        return
+    encoders = [load_encoder(info.encoder, paths) for info in corpus.indexes()] or [
+        load_encoder(DEFAULT_ENCODER, paths)
+    ]
+    for source in whole:
+        corpus.add_file(source, originals[source], encoders[0].tokenizer)
+    for encoder in encoders:
+        for _ in update_index(paths, corpus, encoder):
+            pass
 
 
 def _mend_index(

@@ -43,7 +43,8 @@ CREATE TABLE IF NOT EXISTS promotions (
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sources (
-    source TEXT PRIMARY KEY, content_hash TEXT NOT NULL, n_bytes INTEGER NOT NULL, n_documents INTEGER NOT NULL);
+    source TEXT PRIMARY KEY, content_hash TEXT NOT NULL, n_bytes INTEGER NOT NULL, n_documents INTEGER NOT NULL,
+    reading INTEGER NOT NULL DEFAULT 1);
 CREATE INDEX sources_by_content ON sources (content_hash);
 CREATE TABLE documents (id TEXT PRIMARY KEY, source TEXT NOT NULL);
 CREATE INDEX documents_by_source ON documents (source);
@@ -172,6 +173,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.executemany("UPDATE passages SET kind = ? WHERE source = ?", kinds)
     if not _has_column(connection, "revision"):
         connection.execute("ALTER TABLE passages ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
+    if not _has_column(connection, "reading", "sources"):
+        connection.execute("ALTER TABLE sources ADD COLUMN reading INTEGER NOT NULL DEFAULT 1")
     connection.execute("ALTER TABLE passages ADD COLUMN content BLOB NOT NULL DEFAULT x''")
     connection.create_function("content_key", 2, content_key, deterministic=True)
     connection.execute("UPDATE passages SET content = content_key(title, text)")
@@ -187,8 +190,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT_VERSION),))
 
 
-def _has_column(connection: sqlite3.Connection, column: str) -> bool:
-    found = connection.execute("SELECT 1 FROM pragma_table_info('passages') WHERE name = ?", (column,)).fetchone()
+def _has_column(connection: sqlite3.Connection, column: str, table: str = "passages") -> bool:
+    found = connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone()
     return bool(found)
 
 

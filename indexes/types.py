@@ -131,12 +131,13 @@ class FileOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
-    """One file of a corpus."""
+    """One file of a corpus; `is_older`: an older version has read it, and this one would read other passages."""
 
     source: str
     n_documents: int
     n_passages: int
     n_bytes: int
+    is_older: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,3 +240,14 @@ def test_a_damaged_corpus_is_listed_and_deleted_and_leaves_the_others_alone(
 def test_nothing_is_repaired_while_another_writes(paths: DataPaths, pets: Corpus) -> None:
     with writing(paths, "pets", "adding"), pytest.raises(BusyError):
         repair(paths, "pets", no_encoder)
+
+
+def test_what_an_older_version_read_is_named_and_read_again(paths: DataPaths, pets: Corpus) -> None:
+    with pets.connect() as connection:
+        connection.execute("UPDATE sources SET reading = 1 WHERE source = 'cats.txt'")
+        connection.execute("UPDATE passages SET text = 'Cats' WHERE source = 'cats.txt'")
+    assert [(each.kind, each.subject) for each in examine(paths, "pets")] == [("older reading", "cats.txt")]
+    _, left = repair(paths, "pets", load)
+    assert left == []
+    (found,) = PassageIndex.open(paths, "pets", KeywordEncoder()).search("Cats purr.", 1)
+    assert found.passage.text == "Cats purr."

@@ -53,6 +53,22 @@ def test_adding_the_same_again_embeds_nothing(paths: DataPaths, encoder: Keyword
     assert encoder.n_encoded_passages == n_before == 1
 
 
+def test_a_file_that_an_older_version_read_is_read_again_and_embedded_only_where_it_changed(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path
+) -> None:
+    list(add_files(paths, "pets", [cats], encoder))
+    corpus, n_embedded = Corpus.open(paths, "pets"), encoder.n_encoded_passages
+    with corpus.connect() as connection:
+        connection.execute("UPDATE sources SET reading = 1")
+    assert [source.is_older for source in corpus.sources()] == [True]
+    (outcome,) = [each.outcome for each in add_files(paths, "pets", [cats], encoder) if each.outcome]
+    assert (outcome.status, "older version" in outcome.reason) == ("replaced", True)
+    assert [source.is_older for source in corpus.sources()] == [False]
+    (outcome,) = [each.outcome for each in add_files(paths, "pets", [cats], encoder) if each.outcome]
+    assert outcome.status == "unchanged"
+    assert encoder.n_encoded_passages == n_embedded
+
+
 def test_a_changed_file_replaces_its_own_passages_only(
     paths: DataPaths, encoder: KeywordEncoder, cats: Path, dogs: Path
 ) -> None:
