@@ -211,7 +211,7 @@ class ProgressBars:
         if not total:
             return
         if not self._console.is_terminal:
-            if self._tenths.get(label, -1) < 10 * done // total:
+            if self._tenths.get(label) != 10 * done // total:  # it may begin anew: a control is scored, then trained
                 self._tenths[label] = 10 * done // total
                 self.say(f"{label}: {done} of {total}")
             return
