@@ -160,8 +160,11 @@ _OFFER = (
 )
 
 
-def show_lesson(bench: Workbench, corpus: str | None) -> LessonView:
-    """The lesson as it stands for who looks at `corpus`."""
+ENDED = "ended"  # under this visitor's eyes
+
+
+def show_lesson(bench: Workbench, corpus: str | None, before: str = "") -> LessonView:
+    """The lesson as it stands for who looks at `corpus`, and was at `before` when it was shown last."""
     state = demo_lesson.state_of(bench, corpus)
     try:
         text, found = _lesson_html(bench, state)
@@ -173,7 +176,7 @@ def show_lesson(bench: Workbench, corpus: str | None) -> LessonView:
         teach=gr.update(visible=label is not None, value=label or _TEACH, interactive=True),
         found=gr.update(samples=[[question] for question in found], visible=bool(found)),
         timer=gr.update(active=state == "going on"),
-        state=state,
+        state=ENDED if state == "done" and before == "going on" else state,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from app.workbench import Workbench
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
 _N_AT_ONCE = 8
 _TICK_S = 1.5
+_QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,31 +113,16 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
 
     picked = [corpus, retriever, rerank, examples]
 
-    def look_at_taught(corpus: str | None, state: str) -> pickers.AskChoices | Update:
-        return pickers.list_ask_choices(bench, corpus, RUN) if state == "done" else gr.skip()
-
+    shown_lesson = _wire_lesson(bench, lesson, corpus, picked)
     lesson.found.click(
         lambda sample: (sample[0], RUN), lesson.found, [question, retriever], api_visibility="private"
     ).then(**ask)
-    shown_lesson = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus], outputs=list(lesson.view))
-    shown_lesson.on([corpus.change, lesson.timer.tick])
-    lesson.teach.click(
-        partial(handlers.teach_demo, bench),
-        [corpus],
-        list(lesson.view),
-        api_visibility="private",
-        show_progress="hidden",
-    )
-    lesson.state.change(
-        look_at_taught, [corpus, lesson.state], picked, api_visibility="private", show_progress="hidden"
-    )
-    corpus.input(look, [corpus, retriever], picked, api_visibility="private", show_progress="hidden")
+    corpus.input(look, [corpus, retriever], picked, **_QUIETLY)
     retriever.input(
         partial(pickers.explain_retriever, bench),
         [corpus, retriever],
         [retriever, rerank],
-        api_visibility="private",
-        show_progress="hidden",
+        **_QUIETLY,
     )
     return AskTab(
         tab=tab,
@@ -173,3 +160,16 @@ def build_lesson() -> Lesson:
         elem_id="ask-found",
     )
     return Lesson(text=text, teach=teach, found=found, timer=gr.Timer(_TICK_S, active=False), state=gr.State(""))
+
+
+def _wire_lesson(bench: Workbench, lesson: Lesson, corpus: gr.Dropdown, picked: Sequence[Any]) -> Refresh:
+    """Its events but for the questions'; who saw it come to its end finds the taught retriever picked."""
+
+    def look_at_taught(corpus: str | None, state: str) -> pickers.AskChoices | Update:
+        return pickers.list_ask_choices(bench, corpus, RUN) if state == handlers.ENDED else gr.skip()
+
+    shown = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus, lesson.state], outputs=list(lesson.view))
+    shown.on([corpus.change, lesson.timer.tick])
+    lesson.teach.click(partial(handlers.teach_demo, bench), [corpus], list(lesson.view), **_QUIETLY)
+    lesson.state.change(look_at_taught, [corpus, lesson.state], list(picked), **_QUIETLY)
+    return shown

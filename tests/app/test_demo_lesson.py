@@ -14,7 +14,7 @@ from finished_runs import write
 
 from app.demo import DEMO_CORPUS
 from app.demo_lesson import RUN, compare_found, found_sentence, state_of, teach
-from app.handlers.ask import show_lesson, teach_demo
+from app.handlers.ask import ENDED, show_lesson, teach_demo
 from app.jobs.jobs import Jobs
 from app.workbench import Workbench
 from distill.run_config import FROM_FILE, read_settings
@@ -130,6 +130,7 @@ def test_its_end_shows_the_verdict_and_questions_to_click(demo: Workbench) -> No
     assert "&lt;b&gt;no gain&lt;/b&gt;" in shown.text["value"]
     assert "Of 1 questions that took no part" in shown.text["value"]
     assert not shown.teach["visible"] and not shown.timer["active"]
+    assert show_lesson(demo, DEMO_CORPUS, "going on").state == ENDED, "who waited for it is shown what it came to"
 
 
 def finish(paths: DataPaths) -> None:
