@@ -100,7 +100,7 @@ def _dense(paths: DataPaths, baseline: str, encoder: str, is_promoted: bool) -> 
     role: Role = "baseline" if encoder == baseline else "distilled" if is_taught else "other"
     alias, meaning = {
         "baseline": ("Baseline", f"{encoder} as it came: never taught on any corpus of yours."),
-        "distilled": (f"Distilled: {encoder}", f"{encoder} was taught here, on questions about this corpus."),
+        "distilled": (f"Taught: {encoder}", f"{encoder} was taught here, on questions about this corpus."),
         "other": ("", f"{encoder} is another encoder that this corpus was indexed with."),
     }[role]
     if is_promoted:

@@ -83,14 +83,14 @@ def test_each_is_fused_by_its_own_mix(judge: Judge, bench: Workbench, corpus: st
     keep_mix(opened, taught, Mix(lexical=1.0, n_orders=300))
     runs = evaluation_of(judge()).runs
     assert runs["Baseline + BM25"] == runs["Baseline"]
-    assert runs[f"Distilled: {taught} + BM25"] == runs["BM25"]
+    assert runs[f"Taught: {taught} + BM25"] == runs["BM25"]
     assert runs["BM25"] != runs["Baseline"]
 
 
 def test_every_retriever_is_judged_alone_fused_and_by_words(judge: Judge, taught: str) -> None:
     views = judge()
     evaluation = evaluation_of(views)
-    names = ("Baseline", f"Distilled: {taught}")
+    names = ("Baseline", f"Taught: {taught}")
     assert evaluation.retrievers == (*names, "BM25", *(f"{name} + BM25" for name in names))
     assert [query.id for query in evaluation.questions] == ["q1", "=cmd()", "q3"]
     assert all(values["hit_rate@1"] == 1.0 for values in evaluation.means().values())

@@ -233,7 +233,7 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     _index_with_another_encoder(paths, "notes-taught")
 
     page.reload()
-    page.locator("#ask-retriever").get_by_role("radio", name="Distilled: notes-taught", exact=True).check()
+    page.locator("#ask-retriever").get_by_role("radio", name="Taught: notes-taught", exact=True).check()
     expect(page.locator("#ask-retriever")).to_contain_text("was taught here")
     field(page, "ask-question").fill("Which bird sleeps in the air?")
     field(page, "ask-question").press("Enter")
@@ -242,7 +242,7 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
 
     open_tab(page, "Compare")
     expect(field(page, "left-retriever")).to_have_value("Baseline")
-    expect(field(page, "right-retriever")).to_have_value("Distilled: notes-taught")
+    expect(field(page, "right-retriever")).to_have_value("Taught: notes-taught")
     field(page, "compare-question").fill("Which bird sleeps in the air?")
     field(page, "compare-question").press("Enter")
     expect(page.locator("#compare-summary")).to_contain_text("passages were found by both")
@@ -270,7 +270,7 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     page.locator("#vote-right").click()
     expect(page.locator("#compare-note")).to_contain_text("Thank you, your vote is kept. Left was")
     expect(page.locator("#compare-score")).to_contain_text("decided votes")
-    expect(page.locator("#right-title")).to_contain_text(re.compile("Baseline|Distilled: notes-taught"))
+    expect(page.locator("#right-title")).to_contain_text(re.compile("Baseline|Taught: notes-taught"))
     shoot(page, "compare-voted")
     page.locator("#vote-left").click()
     expect(page.locator("#compare-note [role=alert]")).to_contain_text("that vote stands")

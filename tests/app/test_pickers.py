@@ -37,13 +37,13 @@ def test_the_pick_starts_at_the_promoted_retriever(bench: Workbench, corpus: str
     promote(bench.paths, corpus, taught, "a-run")
     choices = pickers.list_ask_choices(bench, corpus, None)
     assert choices.retriever["value"] == taught
-    assert choices.retriever["choices"][:2] == [("Baseline", "keywords"), ("Distilled: taught (promoted)", taught)]
+    assert choices.retriever["choices"][:2] == [("Baseline", "keywords"), ("Taught: taught (promoted)", taught)]
     assert "was promoted" in choices.retriever["info"]
     assert "value" not in pickers.list_ask_choices(bench, corpus, "keywords").retriever, "what was picked stays"
     sides = pickers.list_compare_choices(bench, corpus, None, None)
     assert (sides.left["value"], sides.right["value"]) == ("keywords", taught)
     offered = bench.retrievers.choices(Corpus.open(bench.paths, corpus))
-    assert find_choice(offered, None).label == "Distilled: taught (promoted)"
+    assert find_choice(offered, None).label == "Taught: taught (promoted)"
 
 
 def test_a_promotion_that_is_rolled_back_gives_the_baseline_its_place_again(
