@@ -156,7 +156,8 @@ def progress_html(bench: Workbench) -> str:
     """Where the lesson is, stage by stage."""
     run = _run(bench)
     said = notice_html(
-        "Teaching from the ready orders. This page may be closed: it goes on, and is here again.", "busy"
+        "Teaching from the ready orders. This page may be closed: it goes on, and is here again. Teach can pause it.",
+        "busy",
     )
     return said + stages_list_html(run.progress, run.state)
 
