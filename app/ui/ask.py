@@ -166,7 +166,10 @@ def _wire_lesson(bench: Workbench, lesson: Lesson, corpus: gr.Dropdown, picked: 
     """Its events but for the questions'; who saw it come to its end finds the taught retriever picked."""
 
     def look_at_taught(corpus: str | None, state: str) -> pickers.AskChoices | Update:
-        return pickers.list_ask_choices(bench, corpus, RUN) if state == handlers.ENDED else gr.skip()
+        if state != handlers.ENDED:
+            return gr.skip()
+        choices = pickers.list_ask_choices(bench, corpus, RUN)
+        return choices._replace(retriever=choices.retriever | {"value": RUN})
 
     shown = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus, lesson.state], outputs=list(lesson.view))
     shown.on([corpus.change, lesson.timer.tick])
