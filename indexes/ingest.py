@@ -288,7 +288,7 @@ def delete_corpus(paths: DataPaths, corpus: str) -> None:
 
 # What of a manifest is exported: the type of each column, in their order.
 _COLUMNS: dict[str, tuple[Any, ...]] = {
-    "sources": (str, str, int, int),
+    "sources": (str, str, int, int, int),
     "documents": (str, str),
     "passages": (str, str, str, int, str, str, int, int, (int, NoneType), str, str, int, bytes),
     "indexes": (str, str, int, int),
