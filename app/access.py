@@ -207,7 +207,7 @@ class OwnSiteOnly:
 
 def _hostname(host: str) -> str:
     try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".") if host.count("@") == 0 else ""
+        return "" if "@" in host else (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
 

@@ -42,7 +42,7 @@ def state_of(bench: Workbench, corpus: str | None) -> State:
         state = run.state
         return "done" if state == "done" else "going on" if state in ("running", "stopping") else "stopped"
     try:
-        indexed = any(index.encoder == bench.encoder for index in Corpus.open(bench.paths, corpus).info().indexes)
+        indexed = any(index.encoder == bench.encoder for index in Corpus.open(bench.paths, corpus).indexes())
     except UserError:
         return "none"
     return "offered" if indexed else "none"

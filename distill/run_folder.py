@@ -480,10 +480,10 @@ def delete_run(paths: DataPaths, name: str, *, ends: bool = False, demotes: bool
     if process:
         end_within(process)
     if corpus.strip() and (paths.corpus(corpus) / MANIFEST).is_file():
-        manifest = Corpus.open(paths, corpus)
-        for index in manifest.indexes():
+        opened = Corpus.open(paths, corpus)
+        for index in opened.indexes():
             if index.encoder in encoders:
-                delete_index(paths, manifest, index.encoder)
+                delete_index(paths, opened, index.encoder)
     gone = [*map(paths.encoder, encoders), folder.path]
     n_bytes = sum(file.stat().st_size for path in gone for file in path.rglob("*") if file.is_file())
     for path in gone:

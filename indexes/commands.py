@@ -264,7 +264,7 @@ def add(
                 outcomes.append(event.outcome)
                 bars.say(_outcome_line(event.outcome))
             bars.show(event.stage, event.done, event.total)
-        if n_older := sum(source.is_older for source in Corpus.open(paths, corpus).sources()):
+        if n_older := len(Corpus.open(paths, corpus).older_sources()):
             bars.say(
                 f"{n_older} other file(s) of this corpus were read by an older version of this program. Add them "
                 f"again, or have what was kept of them read again: python -m indexes doctor '{corpus}' --repair"

@@ -374,6 +374,12 @@ class Corpus:
             SourceInfo(source=r[0], n_documents=r[1], n_passages=r[2], n_bytes=r[3], is_older=bool(r[4])) for r in rows
         ]
 
+    def older_sources(self) -> list[str]:
+        """The sources that an older version of this program has read, by name."""
+        with self.connect() as connection:
+            found = connection.execute("SELECT source FROM sources WHERE reading < ? ORDER BY source", (READING,))
+            return [row[0] for row in found]
+
     def passages(self) -> Iterator[Passage]:
         """Every passage, by document and place in it."""
         with self.connect() as connection:

@@ -98,7 +98,7 @@ def _files(corpus: Corpus) -> Iterator[Finding]:
         elif hash_file(kept) != kept.name.split(".")[0]:
             sentence = f"The kept original of '{source}' is damaged; its passages are not. {again}"
             yield Finding(kind="damaged original", subject=source, sentence=sentence)
-    for source in (each.source for each in corpus.sources() if each.is_older):
+    for source in corpus.older_sources():
         sentence = f"'{source}' was read by an older version of this program, which may have lost something of it."
         yield Finding(kind="older reading", subject=source, sentence=sentence)
     for file in corpus.stray_files():

@@ -289,13 +289,13 @@ def _choices(bench: Workbench, corpus: str) -> Sequence[Choice]:
 
 
 def _current_map(bench: Workbench, corpus: str, choice: Choice, kept: KeptMap | None) -> KeptMap:
-    manifest = Corpus.open(bench.paths, corpus)
-    content = manifest.content_hash()
+    opened = Corpus.open(bench.paths, corpus)
+    content = opened.content_hash()
     if kept and (kept.corpus, kept.content, kept.map.encoder) == (corpus, content, choice.retriever.encoder):
         return kept
     index = bench.retrievers.index(corpus, choice.retriever.encoder)
     try:
-        return KeptMap(corpus, content, make_map(choice.retriever.encoder, list(manifest.passages()), index))
+        return KeptMap(corpus, content, make_map(choice.retriever.encoder, list(opened.passages()), index))
     except KeyError:
         raise InputError(
             f"The index of corpus '{corpus}' lacks some of its passages, so they have no place on a map yet. Press "

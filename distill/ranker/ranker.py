@@ -74,11 +74,12 @@ class Ranker(Protocol):
         self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[list[float]]:
         """For each record of candidates a score for each candidate, higher is better, as logits."""
-        ...
+        return weigh(self.features(records, texts, on_scored), self.head)
 
     def save(self, folder: Path) -> None:
         """Writes the ranker to `folder`."""
-        ...
+        self.model.save_pretrained(str(folder), create_model_card=False)
+        self.head.save(folder, self.kind)
 
 
 def load_ranker(folder: Path, *, device: str | None = None, token_vectors: TokenVectors | None = None) -> Ranker:
@@ -98,7 +99,7 @@ def load_ranker(folder: Path, *, device: str | None = None, token_vectors: Token
     raise damaged(folder)
 
 
-class LateInteractionRanker:
+class LateInteractionRanker(Ranker):
     """MaxSim over a MultiVectorEncoder's token vectors, with learned weights for the dense and lexical scores."""
 
     kind: ClassVar[str] = "late-interaction"
@@ -136,17 +137,6 @@ class LateInteractionRanker:
 
         return cls(MultiVectorEncoder(str(folder), device=device), head, token_vectors)
 
-    def save(self, folder: Path) -> None:
-        """Writes the ranker to `folder`."""
-        self.model.save_pretrained(str(folder), create_model_card=False)
-        self.head.save(folder, self.kind)
-
-    def score(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
-    ) -> list[list[float]]:
-        """For each record of candidates a score for each candidate, higher is better, as logits."""
-        return weigh(self.features(records, texts, on_scored), self.head)
-
     def features(
         self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[Features]:
@@ -182,7 +172,7 @@ class LateInteractionRanker:
 CROSS_ENCODER_HEAD = Head(model=1.0, dense=5.0, lexical=3.0)
 
 
-class CrossEncoderRanker:
+class CrossEncoderRanker(Ranker):
     """A CrossEncoder's logit, with learned weights for the dense and lexical scores beside it."""
 
     kind: ClassVar[str] = "cross-encoder"
@@ -235,17 +225,6 @@ class CrossEncoderRanker:
         """Whether the model's last layer has yet to learn anything: hundreds of lists do not teach it."""
         architectures = getattr(self.model.config, "architectures", None) or []
         return not any("SequenceClassification" in name or "CausalLM" in name for name in architectures)
-
-    def save(self, folder: Path) -> None:
-        """Writes the ranker to `folder`."""
-        self.model.save_pretrained(str(folder), create_model_card=False)
-        self.head.save(folder, self.kind)
-
-    def score(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
-    ) -> list[list[float]]:
-        """For each record of candidates a score for each candidate, higher is better, as logits."""
-        return weigh(self.features(records, texts, on_scored), self.head)
 
     def features(
         self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None

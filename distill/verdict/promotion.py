@@ -23,11 +23,11 @@ def promote(paths: DataPaths, corpus: str, encoder: str, run: str) -> None:
 
     Raises `NotFoundError` if the corpus has no index by it, `InputError` if the index lacks passages.
     """
-    manifest = Corpus.open(paths, corpus)
-    _check_index(manifest, encoder)
-    standing = manifest.promoted()
+    opened = Corpus.open(paths, corpus)
+    _check_index(opened, encoder)
+    standing = opened.promoted()
     if standing is None or standing.encoder != encoder:
-        record_promotion(manifest.folder, encoder, run)
+        record_promotion(opened.folder, encoder, run)
 
 
 def rollback(paths: DataPaths, corpus: str) -> str | None:
@@ -35,30 +35,30 @@ def rollback(paths: DataPaths, corpus: str) -> str | None:
 
     Raises `InputError` if no encoder is promoted.
     """
-    manifest = Corpus.open(paths, corpus)
-    before = manifest.promoted()
+    opened = Corpus.open(paths, corpus)
+    before = opened.promoted()
     if before is None:
         raise InputError(
-            f"Corpus '{manifest.name}' has no promoted encoder, so there is none to roll back: the baseline is in use."
+            f"Corpus '{opened.name}' has no promoted encoder, so there is none to roll back: the baseline is in use."
         )
     after: PromotionInfo | None = before
     while after and after.encoder == before.encoder:  # it may have been promoted twice, with others between
-        withdraw_promotions(manifest.folder, after.number)
-        after = manifest.promoted()
+        withdraw_promotions(opened.folder, after.number)
+        after = opened.promoted()
     return after.encoder if after else None
 
 
-def _check_index(manifest: Corpus, encoder: str) -> None:
-    info = next((each for each in manifest.indexes() if each.encoder == encoder), None)
-    build = f"python -m indexes add '{manifest.name}' --encoder '{encoder}'"
+def _check_index(corpus: Corpus, encoder: str) -> None:
+    info = next((each for each in corpus.indexes() if each.encoder == encoder), None)
+    build = f"python -m indexes add '{corpus.name}' --encoder '{encoder}'"
     if info is None:
         raise NotFoundError(
-            f"Encoder '{encoder}' cannot be promoted: corpus '{manifest.name}' has no complete index by it. Build it "
+            f"Encoder '{encoder}' cannot be promoted: corpus '{corpus.name}' has no complete index by it. Build it "
             f"with: {build}"
         )
-    n_passages = manifest.info().n_passages
+    n_passages = corpus.info().n_passages
     if info.n_passages < n_passages:
         raise InputError(
-            f"Encoder '{encoder}' cannot be promoted: its index of corpus '{manifest.name}' has {info.n_passages:,} of "
+            f"Encoder '{encoder}' cannot be promoted: its index of corpus '{corpus.name}' has {info.n_passages:,} of "
             f"{n_passages:,} passages. Complete it with: {build}"
         )
