@@ -24,6 +24,7 @@ from indexes.evaluation import (
     make_qrels,
     mean_metrics,
     run_of_candidates,
+    unknown_positives,
 )
 from indexes.lexical import Searchable
 from indexes.paths import DataPaths
@@ -82,16 +83,10 @@ def choose_questions(paths: DataPaths, corpus: str, queries: Sequence[Query], li
 
     Raises `InputError` if no question is judged, or the judgements are about documents of another corpus.
     """
-    judged = [query for query in queries if query.grades]
     make_qrels(queries)  # says in a sentence when nothing is judged
-    documents = {passage.document_id for passage in Corpus.open(paths, corpus).passages()}
-    known = [query for query in judged if documents.intersection(query.grades)]
-    if not known:
-        wanted, there = next(iter(judged[0].grades)), min(documents, default="none at all")
-        raise InputError(
-            f"The questions name relevant documents such as '{wanted}', but corpus '{corpus}' has none of them; its "
-            f"documents are called like '{there}'. Pick the corpus that the questions were made for."
-        )
+    documents = Corpus.open(paths, corpus).document_ids()
+    unknown_positives(queries, documents)
+    known = [query for query in queries if documents.intersection(query.grades)]
     if len(known) <= limit:
         return tuple(known)
     places = sorted(random.Random(_SAMPLE_SEED).sample(range(len(known)), limit))  # noqa: S311 - no secret

@@ -125,7 +125,8 @@ def search(
 
 def evaluate(
     corpus: str,
-    questions: Annotated[Path, typer.Option(help="questions.jsonl[.gz] with positives.")],
+    questions: Annotated[Path, typer.Option(help="questions.jsonl[.gz] with positives, or BEIR's queries.jsonl.")],
+    qrels: Annotated[Path | None, typer.Option(help="What answers them, as BEIR's tsv or TREC's columns.")] = None,
     encoder: Annotated[list[str] | None, typer.Option(help="Once for each encoder to judge.")] = None,
     retriever: Annotated[str, typer.Option(help="Ways of searching: dense,lexical,fused.")] = "dense",
     k: Annotated[str, typer.Option(help="Cut-offs of hit rate and recall.")] = "1,5,10,20",
@@ -135,12 +136,14 @@ def evaluate(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Judge retrievers on questions whose relevant documents are known."""
-    from indexes.evaluation import judge
-    from indexes.queries import read_queries
+    from indexes.evaluation import judge, unknown_positives
+    from indexes.queries import read_judged, read_queries
 
     cutoffs = _parse_cutoffs(k)
-    queries = read_queries(questions, split)
+    queries = read_judged(questions, qrels, split) if qrels else read_queries(questions, split)
     kinds, paths = _parse_retrievers(retriever), open_paths(data_dir)
+    if unknown := unknown_positives(queries, Corpus.open(paths, corpus).document_ids()):
+        messages.print(unknown, markup=False, soft_wrap=True)
     ways = [Retriever(encoder=name, kind=kind) for kind in kinds for name in encoder or [DEFAULT_ENCODER]]
     searches = open_searches(paths, corpus, ways, partial(load_encoder, paths=paths))
     report = judge(queries, searches, cutoffs, run_out)

@@ -374,6 +374,11 @@ class Corpus:
             SourceInfo(source=r[0], n_documents=r[1], n_passages=r[2], n_bytes=r[3], is_older=bool(r[4])) for r in rows
         ]
 
+    def document_ids(self) -> set[str]:
+        """The ids of all documents."""
+        with self.connect() as connection:
+            return {row[0] for row in connection.execute("SELECT id FROM documents")}
+
     def older_sources(self) -> list[str]:
         """The sources that an older version of this program has read, by name."""
         with self.connect() as connection:

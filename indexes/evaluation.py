@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -47,6 +49,24 @@ def make_qrels(queries: Sequence[Query]) -> Qrels:
             f"{len(queries)} questions has any. Such questions can only train."
         )
     return qrels
+
+
+def unknown_positives(queries: Sequence[Query], documents: Collection[str]) -> str:
+    """How many positives of `queries` name none of `documents`, as a sentence, "" if each names one.
+
+    Raises `InputError` if none does: every metric would be 0, whatever is searched.
+    """
+    named = [document for query in queries for document, grade in query.grades.items() if grade > 0]
+    unknown = [document for document in named if document not in documents]
+    if not unknown:
+        return ""
+    sentence = (
+        f"{len(unknown)} of {len(named)} positives name no document of this corpus (first: '{unknown[0]}'), whose "
+        f"documents are called like '{min(documents, default='none at all')}'."
+    )
+    if len(unknown) == len(named):
+        raise InputError(f"{sentence} Nothing can be judged; pick the corpus that the questions were made for.")
+    return sentence + " Where a question asks for them, nothing finds them."
 
 
 def run_of_candidates(candidates: Sequence[Candidate], k: int) -> dict[str, float]:
@@ -176,8 +196,8 @@ def write_trec_qrels(file: Path, qrels: Qrels) -> None:
 
 
 def _word(text: str) -> str:
-    """`text` without white space, which separates the columns of TREC files."""
-    return "_".join(text.split()) or "_"
+    """`text` with white space, which separates the columns of TREC files, written as in addresses: no two are alike."""
+    return re.sub(r"[\s%]", lambda found: quote(found[0]), text) or "%"
 
 
 def _write(file: Path, lines: Sequence[str]) -> None:

@@ -275,9 +275,10 @@ def _members(source: str, path: Path, archives: ExitStack) -> list[SourceFile]:
     except UnreadableFileError as error:
         return [SourceFile(source=source, path=path, refusal=str(error))]
     archives.callback(archive.close)
-    found, passed = [], []
-    for name, number, refusal in archive.members():
-        if refusal or archive.is_readable(name, number):
+    found, passed, members = [], [], list(archive.members())
+    judging = benchmark_files(name for name, _, refusal in members if not refusal)
+    for name, number, refusal in members:
+        if refusal or (name not in judging and archive.is_readable(name, number)):
             member = f"{source}/{_shown(name)}"
             found.append(SourceFile(source=member, path=path, archive=archive, member=number, refusal=refusal))
         else:
@@ -312,8 +313,10 @@ def list_files(given: Sequence[Path]) -> Listed:
         if path.is_dir():
             root = path.resolve()
             passed[root] = []
-            walked = sorted(_walk(root, passed[root]))
-            found |= {_shown(file.relative_to(root.parent).as_posix()): file for file in walked}
+            walked = {file.relative_to(root.parent).as_posix(): file for file in sorted(_walk(root, passed[root]))}
+            judging = benchmark_files(walked)
+            passed[root] += sorted(judging)
+            found |= {_shown(name): file for name, file in walked.items() if name not in judging}
         elif not path.is_file():
             raise InputError(f"A file or folder was expected at '{path}', but it is a device or a pipe.")
         elif path.name in found and found[path.name].resolve() != path.resolve():
@@ -338,6 +341,20 @@ def _walk(folder: Path, passed: list[str]) -> Iterator[Path]:
                 passed.append(name)
             elif suffix_of(name) not in CODE_SUFFIXES or file.stat().st_size:  # an empty __init__.py is no failure
                 yield file
+
+
+def benchmark_files(names: Iterable[str]) -> set[str]:
+    """Of these paths those that belong to a benchmark's corpus and are no documents: BEIR's queries and judgements."""
+    by_folder: dict[str, set[str]] = {}
+    for name in names:
+        by_folder.setdefault(str(PurePosixPath(name).parent), set()).add(name)
+    found: set[str] = set()
+    for folder, inside in by_folder.items():
+        first = {PurePosixPath(name).name.removesuffix(".gz"): name for name in inside}
+        qrels = by_folder.get(str(PurePosixPath(folder, "qrels")), set())
+        if qrels and "corpus.jsonl" in first and "queries.jsonl" in first:
+            found |= qrels | {first["queries.jsonl"]}
+    return found
 
 
 def is_wanted(file: Path) -> bool:

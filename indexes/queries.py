@@ -1,17 +1,22 @@
-"""Questions on disk: `questions.jsonl[.gz]` ↔ `Query`s, or a question a line; and the lines of what people give."""
+"""Questions on disk: `questions.jsonl[.gz]` ↔ `Query`s, or a question a line; benchmarks' queries and judgements."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from indexes.errors import InputError
 from indexes.types import Query
 
+_TEXTS = ("question", "query", "text")  # ours and MTEB's, ir_datasets', BEIR's
+_IDS = ("id", "_id", "query_id", "query-id", "qid")
+_DOCUMENTS = ("corpus-id", "doc_id", "docid", "document")
+_GRADES = ("score", "relevance", "grade")
 _EXPECTED = '{"id": …, "question": …, "answers": […], "positives": [document ids], "split": …}'
 
 
@@ -78,12 +83,13 @@ def parse_query(line: str, number: int, file: Path) -> Query:
     """The question in a line of `file`; `InputError` if there is none."""
     try:
         record = json.loads(line)
-        text = record["question"].strip()
+        names = _TEXTS[:-1] if "title" in record else _TEXTS  # a document has a title and a text
+        text = str(_first(record, names)).strip()
         if not text:
             raise ValueError
         relevance = record.get("relevance") or {}
         return Query(
-            id=str(record.get("id", number)),
+            id=str(_first(record, _IDS, number)),
             text=text,
             answers=tuple(str(answer) for answer in record.get("answers") or ()),
             positives=_ids(record.get("positives")),
@@ -94,6 +100,68 @@ def parse_query(line: str, number: int, file: Path) -> Query:
         raise InputError(
             f"Line {number} of '{file}' is no question. Expected one record a line: {_EXPECTED}"
         ) from error
+
+
+def _first(record: Mapping[str, Any], names: Iterable[str], default: Any = "") -> Any:
+    """What `record` has under the first of `names` that it knows."""
+    return next((record[name] for name in names if record.get(name) is not None), default)
+
+
+def read_judged(file: Path, qrels: Path, split: str | None = None) -> list[Query]:
+    """The questions in `file`, each with the grades of documents that the judgements in `qrels` give it.
+
+    Those without a relevant document are left out, as by `read_queries` those of another split.
+    """
+    grades = read_qrels(qrels)
+    queries = read_queries(file, split)
+    judged = [
+        replace(
+            query,
+            relevance=tuple(grades[query.id].items()),
+            positives=tuple(document for document, grade in grades[query.id].items() if grade > 0),
+        )
+        for query in queries
+        if any(grade > 0 for grade in grades.get(query.id, {}).values())
+    ]
+    if not judged:
+        raise InputError(
+            f"None of the {len(queries)} questions in '{file}' (first: '{queries[0].id}') has a relevant document in "
+            f"'{qrels}', which is about such as '{next(iter(grades))}'. Give the files of one benchmark and split."
+        )
+    return judged
+
+
+def read_qrels(file: Path) -> dict[str, dict[str, int]]:
+    """Question id → document id → grade, of a table with a header as BEIR's, four columns as TREC's, or jsonl."""
+    found: dict[str, dict[str, int]] = {}
+    for number, line in enumerate(read_lines(file, "judgements"), start=1):
+        if not line.strip():
+            continue
+        try:
+            query, document, grade = _judgement(line)
+            found.setdefault(query, {})[document] = int(float(grade))
+        except (ValueError, TypeError, AttributeError) as error:
+            if number == 1 and not any(part.strip().lstrip("-").isdigit() for part in line.split("\t")[2:]):
+                continue  # the header
+            raise InputError(
+                f"Line {number} of '{file}' is no judgement. Expected 'question-id TAB document-id TAB grade' below a "
+                "header, as in BEIR, or 'question-id 0 document-id grade', as in TREC."
+            ) from error
+    if not found:
+        raise InputError(f"'{file}' holds no judgement. Give a qrels file as BEIR or TREC has them.")
+    return found
+
+
+def _judgement(line: str) -> tuple[str, str, Any]:
+    """(question, document, grade) in a line; ids in columns between tabs may have blanks."""
+    if line.startswith("{"):
+        record = json.loads(line)
+        return str(_first(record, _IDS)), str(_first(record, _DOCUMENTS)), _first(record, _GRADES)
+    columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
+    if len(columns) == 3:
+        return columns[0], columns[1], columns[2]
+    query, _, document, grade = columns if len(columns) == 4 else line.split()
+    return query, document, grade
 
 
 def _ids(value: Any) -> tuple[str, ...]:

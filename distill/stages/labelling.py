@@ -36,6 +36,7 @@ from distill.teacher.ranking import candidate_ids, given_up, no_order, place_pos
 from distill.teacher.trust import Probe, known_answers, make_probes
 from distill.verdict.held_out_orders import draw
 from indexes.errors import InputError
+from indexes.evaluation import unknown_positives
 from indexes.mixes import DEFAULT_MIX
 from indexes.queries import read_queries, write_queries
 from indexes.retrievers import Retriever, Search
@@ -59,8 +60,10 @@ def make_questions(run: Distillation) -> None:
     known = {key_of(query.text) for query in voted}
     asked = [*voted, *(query for query in asked if key_of(query.text) not in known)]
     if given:
-        write_json(run.file(GIVEN), {"questions": digest(given)})  # before the questions, so that they never lack it
         queries = load_questions(Path(given), seed=config.seed, asked=asked)
+        held_out = [query for query in queries if query.split != "train"]
+        unknown_positives(held_out, run.corpus.document_ids())  # refuses now what would judge nothing in hours
+        write_json(run.file(GIVEN), {"questions": digest(given)})  # before the questions, so that they never lack it
     else:
         queries = _written(run, asked)
     write_queries(file, _limited(queries, config.limit))

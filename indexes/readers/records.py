@@ -22,6 +22,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=([^\r\n])\"?[^\S\n]*(?:\n|\Z)", re.IGNORECASE)
 _ESCAPED_QUOTE = re.compile(r"[^\\,;|\t\n]\\\"")
 _TEXTS = ("text", "contents")
+_IDS = ("id", "_id")
+_BEIR = {"_id", "title", "text", "metadata"}  # whose metadata (an address, numbers) are no text
 Fields = Sequence[tuple[str, Any]]  # the names of columns (or keys) with their values; a name may come twice
 
 
@@ -201,8 +203,9 @@ def _to_document(fields: Fields, source: str, number: int, title: str = "", note
             first.setdefault(name, value)
     day = _DAY.match(str(first.get("date", "")))
     key = next((name for name in _TEXTS if _plain(first.get(name, "")).strip()), "")
-    taken = [name for name in ("id", "_id", "title", key) if key and name in first]
+    taken = [name for name in (*_IDS, "title", key) if key and name in first]
     taken += ["date"] if day and key else []
+    taken += ["metadata"] if "_id" in first and first.keys() <= _BEIR else []
     others: list[str] = []
     for name, value in fields:
         if name in taken and value == first[name]:
@@ -212,6 +215,6 @@ def _to_document(fields: Fields, source: str, number: int, title: str = "", note
     text = "\n\n".join(filter(None, (_plain(first[key]) if key else "", "\n".join(others))))
     if not text.strip():
         return None
-    identifier = str(first.get("id", first.get("_id", ""))) or f"{source}:{number}"
+    identifier = next((str(first[name]) for name in _IDS if name in first), f"{source}:{number}")
     own_title = _plain(first["title"]) if "title" in first else title
     return Document(id=identifier, source=source, title=own_title, text=text, date=day[0] if day else "", note=note)

@@ -121,7 +121,11 @@ def test_the_questions_of_a_run_that_did_not_train_can_be_taken(bench: Workbench
         ("a.csv", "question\n", "should end in .jsonl"),
         ("a.jsonl", "no json\n", "Line 1 of"),
         ("a.jsonl", '{"question": "Why?"}\n', "positives"),
-        ("a.jsonl", '{"question": "Why?", "positives": ["elsewhere.txt"]}\n', "has none of them"),
+        (
+            "a.jsonl",
+            '{"question": "Why?", "positives": ["elsewhere.txt"]}\n',
+            "1 of 1 positives name no document of this corpus",
+        ),
         ("a.jsonl.gz", "not zipped", "gzip"),
     ],
 )

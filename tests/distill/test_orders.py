@@ -38,10 +38,14 @@ def corpus(paths: DataPaths, tmp_path: Path) -> DataPaths:
     return paths
 
 
-def begun(paths: DataPaths, folder: Path, name: str, **settings: str) -> Distillation:
+def begun(paths: DataPaths, folder: Path, name: str, held_out: str = "mars", **settings: str) -> Distillation:
     """A run without an LLM over three questions, the last of them held out, with its candidates."""
     questions = folder / "questions.jsonl"
-    asked = [("q1", "who purr", ["cats"], "train"), ("q2", "what bark", [], "train"), ("q3", "where", ["mars"], "dev")]
+    asked = [
+        ("q1", "who purr", ["cats"], "train"),
+        ("q2", "what bark", [], "train"),
+        ("q3", "where", [held_out], "dev"),
+    ]
     records = [dict(zip(("id", "question", "positives", "split"), each, strict=True)) for each in asked]
     questions.write_text("".join(json.dumps(record) + "\n" for record in records))
     config = RunConfig(
@@ -84,6 +88,14 @@ def test_people_are_heard_without_an_llm(corpus: DataPaths, tmp_path: Path) -> N
     votes.write_text(json.dumps({"question": "What bark?", "ranking": best}) + "\n")
     found = orders(begun(corpus, tmp_path, "voted", votes=str(votes)))
     assert [each["ranking"] for each in found.values()] == [best]
+
+
+def test_held_out_questions_about_another_corpus_are_refused_before_anything_trains(
+    corpus: DataPaths, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"1 of 1 positives name no document of this corpus \(first: 'pluto'\)"):
+        begun(corpus, tmp_path, "mine", held_out="pluto")
+    assert begun(corpus, tmp_path, "mine").file("questions.jsonl").is_file(), "the right file can be given then"
 
 
 def again(run: Distillation, questions: Path) -> tuple[bytes, list[str]]:

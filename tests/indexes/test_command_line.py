@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,6 +86,29 @@ def test_evaluate_prints_the_documented_keys_and_writes_trec_files(data: Path, t
     shown = run_apart("indexes", *command, "--retriever", "dense,lexical,fused", environment=narrow).stdout
     assert "3: fused(all-MiniLM-L6-v2)" in shown  # as a column's name it would be cut
     assert "…" not in shown
+
+
+def test_a_benchmark_as_beir_lays_it_out_is_added_and_judged(data: Path, tmp_path: Path) -> None:
+    """Its queries and judgements are no documents, in a folder or a zip, and positives that are not there are said."""
+    folder = tmp_path / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    records = [{"_id": k, "title": "", "text": v, "metadata": {"url": "x"}} for k, v in RECORDS.items()]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "queries.jsonl").write_text('{"_id": "1", "text": "two small moons"}\n{"_id": "2", "text": "flour"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n1\tmars\t2\n2\tcake\t1\n")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "tiny")
+    for given in (folder, Path(packed)):
+        added = run(data, "add", given.stem, given)
+        assert "3 documents, 3 passages" in added.stderr
+        assert "2 files passed over: .jsonl 1, .tsv 1" in added.stderr
+    command = ("evaluate", "tiny", "--questions", folder / "queries.jsonl", "--retriever", "lexical", "--json")
+    judged = run(data, *command, "--qrels", folder / "qrels" / "test.tsv")
+    assert json.loads(judged.stdout)["retrievers"]["lexical"]["ndcg@10"] == 0.5
+    assert "1 of 2 positives name no document of this corpus (first: 'cake')" in judged.stderr
+    (folder / "test.trec").write_text("1 0 MARS 1\n2 0 cake 1\n")
+    refused = run(data, *command, "--qrels", folder / "test.trec")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "2 of 2 positives name no document of this corpus (first: 'MARS')" in refused.stderr
 
 
 @pytest.mark.parametrize(

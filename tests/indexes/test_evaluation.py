@@ -66,15 +66,16 @@ def test_documents_count_once_at_their_best_passage_and_ties_keep_their_order() 
 
 
 def test_trec_files_are_what_trec_eval_reads(tmp_path: Path) -> None:
-    qrels = {"q 1": {"doc a": 2, "b": 1}}
-    run = {"q 1": run_of_candidates(candidates("b", "x", "doc a", scores=[0.5, 0.5, 0.5]), 10)}
+    qrels = {"q 1": {"doc a": 2, "b": 1}, "q_1": {"doc_a": 1}}  # ids with blanks stay apart
+    run = {"q 1": run_of_candidates(candidates("b", "x", "doc a", scores=[0.5, 0.5, 0.5]), 10), "q_1": {"x": 1.0}}
     write_trec_run(tmp_path / "r.run", run, "my run")
     write_trec_qrels(tmp_path / "qrels.txt", qrels)
     with (tmp_path / "r.run").open() as run_file, (tmp_path / "qrels.txt").open() as qrels_file:
         read_run, read_qrels = pytrec_eval.parse_run(run_file), pytrec_eval.parse_qrel(qrels_file)
     theirs = pytrec_eval.RelevanceEvaluator(read_qrels, {"ndcg_cut.10"}).evaluate(read_run)
     ours = evaluate_run(qrels, run)
-    assert theirs["q_1"]["ndcg_cut_10"] == pytest.approx(ours["q 1"]["ndcg@10"], abs=1e-9)
+    assert theirs["q%201"]["ndcg_cut_10"] == pytest.approx(ours["q 1"]["ndcg@10"], abs=1e-9)
+    assert theirs["q_1"]["ndcg_cut_10"] == 0
 
 
 def test_a_clear_gain_is_significant_and_noise_is_not() -> None:
