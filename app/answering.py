@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import regex
 from langchain_core.language_models import BaseChatModel
 
 from distill.llm.connection import as_user_error, llm_errors
 from distill.llm.reply_cache import how_ended, without_thinking
 from distill.prompts import NO_ANSWER, answer_messages, standalone_messages
 from indexes.errors import UserError
+from indexes.lexical import SPACELESS, words_of
 from indexes.types import Passage
 
 N_REMEMBERED = 6
@@ -67,8 +68,13 @@ def _short(text: str) -> str:
 _MIN_WORDS = 4  # of a sentence, below which shared words mean nothing
 _MIN_SHARE = 0.6  # of a sentence's words that its passage must have
 _MIN_SHARED = 2  # words that a passage's sentence must share with what it is cited for
-_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
-_FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
+# . ! ? end a sentence before a blank only, 。 ؟ । and their like always; quotes and brackets that close belong to it.
+_END = r"[\p{SB=STerm}--[!?]]"
+_SENTENCE = regex.compile(
+    rf"[[^.!?\n]--{_END}]+(?:[.!?](?!\s|$)[[^.!?\n]--{_END}]*)*[[.!?]||{_END}]*[”’)」』）》]*", regex.VERSION1
+)
+_FENCE = regex.compile(r"(```.*?(?:```|\Z))", regex.DOTALL)
+_MEANS = regex.compile(rf"\p{{Cased}}\X{{3}}|[{SPACELESS}]\X|\p{{Lo}}\X{{2}}|\p{{N}}\X{{3}}")
 
 
 def cite_by_words(text: str, passages: Sequence[str]) -> str:
@@ -88,13 +94,13 @@ def _cite(sentence: str, known: Sequence[frozenset[str]]) -> str:
     best = max(range(len(shares)), key=shares.__getitem__)
     if shares[best] < _MIN_SHARE:
         return sentence
-    stem = sentence.rstrip(" .!?")
+    stem = _LAST.sub("", sentence)
     return f"{stem} [{best + 1}]{sentence[len(stem) :]}"
 
 
 def _words(text: str) -> frozenset[str]:
-    """The words of `text` that carry meaning: those of four letters and more."""
-    return frozenset(re.findall(r"\w{4,}", text.lower()))
+    """The words of `text` that carry meaning: of four letters and more, fewer where a script writes no vowels."""
+    return frozenset(word for word in words_of(text) if _MEANS.match(word))
 
 
 def supporting_span(claim: str, passage: str) -> tuple[int, int] | None:
@@ -128,13 +134,29 @@ def _better(
 
 def last_sentence(text: str) -> str:
     """The last sentence of `text`, whose citation may stand after its full stop."""
-    found = [match[0].strip() for match in _SENTENCE.finditer(re.sub(r"\[[\d\s,;–-]+\]", "", text)) if match[0].strip()]
+    found = [match[0].strip() for match in _SENTENCE.finditer(_CITATION.sub("", text)) if match[0].strip()]
     return found[-1] if found else ""
 
 
-# [1], [1, 2], [1-3], [passage 2]; several in a row are several citations.
-_CITATION = re.compile(r"\[\s*(?:passages?\s*)?(\d{1,3}(?:\s*(?:,|;|and|[-–])\s*\d{1,3})*)\s*\]", re.IGNORECASE)
-_RANGE = re.compile(r"(\d+)\s*[-–]\s*(\d+)|(\d+)")
+# [1], [1, 2], [1-3], [Source 2], [^1], 【1】, 【1†source】, (来源 1); several in a row are several citations. In round
+# brackets a number is one only behind a label: they hold years and quantities too.
+_LABEL = (
+    r"(?:(?:passage|source|citation|cite|document|doc|reference|ref|footnote|context|snippet|excerpt|textstelle|quelle|"
+    r"beleg|pasaje|fragmento|fuente|passagem|trecho|fonte|passaggio|bron|källa|kilde|źródło|источник|отрывок|фрагмент|"
+    r"джерело|来源|來源|资料|資料|文献|段落|引用|出典|출처|문서|구절|स्रोत|مصدر|المصدر|المقطع|منبع|מקור|kaynak|"
+    r"nguồn|sumber)(?:e?[sn])?\s*[.:#：№]?\s*)"
+)
+_NUMBER = r"\d{1,3}(?:\s?†[^\]］】\n]{0,80})?"
+_ITEM = rf"(?:{_LABEL}|[\^#№]\s*)?{_NUMBER}\^?"
+_BETWEEN = r"(?:\s*(?:[,;&，；、،]|[-–—~〜～]|和|与|到|と|및)\s*|\s+(?:and|to|und|bis|et|à|y|e|och|og|en|и|و)\s+)"
+_CITATION = regex.compile(
+    rf"[\[［【〔]\s*(?P<listed>{_ITEM}(?:{_BETWEEN}{_ITEM})*)\s*[\]］】〕]"
+    rf"|[(（]\s*(?P<listed>{_LABEL}{_NUMBER}(?:{_BETWEEN}{_ITEM})*)\s*[)）]",
+    regex.IGNORECASE,
+)
+_RANGE = regex.compile(rf"(\d+)\s*(?:[-–—~〜～]|to|bis|à|到)\s*(?:{_LABEL}|[\^#№])?(\d+)|(\d+)", regex.IGNORECASE)
+_ASIDE = regex.compile(r"†[^\]］】,;，；、\n]*")
+_LAST = regex.compile(r"[\p{SB=Close}\p{SB=STerm}.\s]++$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,14 +172,14 @@ def find_citations(text: str, n_passages: int) -> list[Citation]:
     """The citations in `text`; numbers that no passage has are left out, and so is a citation without any other."""
     found = []
     for match in _CITATION.finditer(text):
-        numbers = tuple(dict.fromkeys(n for n in _expand(match[1]) if 1 <= n <= n_passages))
+        numbers = tuple(dict.fromkeys(n for n in _expand(match["listed"]) if 1 <= n <= n_passages))
         if numbers:
             found.append(Citation(start=match.start(), end=match.end(), numbers=numbers))
     return found
 
 
 def _expand(listed: str) -> Iterator[int]:
-    for first, last, single in _RANGE.findall(listed):
+    for first, last, single in _RANGE.findall(_ASIDE.sub("", listed)):
         if single:
             yield int(single)
         else:
@@ -181,7 +203,7 @@ class Answer:
     @property
     def says_nothing(self) -> bool:
         """Whether the reader found no answer in the passages."""
-        plain = _CITATION.sub("", self.text).strip(" \n\t\"'*.")
+        plain = str(_CITATION.sub("", self.text)).strip(" \n\t\"'*_.。“”")
         return plain.casefold() == NO_ANSWER.strip(".").casefold()
 
     @property

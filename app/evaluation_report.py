@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.evaluating import CURVE_CUTOFFS, Evaluation, Pair
 from app.plots import Drawing, bars, colour_of, curves, intervals, to_png, to_svg
+from app.rendering import details_html
 from indexes.evaluation import Comparison, write_trec_qrels, write_trec_run
 from indexes.paths import slug
 from indexes.types import Passage
@@ -95,22 +96,16 @@ def question_html(pair: Pair, sides: Mapping[str, Sequence[Passage]], metric: st
     relevant = ", ".join(f"<code>{escape(each)}</code>" for each in list(grades)[:20])
     answers = f"<p>Answer: {escape(' · '.join(pair.query.answers))}</p>" if pair.query.answers else ""
     return (
-        f'<article class="drill"><h3>{escape(pair.query.text)}</h3>{answers}<p class="aside">Relevant: {relevant}</p>'
-        f'<div class="two">{columns}</div></article>'
+        f'<article class="drill"><h3 dir="auto">{escape(pair.query.text)}</h3>{answers}'
+        f'<p class="aside">Relevant: {relevant}</p><div class="two">{columns}</div></article>'
     )
 
 
 def _passage(passage: Passage, number: int, grades: Mapping[str, int]) -> str:
     is_relevant = grades.get(passage.document_id, 0) > 0
     tag = '<span class="move up">relevant</span>' if is_relevant else ""
-    kind = " relevant" if is_relevant else ""
-    return (
-        f'<li><details class="passage{kind}"><summary><span class="number">{number}</span>'
-        f'<span class="title">{escape(passage.title or passage.source)}</span>{tag}'
-        f'<span class="snippet">{escape(passage.text[:220])}</span></summary>'
-        f'<div class="text">{escape(passage.text)}</div><p class="source">{escape(passage.document_id)} · '
-        f"{escape(passage.source)}</p></details></li>"
-    )
+    kind = "passage relevant" if is_relevant else "passage"
+    return f"<li>{details_html(passage, number, passage.text[:220], kind=kind, marks=tag)}</li>"
 
 
 # --- files to take away ----------------------------------------------------------------------------------------

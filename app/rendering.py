@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
+import regex
+
 from app.answering import Answer, Turn, find_citations, last_sentence, supporting_span
 from app.comparison import Comparison, Move
 from app.retriever import Retrieval
 from app.votes import Score, verdicts_for
+from indexes.lexical import SPACELESS
 from indexes.types import Candidate, Passage
 
 if TYPE_CHECKING:
@@ -119,7 +121,8 @@ def answer_html(
             "Another wording may find others.</p>"
         )
     elif answer.text:
-        parts.append(f'<div class="text">{to_safe_html(answer.text, answer.n_passages, _link(prefix, passages))}</div>')
+        text = to_safe_html(answer.text, answer.n_passages, _link(prefix, passages))
+        parts.append(f'<div class="text" dir="auto">{text}</div>')
         if answer.state == "done" and not answer.citations:
             parts.append(aside_html("The LLM cited no passage: check this against the passages."))
     if answer.notice and answer.state == "done":
@@ -206,13 +209,28 @@ def _passage_html(candidate: Candidate, anchor: str, number: int, marks: str) ->
     passage = candidate.passage
     snippet = " ".join(passage.text.split())
     snippet = snippet if len(snippet) <= _SNIPPET_CHARACTERS else snippet[:_SNIPPET_CHARACTERS].rstrip() + "…"
+    name = f' id="{escape(anchor)}" data-passage="{escape(passage.id)}"'
+    return details_html(passage, number, snippet, marks=marks, name=name, foot=_thumbs_html(number))
+
+
+def details_html(
+    passage: Passage,
+    number: int,
+    snippet: str,
+    *,
+    words: Sequence[str] = (),
+    kind: str = "passage",
+    name: str = "",
+    marks: str = "",
+    foot: str = "",
+) -> str:
+    """A passage to be opened, `words` marked in it; `name`, `marks` (beside the title) and `foot` are safe HTML."""
     return (
-        f'<details class="passage" id="{escape(anchor)}" data-passage="{escape(passage.id)}"><summary>'
-        f'<span class="number">{number}</span>'
-        f'<span class="title">{escape(passage.title or passage.source)}</span>{marks}'
-        f'<span class="snippet">{escape(snippet)}</span></summary>'
-        f'<div class="text">{escape(passage.text)}</div>'
-        f'<p class="source">{source_line(passage)}</p>{_thumbs_html(number)}</details>'
+        f'<details class="{kind}"{name}><summary><span class="number">{number}</span>'
+        f'<span class="title" dir="auto">{mark_words(passage.title or passage.source, words)}</span>{marks}'
+        f'<span class="snippet" dir="auto">{mark_words(snippet, words)}</span></summary>'
+        f'<div class="text" dir="auto">{mark_words(passage.text, words)}</div>'
+        f'<p class="source">{source_line(passage)}</p>{foot}</details>'
     )
 
 
@@ -257,11 +275,13 @@ def _move_html(move: Move, is_reference: bool, n_others: int) -> str:
 
 def asked_html(question: str, searched: str = "", remark: str = "", link: str = "") -> str:
     """The question as it was typed, where it was rewritten the one that was searched for, and a link to it."""
-    note = f'<p class="aside">Searched for: <q class="searched">{escape(searched)}</q></p>' if searched else ""
+    note = (
+        f'<p class="aside">Searched for: <q class="searched" dir="auto">{escape(searched)}</q></p>' if searched else ""
+    )
     anchor = (
         f' <a class="link" href="{escape(link)}" title="This corpus, retriever and question">Link</a>' if link else ""
     )
-    return f'<h2 class="asked">{escape(question)}{anchor}</h2>{note}{aside_html(remark) if remark else ""}'
+    return f'<h2 class="asked" dir="auto">{escape(question)}{anchor}</h2>{note}{aside_html(remark) if remark else ""}'
 
 
 def turns_html(turns: Sequence[Turn]) -> str:
@@ -269,8 +289,8 @@ def turns_html(turns: Sequence[Turn]) -> str:
     if not turns:
         return ""
     items = "".join(
-        f"<li><details><summary>{escape(turn.question)}</summary>"
-        f'<div class="text">{to_safe_html(turn.answer, 0, lambda number, claim: "")}</div></details></li>'
+        f'<li><details><summary dir="auto">{escape(turn.question)}</summary>'
+        f'<div class="text" dir="auto">{to_safe_html(turn.answer, 0, lambda number, claim: "")}</div></details></li>'
         for turn in turns
     )
     head = f"Earlier in this conversation ({len(turns)})"
@@ -288,10 +308,19 @@ def mark_words(text: str, words: Sequence[str]) -> str:
     """`text` as safe HTML, each of `words` (lower case) in a <mark>."""
     if not words:
         return escape(text)
-    wanted = "|".join(re.escape(word) for word in sorted(set(words), key=lambda word: (-len(word), word)))
-    pieces = re.split(rf"\b({wanted})\b", text, flags=re.IGNORECASE)
+    pieces = _any_of(words).split(text)
     return "".join(
         f"<mark>{escape(piece)}</mark>" if place % 2 else escape(piece) for place, piece in enumerate(pieces)
+    )
+
+
+def _any_of(words: Sequence[str]) -> regex.Pattern[str]:
+    """What finds any of `words`, the longest first; in scripts without blanks wherever they stand, else whole."""
+    ordered = sorted(set(words), key=lambda word: (-len(word), word))
+    within = [regex.escape(word) for word in ordered if regex.match(f"[{SPACELESS}]", word)]
+    whole = [regex.escape(word) for word in ordered if not regex.match(f"[{SPACELESS}]", word)]
+    return regex.compile(
+        "(" + "|".join([*within, *(rf"(?<!\w){word}(?!\w)" for word in whole)]) + ")", regex.IGNORECASE
     )
 
 
@@ -300,27 +329,18 @@ def hits_html(found: Sequence[Candidate], words: Sequence[str], n_most: int) -> 
     if not found:
         return aside_html("No passage has any of these words. Words as common as 'the' do not count.")
     n = f"The {len(found)} best passages" if len(found) == n_most else f"{len(found)} passage{'s' * (len(found) != 1)}"
-    items = "".join(f"<li>{_hit(candidate, number, words)}</li>" for number, candidate in enumerate(found, start=1))
+    items = "".join(
+        f"<li>{details_html(each.passage, number, _around(each.passage.text, words), words=words)}</li>"
+        for number, each in enumerate(found, start=1)
+    )
     return (
         f'<section class="passages" aria-label="Passages found"><h3>{n} with these words</h3><ol>{items}</ol></section>'
     )
 
 
-def _hit(candidate: Candidate, number: int, words: Sequence[str]) -> str:
-    passage = candidate.passage
-    return (
-        f'<details class="passage"><summary><span class="number">{number}</span>'
-        f'<span class="title">{mark_words(passage.title or passage.source, words)}</span>'
-        f'<span class="snippet">{mark_words(_around(passage.text, words), words)}</span></summary>'
-        f'<div class="text">{mark_words(passage.text, words)}</div>'
-        f'<p class="source">{source_line(passage)}</p></details>'
-    )
-
-
 def _around(text: str, words: Sequence[str]) -> str:
     """`text` from a little before the first of `words` on."""
-    wanted = "|".join(re.escape(word) for word in words)
-    match = re.search(rf"\b({wanted})\b", text, flags=re.IGNORECASE) if words else None
+    match = _any_of(words).search(text) if words else None
     start = text.rfind(" ", 0, max(0, match.start() - _BEFORE)) + 1 if match and match.start() > _BEFORE else 0
     return ("… " if start else "") + text[start : start + 320]
 

@@ -36,10 +36,10 @@ _BUILDING = Lock()  # one builds it, the others wait for it
 _SAMPLE, _MIN_SAMPLE, _SHARE = 200, 10, 0.8  # passages that tell the language; how many, and which part, must agree
 _COMES_AGAIN = 40  # characters of what stands between two blanks: longer ones are not remembered
 _TELLING, _TOLD_BY = 60, 1000  # characters of a passage
-_SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー々"
-_LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{_SPACELESS}]]"
+SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー々"
+_LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}]--[{SPACELESS}]]"
 _TOKEN = regex.compile(
-    rf"(?P<run>(?:[{_SPACELESS}]\p{{M}}*)+)"
+    rf"(?P<run>(?:[{SPACELESS}]\p{{M}}*)+)"
     rf"|{_LETTER}+(?:(?:[._\-/:'’&@‐‑]|(?<=\p{{N}}),(?=\p{{N}})){_LETTER}+)*(?:\+\+|\#(?!\w))?(?:\({_LETTER}{{1,4}}\))*",
     regex.VERSION1,
 )

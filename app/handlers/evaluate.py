@@ -323,4 +323,5 @@ def _row(each: Graded) -> str:
     given = "<i>refused</i>" if each.has_refused else escape(each.given[:600])
     exact = "–" if each.exact is None else ("yes" if each.exact else "no")
     f1 = "–" if each.f1 is None else f"{each.f1:.2f}"
-    return f"<tr><td>{escape(each.question)}</td><td>{expected}</td><td>{given}</td><td>{exact}</td><td>{f1}</td></tr>"
+    texts = "".join(f'<td dir="auto">{text}</td>' for text in (escape(each.question), expected, given))
+    return f"<tr>{texts}<td>{exact}</td><td>{f1}</td></tr>"

@@ -84,6 +84,14 @@ def _as_read_by(request: gr.Request | None, value: dict[str, Any]) -> dict[str, 
 TITLE = "Intermediate Distillation"
 _CACHE_CHECK_S, _CACHE_AGE_S = 3600, 24 * 3600  # uploaded copies are deleted after a day; originals are in the corpus
 
+# What is typed, or offered to be asked, runs from right to left where its own letters do.
+_DIRECTIONS = """
+const texts = 'textarea, input[type=text], input:not([type]), .gallery-item, .tr-body td';
+const direct = () => document.querySelectorAll(texts).forEach((each) => { each.dir = 'auto'; });
+new MutationObserver(direct).observe(document.body, {childList: true, subtree: true});
+direct();
+"""
+
 _MAX_WAITING = 100  # whoever comes after them is told so at once, and does not wait for an answer that comes too late
 _VISITOR = "visitor"  # keeps a browser's number readable over a restart; it hides nothing
 
@@ -93,7 +101,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=(_CACHE_CHECK_S, _CACHE_AGE_S)
     ) as page:
-        gr.HTML(_header(bench.llm_name, bench.keeps_questions), elem_id="header", js_on_load=None)
+        gr.HTML(_header(bench.llm_name, bench.keeps_questions), elem_id="header", js_on_load=_DIRECTIONS)
         banner = gr.HTML(elem_id="banner", js_on_load=None)
         timer = gr.Timer(1.0, active=True)
         finished = gr.State(None)

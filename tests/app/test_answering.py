@@ -11,7 +11,7 @@ from scripted_endpoint import UNREADABLE, Fault, ScriptedEndpoint
 
 from app.answering import Answer, Turn, answer_question, find_citations, stand_alone
 from app.workbench import Workbench
-from distill.prompts import NO_ANSWER
+from distill.prompts import NO_ANSWER, answer_messages
 from indexes.types import Passage
 
 PASSAGES = [Passage(id=str(n), document_id=str(n), source=f"{n}.txt", text=f"Text number {n}.") for n in (1, 2, 3)]
@@ -29,6 +29,12 @@ def silent(status: str) -> None:
         ("So [1, 3].", [(1, 3)]),
         ("So [1-3].", [(1, 2, 3)]),
         ("So [passages 2 and 3].", [(2, 3)]),
+        ("So【1】, ［2］, 〔３〕.", [(1,), (2,), (3,)]),
+        ("So [Source 1], [source: 2; Source 3], [来源1、2], [Quellen 1 und 3].", [(1,), (2, 3), (1, 2), (1, 3)]),
+        ("So [^1], [^2^], [#3], [[1]], [citation:2].", [(1,), (2,), (3,), (1,), (2,)]),
+        ("So【1†source】【2†L3-L8, 3†x】, (Source 1), （来源 2）.", [(1,), (2, 3), (1,), (2,)]),
+        ("So [1–3], [1 to 2], [١، ٣].", [(1, 2, 3), (1, 2), (1, 3)]),
+        ("[Table 1], [Section 2], [1d2], (2, 3), (see 1), x[i1]", []),
         ("So [2, 2].", [(2,)]),
         ("Only what exists [1, 9].", [(1,)]),
         ("Nothing here [0], [4], [1e3], [a], [2026], (1), 1.", []),
@@ -73,6 +79,13 @@ def test_numbers_in_the_prompt_follow_the_order_shown(bench: Workbench, endpoint
 @pytest.mark.parametrize("said", [NO_ANSWER, NO_ANSWER.rstrip("."), f"**{NO_ANSWER}** [1]", f' "{NO_ANSWER}" '])
 def test_a_refusal_is_recognised(said: str) -> None:
     assert Answer(n_passages=3, state="done", text=said).says_nothing
+
+
+def test_one_sentence_is_asked_for_where_the_passages_do_not_say() -> None:
+    """In the question's language nobody could know it again; a passage's own numbers are no citations either."""
+    system, human = (str(each.content) for each in answer_messages("围墙谁来修？", ["见【3】和 [^2]。", "a[0, 1]"]))
+    assert f"exactly this English sentence, whatever the language of the question: {NO_ANSWER}" in system
+    assert "见(3)和 (2)。" in human and "a[0, 1]" in human
 
 
 def test_an_answer_that_only_mentions_the_refusal_is_none() -> None:

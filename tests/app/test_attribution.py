@@ -1,6 +1,8 @@
 """Where an LLM cited nothing, sentences are tied to passages only if they share most of their words."""
 
-from app.answering import cite_by_words
+import pytest
+
+from app.answering import cite_by_words, last_sentence, supporting_span
 
 PASSAGES = [
     "Basalt columns form where thick lava cools slowly.",
@@ -31,3 +33,28 @@ def test_without_passages_nothing_is_cited() -> None:
     assert cite_by_words("Basalt columns form where thick lava cools.", []) == (
         "Basalt columns form where thick lava cools."
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "claim", "end"),
+    [
+        ("员工每年享有二十五天带薪年假。", "发生火灾时请使用楼梯疏散", "。"),
+        ("年次休暇は二十五日です！", "火災のときは階段を使って避難してください", "。"),
+        ("हर कर्मचारी को पच्चीस दिन की छुट्टी मिलती है। ", "आग लगने पर सीढ़ियों से बाहर निकलें", "।"),
+        ("هل يحق لكل موظف إجازة؟ ", "عند نشوب حريق استخدموا السلالم", "."),
+        ("ہر ملازم کو پچیس دن کی چھٹی ملتی ہے۔ ", "آگ لگنے پر سیڑھیاں استعمال کریں", "۔"),
+        ("직원은 연간 휴가를 받습니다. ", "화재가 나면 계단을 이용해 대피하십시오", "."),
+        ("Отпуск длится двадцать пять дней. ", "При пожаре пользуйтесь только лестницей", "!"),
+        ("พนักงานลาพักร้อนได้ยี่สิบห้าวัน\n", "เมื่อเกิดเพลิงไหม้ให้ใช้บันได", ""),
+    ],
+)
+def test_sentences_of_any_script_are_told_apart(before: str, claim: str, end: str) -> None:
+    passage = before + claim + end
+    assert cite_by_words(claim + end, ["Stairs lead to the roof.", passage]) == f"{claim} [2]{end}"
+    assert last_sentence(f"{before}{claim}【1】{end}") == claim + end
+    span = supporting_span(claim, passage)
+    assert span and passage[slice(*span)] == claim + end
+
+
+def test_a_quotation_ends_with_its_mark() -> None:
+    assert last_sentence("他说：“请走楼梯。”然后离开了[1]。") == "然后离开了。"

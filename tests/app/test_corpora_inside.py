@@ -32,6 +32,8 @@ def test_words_are_marked_and_everything_else_is_escaped() -> None:
 
 def test_a_regular_expression_is_searched_as_it_is_written() -> None:
     assert mark_words("a.c abc", ["a.c"]) == "<mark>a.c</mark> abc"
+    assert mark_words("火灾时请走", ["火灾", "灾时"]) == "<mark>火灾</mark>时请走"
+    assert mark_words("की छुट्टी है", ["छुट्टी"]) == "की <mark>छुट्टी</mark> है"
 
 
 def test_the_passages_that_have_the_words_are_found(bench: Workbench, corpus: str) -> None:

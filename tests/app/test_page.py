@@ -126,7 +126,9 @@ def test_files_are_uploaded_and_indexed(page: Page, tmp_path: Path) -> None:
 
 
 def test_a_question_is_answered_with_citations_that_open_their_passage(page: Page) -> None:
-    field(page, "ask-question").fill("Why do the tides rise?")
+    for typed, direction in (("متى يرتفع المد؟", "rtl"), ("Why do the tides rise?", "ltr")):
+        field(page, "ask-question").fill(typed)
+        expect(field(page, "ask-question")).to_have_css("direction", direction)
     field(page, "ask-question").press("Enter")
     expect(page.locator("#ask-passages details").first).to_contain_text("Tides")
     answer = page.locator("#ask-answer .answer.done")
