@@ -56,7 +56,7 @@ def serve(context: typer.Context) -> None:
     read_accounts_of(settings)
     check_mcp(settings)
     check_port(settings.app_host, settings.app_port)
-    paths = DataPaths(settings.data_dir, settings.store)
+    paths = DataPaths(settings.data_dir, settings.store, settings.embeddings)
     check_writable(paths)
     say("Opening the page …")
     bench = assemble(settings, paths)
@@ -125,7 +125,7 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
         retrievers=retrievers,
         connect=_connect(settings, paths),
         llm=_llm_config(settings),
-        jobs=Jobs(paths, dict(os.environ)),
+        jobs=Jobs(paths, {**os.environ, **paths.embeddings.environment}),
         llm_name=_llm_name(settings),
         background=Background(works, StageLines()),
         max_upload_mb=settings.app_max_upload_mb,

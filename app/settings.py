@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.errors import InputError, StoreError
-from indexes.paths import DataPaths, StoreSettings
+from indexes.paths import DataPaths, EmbeddingsEndpoint, StoreSettings, read_embeddings
 
 
 class Settings(BaseSettings):
@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     llm_model: str | None = None
     local_llm: str = "qwen-1.5b"
+    embeddings_base_url: str = ""
+    embeddings_api_key: SecretStr = SecretStr("")
+    embeddings_query_prefix: str = ""
+    embeddings_passage_prefix: str = ""
     encoder: str = DEFAULT_ENCODER
     chroma_url: str = ""
     chroma_tenant: str = ""
@@ -54,6 +58,20 @@ class Settings(BaseSettings):
             tenant=self.chroma_tenant,
             database=self.chroma_database,
             token=self.chroma_token.get_secret_value(),
+        )
+
+    @property
+    def embeddings(self) -> EmbeddingsEndpoint:
+        """Where encoders behind an endpoint embed; `InputError` for what is no address or no key."""
+        return read_embeddings(
+            {
+                "OPENAI_BASE_URL": self.openai_base_url or "",
+                "OPENAI_API_KEY": self.openai_api_key.get_secret_value() if self.openai_api_key else "",
+                "EMBEDDINGS_BASE_URL": self.embeddings_base_url,
+                "EMBEDDINGS_API_KEY": self.embeddings_api_key.get_secret_value(),
+                "EMBEDDINGS_QUERY_PREFIX": self.embeddings_query_prefix,
+                "EMBEDDINGS_PASSAGE_PREFIX": self.embeddings_passage_prefix,
+            }
         )
 
 

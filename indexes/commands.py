@@ -22,7 +22,7 @@ from indexes.encoders.loading import load_encoder
 from indexes.encoders.precision import Wish
 from indexes.errors import InputError, StoreError, UserError, is_out_of_memory
 from indexes.mixes import Mix, kept_mix
-from indexes.paths import DataPaths, read_store
+from indexes.paths import DataPaths, read_embeddings, read_store
 from indexes.retrievers import Retriever, RetrieverKind, open_search, open_searches
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def open_paths(data_dir: Path) -> DataPaths:
-    """Everything under `data_dir`, its vectors there too or where CHROMA_URL says."""
-    return DataPaths(data_dir, read_store(os.environ))
+    """Everything under `data_dir`, its vectors there too or where CHROMA_URL says, and the endpoint that embeds."""
+    return DataPaths(data_dir, read_store(os.environ), read_embeddings(os.environ))
 
 
 _FIRST_COLUMN, _BESIDE = 18, 3  # characters that the names of metrics take, and the frame beside each name

@@ -1,4 +1,4 @@
-"""The name of everything under the data folder, and where its vectors are: there, on a Chroma server or its cloud."""
+"""The name of everything under the data folder, and the addresses beside it: where vectors are kept, and are made."""
 
 from __future__ import annotations
 
@@ -89,6 +89,49 @@ def read_store(environment: Mapping[str, str]) -> StoreSettings:
     return StoreSettings(url=url, tenant=tenant, database=database, token=token)
 
 
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingsEndpoint:
+    """Where encoders called `openai:MODEL` embed, and what they put before each text; no address: none is known."""
+
+    base_url: str = ""
+    api_key: str = field(default="", repr=False)
+    query_prefix: str = ""
+    passage_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.base_url and not re.fullmatch(r"https?://[^\s/]\S*", self.base_url):
+            raise InputError(
+                "EMBEDDINGS_BASE_URL should be an address like https://host/v1. Set it again, or unset it."
+            )
+        if not re.fullmatch(r"[!-~]*", self.api_key):
+            raise InputError("The key of the embeddings has a blank or a character that no key has. Copy it again.")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What says this to a child, whose chat may be elsewhere."""
+        return {"EMBEDDINGS_BASE_URL": self.base_url, "EMBEDDINGS_API_KEY": self.api_key} if self.base_url else {}
+
+
+def read_embeddings(environment: Mapping[str, str]) -> EmbeddingsEndpoint:
+    """The endpoint that these variables name: that of the chat where they name no other.
+
+    The key of the chat goes to the address of the chat alone.
+    """
+    names = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "EMBEDDINGS_BASE_URL", "EMBEDDINGS_API_KEY")
+    chat_url, chat_key, own_url, own_key = (environment.get(name, "").strip() for name in names)
+    chat_url = chat_url or (OPENAI_URL if chat_key or own_key else "")
+    is_one = not own_url or own_url.rstrip("/") == chat_url.rstrip("/")
+    return EmbeddingsEndpoint(
+        base_url=own_url or chat_url,
+        api_key=own_key or (chat_key if is_one else ""),
+        query_prefix=environment.get("EMBEDDINGS_QUERY_PREFIX", ""),
+        passage_prefix=environment.get("EMBEDDINGS_PASSAGE_PREFIX", ""),
+    )
+
+
 _PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
 
 
@@ -108,10 +151,11 @@ def slug(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DataPaths:
-    """Every path under `root` (`DATA_DIR`), and where the vectors are if not there too."""
+    """Every path under `root` (`DATA_DIR`), where the vectors are if not there too, and the endpoint that embeds."""
 
     root: Path
     store: StoreSettings = field(default_factory=StoreSettings)
+    embeddings: EmbeddingsEndpoint = field(default_factory=EmbeddingsEndpoint)
 
     @property
     def chroma(self) -> Path:

@@ -136,6 +136,9 @@ class ScriptedEndpoint:
         self.dimension = 16  # of the vectors
         self.requests: list[Request] = []
         self.paths: list[str] = []
+        self.keys: set[str] = set()  # of all requests
+        self.longest = 10**9  # characters of a text that is embedded
+        self.embedded: list[str] = []
         self.fault: Callable[[Request], Fault | None] = lambda request: None
         self.refuses: Mapping[str, str] = {}
         self.honours: tuple[str, ...] = ()
@@ -294,6 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refused(self, failure: Fault | None = None, *, counted: bool = False) -> bool:
         """Whether this request got its scripted failure instead of an answer."""
         self._script.paths.append(self.path)
+        self._script.keys.add(self._key)
         if not counted:
             failure = self._script.failure_for(self.path)
         if self._script.api_key is not None and self._key != self._script.api_key:
@@ -313,6 +317,10 @@ class _Handler(BaseHTTPRequestHandler):
         if len(texts) > self._script.max_inputs:
             self._send_error(400, f"at most {self._script.max_inputs} inputs")
             return
+        if any(len(text) > self._script.longest for text in texts):
+            self._send_error(413, "the input is too large")
+            return
+        self._script.embedded += texts
         data = [{"object": "embedding", "index": n, "embedding": self._vector(text)} for n, text in enumerate(texts)]
         data = data[::-1] if self._script.shuffle_embeddings else data
         usage = {"prompt_tokens": 1, "total_tokens": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import threading
 import traceback
@@ -21,6 +22,13 @@ from indexes.paths import DataPaths
 if TYPE_CHECKING:
     import openai
     from langchain_core.language_models import BaseChatModel
+
+
+# Of prompts that are too long, as OpenAI, vLLM, Mistral and llama.cpp, Anthropic, Google, TGI and Bedrock say it.
+_OVERFLOW = re.compile(
+    r"context|prompt is too long|token count|tokens? (limit|allowed)|`?inputs`? tokens|input (is )?too long|above_max",
+    re.I,
+)
 
 
 @contextmanager
@@ -101,10 +109,10 @@ def _status_sentence(error: openai.APIStatusError) -> UserError:
             concerns_all=True,
         )
     if status == 429:
-        wait = error.response.headers.get("retry-after", "")
-        asks = f"; it asks to wait {wait} s" if wait.isdecimal() else ""
-        return LLMUnavailableError(f"{place} is asked too often (status 429{asks}). Wait a minute, then try again.")
-    if status in (400, 413) and "context" in words:
+        wait_s = int(text) if (text := error.response.headers.get("retry-after", "")).isdecimal() else 0
+        wait = f"{math.ceil(wait_s / 60)} minutes, as it asks" if wait_s > 60 else "a minute"
+        return LLMUnavailableError(f"{place} is asked too often (status 429). Wait {wait}, then try again.")
+    if status in (400, 413, 422) and _OVERFLOW.search(f"{words} {error.code}"):
         return LLMRefusedError(
             f"The passages do not fit into what the model can read ({words}). Use fewer passages, or a model with a "
             "longer context."

@@ -23,6 +23,7 @@ MOST_BYTES = 8_000_000  # of a reply: a streamed token takes about 250, one of a
 _LONGEST_WAITS = 3  # read timeouts that one reply may take, however often a byte of it comes
 _MOST_UNREADABLE = 2  # times that a reply which is none is asked for again: it may have been paid for
 _HEADERS = ("host", "accept", "connection", "content-type", "user-agent", EMBEDDED_HEADER.lower())
+_LONGEST_RETRY_S = 60  # by openai's client
 _TRIED = "x-stainless-retry-count"  # by openai's client
 _LIMITS = ("max_completion_tokens", "max_tokens")
 _KNOW_BOTH = ("openai.com", "azure.com")  # whose newer models refuse max_tokens; elsewhere it is the name all know
@@ -270,7 +271,12 @@ def _json(response: httpx2.Response, status: int, body: object) -> httpx2.Respon
 
 
 def _without_vain_retries(response: httpx2.Response, *, is_paid: bool = False) -> httpx2.Response:
-    """`response`, marked so that it is not asked again where each try costs, or there is no credit for any."""
-    if is_paid or (response.status_code == 429 and re.search("quota|billing|credit", response.text[:4000])):
+    """`response`, marked so that it is not asked again where each try costs, there is no credit for any, or the wait
+    that it asks for is longer than openai's client ever waits.
+    """
+    wait_s = response.headers.get("retry-after", "")
+    is_far = wait_s.isdecimal() and int(wait_s) > _LONGEST_RETRY_S
+    has_no_credit = response.status_code == 429 and re.search("quota|billing|credit", response.text[:4000])
+    if is_paid or is_far or has_no_credit:
         response.headers["x-should-retry"] = "false"
     return response

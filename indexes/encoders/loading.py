@@ -35,7 +35,7 @@ def load_encoder(
     if name.startswith("openai:"):
         from indexes.encoders.endpoint import load_endpoint_encoder
 
-        return load_endpoint_encoder(name)
+        return load_endpoint_encoder(name, paths.embeddings)
     loaded = cache(lambda: load_trainable(name, paths))
     if precision == "bf16" or (precision != "int8" and _has_gpu() and loaded().model.device.type == "cuda"):
         return _by_torch(name, paths, precision, loaded(), say)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scripted_endpoint import ScriptedEndpoint
 
 from app.settings import Settings, read_settings
+from distill.commands import llm_config
+from distill.llm.connection import connect_llm
+from indexes.commands import open_paths
+from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError
+from indexes.paths import DataPaths
 
 NAMES = [name.upper() for name in Settings.model_fields]
 
@@ -63,3 +70,27 @@ def test_a_bad_value_gives_a_sentence_with_name_and_value(
 def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     assert "sk-very-secret" not in repr(read_settings()) + str(read_settings())
+
+
+@pytest.mark.parametrize("own_key", ["sk-embeddings", ""])
+def test_chat_and_embeddings_live_at_two_addresses_and_neither_sees_the_other_ones_key(
+    own_key: str, paths: DataPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedEndpoint() as chat, ScriptedEndpoint() as embeddings:
+        monkeypatch.setenv("OPENAI_BASE_URL", chat.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-chat")
+        monkeypatch.setenv("EMBEDDINGS_BASE_URL", embeddings.base_url)
+        monkeypatch.setenv("EMBEDDINGS_API_KEY", own_key)
+        settings = read_settings()
+        load_encoder("openai:scripted", replace(paths, embeddings=settings.embeddings)).encode_queries(["why?"])
+        connect_llm(replace(llm_config(), model="scripted"), paths).invoke("hello")
+        assert settings.embeddings == open_paths(paths.root).embeddings
+        assert (chat.keys, embeddings.keys) == ({"sk-chat"}, {own_key or "none"})
+        monkeypatch.delenv("EMBEDDINGS_BASE_URL")
+        at = read_settings().embeddings
+        assert (at.base_url, at.api_key) == (chat.base_url, own_key or "sk-chat")
+    assert "sk-" not in repr(settings) + repr(at)
+    monkeypatch.setenv("EMBEDDINGS_API_KEY", "sk-se cret")
+    with pytest.raises(InputError, match="key of the embeddings") as said:
+        _ = read_settings().embeddings
+    assert "sk-se" not in str(said.value)

@@ -124,6 +124,9 @@ def test_a_key_of_the_environment_never_goes_to_an_endpoint_configured_without_o
         (400, f"Unsupported parameter for {KEY}", LLMRefusedError, "LLM_MODEL"),
         (400, "request (9000 tokens) exceeds the available context size", LLMRefusedError, "Use fewer passages"),
         (400, "context_length_exceeded", LLMRefusedError, "Use fewer passages"),
+        (400, "prompt is too long: 210000 tokens > 200000 maximum", LLMRefusedError, "Use fewer passages"),
+        (400, "The input token count (9) exceeds the maximum number of tokens allowed", LLMRefusedError, "Use fewer"),
+        (422, "`inputs` tokens + `max_new_tokens` must be at most 4096", LLMRefusedError, "Use fewer passages"),
         (429, f"Rate limit reached for {KEY}", LLMUnavailableError, "Wait a minute"),
         (429, "You exceeded your current quota", LLMRefusedError, "Add credit"),
         (500, f"boom at {KEY}", LLMUnavailableError, "Try again"),
@@ -170,6 +173,12 @@ def test_a_passing_failure_is_retried(endpoint: ScriptedEndpoint, llm: BaseChatM
     endpoint.fail(500, retry_after_s=0.01, times=1)
     assert llm.invoke("hello").content == "You said: hello"
     assert len(endpoint.requests) == 3
+
+
+def test_a_wait_of_minutes_is_said_and_not_tried_against(endpoint: ScriptedEndpoint, llm: BaseChatModel) -> None:
+    endpoint.fail(429, "slow down", retry_after_s=600)
+    assert "Wait 10 minutes, as it asks" in str(sentence_of(lambda: llm.invoke("hello")))
+    assert len(endpoint.requests) == 1
 
 
 def test_retries_are_bounded(endpoint: ScriptedEndpoint, llm: BaseChatModel) -> None:

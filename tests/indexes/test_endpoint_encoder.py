@@ -1,22 +1,20 @@
 """An encoder behind an endpoint gives checked unit vectors, and its errors are sentences without the key."""
 
-import openai
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
-from indexes.encoders.endpoint import EndpointEncoder
+from indexes.encoders.endpoint import EndpointEncoder, load_endpoint_encoder
 from indexes.encoders.loading import load_encoder
 from indexes.errors import EndpointError
 from indexes.ingest import add_files
 from indexes.passage_index import PassageIndex
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, EmbeddingsEndpoint
 
 KEY = "sk-very-secret"
 
 
 def connect(endpoint: ScriptedEndpoint, model: str = "scripted", key: str = KEY) -> EndpointEncoder:
-    client = openai.OpenAI(base_url=endpoint.base_url, api_key=key, max_retries=2, timeout=10)
-    return EndpointEncoder(model, client)
+    return load_endpoint_encoder(f"openai:{model}", EmbeddingsEndpoint(base_url=endpoint.base_url, api_key=key))
 
 
 def test_vectors_are_unit_and_in_the_order_of_the_texts() -> None:
@@ -53,12 +51,57 @@ def test_a_batch_that_is_too_large_for_the_endpoint_is_halved() -> None:
         assert encoder.encode_passages([f"text {n}" for n in range(40)]).shape == (40, encoder.dimension)
 
 
+def test_a_text_that_is_too_long_for_the_endpoint_is_halved_and_averaged() -> None:
+    with ScriptedEndpoint() as endpoint:
+        encoder = connect(endpoint)
+        halves = ["purr " * 99 + "purr ", "bark " * 100]
+        expected = encoder.encode_passages([halves[0], halves[1]]).mean(axis=0)
+        endpoint.longest = 600
+        found = encoder.encode_passages(["short", "".join(halves)])
+        assert found[1] == pytest.approx(expected / (expected**2).sum() ** 0.5, abs=5e-3)
+        endpoint.longest = 10
+        with pytest.raises(EndpointError, match=r"status 413 .* a text that begins 'Rules of leave and"):
+            encoder.encode_passages(["Rules of leave\nand pay"])
+
+
+def test_no_credit_is_said_and_not_tried_again() -> None:
+    with ScriptedEndpoint() as endpoint:
+        encoder = connect(endpoint)
+        endpoint.fail(429, f"You exceeded your current quota, {KEY}", retry_after_s=0.01)
+        with pytest.raises(EndpointError, match="no credit left") as said:
+            encoder.encode_passages(["one"])
+        assert endpoint.paths.count("/v1/embeddings") == 2
+    assert KEY not in str(said.value)
+
+
+def test_prefixes_stand_before_questions_and_passages_and_make_another_encoder() -> None:
+    with ScriptedEndpoint() as endpoint:
+        at = EmbeddingsEndpoint(base_url=endpoint.base_url, query_prefix="query: ", passage_prefix="passage: ")
+        encoder = load_endpoint_encoder("openai:scripted", at)
+        encoder.encode_queries(["why?"])
+        encoder.encode_passages(["because"])
+        assert endpoint.embedded[-2:] == ["query: why?", "passage: because"]
+        assert encoder.fingerprint != connect(endpoint).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("text", "n_tokens"),
+    [("员工每年有二十五天假期。", 12), ("Cats purr.", 3), ("Правила", 4), ("วันลา", 5)],
+)
+def test_tokens_are_estimated_by_script(text: str, n_tokens: int) -> None:
+    """A token of Chinese is about a character: as four letters a token, passages would be four times too long."""
+    with ScriptedEndpoint() as endpoint:
+        spans = connect(endpoint).tokenizer.spans(text)
+    assert len(spans) == n_tokens
+    assert "".join(text[a:b] for a, b in spans) == "".join(text.split())
+
+
 def test_overload_is_tried_again() -> None:
     with ScriptedEndpoint() as endpoint:
         encoder = connect(endpoint)
         endpoint.fail(429, retry_after_s=0.01, times=2)
         assert len(encoder.encode_passages(["one", "two"])) == 2
-        endpoint.fail(503, retry_after_s=0.01, times=3)
+        endpoint.fail(503, retry_after_s=0.01, times=6)
         with pytest.raises(EndpointError, match=r"status 503 .* try again later"):
             encoder.encode_passages(["one"])
 
