@@ -68,6 +68,7 @@ def serve(context: typer.Context) -> None:
     if warning := open_door(settings):
         say(warning)
     bench.background.start()
+    bench.uploads.resume()
     try:
         ended.wait()
     finally:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from langchain_core.language_models import BaseChatModel
 
@@ -21,11 +23,15 @@ from app import question_log
 from app.demo import DEMO_CORPUS
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
+from distill.json_files import read_json, write_json
 from distill.llm.connection import LLMConfig
 from indexes.corpus import corpora
-from indexes.errors import InputError, UserError
+from indexes.errors import InputError, StoreError, UserError
 from indexes.paths import DataPaths
-from indexes.types import Encoder
+from indexes.types import Encoder, FileOutcome
+
+if TYPE_CHECKING:
+    from indexes.ingest import Progress
 
 _log = logging.getLogger(__name__)
 _SOURCE = f"python-{'.'.join(platform.python_version_tuple()[:2])}-docstrings.jsonl"
@@ -55,15 +61,19 @@ class Background:
         self._stages = {name: Stage(message=name) for name in works}
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
+        self.n_ended = 0
 
     def start(self) -> None:
         """Begins all of it."""
-        self._threads = [
-            threading.Thread(target=self._run, args=(name, work), name=name, daemon=True)
-            for name, work in self._works.items()
-        ]
-        for thread in self._threads:
-            thread.start()
+        for name, work in self._works.items():
+            self.begin(name, work)
+
+    def begin(self, name: str, work: Work, message: str = "") -> None:
+        """Begins `work`, at any time; `message` is what it says until it speaks itself."""
+        self._stages[name] = Stage(message=message or name)
+        thread = threading.Thread(target=self._run, args=(name, work), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Asks all of it to end and waits a while; what is left undone is done at the next start."""
@@ -91,11 +101,117 @@ class Background:
             self._set(name, Stage(message=f"{name} failed; the terminal shows why.", state="failed"))
         else:
             self._set(name, Stage(message=name, state="done"))
+        self.n_ended += 1
 
     def _set(self, name: str, stage: Stage) -> None:
         self._stages[name] = stage
         if not self._stopping.is_set():
             self._on_stage(stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """What became of files that were handed in for `corpus`; `kind` is how the sentence is meant."""
+
+    corpus: str
+    sentence: str
+    kind: Literal["info", "done", "error"]
+    outcomes: tuple[FileOutcome, ...] = ()
+
+
+class Uploads:
+    """Files on their way into corpora, one upload after the other: a folder each, which outlives page and process.
+
+    A folder without its request is one that was not taken over whole, or is not wanted any more.
+    """
+
+    _REQUEST, _FILES = "request.json", "files"
+
+    def __init__(self, paths: DataPaths, background: Background, new_encoder: Callable[[], Encoder]) -> None:
+        self._paths = paths
+        self._background = background
+        self._new_encoder = new_encoder
+        self._turn = threading.Lock()
+        self.latest: Uploaded | None = None
+
+    def take(self, corpus: str, files: Sequence[Path] = ()) -> None:
+        """Takes `files` over and begins to add them to `corpus`; without any, its indexes are brought in step."""
+        folder = self._paths.uploads / str(time.time_ns())
+        try:
+            (folder / self._FILES).mkdir(parents=True)
+            for file in files:
+                shutil.move(file, folder / self._FILES / file.name)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise StoreError(
+                f"The files could not be taken over ({error.strerror or error}). Add them again."
+            ) from None
+        write_json(folder / self._REQUEST, {"corpus": corpus})
+        self._begin(folder)
+
+    def resume(self) -> None:
+        """Goes on with what a page before this one has not ended."""
+        for folder in sorted(self._paths.uploads.glob("*")):
+            if (folder / self._REQUEST).is_file():
+                self._begin(folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Ends all of it soon; what was read until then is kept."""
+        for request in self._paths.uploads.glob(f"*/{self._REQUEST}"):
+            request.unlink(missing_ok=True)
+
+    def _begin(self, folder: Path) -> None:
+        corpus = str(read_json(folder / self._REQUEST).get("corpus", ""))
+        files = sorted((folder / self._FILES).iterdir())
+        message = f"{len(files)} file(s) wait to be added to corpus '{corpus}'"
+        self._background.begin(folder.name, lambda *told: self._work(folder, corpus, files, *told), message)
+
+    def _work(
+        self, folder: Path, corpus: str, files: Sequence[Path], on_stage: OnStage, stopped: Callable[[], bool]
+    ) -> None:
+        outcomes: list[FileOutcome] = []
+        with self._turn:
+            try:
+                for progress in self._steps(corpus, files, on_stage):
+                    outcomes += filter(None, [progress.outcome])
+                    if stopped() or not (folder / self._REQUEST).is_file():
+                        break
+                sentence, kind = _became(corpus, files, outcomes, (folder / self._REQUEST).is_file())
+            except UserError as error:
+                sentence, kind = str(error), "error"
+            self.latest = Uploaded(corpus=corpus, sentence=sentence, kind=kind, outcomes=tuple(outcomes))
+            if not stopped():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _steps(self, corpus: str, files: Sequence[Path], on_stage: OnStage) -> Iterator[Progress]:
+        from indexes.ingest import add_files
+
+        def wait(sentence: str) -> None:
+            on_stage(Stage(message=sentence.removesuffix(" …")))
+
+        for progress in add_files(self._paths, corpus, files, self._new_encoder(), wait_s=_PATIENCE_S, on_wait=wait):
+            doing = f"Reading {len(files)} file(s) for" if progress.stage == "reading" else "Indexing passages of"
+            on_stage(Stage(message=f"{doing} corpus '{corpus}'", done=progress.done, total=progress.total))
+            yield progress
+
+
+_PATIENCE_S = 3600.0
+
+
+def _became(
+    corpus: str, files: Sequence[Path], outcomes: Sequence[FileOutcome], is_wanted: bool
+) -> tuple[str, Literal["info", "done", "error"]]:
+    if not is_wanted:
+        return "Stopped. What was read is kept; add the same files again to go on.", "info"
+    if not files:
+        return f"Every index of corpus '{corpus}' is in step.", "done"
+    n_failed = sum(outcome.status == "failed" for outcome in outcomes)
+    n_read = sum(outcome.status not in ("failed", "skipped", "removed") for outcome in outcomes)
+    sentence = f"{n_read} file{'s' * (n_read != 1)} of corpus '{corpus}' can be asked now."
+    failed = f" {n_failed} could not be read; the table says why." if n_failed else ""
+    return sentence + failed, "error" if n_failed else "done"
 
 
 def prepare_corpus(paths: DataPaths, retrievers: Retrievers, encoder: str, demo: WriteCorpus | None) -> Work:
@@ -190,6 +306,11 @@ class Workbench:
     max_upload_mb: int = 200
     llm: LLMConfig = field(default_factory=LLMConfig)
     keeps_questions: bool = False
+    uploads: Uploads = field(init=False)
+
+    def __post_init__(self) -> None:
+        uploads = Uploads(self.paths, self.background, lambda: self.retrievers.new_encoder(self.encoder))
+        object.__setattr__(self, "uploads", uploads)
 
     def keep_question(self, corpus: str, question: str) -> None:
         """Keeps a question about `corpus` where the page is told to."""

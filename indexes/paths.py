@@ -167,6 +167,11 @@ class DataPaths:
         return self.root / "locks"
 
     @property
+    def uploads(self) -> Path:
+        """Files that people have handed in on the page, until they are in their corpora."""
+        return self.root / "uploads"
+
+    @property
     def corpora(self) -> Path:
         return self.root / "corpora"
 

@@ -57,8 +57,7 @@ def show_background(bench: Workbench, finished: int | None) -> BackgroundView:
     A page that is opened (`finished` is None then) after all work has ended has nothing to look at again.
     """
     is_busy = bench.background.is_busy  # before the stages: work that ends in between is told by the next look
-    stages = bench.background.stages
-    n_ended = sum(stage.state != "working" for stage in stages)
+    n_ended, stages = bench.background.n_ended, bench.background.stages
     is_news = n_ended != finished and (is_busy or finished is not None)
     return BackgroundView(
         banner=gr.update(value=stages_html(stages), visible=any(stage.state != "done" for stage in stages)),

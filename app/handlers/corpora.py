@@ -2,68 +2,62 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
 
-from app.handlers.buttons import StopFlag, Update, busy, idle
+from app.handlers.buttons import Update
 from app.handlers.pickers import corpus_picker
 from app.passage_map import N_NEIGHBOURS, Neighbours, PassageMap, draw_map, make_map
 from app.plots import to_svg
 from app.rendering import aside_html, hits_html, notice_html
 from app.retriever import Choice, look_up, picked_corpus
 from app.streaming import check_question
-from app.tables import corpora_html, outcomes_html, progress_html, sources_html
+from app.tables import corpora_html, outcomes_html, sources_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import InputError, UserError
 from indexes.files import is_wanted, passed_over
 from indexes.lexical import LexicalIndex, question_words
-from indexes.types import FileOutcome, SourceInfo
+from indexes.types import SourceInfo
 
 MAX_NAME_CHARACTERS = 80
-_PROGRESS_INTERVAL_S = 0.2
 
 
 class AddView(NamedTuple):
-    """How far the files are, what became of each, and the form."""
+    """What became of the wish to add files, the form, and the timer that tells how far they are."""
 
-    progress: Update
-    outcomes: Update
+    said: Update
     files: Update
-    add: Update
-    stop: Update
+    timer: Update
 
 
-class ReindexView(NamedTuple):
-    """How far the indexes are, and the buttons."""
-
-    progress: Update
-    reindex: Update
-    stop: Update
-
-
-def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, flag: StopFlag) -> Iterator[AddView]:
-    """Progress while files are read and embedded; what was done stays, also when it is stopped."""
-    flag.is_set = False
-    outcomes: list[FileOutcome] = []
+def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None) -> AddView:
+    """The files are taken over, and added while the page goes on."""
     try:
-        name = check_name(corpus)
         check_files(files or [])
-        yield AddView(notice_html("Loading the encoder …", "busy"), "", gr.skip(), *busy())
-        for progress in _add_files(bench, name, files or [], outcomes, flag):
-            yield AddView(progress, outcomes_html(outcomes), gr.skip(), gr.skip(), gr.skip())
+        bench.uploads.take(check_name(corpus), [Path(file) for file in files or []])
     except UserError as error:
-        yield AddView(notice_html(str(error), "error"), outcomes_html(outcomes), gr.skip(), *idle())
-        return
-    if flag.is_set:
-        sentence = "Stopped. What was read is kept; add the same files again to go on."
-        yield AddView(notice_html(sentence), outcomes_html(outcomes), gr.skip(), *idle())
-        return
-    yield AddView(_summary(name, outcomes), outcomes_html(outcomes), None, *idle())
+        return AddView(notice_html(str(error), "error"), gr.skip(), gr.skip())
+    said = notice_html("Taken over. It goes on when this page is closed, and is told above.", "busy")
+    return AddView(said, None, gr.update(active=True))
+
+
+def reindex(bench: Workbench, corpus: str | None) -> AddView:
+    """Every index of `corpus` is brought in step with its files while the page goes on; what is there is kept."""
+    try:
+        bench.uploads.take(Corpus.open(bench.paths, check_name(corpus)).name)
+    except UserError as error:
+        return AddView(notice_html(str(error), "error"), gr.skip(), gr.skip())
+    return AddView("", gr.skip(), gr.update(active=True))
+
+
+def stop(bench: Workbench) -> str:
+    """Ends every upload soon, whoever began it."""
+    bench.uploads.stop()
+    return notice_html("Whatever is being added stops as soon as what is in hand is kept.")
 
 
 def choose_of_folder(folder: Sequence[str] | None, files: Sequence[str] | None) -> tuple[list[str], str]:
@@ -75,22 +69,6 @@ def choose_of_folder(folder: Sequence[str] | None, files: Sequence[str] | None) 
     passed = passed_over(file.name for file in seen if not is_wanted(file))
     chosen = [str(file) for file in seen if is_wanted(file) and str(file) not in (files or [])]
     return [*(files or []), *chosen], notice_html(passed) if passed else ""
-
-
-def reindex(bench: Workbench, corpus: str | None, flag: StopFlag) -> Iterator[ReindexView]:
-    """Progress while every index of `corpus` is brought in step with its files; what is there already is kept."""
-    flag.is_set = False
-    try:
-        name = check_name(corpus)
-        Corpus.open(bench.paths, name)
-        yield ReindexView(notice_html("Loading the encoder …", "busy"), *busy())
-        for progress in _add_files(bench, name, [], [], flag):
-            yield ReindexView(progress, gr.skip(), gr.skip())
-    except UserError as error:
-        yield ReindexView(notice_html(str(error), "error"), *idle())
-        return
-    sentence = "Stopped; it goes on where it was." if flag.is_set else f"Every index of corpus '{name}' is in step."
-    yield ReindexView(notice_html(sentence, "info" if flag.is_set else "done"), *idle())
 
 
 def check_files(files: Sequence[str]) -> None:
@@ -116,37 +94,11 @@ def check_name(corpus: str | None) -> str:
     return name
 
 
-def _add_files(
-    bench: Workbench, name: str, files: Sequence[str], outcomes: list[FileOutcome], flag: StopFlag
-) -> Iterator[str]:
-    """The bar to show, a few times a second; `outcomes` grows with each file."""
-    from indexes.ingest import add_files
-
-    encoder = bench.retrievers.new_encoder(bench.encoder)
-    shown_at = 0.0
-    for event in add_files(bench.paths, name, [Path(file) for file in files], encoder):
-        if event.outcome:
-            outcomes.append(event.outcome)
-        if flag.is_set:
-            return
-        if event.done == event.total or time.monotonic() - shown_at > _PROGRESS_INTERVAL_S:
-            shown_at = time.monotonic()
-            label = "Reading files" if event.stage == "reading" else "Embedding passages"
-            yield progress_html(label, event.done, event.total)
-
-
-def _summary(name: str, outcomes: Sequence[FileOutcome]) -> str:
-    n_failed = sum(outcome.status == "failed" for outcome in outcomes)
-    n_read = sum(outcome.status not in ("failed", "skipped", "removed") for outcome in outcomes)
-    sentence = f"{n_read} file{'s' * (n_read != 1)} of corpus '{name}' can be asked now, on the Ask tab."
-    if n_failed:
-        sentence += f" {n_failed} could not be read; the table says why."
-    return notice_html(sentence, "error" if n_failed else "done")
-
-
 class CorporaView(NamedTuple):
-    """The corpora, the one that is looked at, and its files."""
+    """What became of the latest upload, the corpora, the one that is looked at, and its files."""
 
+    said: Update
+    outcomes: Update
     corpora: Update
     target: Update
     corpus: Update
@@ -161,7 +113,10 @@ def list_corpora_view(bench: Workbench, corpus: str | None) -> CorporaView:
     """Everything there is, as it is on disk now."""
     names, shown, _ = look_up(bench.paths, bench.encoder, corpus)
     sources = _sources(bench, shown) if shown else []
+    latest = bench.uploads.latest
     return CorporaView(
+        said=notice_html(latest.sentence, latest.kind) if latest else gr.skip(),
+        outcomes=outcomes_html(latest.outcomes) if latest else gr.skip(),
         corpora=corpora_html(list_corpora(bench.paths), _sizes(bench, names)),
         target=gr.update(choices=names),
         corpus=corpus_picker(names, shown, corpus),

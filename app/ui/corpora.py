@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from app.handlers import corpora
 from app.handlers import corpora as handlers
-from app.handlers.buttons import StopFlag, press_stop
 from app.rendering import aside_html
 from app.streaming import MAX_QUESTION_CHARACTERS
 from app.ui.panel import Refresh
@@ -104,12 +105,10 @@ class _Browser:
     confirm: gr.Button
     keep: gr.Button
     reindex: gr.Button
-    stop: gr.Button
-    progress: gr.HTML
 
 
-def build_corpora(bench: Workbench) -> CorporaTab:
-    """The tab with its events."""
+def build_corpora(bench: Workbench, timer: gr.Timer) -> CorporaTab:
+    """The tab with its events; `timer` tells how far an upload is."""
     with gr.Tab("Corpora", id="corpora") as tab:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
@@ -121,6 +120,8 @@ def build_corpora(bench: Workbench) -> CorporaTab:
         fn=partial(handlers.list_corpora_view, bench),
         inputs=[browser.corpus],
         outputs=[
+            form.progress,
+            form.outcomes,
             browser.corpora,
             form.target,
             browser.corpus,
@@ -131,8 +132,8 @@ def build_corpora(bench: Workbench) -> CorporaTab:
             browser.reindex,
         ],
     )
-    _wire_form(bench, form, refresh)
-    _wire_browser(bench, browser, refresh)
+    _wire_form(bench, form, timer)
+    _wire_browser(bench, browser, refresh, [form.progress, form.files, timer])
     return CorporaTab(tab=tab, refresh=refresh)
 
 
@@ -158,7 +159,7 @@ def _build_form(bench: Workbench) -> _Form:
     gr.HTML(f'<details class="form"><summary>{escape(limit)}</summary>{aside_html(kinds)}</details>', js_on_load=None)
     with gr.Row():
         add = gr.Button("Add and index", variant="primary", scale=3, min_width=140, elem_id="add-button")
-        stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="add-stop")
+        stop = gr.Button("Stop", scale=1, min_width=90, elem_id="add-stop")
     progress = gr.HTML(elem_id="add-progress", js_on_load=None)
     outcomes = gr.HTML(elem_id="add-outcomes", js_on_load=None)
     folder.upload(
@@ -176,10 +177,7 @@ def _build_browser() -> _Browser:
     with gr.Row():
         delete_sources = gr.Button("Delete files", interactive=False, elem_id="delete-sources")
         delete_corpus = gr.Button("Delete corpus", interactive=False, elem_id="delete-corpus")
-    with gr.Row():
-        reindex = gr.Button("Bring indexes in step", interactive=False, scale=3, elem_id="reindex")
-        stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="reindex-stop")
-    progress = gr.HTML(elem_id="reindex-progress", js_on_load=None)
+    reindex = gr.Button("Bring indexes in step", interactive=False, elem_id="reindex")
     question = gr.HTML(elem_id="delete-question", js_on_load=None)
     with gr.Group(visible=False) as box, gr.Row():
         confirm = gr.Button("Yes, delete", variant="stop", elem_id="delete-confirm")
@@ -196,27 +194,17 @@ def _build_browser() -> _Browser:
         confirm=confirm,
         keep=keep,
         reindex=reindex,
-        stop=stop,
-        progress=progress,
     )
 
 
-def _wire_form(bench: Workbench, form: _Form, refresh: Refresh) -> None:
-    flag = gr.State(StopFlag())
-    added = form.add.click(
-        partial(handlers.add, bench),
-        [form.files, form.target, flag],
-        [form.progress, form.outcomes, form.files, form.add, form.stop],
-        api_visibility="private",
-        show_progress="hidden",
-        concurrency_limit=1,
-        concurrency_id="indexing",
+def _wire_form(bench: Workbench, form: _Form, timer: gr.Timer) -> None:
+    form.add.click(
+        partial(handlers.add, bench), [form.files, form.target], [form.progress, form.files, timer], **_QUIET
     )
-    refresh.after(added)
-    form.stop.click(press_stop, flag, form.stop, api_visibility="private", queue=False)
+    form.stop.click(partial(handlers.stop, bench), None, form.progress, **_QUIET, queue=False)
 
 
-def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh) -> None:
+def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh, adding: Sequence[Component]) -> None:
     doomed = gr.State(None)
     outputs = [browser.box, browser.question, doomed]
     ask_to_delete = partial(handlers.ask_to_delete, bench)
@@ -239,15 +227,4 @@ def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh) -> None
     )
     refresh.after(deleted)
     refresh.on([browser.corpus.input])
-    flag = gr.State(StopFlag())
-    stepped = browser.reindex.click(
-        partial(handlers.reindex, bench),
-        [browser.corpus, flag],
-        [browser.progress, browser.reindex, browser.stop],
-        api_visibility="private",
-        show_progress="hidden",
-        concurrency_limit=1,
-        concurrency_id="indexing",
-    )
-    refresh.after(stepped)
-    browser.stop.click(press_stop, flag, browser.stop, api_visibility="private", queue=False)
+    browser.reindex.click(partial(handlers.reindex, bench), browser.corpus, list(adding), **_QUIET)

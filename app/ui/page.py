@@ -111,7 +111,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             compare = build_compare(bench, visitor, tabs)
             teach = build_teach(bench)
             evaluate = build_evaluate(bench)
-            corpora = build_corpora(bench)
+            corpora = build_corpora(bench, timer)
         gr.on(
             [page.load, timer.tick],
             partial(show_background, bench),

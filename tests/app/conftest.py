@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from fakes import KeywordEncoder
 from playwright.sync_api import Browser
 from scripted_endpoint import ScriptedEndpoint
 
+from app.handlers import corpora
+from app.handlers.corpora import CorporaView
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from app.workbench import Background, Workbench
@@ -77,6 +80,20 @@ def write_files(tmp_path: Path) -> Callable[[dict[str, str]], list[str]]:
         return [str(folder / name) for name in texts]
 
     return write
+
+
+@pytest.fixture
+def upload(bench: Workbench) -> Callable[[list[str], str], CorporaView]:
+    """Hands files in for a corpus, and gives what the Corpora tab shows once they are in it."""
+
+    def upload(files: list[str], corpus: str) -> CorporaView:
+        view = corpora.add(bench, files, corpus)
+        assert view.files is None, view.said
+        while bench.background.is_busy:
+            time.sleep(0.01)
+        return corpora.list_corpora_view(bench, corpus)
+
+    return upload
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 
 from app.handlers import corpora
-from app.handlers.buttons import StopFlag
 from app.passage_map import draw_map, find_plane, make_map, sample
 from app.plots import to_svg
 from app.rendering import hits_html, mark_words
@@ -133,19 +133,23 @@ def test_a_changed_corpus_gets_a_new_map(bench: Workbench, corpus: str, write_fi
 
 def test_the_index_of_a_corpus_is_brought_in_step(bench: Workbench, corpus: str) -> None:
     Corpus.open(bench.paths, corpus).forget_index("keywords")
-    last = list(corpora.reindex(bench, corpus, StopFlag()))[-1]
-    assert "in step" in last.progress
+    corpora.reindex(bench, corpus)
+    while bench.background.is_busy:
+        time.sleep(0.01)
+    assert "in step" in corpora.list_corpora_view(bench, corpus).said
     assert [info.encoder for info in Corpus.open(bench.paths, corpus).indexes()] == ["keywords"]
-    assert "There is no corpus" in list(corpora.reindex(bench, "gone", StopFlag()))[-1].progress
+    assert "There is no corpus" in corpora.reindex(bench, "gone").said
 
 
-def test_a_zip_is_read_as_its_files(bench: Workbench, tmp_path: Path) -> None:
+def test_a_zip_is_read_as_its_files(
+    bench: Workbench, tmp_path: Path, upload: Callable[[list[str], str], corpora.CorporaView]
+) -> None:
     file = tmp_path / "notes.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a/one.txt", "Bees dance.")
         archive.writestr("b/one.txt", "Tides rise.")
         archive.writestr("b/empty.txt", "")
-    last = list(corpora.add(bench, [str(file)], "zipped", StopFlag()))[-1]
+    last = upload([str(file)], "zipped")
     assert [each.source for each in Corpus.open(bench.paths, "zipped").sources()] == [
         "notes.zip/a/one.txt",
         "notes.zip/b/one.txt",

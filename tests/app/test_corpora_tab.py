@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from fakes import KeywordEncoder
 
 from app.handlers import corpora
-from app.handlers.buttons import StopFlag, press_stop
-from app.workbench import Workbench
+from app.handlers.buttons import show_background
+from app.handlers.corpora import CorporaView
+from app.workbench import Background, Stage, Uploads, Workbench
 from indexes.corpus import Corpus, list_corpora
 from indexes.ingest import delete_corpus
 
 WriteFiles = Callable[[dict[str, str]], list[str]]
+Upload = Callable[[list[str], str], CorporaView]
 
 
-def is_enabled(update: object) -> bool | None:
-    return update.get("interactive") if isinstance(update, dict) else None
-
-
-def test_files_are_added_and_each_outcome_is_shown(bench: Workbench, write_files: WriteFiles) -> None:
+def test_files_are_added_and_each_outcome_is_shown(bench: Workbench, write_files: WriteFiles, upload: Upload) -> None:
     files = write_files({"good.txt": "Some text about bees.", "empty.txt": "", "<b>x.txt": "More text."})
-    views = list(corpora.add(bench, files, " garden ", StopFlag()))
-    last = views[-1]
-    assert "2 files of corpus &#x27;garden&#x27;" in last.progress
-    assert "1 could not be read" in last.progress
-    assert "The file is empty." in last.outcomes
-    assert "&lt;b&gt;x.txt" in last.outcomes
-    assert any("Embedding passages" in str(view.progress) for view in views)
-    assert is_enabled(last.add)
+    view = upload(files, " garden ")
+    assert "2 files of corpus &#x27;garden&#x27;" in view.said
+    assert "1 could not be read" in view.said
+    assert "The file is empty." in view.outcomes
+    assert "&lt;b&gt;x.txt" in view.outcomes
     assert [info.name for info in list_corpora(bench.paths)] == ["garden"]
+    assert not any(bench.paths.uploads.iterdir()), "what is in the corpus lies twice on the disk"
 
 
-def test_adding_the_same_files_again_changes_nothing(bench: Workbench, corpus: str, write_files: WriteFiles) -> None:
+def test_adding_the_same_files_again_changes_nothing(
+    bench: Workbench, corpus: str, write_files: WriteFiles, upload: Upload
+) -> None:
     before = list_corpora(bench.paths)
     files = write_files({"bees.txt": "Honey bees dance to tell the hive where flowers grow."})
-    last = list(corpora.add(bench, files, corpus, StopFlag()))[-1]
-    assert "unchanged" in last.outcomes
+    assert "unchanged" in upload(files, corpus).outcomes
     assert list_corpora(bench.paths) == before
 
 
@@ -48,34 +50,73 @@ def test_an_incomplete_form_gives_a_sentence(
     bench: Workbench, write_files: WriteFiles, name: str | None, n_files: int, sentence: str
 ) -> None:
     files = write_files({"a.txt": "Text."})[:n_files]
-    (view,) = corpora.add(bench, files, name, StopFlag())
-    assert sentence in view.progress
+    assert sentence in corpora.add(bench, files, name).said
     assert list_corpora(bench.paths) == []
 
 
 def test_two_files_of_one_name_are_not_mixed_up(bench: Workbench) -> None:
-    (view,) = corpora.add(bench, ["/one/notes.txt", "/two/notes.txt"], "garden", StopFlag())
-    assert "&#x27;notes.txt&#x27;" in view.progress
-    assert is_enabled(view.add)
+    assert "&#x27;notes.txt&#x27;" in corpora.add(bench, ["/one/notes.txt", "/two/notes.txt"], "garden").said
 
 
-def test_files_without_text_make_no_corpus(bench: Workbench, write_files: WriteFiles) -> None:
-    last = list(corpora.add(bench, write_files({"empty.txt": ""}), "void", StopFlag()))[-1]
-    assert "was not made" in last.progress
-    assert "The file is empty." in last.outcomes
+def test_files_that_are_gone_from_the_server_give_a_sentence(bench: Workbench) -> None:
+    assert "Add them again" in corpora.add(bench, ["/one/notes.txt"], "garden").said
+    assert not any(bench.paths.uploads.iterdir())
+
+
+def test_files_without_text_make_no_corpus(bench: Workbench, write_files: WriteFiles, upload: Upload) -> None:
+    view = upload(write_files({"empty.txt": ""}), "void")
+    assert "was not made" in view.said
+    assert "The file is empty." in view.outcomes
     assert list_corpora(bench.paths) == []
 
 
-def test_adding_can_be_stopped_and_gone_on_with(bench: Workbench, write_files: WriteFiles) -> None:
+@pytest.mark.parametrize("how", ["stopped by a person", "page ended"])
+def test_an_upload_that_was_broken_off_keeps_what_it_read(bench: Workbench, write_files: WriteFiles, how: str) -> None:
+    """A page that ends leaves the files where the next one takes them up; a person who stops it does not want them."""
     files = write_files({f"{n}.txt": f"Text number {n}." for n in range(3)})
-    flag = StopFlag()
-    views = []
-    for view in corpora.add(bench, files, "garden", flag):
-        views.append(view)
-        press_stop(flag)
-    assert "Stopped." in views[-1].progress
-    assert "can be asked now" in list(corpora.add(bench, files, "garden", StopFlag()))[-1].progress
-    assert list_corpora(bench.paths)[0].n_sources == 3
+    reached, gate = threading.Event(), threading.Event()
+
+    def see(stage: Stage) -> None:
+        if stage.done:
+            reached.set()
+            gate.wait(10)
+
+    first = Background({}, see)
+    uploads = Uploads(bench.paths, first, lambda: KeywordEncoder("keywords"))
+    uploads.take("garden", [Path(file) for file in files])
+    assert reached.wait(10)
+    if how == "page ended":
+        ending = threading.Thread(target=first.stop)
+        ending.start()
+    else:
+        uploads.stop()
+    gate.set()
+    while first.is_busy:
+        time.sleep(0.01)
+    assert uploads.latest is not None
+    assert list_corpora(bench.paths)[0].n_sources < 3
+    assert not Corpus.open(bench.paths, "garden").indexes()
+    second = Background({})
+    Uploads(bench.paths, second, lambda: KeywordEncoder("keywords")).resume()
+    while second.is_busy:
+        time.sleep(0.01)
+    assert list_corpora(bench.paths)[0].n_sources == (3 if how == "page ended" else 1)
+    assert not any(bench.paths.uploads.iterdir())
+
+
+def test_the_page_tells_of_an_upload_wherever_it_is_opened(bench: Workbench, write_files: WriteFiles) -> None:
+    gate = threading.Event()
+    bench = replace(bench, background=Background({}, lambda stage: gate.wait(10) and None))
+    corpora.add(bench, write_files({"a.txt": "Text."}), "garden")
+    view = show_background(bench, None)
+    assert (view.timer["active"], view.banner["visible"]) == (True, True)
+    assert "corpus &#x27;garden&#x27;" in view.banner["value"]
+    gate.set()
+    while bench.background.is_busy:
+        time.sleep(0.01)
+    ended = show_background(bench, view.finished)
+    assert (ended.timer["active"], ended.banner["visible"]) == (False, False)
+    assert ended.finished != view.finished, "what can be picked is not looked at again"
 
 
 def test_deleting_asks_first_and_then_deletes(bench: Workbench, corpus: str) -> None:
