@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-_MOST = 1_500_000  # 1.2 GB at 384 dimensions and 2 bytes
+_MOST_BYTES = 1_200_000_000
 
 
 class TokenVectors:
     """Token vectors by passage id, of one model at a time: those of other weights are forgotten."""
 
-    def __init__(self, n_most: int = _MOST) -> None:
-        self._n_most = n_most
-        self._n_kept = 0
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._most = most_bytes
+        self._n_bytes = 0
         self._model = ""
         self._kept: dict[str, Tensor] = {}
 
@@ -35,15 +35,15 @@ class TokenVectors:
         """What is kept for `model` as its weights are now."""
         digest = _digest(model)
         if digest != self._model:
-            self._model, self._kept, self._n_kept = digest, {}, 0
+            self._model, self._kept, self._n_bytes = digest, {}, 0
         return self._kept
 
     def keep(self, vectors: Mapping[str, Tensor]) -> None:
         """Takes more of the model that `of` was asked about last, while there is room."""
-        n_tokens = sum(len(each) for each in vectors.values())
-        if self._n_kept + n_tokens <= self._n_most:
+        n_bytes = sum(each.nbytes for each in vectors.values())
+        if self._n_bytes + n_bytes <= self._most:
             self._kept.update(vectors)
-            self._n_kept += n_tokens
+            self._n_bytes += n_bytes
 
 
 def _digest(model: nn.Module) -> str:

@@ -140,9 +140,9 @@ def fit(
     def make_trainer(n_fitting: int, _: int) -> ListTrainer:
         batch, n_batches = _share(size // n_processes, n_fitting, config)
         sizes: dict[str, Any] = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": n_batches}
-        if _keeps_too_much(model, batch, n_fitting, config):
-            sizes["gradient_checkpointing"] = True
         arguments = _arguments(model, training, **sizes)
+        if _keeps_too_much(model, batch, n_fitting, config, is_half=arguments.bf16 or arguments.fp16):
+            arguments.activation_checkpointing = True
         trainer = ListTrainer(
             lists_in_a_step=size,
             lengths=lengths,
@@ -193,10 +193,12 @@ def _share(n_lists: int, n_fitting: int, config: RetrieverConfig) -> tuple[int, 
     return batch, n_lists // batch
 
 
-def _keeps_too_much(model: SentenceTransformer, n_lists: int, n_fitting: int, config: RetrieverConfig) -> bool:
+def _keeps_too_much(
+    model: SentenceTransformer, n_lists: int, n_fitting: int, config: RetrieverConfig, *, is_half: bool
+) -> bool:
     """Whether the activations of a batch are to be computed again instead of kept: they took too much memory before, or
     would take more than `most_activations_mb` (34 · hidden + 5 · heads · tokens bytes for each token and layer in 16
-    bits: Korthikanti et al., arXiv 2205.05198).
+    bits, twice that in 32: Korthikanti et al., arXiv 2205.05198).
     """
     transformer = getattr(model, "transformers_model", None)
     shape = getattr(transformer, "config", None)
@@ -205,7 +207,7 @@ def _keeps_too_much(model: SentenceTransformer, n_lists: int, n_fitting: int, co
     n_texts = n_lists * (1 + (config.n_passages if config.train == "both" else 0))
     sizes = [getattr(shape, name, 0) for name in ("num_hidden_layers", "hidden_size", "num_attention_heads")]
     layers, hidden, heads = sizes
-    a_token = layers * (34 * hidden + 5 * heads * config.max_tokens)
+    a_token = layers * (34 * hidden + 5 * heads * config.max_tokens) * (1 if is_half else 2)
     return n_fitting < n_lists or n_texts * config.max_tokens * a_token > config.most_activations_mb * 1e6
 
 
