@@ -33,8 +33,8 @@ from app.workbench import (
 from distill.__main__ import app as distill_commands
 from distill.llm.connection import LLMConfig, connect_llm, embedded_server
 from indexes.__main__ import app as index_commands
+from indexes.commands import run_command_line
 from indexes.encoders.loading import load_encoder
-from indexes.errors import UserError
 from indexes.paths import DataPaths
 
 if TYPE_CHECKING:
@@ -243,11 +243,7 @@ def keep_quiet() -> None:
 def main() -> None:
     """Runs the command: a `UserError` becomes its sentence on stderr and exit status 1."""
     keep_quiet()
-    try:
-        commands()
-    except UserError as error:
-        say(str(error))
-        raise SystemExit(1) from None
+    run_command_line(commands)
 
 
 if __name__ == "__main__":

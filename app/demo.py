@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexes.paths import write_file
+
 DEMO_CORPUS = "python-stdlib"
 EXAMPLE_QUESTIONS = (
     "How do I write JSON with indentation and sorted keys?",
@@ -152,16 +154,11 @@ class _Elided:
 
 def write_docstrings(out: Path) -> int:
     """How many documents were written to `out`, as jsonl; the file appears complete or not at all."""
-    partial = out.with_name(out.name + ".partial")
-    n_written = 0
-    with partial.open("w", encoding="utf-8") as lines, warnings.catch_warnings(), _silence():
+    with warnings.catch_warnings(), _silence():
         warnings.simplefilter("ignore")
-        for entry in read_docstrings():
-            record = {"id": entry.id, "title": entry.title, "text": entry.text}
-            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-            n_written += 1
-    partial.replace(out)
-    return n_written
+        entries = [{"id": entry.id, "title": entry.title, "text": entry.text} for entry in read_docstrings()]
+    write_file(out, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+    return len(entries)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from distill.json_files import appending
 from distill.questions.sources import read_log
 from indexes.errors import InputError, StoreError
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, write_file
 
 MOST_KEPT = 10_000  # some 1,000 teach about all that there is to learn; a public page must not fill the disk
 _DROPPED_AT_ONCE = MOST_KEPT // 10  # so that a full file is not written anew for every question
@@ -48,9 +48,7 @@ def _drop_oldest(file: Path) -> None:
     """Leaves the newest lines of a file that has too many; whoever reads meanwhile finds the old file or the new."""
     lines = file.read_bytes().splitlines(keepends=True)
     if len(lines) > MOST_KEPT:
-        partial = file.with_name(f"{file.name}.partial")
-        partial.write_bytes(b"".join(lines[_DROPPED_AT_ONCE - MOST_KEPT :]))
-        partial.replace(file)
+        write_file(file, b"".join(lines[_DROPPED_AT_ONCE - MOST_KEPT :]))
 
 
 def count_asked(paths: DataPaths, corpus: str) -> int:

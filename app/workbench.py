@@ -27,7 +27,7 @@ from distill.json_files import read_json, write_json
 from distill.llm.connection import LLMConfig
 from indexes.corpus import corpora
 from indexes.errors import InputError, StoreError, UserError
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, write_file
 from indexes.types import Encoder, FileOutcome
 
 if TYPE_CHECKING:
@@ -257,9 +257,7 @@ def _index_demo(
             if progress.stage == "embedding":
                 message = f"Indexing the demonstration corpus {DEMO_CORPUS}"
                 on_stage(Stage(message=message, done=progress.done, total=progress.total))
-    partial = _marker(paths).with_suffix(".partial")
-    partial.write_text(json.dumps({"corpus": DEMO_CORPUS, "python": platform.python_version()}), encoding="utf-8")
-    partial.replace(_marker(paths))
+    write_file(_marker(paths), json.dumps({"corpus": DEMO_CORPUS, "python": platform.python_version()}))
 
 
 def write_docstrings(file: Path) -> None:

@@ -220,7 +220,10 @@ def _distil(
 
         batch_file = folder / "batch.jsonl" if batch else None
         connect = connector(llm, paths, say, asking.concurrency, meter, asking.reply_tokens, batch_file)
-        return run_distillation(paths, settings, connect, report, until=until, report_to=asking.report_to)
+        try:
+            return run_distillation(paths, settings, connect, report, until=until, report_to=asking.report_to)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(watched.place) from None
 
 
 def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None:

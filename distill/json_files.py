@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from indexes.errors import StoreError
+from indexes.paths import write_file
 
 Record = dict[str, Any]
 
@@ -60,9 +61,7 @@ def appending(file: Path) -> Iterator[Append]:
 
 def write_records(file: Path, records: Iterable[Record]) -> None:
     """Writes all `records` to `file`, which appears complete or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
-    partial.replace(file)
+    write_file(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def _cut_to_whole_lines(file: Path) -> None:
@@ -109,6 +108,4 @@ def peek_records(file: Path) -> list[Record]:
 
 def write_json(file: Path, value: object) -> None:
     """Writes `value` to `file`, which appears complete or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_file(file, json.dumps(value, ensure_ascii=False, indent=2) + "\n")

@@ -15,21 +15,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
-
 from distill.json_files import Record, peek_json, read_json, write_json
 from distill.llm.calls import Asker
 from distill.ranker.ranker import TokenVectors
-from distill.run_config import RunConfig, Stage
-from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, known_fields, round_name
+from distill.run_config import FILES, RunConfig, Stage
+from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, birth_of, known_fields, round_name
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.precision import unmarked
 from indexes.encoders.wrappers import RememberingEncoder
-from indexes.errors import InputError, UserError
+from indexes.errors import InputError, StoreError, UserError, outage
 from indexes.ingest import index_corpus
 from indexes.lexical import LexicalIndex
+from indexes.locks import using
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
@@ -81,7 +80,7 @@ class ProgressFile:
         before = peek_json(self._file)
         self._state = {
             "pid": os.getpid(),
-            "born": psutil.Process().create_time(),
+            "born": birth_of(os.getpid()),
             "begun": time.time(),
             "stage": "",
             "stages": dict(before.get("stages") or {}),
@@ -125,6 +124,14 @@ class ProgressFile:
             if is_news or event.done == event.total or now - self._written_at >= self._every_s:
                 self._write()
 
+    @property
+    def place(self) -> str:
+        """Where the run is, such as " in stage rankings, at 20 of 300"; "" before its first stage."""
+        stage = self._state["stage"]
+        at = self._state["stages"].get(stage, {})
+        counted = f", at {at['done']} of {at['total']}" if at.get("total") else ""
+        return f" in stage {stage}{counted}" if stage else ""
+
     def say(self, text: str) -> None:
         """Takes a line on what is being waited for, such as weights that are fetched."""
         with self._lock:
@@ -147,7 +154,9 @@ class ProgressFile:
     def _write(self) -> None:
         self._written_at = time.time()
         self._state |= {"beat": self._written_at, "spend": dict(self._spent())}
-        with suppress(OSError):  # a full disk ends the run where it writes what it is for, and says so there
+        if not self._file.parent.is_dir():
+            return
+        with suppress(StoreError):  # a full disk ends the run where it writes what it is for, and says so there
             write_json(self._file, self._state)
 
 
@@ -156,7 +165,7 @@ def _end(error: BaseException | None) -> tuple[str, str]:
         return "done", ""
     if isinstance(error, UserError):
         return "failed", str(error)
-    return ("failed", _DEFECT) if isinstance(error, Exception) else ("stopped", "")
+    return ("failed", outage(error) or _DEFECT) if isinstance(error, Exception) else ("stopped", "")
 
 
 class Distillation:
@@ -244,11 +253,14 @@ class Distillation:
 
 @contextmanager
 def only_process(run: Distillation) -> Iterator[None]:
-    """Keeps a second process off the run's files; the lock goes with its process, so a killed one blocks nobody."""
+    """Keeps a second process off the run's files, and all from deleting its corpus; the locks go with the process, so a
+    killed one blocks nobody.
+    """
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(run.file(LOCK), timeout=0):
+        teaching = using(run.paths, run.config.corpus, f"teaching '{run.config.name}'")
+        with FileLock(run.file(LOCK), timeout=0), teaching:
             yield
     except Timeout as error:
         raise InputError(
@@ -272,10 +284,11 @@ def claim_folder(run: Distillation) -> None:
         defaults = {field.name: field.default for field in fields(RunConfig)}
         if is_copied(run.folder, settings["questions"]):
             settings["questions"] = known.get("questions")  # wherever it is now
+        before: dict[str, Any] = {key: known.get(key, defaults.get(key)) for key in settings}
         changed = [
-            _OTHER.get(key, f"{key}: {known.get(key, defaults.get(key))!r} → {value!r}")
+            _OTHER.get(key, f"{key}: {before[key]!r} → {value!r}")
             for key, value in settings.items()
-            if known.get(key, defaults.get(key)) != value
+            if before[key] != value and not (key in FILES and _is_moved(before[key], value, run.folder))
         ]
         if changed:
             raise InputError(
@@ -289,6 +302,11 @@ def claim_folder(run: Distillation) -> None:
             raise InputError(f"There is an encoder '{name}' already. Choose another --name.")
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
+
+
+def _is_moved(before: str, now: str, folder: Path) -> bool:
+    """Whether these name one file of the run, whose folder has another place since."""
+    return bool(before and now) and Path(now) == folder.resolve() / Path(before).name
 
 
 def is_copied(folder: Path, questions: str) -> bool:

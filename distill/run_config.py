@@ -89,7 +89,7 @@ class RunConfig:
 
 
 # Settings that name a file, from the folder of the settings.
-_FILES = ("questions", "log", "like", "rankings", "votes")
+FILES = ("questions", "log", "like", "rankings", "votes")
 _NOTED = ("content", "fingerprint")  # what a run notes beside its settings
 _BOUNDS = {
     "n_written": (0, math.inf),
@@ -160,7 +160,7 @@ def _read(file: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(values, dict):
         raise InputError(f'{file} holds no settings by name. Expected is {{"corpus": "handbook", "name": "first"}}.')
-    named = {key: values[key] for key in _FILES if isinstance(values.get(key), str) and values[key]}
+    named = {key: values[key] for key in FILES if isinstance(values.get(key), str) and values[key]}
     return values | {key: str((file.parent / value).resolve()) for key, value in named.items()}
 
 

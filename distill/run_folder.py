@@ -45,7 +45,6 @@ METRICS, REPORT = "metrics.json", "report.md"
 LOCK, JOB, PROGRESS, LOG = "lock", "job.json", "progress.json", "job.log"
 
 PATIENCE_S = 60.0  # a run that does not end by itself within this time is killed; its files bear it
-_SAME_START_S = 1.0  # the start of a process is given to hundredths, but a clock may have been set
 
 State = Literal["running", "stopping", "paused", "interrupted", "failed", "done"]
 Read = TypeVar("Read")
@@ -65,7 +64,7 @@ class Job:
     environment: Mapping[str, str]
     needs_key: bool = False
     pid: int = 0
-    born: float = 0.0
+    born: str = ""
     started_at: float = 0.0
     wish: Literal["", "pause"] = ""
 
@@ -88,7 +87,7 @@ class Progress:
     """What a run says of itself; `sentence` is why it failed."""
 
     pid: int = 0
-    born: float = 0.0
+    born: str = ""
     begun: float = 0.0
     beat: float = 0.0
     stage: str = ""
@@ -384,14 +383,24 @@ def _losses(file: Path, stamp: Stamp) -> Losses | None:
     return Losses(points=tuple(points.items()), steps=steps) if points else None
 
 
-def process_of(pid: int, born: float) -> psutil.Process | None:
+def birth_of(pid: int) -> str:
+    """What tells process `pid` from others of its number, "" if there is none: this boot of the machine and the ticks
+    of its kernel until then, as a clock that is set would make a time another one.
+    """
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip()} {ticks}"
+    except OSError:
+        return ""
+
+
+def process_of(pid: int, born: str) -> psutil.Process | None:
     """The living process `pid`; None if it is dead, or if its number belongs to another process by now."""
-    if not pid:
+    if not (pid and born) or birth_of(pid) != born:
         return None
     try:
         process = psutil.Process(pid)
-        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return process if alive and abs(process.create_time() - born) < _SAME_START_S else None
+        return process if process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
 

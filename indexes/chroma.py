@@ -28,7 +28,7 @@ from indexes.corpus import Corpus
 from indexes.errors import NotFoundError, StoreError, UserError
 from indexes.locks import child_command, holding, is_being_written
 from indexes.manifest import MANIFEST, OLD_COLLECTIONS, is_sound, pages
-from indexes.paths import DataPaths, StoreSettings
+from indexes.paths import DataPaths, StoreSettings, can_write, scratch
 from indexes.types import CollectionInfo, IndexInfo, Passage
 
 if TYPE_CHECKING:
@@ -214,9 +214,9 @@ def drop_collections(paths: DataPaths, folder: Path, corpus: Corpus | None) -> N
     if corpus:
         take_over(paths, corpus)
         with corpus.connect() as connection:
-            fingerprints = list(manifest.list_places(connection, paths.store.url))
-        for fingerprint in fingerprints:
-            drop_collection(paths, corpus, fingerprint)
+            places = manifest.list_places(connection, paths.store.url).values()
+        for place in () if paths.store.is_embedded else places:
+            _delete_on_server(paths, place)
     _delete(paths.chroma / folder.name)
 
 
@@ -280,8 +280,17 @@ def _get(paths: DataPaths, kept: CollectionInfo) -> Collection:
 def _client(paths: DataPaths, place: str) -> tuple[ClientAPI, str]:
     """The client for a place, and the name of the collection there."""
     if paths.store.is_embedded:
-        return _CLIENTS.get(paths.chroma / place), _NAME
+        folder = paths.chroma / place
+        return _CLIENTS.get(folder if can_write(paths.root) else _copied(folder)), _NAME
     return connect(paths.store), place
+
+
+def _copied(folder: Path) -> Path:
+    """A copy of a collection that can be read where Chroma can write, which it does to open one."""
+    copy = scratch() / folder.name
+    if folder.is_dir() and not copy.is_dir():
+        shutil.copytree(folder, copy)
+    return copy
 
 
 def _bring_in_step(

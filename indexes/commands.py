@@ -20,7 +20,7 @@ from indexes.corpus import Corpus, list_corpora
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.precision import Wish
-from indexes.errors import InputError, StoreError, UserError, is_out_of_memory
+from indexes.errors import InputError, StoreError, UserError, outage
 from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths, read_embeddings, read_store
 from indexes.retrievers import Retriever, RetrieverKind, open_search, open_searches
@@ -39,22 +39,25 @@ messages = Console(stderr=True, highlight=False)
 
 
 def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = None) -> None:
-    """Runs a command line, the process's own by default: a `UserError` or a full memory becomes its sentence on stderr
-    and exit status 1.
+    """Runs a command line, the process's own by default: a `UserError`, a full memory or disk becomes its sentence on
+    stderr and exit status 1.
     """
     try:
         commands(arguments)
     except UserError as error:
         messages.print(str(error), style="red", markup=False, soft_wrap=True)
         raise SystemExit(1) from None
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except Exception as error:
+        if not (sentence := outage(error)):
             raise
-        messages.print("Memory is full. End other programs, or give fewer things at a time; what is done is kept.")
+        messages.print(sentence, style="red", markup=False, soft_wrap=True)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        messages.print("Stopped. Run the same command again to go on.")
-        raise SystemExit(130) from None
+    except SystemExit as ended:
+        stopped = getattr(ended.__context__, "__cause__", None)  # what typer makes of Ctrl-C
+        if isinstance(stopped, KeyboardInterrupt):
+            what = f"Stopped{stopped}. What is done is kept: give the same command again to go on."
+            messages.print(what, markup=False, soft_wrap=True)
+        raise
 
 
 def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:

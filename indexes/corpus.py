@@ -26,7 +26,7 @@ from indexes.manifest import (
     read_meta,
     transaction,
 )
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, replacing
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import (
     CorpusInfo,
@@ -204,10 +204,8 @@ def keep_original(file: Path, kept: Path) -> None:
     """Copies `file` to `kept`, which appears whole or not at all; the same content is there only once."""
     if kept.is_file():
         return
-    kept.parent.mkdir(exist_ok=True)
-    partial = kept.with_name(kept.name + ".partial")
-    shutil.copyfile(file, partial)
-    partial.replace(kept)
+    with replacing(kept) as partial:
+        shutil.copyfile(file, partial)
 
 
 def is_named(connection: sqlite3.Connection, folder: Path, kept: Path) -> bool:

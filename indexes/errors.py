@@ -1,6 +1,8 @@
-"""Every error that a person may see, drawn as one tree, and how a full memory is told in any library's words."""
+"""Every error that a person may see, drawn as one tree, and how a full memory or disk is told by any library."""
 
 from __future__ import annotations
+
+import errno
 
 
 class UserError(Exception):
@@ -66,6 +68,12 @@ class WeightsError(UserError):
     """Model weights are missing, truncated or not the ones expected."""
 
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_WORDS = (
+    "no space left",  # the system's own, in the words of a library that wraps it, as safetensors does
+    "disk is full",  # SQLite
+    "pytorchstreamwriter failed",  # torch, which does not say why
+)
 _WORDS = (
     "out of memory",  # torch on a GPU
     "allocate memory",  # torch on a processor: "DefaultCPUAllocator: can't allocate memory"
@@ -79,3 +87,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     said = str(error).lower()
     known = any(word in said for word in _WORDS) and "descriptor" not in said  # oneDNN: an operation it does not have
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and known)
+
+
+def outage(error: BaseException) -> str:
+    """The sentence for an `error` that came of a full memory or a full disk, "" for every other one."""
+    if is_out_of_memory(error):
+        return "Memory is full. End other programs, or give fewer things at a time; what is done is kept."
+    known = any(word in str(error).lower() for word in _DISK_WORDS)
+    if known or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
+        return "The disk is full. Free some space and give the same command again; what is done is kept."
+    return outage(error.__cause__) if error.__cause__ else ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from indexes.errors import InputError
 from indexes.lexical import Searchable
-from indexes.paths import slug
+from indexes.paths import slug, write_file
 from indexes.types import Candidate, Query
 
 Qrels = Mapping[str, Mapping[str, int]]  # question id -> document id -> grade
@@ -201,10 +201,7 @@ def _word(text: str) -> str:
 
 
 def _write(file: Path, lines: Sequence[str]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(file)
+    write_file(file, "".join(lines))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

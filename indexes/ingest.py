@@ -21,13 +21,13 @@ from indexes.chroma import check_space, drop_collections, is_current, refresh, t
 from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.precision import as_indexed
-from indexes.errors import DamagedError, InputError, NotFoundError, StoreError, UnreadableFileError, WeightsError
+from indexes.errors import DamagedError, InputError, NotFoundError, UnreadableFileError, WeightsError
 from indexes.files import Archive, SourceFile, open_sources
-from indexes.locks import writing
+from indexes.locks import using, writing
 from indexes.manifest import FORMAT_VERSION, MANIFEST, create_manifest, delete_folder
 from indexes.mixes import learned_mixes
 from indexes.passage_index import drop_vectors, find_index
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, put_in_place, replacing
 from indexes.splitting import PassageSettings
 from indexes.types import Encoder, FileOutcome, IndexInfo, Passage, Vectors
 
@@ -277,7 +277,8 @@ def delete_corpus(paths: DataPaths, corpus: str) -> None:
     folder = paths.corpus(corpus)
     if not (folder / MANIFEST).is_file():
         Corpus.open(paths, corpus)  # says which there are
-    with writing(paths, corpus, f"deleting corpus '{corpus}'"):
+    doing = f"deleting corpus '{corpus}'"
+    with using(paths, corpus, doing, alone=True), writing(paths, corpus, doing):
         try:
             opened = Corpus.open(paths, corpus)
         except DamagedError:
@@ -302,25 +303,19 @@ def export_corpus(paths: DataPaths, corpus: str, file: Path) -> None:
     """Writes a corpus as one zip file: its manifest with passages and vectors, and the kept originals."""
     if file.exists():
         raise InputError(f"'{file}' is there already. Delete it, or give another name.")
-    partial = file.with_name(f"{file.name}.partial")
     with writing(paths, corpus, f"exporting corpus '{corpus}'"), TemporaryDirectory(dir=paths.root) as folder:
         opened, copied = Corpus.open(paths, corpus), Path(folder) / MANIFEST
         take_over(paths, opened)
-        try:
-            with opened.connect() as connection:
-                connection.execute("VACUUM INTO ?", (str(copied),))
-            with closing(sqlite3.connect(copied, isolation_level=None)) as connection:
-                connection.execute("DELETE FROM collections")  # the address of a server is nobody's business
-                connection.execute("VACUUM")
-            with ZipFile(partial, "w", ZIP_DEFLATED) as archive:
-                archive.write(copied, MANIFEST)
-                for kept in sorted(set(opened.originals().values())):
-                    if kept.is_file():
-                        archive.write(kept, f"{FILES}/{kept.name}")
-            partial.replace(file)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise StoreError(f"'{file}' cannot be written: {error.strerror}. Free some space.") from error
+        with opened.connect() as connection:
+            connection.execute("VACUUM INTO ?", (str(copied),))
+        with closing(sqlite3.connect(copied, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM collections")  # the address of a server is nobody's business
+            connection.execute("VACUUM")
+        with replacing(file) as partial, ZipFile(partial, "w", ZIP_DEFLATED) as archive:
+            archive.write(copied, MANIFEST)
+            for kept in sorted(set(opened.originals().values())):
+                if kept.is_file():
+                    archive.write(kept, f"{FILES}/{kept.name}")
 
 
 def import_corpus(paths: DataPaths, file: Path, name: str = "") -> str:
@@ -354,7 +349,7 @@ def import_corpus(paths: DataPaths, file: Path, name: str = "") -> str:
             if paths.corpus(name).exists():
                 raise InputError(f"There is a corpus '{name}' already. Delete it, or give another name: --name NAME")
             paths.corpora.mkdir(exist_ok=True)
-            folder.rename(paths.corpus(name))
+            put_in_place(folder, paths.corpus(name))
     return name
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from indexes.corpus import Corpus
 from indexes.errors import StoreError
 from indexes.filters import EVERYTHING, PassageFilter
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, can_write, put_in_place, scratch
 from indexes.types import Candidate
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ class LexicalIndex:
         folder = kept_in(opened)
         with _BUILDING:
             if not folder.is_dir():
+                folder = folder if can_write(opened.folder) else scratch() / f"lexical-{opened.uid}" / folder.name
+            if not folder.is_dir():
                 _build(opened, folder)
             kept = _load(folder)
         return cls(opened, kept)
@@ -221,7 +223,7 @@ def _build(corpus: Corpus, folder: Path) -> None:
     """Makes `folder`, complete at once, and takes away what older contents left; texts are read batch by batch."""
     import bm25s
 
-    folder.parent.mkdir(exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
     try:
         ids = sorted(corpus.passage_ids_by_length())
@@ -250,7 +252,7 @@ def _build(corpus: Corpus, folder: Path) -> None:
 
 def _move(partial: Path, folder: Path) -> None:
     try:
-        partial.rename(folder)
+        put_in_place(partial, folder)
     except OSError:
         if not folder.is_dir():  # else another process was faster, with the same content
             raise

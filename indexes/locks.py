@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -41,6 +42,29 @@ def writing(
 def holding(paths: DataPaths, name: str, doing: str) -> Iterator[None]:
     """Nobody else holds the lock called `name` inside; waits for whoever does."""
     with _held(paths, name, doing, "The vector store is being written", _PATIENCE_S, lambda sentence: None):
+        yield
+
+
+@contextmanager
+def using(paths: DataPaths, corpus: str, doing: str, *, alone: bool = False) -> Iterator[None]:
+    """Nobody deletes `corpus` inside, who wants to be `alone` with it; others may use and write it at the same time.
+
+    `BusyError` says who uses it.
+    """
+    paths.locks.mkdir(parents=True, exist_ok=True)
+    with (paths.locks / f"{slug(corpus)}.used").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        except OSError:
+            lock.seek(0)
+            who = lock.read() or "another process"
+            raise BusyError(
+                f"Corpus '{corpus}' is in use: {who}. Pause that or wait until it has ended, and do this again."
+            ) from None
+        if not alone:
+            lock.truncate(0)
+            lock.write(f"{doing} (process {os.getpid()})")
+            lock.flush()
         yield
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from indexes.errors import DamagedError, InputError, StoreError
 from indexes.files import kind_of
+from indexes.paths import can_write, replacing
 from indexes.splitting import PassageSettings
 from indexes.types import CollectionInfo, IndexInfo, Passage, PromotionInfo, Vectors
 
@@ -70,7 +71,13 @@ OLD_COLLECTIONS = "collections of format 2"
 
 
 def connect(manifest: Path) -> sqlite3.Connection:
-    """A connection that waits for whoever is writing; the thread that made it uses it."""
+    """A connection that waits for whoever is writing; the thread that made it uses it.
+
+    SQLite writes beside a manifest even to read it. Where that cannot be, one that was closed well is read as it is.
+    """
+    left = manifest.with_name(f"{manifest.name}-wal")
+    if manifest.is_file() and not can_write(manifest.parent) and not (left.is_file() and left.stat().st_size):
+        return sqlite3.connect(f"{manifest.resolve().as_uri()}?immutable=1", uri=True)
     return sqlite3.connect(manifest, timeout=_WAIT_S)
 
 
@@ -108,26 +115,19 @@ def damaged(manifest: Path, reason: object) -> DamagedError:
 
 def create_manifest(folder: Path, name: str, settings: PassageSettings) -> None:
     """Writes the manifest of an empty corpus; it is there whole or not at all."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{MANIFEST}.partial"
-        partial.unlink(missing_ok=True)
-        with transaction(partial) as connection:
-            connection.executescript(_SCHEMA)
-            meta = {
-                "format": FORMAT_VERSION,
-                "name": name,
-                "max_tokens": settings.max_tokens,
-                "overlap_tokens": settings.overlap_tokens,
-                "uid": uuid.uuid4().hex,
-                "generation": 0,
-                "index_changes": 0,
-            }
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", [(key, str(value)) for key, value in meta.items()])
-        partial.replace(folder / MANIFEST)
-        _let_readers_read_while_it_is_written(folder / MANIFEST)
-    except OSError as error:
-        raise StoreError(f"The folder {folder} cannot be written: {error.strerror}. Check DATA_DIR.") from error
+    with replacing(folder / MANIFEST) as partial, transaction(partial) as connection:
+        connection.executescript(_SCHEMA)
+        meta = {
+            "format": FORMAT_VERSION,
+            "name": name,
+            "max_tokens": settings.max_tokens,
+            "overlap_tokens": settings.overlap_tokens,
+            "uid": uuid.uuid4().hex,
+            "generation": 0,
+            "index_changes": 0,
+        }
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", [(key, str(value)) for key, value in meta.items()])
+    _let_readers_read_while_it_is_written(folder / MANIFEST)
 
 
 def read_meta(manifest: Path, opened: sqlite3.Connection | None = None) -> dict[str, str]:

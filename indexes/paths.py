@@ -1,15 +1,21 @@
-"""The name of everything under the data folder, and the addresses beside it: where vectors are kept, and are made."""
+"""The name of everything under the data folder, how files get there whole, and the addresses of stores and encoders."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Mapping
+import shutil
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import SplitResult, urlsplit
 
-from indexes.errors import InputError
+from indexes.errors import InputError, StoreError
 
 CLOUD_HOST = "api.trychroma.com"
 VARIABLES = ("CHROMA_URL", "CHROMA_TENANT", "CHROMA_DATABASE", "CHROMA_TOKEN")
@@ -214,3 +220,70 @@ class DataPaths:
 
     def run(self, name: str) -> Path:
         return self.runs / slug(name)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Where to write the file or folder that takes the place of `target` in one step, and outlives a loss of power.
+
+    A folder is to take no other's place. `StoreError` where it cannot be written; then nothing is left of it.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        _remove(partial)  # of a process that was killed
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        put_in_place(partial, target)
+    except OSError as error:
+        raise StoreError(
+            f"{target} cannot be written: {error.strerror or error}. Free some space, or mend the rights of its "
+            "folder, and do this again; what was there is kept."
+        ) from error
+    finally:
+        _remove(partial)
+
+
+def write_file(file: Path, content: str | bytes) -> None:
+    """Writes `content` to `file`, which holds all of it or what it held before, also after a loss of power."""
+    with replacing(file) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def put_in_place(written: Path, target: Path) -> None:
+    """Renames what was `written`, a file or a folder, to `target`, once all of it is on the disk for good."""
+    for path in (*written.rglob("*"), written):
+        _sync(path)
+    written.replace(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Has `path` written out: what a file holds, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+_ROOM = 2**20  # bytes without which SQLite and Chroma cannot even open what is there
+
+
+def can_write(folder: Path) -> bool:
+    """Whether there are the rights and the room to write in `folder`."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _ROOM
+
+
+@cache
+def scratch() -> Path:
+    """A folder elsewhere for what reading has to write where the data folder cannot be written; it goes with us."""
+    folder = TemporaryDirectory(prefix="read-only-data-")
+    weakref.finalize(scratch, folder.cleanup)
+    return Path(folder.name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from indexes.errors import InputError
+from indexes.paths import write_file
 from indexes.types import Query
 
 _TEXTS = ("question", "query", "text")  # ours and MTEB's, ir_datasets', BEIR's
@@ -40,9 +41,7 @@ def read_queries(file: Path, split: str | None = None) -> list[Query]:
 
 def write_queries(file: Path, queries: Iterable[Query]) -> None:
     """Writes `queries` to `file`, which appears complete or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text("".join(json.dumps(_record(q), ensure_ascii=False) + "\n" for q in queries), encoding="utf-8")
-    partial.replace(file)
+    write_file(file, "".join(json.dumps(_record(query), ensure_ascii=False) + "\n" for query in queries))
 
 
 def _record(query: Query) -> dict[str, Any]:

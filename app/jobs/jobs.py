@@ -15,7 +15,7 @@ import psutil
 from filelock import FileLock
 
 from distill.json_files import write_json
-from distill.run_folder import CONFIG, JOB, LOG, SETTINGS, Job, RunFolder, end_within, process_of
+from distill.run_folder import CONFIG, JOB, LOG, SETTINGS, Job, RunFolder, birth_of, end_within, process_of
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
 
@@ -24,8 +24,8 @@ _COURTESY = 10  # so that those who ask meanwhile come first
 _SLOT = "teaching.lock"
 
 
-def start_process(command: Sequence[str], environment: Mapping[str, str] | None, log_file: Path) -> tuple[int, float]:
-    """The number and the time of birth of the process that `command` became; it writes to the end of `log_file`."""
+def start_process(command: Sequence[str], environment: Mapping[str, str] | None, log_file: Path) -> tuple[int, str]:
+    """The number and the birth of the process that `command` became; it writes to the end of `log_file`."""
     try:
         with log_file.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - our own program; what people typed stands in single arguments
@@ -40,11 +40,9 @@ def start_process(command: Sequence[str], environment: Mapping[str, str] | None,
     except OSError as error:
         raise StoreError(f"The teaching could not be started ({error.strerror or error}).") from error
     threading.Thread(target=process.wait, daemon=True, name=f"reaper of {process.pid}").start()
-    born = 0.0
+    born = birth_of(process.pid)
     with suppress(psutil.Error):
-        child = psutil.Process(process.pid)
-        born = child.create_time()
-        child.nice(_COURTESY)
+        psutil.Process(process.pid).nice(_COURTESY)
     return process.pid, born
 
 

@@ -20,6 +20,7 @@ from distill.llm.embedded import is_embedded
 from distill.llm.reply_cache import ReplyCache, how_ended, request_key
 from distill.llm.spending import Meter
 from indexes.errors import BudgetSpentError, InputError, LLMError, LLMRefusedError, LLMUnavailableError, StoreError
+from indexes.paths import write_file
 
 MOST_REQUESTS = 50_000  # what OpenAI's batch service takes in one file
 MOST_BYTES = 200_000_000
@@ -67,9 +68,8 @@ def export_batch(
         file.parent.mkdir(parents=True, exist_ok=True)
         for number, lines in enumerate(_split(_lines(llm, prompts, cache), most_requests, most_bytes), start=1):
             part = _part(file, number)
-            beside = part.with_name(part.name + ".partial")
-            beside.write_bytes(b"".join(lines))
-            written.append(beside.replace(part))
+            write_file(part, b"".join(lines))
+            written.append(part)
         number = len(written) + 1
         while _is_export(_part(file, number)):  # it would be answered, and paid for, a second time
             _part(file, number).unlink()

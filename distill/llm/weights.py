@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from indexes.errors import StoreError, WeightsError
+from indexes.errors import DISK_ERRORS, StoreError, WeightsError
+from indexes.paths import put_in_place, write_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,6 @@ _KNOWN = (
 )
 LOCAL_MODELS: Mapping[str, LocalModel] = {model.name: model for model in _KNOWN}
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all, and what is being done."""
@@ -284,8 +284,8 @@ def _accept(got: Path, path: Path, model: LocalModel, on_progress: Progress) -> 
     if not is_right:
         got.unlink()
         return False
-    got.replace(path)
-    _note_path(path).write_text(json.dumps(_note(path, model)), encoding="utf-8")
+    put_in_place(got, path)
+    write_file(_note_path(path), json.dumps(_note(path, model)))
     return True
 
 

@@ -14,8 +14,8 @@ from distill.retriever.training import encoder_of
 from indexes.encoders.finding import Side, find_encoder, load_model, prompt_of, tokenizer_of, why_unfit
 from indexes.encoders.onnx import SAMPLES, ensure_graph
 from indexes.encoders.torch import modules_of
-from indexes.errors import InputError, NotFoundError, StoreError, WeightsError
-from indexes.paths import DataPaths
+from indexes.errors import InputError, NotFoundError, WeightsError
+from indexes.paths import DataPaths, replacing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -166,20 +166,9 @@ def export_encoder(paths: DataPaths, name: str, folder: Path, *, onnx: bool = Fa
     model = load_model(name, paths)
     if onnx and (unfit := next((why for side in FOLDERS if (why := why_unfit(model, side))), "")):
         raise InputError(f"'{name}' cannot be written as ONNX: {unfit}. Leave --onnx out.")
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with replacing(folder) as partial:
+        partial.mkdir()
         modules = {side: _write_side(model, side, partial, source, onnx=onnx) for side in FOLDERS}
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except OSError as error:
-        raise StoreError(
-            f"The export to {folder} failed: {error.strerror or error}. Free space, or name another."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return [ExportedSide(side=side, folder=folder / FOLDERS[side], modules=modules[side]) for side in FOLDERS]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from distill.retriever.exporting import usage
 from indexes.errors import InputError, UserError
+from indexes.paths import replacing, write_file
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -75,22 +75,16 @@ def save_encoder(model: SentenceTransformer, folder: Path, card: Card) -> None:
 
 
 def _write(model: SentenceTransformer, folder: Path, card: Card) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    # The library's own card would quote training questions and passages, which are the user's private texts.
-    model.save_pretrained(str(partial), create_model_card=False)
-    write_card(partial, card)
-    partial.rename(folder)
+    with replacing(folder) as partial:
+        # The library's own card would quote training questions and passages, which are the user's private texts.
+        model.save_pretrained(str(partial), create_model_card=False)
+        write_card(partial, card)
 
 
 def write_card(folder: Path, card: Card) -> None:
     """Writes the model card of the encoder in `folder`, in place of the one there, such as when figures are known."""
-    partial = folder / f".{_CARD}.partial"
     two_sided = (folder / "router_config.json").is_file()
-    partial.write_text(card_text(card, two_sided=two_sided), encoding="utf-8")
-    partial.replace(folder / _CARD)
+    write_file(folder / _CARD, card_text(card, two_sided=two_sided))
 
 
 def card_text(card: Card, *, two_sided: bool = False) -> str:

@@ -47,6 +47,7 @@ from indexes.evaluation import FEW_QUERIES, Judgement, judge, mean_interval
 from indexes.lexical import Searchable
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, keep_mix, kept_mix
 from indexes.passage_index import PassageIndex
+from indexes.paths import write_file
 from indexes.queries import read_queries
 from indexes.retrievers import AskedOnce, Retriever, Scorer, Search
 from indexes.types import Candidate, Query
@@ -228,7 +229,7 @@ def make_verdict(run: Distillation) -> None:
         "retriever": read_json(run.file(RETRIEVER)),
         "control": read_json(run.file(CONTROL)),
     }
-    run.file(REPORT).write_text(report_markdown(metrics), encoding="utf-8")
+    write_file(run.file(REPORT), report_markdown(metrics))
     write_json(file, metrics)
 
 

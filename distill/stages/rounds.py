@@ -26,6 +26,7 @@ from indexes.errors import InputError
 from indexes.ingest import index_corpus
 from indexes.locks import writing
 from indexes.passage_index import PassageIndex, delete_index
+from indexes.paths import replacing
 from indexes.queries import read_queries
 from indexes.types import Candidate, Passage, Query
 
@@ -80,9 +81,8 @@ def _taught(run: Distillation, number: int) -> Distillation:
     earlier.folder.mkdir(exist_ok=True)
     later = [f"{what}-{n}.jsonl" for n in range(2, number + 1) for what in ("candidates", "rankings")]
     for name in (*_TAUGHT_BY, *later):
-        partial = earlier.file(f"{name}.partial")
-        shutil.copyfile(run.file(name), partial)
-        partial.replace(earlier.file(name))
+        with replacing(earlier.file(name)) as partial:
+            shutil.copyfile(run.file(name), partial)
     training.make_ranker(earlier)
     training.make_scores(earlier)
     training.make_retriever(earlier)

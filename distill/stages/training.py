@@ -21,6 +21,7 @@ from indexes.encoders.torch import SentenceTransformerEncoder
 from indexes.errors import UserError
 from indexes.ingest import index_corpus
 from indexes.passage_index import PassageIndex
+from indexes.paths import replacing
 
 
 def check_ranker(run: Distillation) -> None:
@@ -50,10 +51,9 @@ def make_ranker(run: Distillation) -> None:
             "Use a stronger LLM: set LLM_MODEL."
         )
     ranker, report = _trained(run, found) if found else (_begin(run)[0], {})
-    partial = run.file("ranker.partial")
-    ranker.save(partial)
-    write_json(partial / "report.json", {"kind": ranker.kind, "kept": "untrained"} | report)
-    partial.rename(folder)
+    with replacing(folder) as partial:
+        ranker.save(partial)
+        write_json(partial / "report.json", {"kind": ranker.kind, "kept": "untrained"} | report)
     drop_checkpoints(run.file("ranker-checkpoints"))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from indexes.encoders.torch import SentenceTransformerEncoder, fingerprint_of, modules_of
 from indexes.errors import NotFoundError, WeightsError
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, write_file
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -177,10 +177,7 @@ def read_card(paths: DataPaths, folder: Path | None, load: Callable[[], Sentence
         return known
     card = replace(describe(load()), folder=str(folder.resolve() if folder else ""))
     file = _card_file(paths, folder) if folder else _cards(paths) / f"hub-{card.query_fingerprint}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(card)), encoding="utf-8")
-    partial.replace(file)
+    write_file(file, json.dumps(asdict(card)))
     return card
 
 

@@ -23,6 +23,7 @@ from filelock import FileLock
 from indexes.encoders.finding import EncoderCard, Side, prompt_of, tokenizer_of
 from indexes.encoders.precision import Precision, mark
 from indexes.encoders.torch import FastTokenizer, modules_of
+from indexes.paths import put_in_place
 from indexes.types import Encoder, Tokenizer, Vectors
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _convert(folder: Path, precision: GraphPrecision, side: Side, model: Sentenc
     if report.refused:
         (partial / GRAPH).unlink(missing_ok=True)
     (partial / "report.json").write_text(json.dumps(asdict(report)), encoding="utf-8")
-    partial.rename(folder / precision)
+    put_in_place(partial, folder / precision)
     return report
 
 

@@ -16,18 +16,20 @@ from pathlib import Path
 import pytest
 
 from app.jobs.jobs import Jobs
-from distill.run_folder import Job, RunFolder, end_within
+from distill.run_folder import Job, RunFolder, birth_of, end_within
 from indexes.errors import InputError
 from indexes.paths import DataPaths
 
 # Says that it lives, then waits for a file: "finish" ends it well, "fail" with a sentence, SIGTERM gently.
 CHILD = """
-import json, os, psutil, signal, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 folder = Path(next(a for a in sys.argv if a.startswith("--config=")).removeprefix("--config=")).parent
+BORN = " ".join((Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+                 Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
 file, how = folder / "progress.json", os.environ.get("HOW")
 def write(end=None):
-    me = {"pid": os.getpid(), "born": psutil.Process().create_time()}
+    me = {"pid": os.getpid(), "born": BORN}
     state = me | {"beat": time.time(), "stage": "rankings", "stages": {}, "spend": {}, "end": end}
     file.with_name("p.partial").write_text(json.dumps(state)); file.with_name("p.partial").replace(file)
 def stop(*_):
@@ -238,3 +240,12 @@ def test_damaged_files_do_not_keep_the_page_from_opening(jobs: Jobs, paths: Data
         (paths.run("first") / name).write_text(content, encoding="utf-8")
     assert jobs.running() is None
     assert run(paths).state == "interrupted"
+
+
+def test_a_clock_that_is_set_does_not_make_a_running_job_look_dead() -> None:
+    """What tells a process from others is counted from the start of the machine, by its kernel."""
+    boot, ticks = birth_of(os.getpid()).split()
+    since_boot = float(Path("/proc/uptime").read_text().split()[0])
+    assert int(ticks) / os.sysconf("SC_CLK_TCK") <= since_boot
+    assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert birth_of(2**22 + 1) == ""

@@ -23,7 +23,17 @@ from app.rendering import command_notice_html
 from app.tables import figures_html, headline_html, runs_table_html, stages_list_html
 from app.workbench import Workbench
 from distill.__main__ import app
-from distill.run_folder import Losses, Outcome, RunFolder, RunInfo, StageProgress, delete_run, list_runs, read_outcome
+from distill.run_folder import (
+    Losses,
+    Outcome,
+    RunFolder,
+    RunInfo,
+    StageProgress,
+    birth_of,
+    delete_run,
+    list_runs,
+    read_outcome,
+)
 from distill.verdict.promotion import promote
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
@@ -75,7 +85,7 @@ def going_on(bench: Workbench, taught: str) -> Iterator[Path]:
     folder = bench.paths.run("taught")
     (folder / "metrics.json").unlink()
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    begin = {"pid": child.pid, "born": psutil.Process(child.pid).create_time(), "stage": "rankings"}
+    begin = {"pid": child.pid, "born": birth_of(child.pid), "stage": "rankings"}
     write(folder / "progress.json", begin | {"stages": {"rankings": {"began": 1, "done": 1, "total": 50}}})
     yield folder
     child.kill()

@@ -1,8 +1,10 @@
 """The commands as scripts use them: real encoder, formats and exit statuses."""
 
+import errno
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,14 +146,21 @@ def test_listing_does_not_import_torch(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "what"),
     [
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
-        RuntimeError("could not create a primitive"),
+        (MemoryError(), "Memory is full"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "Memory is full"),
+        (RuntimeError("could not create a primitive"), "Memory is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "The disk is full"),
+        (sqlite3.OperationalError("database or disk is full"), "The disk is full"),
+        (ValueError("Error while serializing: I/O error: No space left on device (os error 28)"), "The disk is full"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed"), "The disk is full"),
     ],
 )
-def test_a_full_memory_is_said_in_a_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_memory_or_disk_is_said_in_a_sentence(
+    error: Exception, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     commands = typer.Typer(pretty_exceptions_enable=False)
 
     @commands.command()
@@ -161,7 +170,7 @@ def test_a_full_memory_is_said_in_a_sentence(error: Exception, capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended:
         run_command_line(commands, [])
     assert ended.value.code == 1
-    assert "Memory is full" in capsys.readouterr().err
+    assert what in capsys.readouterr().err
 
 
 def test_other_errors_keep_their_traceback() -> None:

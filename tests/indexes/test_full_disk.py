@@ -1,6 +1,7 @@
 """A disk that fills up while an index is written: the old index still answers, and the next `add` completes it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from indexes.doctor import examine
 from indexes.errors import StoreError
 from indexes.ingest import add_files
 from indexes.passage_index import PassageIndex
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, write_file
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ sys.path.insert(0, "tests")
 from fakes import KeywordEncoder
 from indexes.errors import StoreError
 from indexes.ingest import add_files
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, write_file
 root, file, most = sys.argv[1:]
 paths = DataPaths(Path(root))
 most = int(most)
@@ -106,3 +107,73 @@ def test_a_disk_that_is_all_but_full_is_a_sentence_at_once(small_disk: Path, enc
     (small_disk / "films").write_bytes(b"0" * (20 * 2**20))
     with pytest.raises(StoreError, match=r"MiB left.*goes on where it stopped"):
         list(add_files(DataPaths(small_disk), "zoo", [write(small_disk / "a.jsonl", 1)], encoder))
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss of power between the two would leave an empty file in the place of a good one."""
+    synced: list[tuple[str, bool]] = []
+    target = tmp_path / "kept.json"
+
+    def note(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    (tmp_path / ".kept.json.partial").write_text("left by a kill")
+    write_file(target, "whole")
+    assert synced == [(".kept.json.partial", False), (tmp_path.name, True)]
+    assert target.read_text() == "whole" and [each.name for each in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_file_that_does_not_fit_leaves_the_one_before(small_disk: Path) -> None:
+    write_file(small_disk / "a", "before")
+    with pytest.raises(StoreError, match=r"cannot be written: No space left.*what was there is kept"):
+        write_file(small_disk / "a", b"0" * (30 * 2**20))
+    assert [(each.name, each.read_text()) for each in small_disk.iterdir()] == [("a", "before")]
+
+
+USE = """
+import shutil, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from fakes import KeywordEncoder
+from indexes.corpus import list_corpora
+from indexes.ingest import delete_corpus
+from indexes.paths import DataPaths
+from indexes.retrievers import Retriever, open_search
+paths = DataPaths(Path(sys.argv[1]))
+for kind in ("dense", "lexical", "fused"):
+    search = open_search(paths, "zoo", Retriever(encoder="keywords", kind=kind), lambda name: KeywordEncoder())
+    print(kind, search.search("Fact 7 of old.", 1)[0].passage.source)
+print([corpus.name for corpus in list_corpora(paths)])
+if "delete" in sys.argv:
+    delete_corpus(paths, "zoo")
+    print(list_corpora(paths), shutil.disk_usage(paths.root).free > 10**6)
+"""
+
+
+def use(root: Path, *more: str) -> str:
+    done = subprocess.run([sys.executable, "-c", USE, str(root), *more], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FOUND = "dense old.jsonl\nlexical old.jsonl\nfused old.jsonl\n['zoo']\n"
+
+
+@pytest.mark.parametrize("searched_before", [True, False])
+def test_what_is_there_is_read_on_a_full_disk_and_on_one_that_cannot_be_written_and_a_deletion_frees(
+    small_disk: Path, tmp_path: Path, searched_before: bool
+) -> None:
+    data = small_disk / "data"
+    assert add_in_a_child(DataPaths(data), write(tmp_path / "old.jsonl", 300)).returncode == 0
+    if searched_before:
+        assert use(data) == FOUND
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert use(data) == FOUND
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    with pytest.raises(OSError, match="No space"), (small_disk / "films").open("wb") as films:
+        while True:
+            films.write(b"0" * 4096)
+            films.flush()
+    assert use(data) == FOUND
+    assert use(data, "delete") == f"{FOUND}[] True\n"
