@@ -150,7 +150,7 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int] | None:
     return start, start + len(piece.strip())
 
 
-MARKDOWN_KINDS = ("md", "html", "docx", "pptx", "xlsx", "epub", "ipynb")
+MARKDOWN_KINDS = ("md", "html", "docx", "pptx", "xlsx", "epub", "ipynb", "pdf")
 _ATX = re.compile(r"^(#{1,6})[ \t]+(\S[^\n]*)$", re.MULTILINE)
 # Underlined: one line after a blank one (or at the beginning), and a line of = or - beneath it.
 _SETEXT = re.compile(r"(?:\A|(?<=\n\n))[ ]{0,3}(\S[^\n]*)\n(=+|-{2,})[ \t]*(?=\n|\Z)")

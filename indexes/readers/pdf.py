@@ -1,12 +1,17 @@
-"""A PDF → its text, page by page."""
+"""A PDF → its text, page by page: headings (by the size of letters) and tables (by gaps) as Markdown has them."""
 
 from __future__ import annotations
 
+import ctypes
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import hypot
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from indexes.errors import UnreadableFileError
@@ -25,6 +30,7 @@ _GAP = 0.35  # of a letter's width, between words; like the next, a guess
 _COLUMN_GAP = 2.0  # of a line's height, between columns
 _HYPHENATED = re.compile(r"\b\w+-\w+")
 _DIVIDED = re.compile(r"\b(\w+)(?:[\ufffe\x02\u00ad]\s*|[-‐]\n\s*)(\w+)")
+_MARK = re.compile(r"^(?=#{1,6}[ \t])", re.MULTILINE)
 _MAX_TEXT = 2**28  # characters; a hostile file can show one page a million times
 
 
@@ -37,27 +43,297 @@ def read_pdf(file: Path) -> Text:
             pages = list(_pages(pdf))
     except pypdfium2.PdfiumError as error:
         raise UnreadableFileError(_PASSWORD if "assword" in str(error) else _NOT_A_PDF) from error
-    if not any(pages):
+    if not any(page.text for page in pages):
         raise UnreadableFileError(
             f"The PDF has {len(pages)} page(s) and no text: it seems to be scanned. Run OCR on it first."
         )
-    text, starts = join_pages(join_words(pages))
-    n_blank = sum(not page for page in pages)
+    text, starts = join_pages(join_words(_with_headings(pages)))
+    n_blank = sum(not page.text for page in pages)
     note = f"{n_blank} of {len(pages)} pages have no text: they are blank or scanned." if n_blank else ""
     return Text(text=text, page_starts=starts, note=note)
 
 
-def _pages(pdf: Any) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """A page's text; each of `sizes` says from which of its lines on letters are how large, in points, 0 if unknown."""
+
+    text: str
+    sizes: tuple[tuple[int, float], ...] = ((0, 0.0),)
+
+    def runs(self) -> Iterator[tuple[float, list[str]]]:
+        """The lines of the page, those of one size together."""
+        lines = self.text.split("\n")
+        ends = [*(first for first, _ in self.sizes[1:]), len(lines)]
+        return ((size, lines[first:end]) for (first, size), end in zip(self.sizes, ends, strict=True))
+
+
+def _pages(pdf: Any) -> Iterator[_Page]:
     n_characters = 0
     for page in pdf:
         with closing(page), closing(page.get_textpage()) as opened:
-            text: str = opened.get_text_range().replace("\r\n", "\n").strip()
+            text: str = opened.get_text_range()
             if _RIGHT_TO_LEFT.search(text):
-                text = max(_in_reading_order(opened), text, key=_n_well_formed)
-        n_characters += len(text)
+                text = text.replace("\r\n", "\n").strip()
+                read = _Page(text=_MARK.sub(" ", max(_in_reading_order(opened), text, key=_n_well_formed)))
+            else:
+                read = _with_tables(_lines(opened, text))
+        n_characters += len(read.text)
         if n_characters > _MAX_TEXT:
             raise UnreadableFileError(f"The PDF has more than {_MAX_TEXT:,} characters of text; split it.")
-        yield text
+        yield read
+
+
+# --- headings --------------------------------------------------------------------------------------------------
+
+# All of these are guesses. A heading is larger than most of the text by so many points, short, and no sentence.
+_LARGER = 0.9
+_MOST_LINES, _MOST_CHARACTERS, _MOST_WORDS = 3, 160, 8
+_MIN_SHARE, _MAX_SHARE = 0.4, 0.3  # of all characters, of the usual size and in headings: else sizes tell nothing (OCR)
+_LEADERS = re.compile(r"(?:\. ?){4}")  # of a table of contents
+_REPEATED = 3  # pages, and a third of all: what is larger on so many is the head of a page
+
+
+def _with_headings(pages: Sequence[_Page]) -> list[str]:
+    """The pages' texts, their headings as Markdown's; none where letters have no usual size."""
+    n_characters: Counter[float] = Counter()
+    titles: Counter[str] = Counter()
+    for page in pages:
+        for size, lines in page.runs():
+            n_characters[size] += sum(map(len, lines))
+        titles.update({_title(lines) for size, lines in page.runs() if size})
+    n_known = n_characters.total() - n_characters.pop(0.0, 0)
+    usual, n_usual = max(n_characters.items(), key=lambda item: item[1], default=(0.0, 0))
+    most = max(_REPEATED - 1, len(pages) // 3)
+
+    def is_heading(size: float, lines: Sequence[str]) -> bool:
+        return size >= usual + _LARGER and _is_title(lines) and titles[_title(lines)] <= most
+
+    found = Counter[float]()
+    for page in pages:
+        for size, lines in page.runs():
+            found[size] += is_heading(size, lines) and sum(map(len, lines))
+    if not usual or n_usual < _MIN_SHARE * n_known or found.total() > _MAX_SHARE * n_known:
+        return [page.text for page in pages]
+    sizes = sorted((size for size, n in found.items() if n), reverse=True)
+    marks = {size: "#" * min(level, 6) for level, size in enumerate(sizes, start=1)}
+    return [
+        "\n".join(
+            f"{marks[size]} {_title(lines)}" if is_heading(size, lines) else "\n".join(lines)
+            for size, lines in page.runs()
+        )
+        for page in pages
+    ]
+
+
+def _title(lines: Sequence[str]) -> str:
+    return " ".join(" ".join(lines[: _MOST_LINES + 1]).split())
+
+
+def _is_title(lines: Sequence[str]) -> bool:
+    """Whether lines may be a heading by what they say."""
+    title = _title(lines)
+    is_long = len(lines) > _MOST_LINES or len(title) > _MOST_CHARACTERS
+    if is_long or sum(map(str.isalpha, title)) < 2 or _LEADERS.search(title):
+        return False
+    return not title.endswith((".", ",", ";", "。")) or len(title.split()) <= _MOST_WORDS
+
+
+# --- tables ----------------------------------------------------------------------------------------------------
+
+# In the size of the letters: a gap that no blank is; one that may part the cells of a row, if wider than its blanks; how
+# wide a letter is on average, at least and at most; how far a line of the same cell is below. Guesses.
+_ROW_GAP, _CELL_GAP, _NARROW, _WIDE, _SAME_CELL = 1.0, 0.36, 0.48, 0.56, 1.35
+_WORD = re.compile(r"\S+")
+_LABEL = re.compile(r"\W*\w{0,3}\W*")
+_PROSE = 40  # characters: two columns of such cells are columns of text
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A piece of a line that gaps set apart, and where its ends are."""
+
+    left: float
+    right: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A line of a page: how large its letters are and how high it stands, in points; its cells, several in a row."""
+
+    text: str
+    size: float = 0.0
+    height: float = 0.0
+    cells: tuple[_Cell, ...] = ()
+
+
+class _Ruler:
+    """Tells where the letters of a page are, in points; `raw` are pypdfium2's functions.
+
+    Each question takes a microsecond, and a page has thousands of letters.
+    """
+
+    def __init__(self, page: Any, raw: Any) -> None:
+        self._page, self._raw = page, raw
+        self._matrix = raw.FS_MATRIX()
+        self._four = [ctypes.c_double() for _ in range(4)]
+
+    def letter(self, place: int) -> int:
+        """The letter at a place in the page's text."""
+        return int(self._raw.FPDFText_GetCharIndexFromTextIndex(self._page, place))
+
+    def size(self, letter: int) -> float:
+        """How large the letter is set, to half a point."""
+        self._raw.FPDFText_GetMatrix(self._page, letter, self._matrix)
+        size = self._raw.FPDFText_GetFontSize(self._page, letter) * hypot(self._matrix.c, self._matrix.d)
+        return round(2 * size) / 2
+
+    def origin(self, letter: int) -> tuple[float, float]:
+        """Where the letter begins, and how high its line stands."""
+        x, y = self._four[:2]
+        self._raw.FPDFText_GetCharOrigin(self._page, letter, x, y)
+        return x.value, y.value
+
+    def right(self, letter: int) -> float:
+        """Where the letter ends."""
+        self._raw.FPDFText_GetCharBox(self._page, letter, *self._four)
+        return self._four[1].value
+
+
+def _lines(page: Any, text: str) -> list[_Line]:
+    """The lines of a page whose text this is; words are measured only where a line is wider than its letters are."""
+    from pypdfium2 import raw
+
+    ruler, place, lines, starts = _Ruler(page, raw), 0, [], []
+    for shown in text.split("\r\n"):
+        text = _MARK.sub(" ", shown.rstrip().replace("\n", " ")) if "#" in shown or "\n" in shown else shown.rstrip()
+        line, start = _measured(ruler, text, place) if text else (_Line(text=""), 0)
+        lines.append(line)
+        starts.append(start)
+        place += 2 + len(shown if shown.isascii() else shown.encode("utf-16-le", "surrogatepass")[::2])
+    widths = [_letter_width(line) if line.cells else 0.0 for line in lines]
+    usual = 1.08 * min(_WIDE, max(_NARROW, median([*filter(None, widths)] or [_WIDE])))
+    was_row = False
+    for n, line in enumerate(lines):
+        if line.cells and (was_row or widths[n] > usual + _ROW_GAP / len(line.text)):
+            lines[n] = replace(line, cells=tuple(_cells(ruler, line, starts[n])))
+        was_row = len(lines[n].cells) > 1
+    return lines
+
+
+def _measured(ruler: _Ruler, text: str, place: int) -> tuple[_Line, int]:
+    """A line that begins at this place of the page's text, as one cell, and its first letter."""
+    blank = len(text) - len(text.lstrip())
+    start = ruler.letter(place + blank) - blank
+    middle = text.find(" ", len(text) // 2) - 1
+    size = ruler.size(start + (middle if middle > blank and text[middle] != " " else blank))
+    left, height = ruler.origin(start + blank)
+    whole = _Cell(left, ruler.right(start + len(text) - 1), text)
+    return _Line(text=text, size=size, height=height, cells=(whole,)), start
+
+
+def _letter_width(line: _Line) -> float:
+    """How wide a letter of a line is for its size, with the blanks; Chinese ones count twice."""
+    n_letters = len(line.text) + (0 if line.text.isascii() else sum(letter > "\u2e7f" for letter in line.text))
+    return (line.cells[0].right - line.cells[0].left) / (n_letters * line.size or 1.0)
+
+
+def _cells(ruler: _Ruler, line: _Line, start: int) -> Iterator[_Cell]:
+    """The words of a line, those together between which there is only a blank."""
+    words = [
+        _Cell(ruler.origin(start + word.start())[0], ruler.right(start + word.end() - 1), word[0])
+        for word in _WORD.finditer(line.text)
+    ]
+    gaps = [after.left - before.right for before, after in pairwise(words)]
+    gap = min(_ROW_GAP * line.size, max(_CELL_GAP * line.size, 1.5 * min(gaps, default=0.0)))
+    first = 0
+    for n in range(1, len(words) + 1):
+        if n == len(words) or gaps[n - 1] > gap:
+            yield _Cell(words[first].left, words[n - 1].right, " ".join(word.text for word in words[first:n]))
+            first = n
+
+
+def _with_tables(lines: Sequence[_Line]) -> _Page:
+    """The page with these lines, its tables in Markdown."""
+    shown: list[tuple[str, float]] = []
+    n = 0
+    while n < len(lines):
+        end = _end_of_rows(lines, n) if len(lines[n].cells) > 1 else n + 1
+        start, table = end, list[str]()
+        for first in range(n, min(n + 2, end - 1)):  # the line above a table may reach over its columns
+            if not table:
+                start, table = first, _table(lines[first:end])
+        shown += [(line.text, line.size) for line in lines[n : start if table else end]]
+        shown += [(row, 0.0) for row in table]
+        n = end
+    while shown and not shown[-1][0]:
+        shown.pop()
+    while shown and not shown[0][0]:
+        shown.pop(0)
+    changes = [n for n, (_, size) in enumerate(shown) if n == 0 or size != shown[n - 1][1]]
+    sizes = tuple((n, shown[n][1]) for n in changes) or ((0, 0.0),)
+    return _Page(text="\n".join(text for text, _ in shown), sizes=sizes)
+
+
+def _end_of_rows(lines: Sequence[_Line], first: int) -> int:
+    """Behind the last of the lines that may be rows of the table which `first` begins, or go on with a cell of one."""
+    second = 0.0
+    for end in range(first, len(lines)):
+        line = lines[end]
+        if len(line.cells) > 1:
+            second = line.cells[1].left
+        elif not line.cells or line.cells[0].left < second - line.size / 2 or _is_apart(lines[end - 1], line):
+            return end
+    return len(lines)
+
+
+def _columns_of(lines: Sequence[_Line]) -> list[tuple[float, float]]:
+    """From where to where each column is: what no cell of these lines bridges, and cells begin or end at one place."""
+    groups: list[list[_Cell]] = []
+    end = 0.0
+    for cell in sorted((cell for line in lines for cell in line.cells), key=lambda cell: cell.left):
+        if groups and cell.left <= end:
+            groups[-1].append(cell)
+        else:
+            groups.append([cell])
+        end = max(end, cell.right)
+    tolerance = lines[0].size / 4 if lines else 0.0
+    columns: list[tuple[float, float]] = []
+    for cells in groups:
+        places = [[c.left for c in cells], [c.right for c in cells], [(c.left + c.right) / 2 for c in cells]]
+        is_straight = len(cells) > 1 and any(max(each) - min(each) <= tolerance for each in places)
+        first = cells[0].left if is_straight or not columns else columns.pop()[0]
+        columns.append((first, max(cell.right for cell in cells)))
+    return columns
+
+
+def _is_apart(above: _Line, line: _Line) -> bool:
+    """Whether a line stands too far below another to go on with it."""
+    return above.height - line.height > _SAME_CELL * line.size
+
+
+def _table(lines: Sequence[_Line]) -> list[str]:
+    """These lines as a table in Markdown; none where they have no columns in common, or are a list or columns of text."""
+    columns = _columns_of(lines)
+    rows: list[list[str]] = []
+    above = _Line(text="")
+    for line in lines:
+        row = [" ".join(c.text for c in line.cells if left <= c.left <= right) for left, right in columns]
+        if rows and not row[0] and not _is_apart(above, line):
+            rows[-1] = [" ".join(filter(None, cells)) for cells in zip(rows[-1], row, strict=True)]
+        else:
+            rows.append(row)
+        above = line
+    n_rows, n_columns = len(rows), len(columns)
+    if n_columns < 2 or n_rows < (2 if n_columns > 2 else 3) or any(sum(map(bool, row)) < 2 for row in rows):
+        return []
+    if n_columns == 2 and (
+        all(_LABEL.fullmatch(row[0]) for row in rows) or sum(len(cell) > _PROSE for row in rows for cell in row) > n_rows
+    ):
+        return []
+    rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    rows.insert(1, ["---"] * n_columns)
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def join_words(pages: Sequence[str]) -> list[str]:

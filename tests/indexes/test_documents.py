@@ -7,11 +7,13 @@ from pathlib import Path
 
 import docx
 import pytest
+from fakes import WordTokenizer
 from fpdf import FPDF
 
 from indexes.documents import read_documents
 from indexes.errors import InputError, UnreadableFileError
 from indexes.files import list_files
+from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document
 
 
@@ -86,6 +88,58 @@ def test_a_pdf_knows_where_its_pages_begin(tmp_path: Path) -> None:
 def test_a_scanned_pdf_is_not_a_success(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"2 page\(s\) and no text"):
         read(make_pdf(tmp_path / "scan.pdf", ["", ""]))
+
+
+def write(pdf: FPDF, text: str, size: float = 11) -> None:
+    pdf.set_font("Helvetica", size=size)
+    pdf.multi_cell(0, size * 0.6, text, new_x="LMARGIN", new_y="NEXT")
+
+
+def test_large_letters_of_a_pdf_are_headings_and_gaps_make_tables(tmp_path: Path) -> None:
+    pdf, prose = FPDF(), "The keeper of the animals writes down what each of them eats on every day of the week. " * 6
+    for page in (1, 2, 3):
+        pdf.add_page()
+        write(pdf, "The Animal Keepers' Monthly", 14)  # the head of each page names no section
+        if page == 1:
+            write(pdf, "Keeping animals", 20)
+        write(pdf, f"{page} What the animals of\nhouse {page} eat", 16)
+        write(pdf, prose)
+        write(pdf, "# a comment\n" + prose)
+    with pdf.table(borders_layout="NONE") as table:
+        for cells in (("Animal", "Food and water", "Kilograms"), ("Cat | tom", "Fish", "0.5"), ("Dog", "", "1.25")):
+            row = table.row()
+            for cell in cells:
+                row.cell(cell)
+    write(pdf, prose)
+    pdf.output(str(tmp_path / "animals.pdf"))
+    (document,) = read(tmp_path / "animals.pdf")
+    passages = split_document(document, WordTokenizer(), PassageSettings(max_tokens=300, overlap_tokens=0))
+    assert {passage.title for passage in passages if "keeper" in passage.text} == {
+        f"Keeping animals › {page} What the animals of house {page} eat" for page in (1, 2, 3)
+    }
+    assert {passage.page for passage in passages if "house 2" in passage.title} <= {2, 3}
+    assert "\n".join(
+        [
+            "| Animal | Food and water | Kilograms |",
+            "| --- | --- | --- |",
+            "| Cat \\| tom | Fish | 0.5 |",
+            "| Dog |  | 1.25 |",
+        ]
+    ) in document.text
+    assert "a comment" in document.text and "Monthly" in document.text
+
+
+def test_lines_of_a_pdf_that_are_no_table_stay_as_they_are(tmp_path: Path) -> None:
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_font("Courier", size=10)
+    lines = ["def add(a, b):  # of two", "    return a + b", "1.   One thing", "2.   Another thing", "3.   A third"]
+    for line in lines:
+        pdf.cell(0, 6, line, new_x="LMARGIN", new_y="NEXT")
+    pdf.output(str(tmp_path / "code.pdf"))
+    (document,) = read(tmp_path / "code.pdf")
+    assert "|" not in document.text
+    assert [" ".join(line.split()) for line in document.text.split("\n")] == [" ".join(line.split()) for line in lines]
 
 
 def test_csv_rows_are_documents(tmp_path: Path) -> None:
