@@ -140,8 +140,8 @@ def _is_title(lines: Sequence[str]) -> bool:
 
 # --- tables ----------------------------------------------------------------------------------------------------
 
-# In the size of the letters: a gap that no blank is; one that may part the cells of a row, if wider than its blanks; how
-# wide a letter is on average, at least and at most; how far a line of the same cell is below. Guesses.
+# In the size of the letters: a gap that no blank is; one that may part the cells of a row, if wider than its blanks;
+# how wide a letter is on average, at least and at most; how far a line of the same cell is below. Guesses.
 _ROW_GAP, _CELL_GAP, _NARROW, _WIDE, _SAME_CELL = 1.0, 0.36, 0.48, 0.56, 1.35
 _WORD = re.compile(r"\S+")
 _LABEL = re.compile(r"\W*\w{0,3}\W*")
@@ -313,7 +313,7 @@ def _is_apart(above: _Line, line: _Line) -> bool:
 
 
 def _table(lines: Sequence[_Line]) -> list[str]:
-    """These lines as a table in Markdown; none where they have no columns in common, or are a list or columns of text."""
+    """These lines as a table in Markdown; none if they have no columns in common, or are a list or columns of text."""
     columns = _columns_of(lines)
     rows: list[list[str]] = []
     above = _Line(text="")
@@ -328,7 +328,8 @@ def _table(lines: Sequence[_Line]) -> list[str]:
     if n_columns < 2 or n_rows < (2 if n_columns > 2 else 3) or any(sum(map(bool, row)) < 2 for row in rows):
         return []
     if n_columns == 2 and (
-        all(_LABEL.fullmatch(row[0]) for row in rows) or sum(len(cell) > _PROSE for row in rows for cell in row) > n_rows
+        all(_LABEL.fullmatch(row[0]) for row in rows)
+        or sum(len(cell) > _PROSE for row in rows for cell in row) > n_rows
     ):
         return []
     rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]

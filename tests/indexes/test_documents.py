@@ -118,14 +118,17 @@ def test_large_letters_of_a_pdf_are_headings_and_gaps_make_tables(tmp_path: Path
         f"Keeping animals › {page} What the animals of house {page} eat" for page in (1, 2, 3)
     }
     assert {passage.page for passage in passages if "house 2" in passage.title} <= {2, 3}
-    assert "\n".join(
-        [
-            "| Animal | Food and water | Kilograms |",
-            "| --- | --- | --- |",
-            "| Cat \\| tom | Fish | 0.5 |",
-            "| Dog |  | 1.25 |",
-        ]
-    ) in document.text
+    assert (
+        "\n".join(
+            [
+                "| Animal | Food and water | Kilograms |",
+                "| --- | --- | --- |",
+                "| Cat \\| tom | Fish | 0.5 |",
+                "| Dog |  | 1.25 |",
+            ]
+        )
+        in document.text
+    )
     assert "a comment" in document.text and "Monthly" in document.text
 
 
