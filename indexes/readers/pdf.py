@@ -111,7 +111,7 @@ def _with_headings(pages: Sequence[_Page]) -> list[str]:
     found = Counter[float]()
     for page in pages:
         for size, lines in page.runs():
-            found[size] += is_heading(size, lines) and sum(map(len, lines))
+            found[size] += sum(map(len, lines)) if is_heading(size, lines) else 0
     if not usual or n_usual < _MIN_SHARE * n_known or found.total() > _MAX_SHARE * n_known:
         return [page.text for page in pages]
     sizes = sorted((size for size, n in found.items() if n), reverse=True)
@@ -186,7 +186,7 @@ class _Ruler:
         """How large the letter is set, to half a point."""
         self._raw.FPDFText_GetMatrix(self._page, letter, self._matrix)
         size = self._raw.FPDFText_GetFontSize(self._page, letter) * hypot(self._matrix.c, self._matrix.d)
-        return round(2 * size) / 2
+        return round(2.0 * float(size)) / 2
 
     def origin(self, letter: int) -> tuple[float, float]:
         """Where the letter begins, and how high its line stands."""
