@@ -56,7 +56,7 @@ def serve(context: typer.Context) -> None:
     read_accounts_of(settings)
     check_mcp(settings)
     check_port(settings.app_host, settings.app_port)
-    paths = DataPaths(settings.data_dir, settings.store, settings.embeddings)
+    paths = DataPaths(settings.data_dir, settings.store, settings.embeddings, settings.fetch_private)
     check_writable(paths)
     say("Opening the page …")
     bench = assemble(settings, paths)

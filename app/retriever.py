@@ -15,7 +15,7 @@ from distill.ranker.ranker import Ranker, load_ranker
 from distill.ranker.rerank import open_scorer
 from distill.run_folder import RANKER, RunFolder
 from indexes.corpus import Corpus, corpora
-from indexes.encoders.precision import comparable
+from indexes.encoders.torch import comparable
 from indexes.encoders.wrappers import SerialEncoder
 from indexes.errors import InputError, NotFoundError
 from indexes.langchain import IndexRetriever, to_candidate

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     chroma_tenant: str = ""
     chroma_database: str = ""
     chroma_token: SecretStr = SecretStr("")
+    fetch_private: bool = False  # web pages of private networks, as sources
     app_host: str = "127.0.0.1"
     app_port: int = Field(default=7860, ge=1, le=65535)
     app_hosts: str = Field(default="", pattern=r"^[\w.,\s-]*$")  # names that the page answers to beside its own
@@ -84,6 +85,7 @@ _EXPECTED = {
     "app_root_path": "the path at which a proxy shows the page, like /rag",
     "app_demo": "true or false",
     "app_mcp": "true or false",
+    "fetch_private": "true or false",
     "app_log_questions": "true or false",
 }
 

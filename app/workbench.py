@@ -134,8 +134,11 @@ class Uploads:
         self._turn = threading.Lock()
         self.latest: Uploaded | None = None
 
-    def take(self, corpus: str, files: Sequence[Path] = ()) -> None:
-        """Takes `files` over and begins to add them to `corpus`; without any, its indexes are brought in step."""
+    def take(self, corpus: str, files: Sequence[Path] = (), addresses: Sequence[str] = ()) -> None:
+        """Takes `files` over and begins to add them to `corpus`, with the web pages at `addresses`.
+
+        Without any, its indexes are brought in step.
+        """
         folder = self._paths.uploads / str(time.time_ns())
         try:
             (folder / self._FILES).mkdir(parents=True)
@@ -146,7 +149,7 @@ class Uploads:
             raise StoreError(
                 f"The files could not be taken over ({error.strerror or error}). Add them again."
             ) from None
-        write_json(folder / self._REQUEST, {"corpus": corpus})
+        write_json(folder / self._REQUEST, {"corpus": corpus, "addresses": list(addresses)})
         self._begin(folder)
 
     def resume(self) -> None:
@@ -163,13 +166,14 @@ class Uploads:
             request.unlink(missing_ok=True)
 
     def _begin(self, folder: Path) -> None:
-        corpus = str(read_json(folder / self._REQUEST).get("corpus", ""))
-        files = sorted((folder / self._FILES).iterdir())
+        request = read_json(folder / self._REQUEST)
+        corpus = str(request.get("corpus", ""))
+        files: list[Path | str] = [*sorted((folder / self._FILES).iterdir()), *map(str, request.get("addresses", ()))]
         message = f"{len(files)} file(s) wait to be added to corpus '{corpus}'"
         self._background.begin(folder.name, lambda *told: self._work(folder, corpus, files, *told), message)
 
     def _work(
-        self, folder: Path, corpus: str, files: Sequence[Path], on_stage: OnStage, stopped: Callable[[], bool]
+        self, folder: Path, corpus: str, files: Sequence[Path | str], on_stage: OnStage, stopped: Callable[[], bool]
     ) -> None:
         outcomes: list[FileOutcome] = []
         with self._turn:
@@ -185,7 +189,7 @@ class Uploads:
             if not stopped():
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _steps(self, corpus: str, files: Sequence[Path], on_stage: OnStage) -> Iterator[Progress]:
+    def _steps(self, corpus: str, files: Sequence[Path | str], on_stage: OnStage) -> Iterator[Progress]:
         from indexes.ingest import add_files
 
         def wait(sentence: str) -> None:
@@ -201,7 +205,7 @@ _PATIENCE_S = 3600.0
 
 
 def _became(
-    corpus: str, files: Sequence[Path], outcomes: Sequence[FileOutcome], is_wanted: bool
+    corpus: str, files: Sequence[Path | str], outcomes: Sequence[FileOutcome], is_wanted: bool
 ) -> tuple[str, Literal["info", "done", "error"]]:
     if not is_wanted:
         return "Stopped. What was read is kept; add the same files again to go on.", "info"

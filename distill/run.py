@@ -23,7 +23,7 @@ from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, bir
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.precision import unmarked
+from indexes.encoders.torch import unmarked
 from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import InputError, StoreError, UserError, outage
 from indexes.ingest import index_corpus

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from indexes.encoders.precision import uses_bf16
+from indexes.encoders.torch import uses_bf16
 from indexes.errors import InputError, UserError, is_out_of_memory
 
 OnProgress = Callable[[int, int], None]

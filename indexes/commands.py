@@ -19,7 +19,7 @@ from rich.table import Table
 from indexes.corpus import Corpus, list_corpora
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.precision import Wish
+from indexes.encoders.torch import Wish
 from indexes.errors import InputError, StoreError, UserError, outage
 from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths, read_embeddings, read_store
@@ -87,7 +87,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 def open_paths(data_dir: Path) -> DataPaths:
     """Everything under `data_dir`, its vectors there too or where CHROMA_URL says, and the endpoint that embeds."""
-    return DataPaths(data_dir, read_store(os.environ), read_embeddings(os.environ))
+    is_allowed = os.environ.get("FETCH_PRIVATE", "").strip().lower() in ("1", "true", "yes")
+    return DataPaths(data_dir, read_store(os.environ), read_embeddings(os.environ), is_allowed)
 
 
 _FIRST_COLUMN, _BESIDE = 18, 3  # characters that the names of metrics take, and the frame beside each name
@@ -228,7 +229,9 @@ class ProgressBars:
 
 def add(
     corpus: str,
-    files: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Files and folders.")] = None,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Files, folders, addresses of web pages or sitemaps.")
+    ] = None,
     encoder: EncoderName = DEFAULT_ENCODER,
     sync: Annotated[
         bool, typer.Option("--sync", help="Take out of CORPUS every other file than those of PATH.")
@@ -250,7 +253,8 @@ def add(
 ) -> None:
     """Read files into CORPUS and index them; without PATH, bring the encoder's index up to date.
 
-    A file is known by its content: an unchanged one costs nothing, and a renamed one keeps its
+    A web page is called by its address; a sitemap, and a text file of addresses, stand for the pages
+    that they name. A file is known by its content: an unchanged one costs nothing, and a renamed one keeps its
     vectors. An interrupted add goes on where it was.
     """
     from indexes.encoders.wrappers import load_late
@@ -264,7 +268,7 @@ def add(
     with ProgressBars(messages) as bars:
         loaded = load_late(encoder, paths, precision, bars.say)
         for event in add_files(
-            paths, corpus, files or [], loaded, sync=sync, wait_s=wait, on_wait=bars.say, embed=embed
+            paths, corpus, _given(files or []), loaded, sync=sync, wait_s=wait, on_wait=bars.say, embed=embed
         ):
             if event.outcome:
                 outcomes.append(event.outcome)
@@ -279,6 +283,24 @@ def add(
         print_json([asdict(outcome) for outcome in outcomes])
     if n_failed := sum(outcome.status == "failed" for outcome in outcomes):
         raise InputError(f"{n_failed} file(s) could not be read; the reasons stand above. The others are indexed.")
+
+
+def _given(texts: Sequence[str]) -> list[Path | str]:
+    """What is to be added: files and folders as paths, web pages as addresses, those of a list in its place."""
+    from indexes.files import is_address
+
+    given: list[Path | str] = []
+    for text in texts:
+        path = Path(text)
+        if is_address(text):
+            given.append(text)
+        elif path.suffix.lower() == ".txt" and path.is_file() and is_address(path.read_text("utf-8", "replace")[:9]):
+            from indexes.web_pages import listed_addresses
+
+            given += listed_addresses(path.read_bytes()) or [path]
+        else:
+            given.append(path)
+    return given
 
 
 def _outcome_line(outcome: FileOutcome) -> str:

@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from mimetypes import MimeTypes
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from indexes.encodings import guess_names, looks_like_text
 from indexes.errors import InputError, StoreError, UnreadableFileError
@@ -44,8 +45,20 @@ _HEAD = 2**13  # bytes by which text is told from anything else
 _NOT_TEXT = ("image/", "audio/", "video/", "font/", "application/vnd.", "application/msword")
 
 
+def is_address(name: str) -> bool:
+    """Whether this is the address of a web page, which no name of a file is."""
+    return name.lower().startswith(("http://", "https://"))
+
+
 def suffix_of(name: str) -> str:
-    """The lower-case suffix of a file name, `.jsonl.gz` and its like taken as one."""
+    """The lower-case suffix of a file name, `.jsonl.gz` and its like taken as one.
+
+    A web address is a page (.html), unless it ends like another document; what came is said behind a # otherwise.
+    """
+    if is_address(name):
+        address, _, kind = name.rpartition("#") if "#" in name else (name, "", "")
+        suffix = kind or suffix_of(urlsplit(address).path)
+        return suffix if suffix in SUPPORTED_SUFFIXES and (kind or suffix not in CODE_SUFFIXES) else ".html"
     lower = PurePosixPath(name.lower())
     packed = "".join(lower.suffixes[-2:])
     return packed if packed in PACKED_SUFFIXES else lower.suffix if _SUFFIX.fullmatch(lower.suffix) else ""
@@ -83,8 +96,11 @@ def kind_of(name: str) -> str:
 
 
 def stem_of(name: str) -> str:
-    """The name without folders and suffix."""
-    base = PurePosixPath(name).name
+    """The name without folders and suffix; that of a host for its first page."""
+    address = urlsplit(name) if is_address(name) else None
+    base = PurePosixPath(unquote(address.path)).name or address.netloc if address else PurePosixPath(name).name
+    if not base.lower().endswith(suffix_of(name)):
+        return base
     return base[: len(base) - len(suffix_of(name))] or base
 
 
@@ -227,6 +243,7 @@ class SourceFile:
     """One file to read under the name `source`: `path` itself, or a member of the archive there.
 
     `skipped` is set instead where it is a folder or an archive: the sentence about its files that are not read.
+    `fetch` puts what is not on disk yet into a folder, as a file whose suffix says what it is.
     """
 
     source: str
@@ -235,17 +252,19 @@ class SourceFile:
     member: int = 0
     refusal: str = ""
     skipped: str = ""
+    fetch: Callable[[Path], Path] | None = None
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
         """The file to read, unpacked as long as it is needed; `UnreadableFileError` if it is refused or damaged."""
         if self.refusal:
             raise UnreadableFileError(self.refusal)
-        if self.archive is None:
+        get = partial(self.archive.unpack, self.member) if self.archive else self.fetch
+        if get is None:
             yield self.path
             return
         with tempfile.TemporaryDirectory(prefix="unpacked-") as folder:
-            yield self.archive.unpack(self.member, Path(folder))
+            yield get(Path(folder))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +20,9 @@ from indexes import manifest
 from indexes.chroma import check_space, drop_collections, is_current, refresh, take_over
 from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.precision import as_indexed
+from indexes.encoders.torch import as_indexed
 from indexes.errors import DamagedError, InputError, NotFoundError, UnreadableFileError, WeightsError
-from indexes.files import Archive, SourceFile, open_sources
+from indexes.files import Archive, SourceFile, is_address, open_sources, suffix_of
 from indexes.locks import using, writing
 from indexes.manifest import FORMAT_VERSION, MANIFEST, create_manifest, delete_folder
 from indexes.mixes import learned_mixes
@@ -134,7 +134,7 @@ class Progress:
 def add_files(
     paths: DataPaths,
     corpus: str,
-    files: Sequence[Path],
+    files: Sequence[Path | str],
     encoder: Encoder,
     *,
     sync: bool = False,
@@ -142,7 +142,8 @@ def add_files(
     on_wait: OnWait = lambda sentence: None,
     embed: Embed | None = None,
 ) -> Iterator[Progress]:
-    """Progress while `files` (and folders) are read and the indexes of `corpus` brought up to date.
+    """Progress while `files` (and folders, and web pages by their addresses) are read and the indexes of `corpus`
+    brought up to date.
 
     `encoder`'s index is built if need be; those by other encoders are brought up to date too, as long as they load.
     With `sync` the corpus has exactly these files afterwards: its other sources are removed. Every step can be
@@ -150,7 +151,7 @@ def add_files(
     this process.
     """
     with writing(paths, corpus, f"adding files to corpus '{corpus}'", wait_s=wait_s, on_wait=on_wait):
-        with open_sources(files) as named:
+        with _open_sources(paths, files) as named:
             if not files:
                 Corpus.open(paths, corpus)  # nothing to add means "bring the index up to date": there has to be one
             if sync and all(file.skipped for file in named):
@@ -170,6 +171,19 @@ def add_files(
             yield Progress(stage="embedding", done=done, total=total)
         with opened.connect() as connection:
             manifest.drop_unused_vectors(connection)
+
+
+@contextmanager
+def _open_sources(paths: DataPaths, given: Sequence[Path | str]) -> Iterator[list[SourceFile]]:
+    """Every file in `given`, and every web page that its addresses stand for; usable until the context is left."""
+    addresses = [each for each in given if isinstance(each, str)]
+    with ExitStack() as opened:
+        found = opened.enter_context(open_sources([each for each in given if isinstance(each, Path)]))
+        if addresses:
+            from indexes.web_pages import WebPages  # which takes a third of a second to import
+
+            found += opened.enter_context(WebPages(allow_private=paths.may_fetch_private)).sources(addresses)
+        yield found
 
 
 def index_corpus(
@@ -198,11 +212,20 @@ def _update(
         yield done, total
 
 
-def _gone(corpus: Corpus, files: Sequence[Path], named: Sequence[SourceFile], *, sync: bool) -> set[str]:
+def _gone(corpus: Corpus, files: Sequence[Path | str], named: Sequence[SourceFile], *, sync: bool) -> set[str]:
     """The sources that are no files any more: what a given folder had and has not, with `sync` every other one."""
-    folders = tuple(f"{path.resolve().name}/" for path in files if path.is_dir())
-    known = {info.source for info in corpus.sources()}
-    return {source for source in known.difference(file.source for file in named) if sync or source.startswith(folders)}
+    folders = tuple(f"{path.resolve().name}/" for path in files if isinstance(path, Path) and path.is_dir())
+    there = {file.source for file in named}
+    return {
+        source
+        for source in (info.source for info in corpus.sources())
+        if (sync or source.startswith(folders)) and there.isdisjoint((source, _address_of(source)))
+    }
+
+
+def _address_of(source: str) -> str:
+    """Where a page was fetched from, whatever it turned out to be."""
+    return source.partition("#")[0] if is_address(source) else source
 
 
 def _read_files(
@@ -237,7 +260,9 @@ def _read_file(corpus: Corpus, file: SourceFile, encoder: Encoder, gone: set[str
         return FileOutcome(source=file.source, status="skipped", reason=file.skipped)
     try:
         with file.on_disk() as path:
-            return corpus.add_file(file.source, path, encoder.tokenizer, gone)
+            is_said = not file.fetch or suffix_of(file.source) == suffix_of(path.name)
+            source = file.source if is_said else f"{file.source}#{suffix_of(path.name)}"
+            return corpus.add_file(source, path, encoder.tokenizer, gone)
     except UnreadableFileError as error:
         return FileOutcome(source=file.source, status="failed", reason=str(error))
 

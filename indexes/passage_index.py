@@ -11,7 +11,7 @@ import numpy as np
 from indexes import manifest
 from indexes.chroma import MAX_K, drop_collection, is_behind, open_collection, sentences
 from indexes.corpus import Corpus
-from indexes.encoders.precision import comparable
+from indexes.encoders.torch import comparable
 from indexes.errors import EncoderMismatchError, NotFoundError
 from indexes.filters import EVERYTHING, PassageFilter, chroma_where
 from indexes.locks import is_being_written

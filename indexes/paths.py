@@ -157,11 +157,14 @@ def slug(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DataPaths:
-    """Every path under `root` (`DATA_DIR`), where the vectors are if not there too, and the endpoint that embeds."""
+    """Every path under `root` (`DATA_DIR`), where the vectors are if not there too, the endpoint that embeds, and
+    whether web pages of private networks are read.
+    """
 
     root: Path
     store: StoreSettings = field(default_factory=StoreSettings)
     embeddings: EmbeddingsEndpoint = field(default_factory=EmbeddingsEndpoint)
+    may_fetch_private: bool = False
 
     @property
     def chroma(self) -> Path:

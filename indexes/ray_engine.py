@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from indexes.corpus import Corpus
-from indexes.encoders.precision import Precision, precision_of
+from indexes.encoders.torch import Precision, precision_of
 from indexes.errors import EncoderMismatchError, InputError, StoreError
 from indexes.types import Encoder, Passage, Vectors
 

@@ -19,7 +19,7 @@ from app.tables import corpora_html, outcomes_html, sources_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus, list_corpora
 from indexes.errors import InputError, UserError
-from indexes.files import is_wanted, passed_over
+from indexes.files import is_address, is_wanted, passed_over
 from indexes.lexical import LexicalIndex, question_words
 from indexes.types import SourceInfo
 
@@ -34,11 +34,12 @@ class AddView(NamedTuple):
     timer: Update
 
 
-def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None) -> AddView:
-    """The files are taken over, and added while the page goes on."""
+def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, addresses: str = "") -> AddView:
+    """The files, and the addresses of web pages, are taken over, and added while the page goes on."""
     try:
-        check_files(files or [])
-        bench.uploads.take(check_name(corpus), [Path(file) for file in files or []])
+        pages = addresses.split()
+        check_files(files or [], pages)
+        bench.uploads.take(check_name(corpus), [Path(file) for file in files or []], pages)
     except UserError as error:
         return AddView(notice_html(str(error), "error"), gr.skip(), gr.skip())
     said = notice_html("Taken over. It goes on when this page is closed, and is told above.", "busy")
@@ -71,10 +72,12 @@ def choose_of_folder(folder: Sequence[str] | None, files: Sequence[str] | None) 
     return [*(files or []), *chosen], notice_html(passed) if passed else ""
 
 
-def check_files(files: Sequence[str]) -> None:
-    """Nothing if these files can be added; raises `InputError` if there are none, or two of one name."""
-    if not files:
-        raise InputError("Drop at least one file first.")
+def check_files(files: Sequence[str], pages: Sequence[str] = ()) -> None:
+    """Nothing if these files and web pages can be added; raises `InputError` if there are none, or two of one name."""
+    if wrong := next((each for each in pages if not is_address(each)), ""):
+        raise InputError(f"'{wrong[:99]}' is no address of a web page. Write it like https://host/page, one a line.")
+    if not files and not pages:
+        raise InputError("Drop at least one file first, or give the address of a web page.")
     names = [Path(file).name for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -86,6 +86,7 @@ class CorporaTab:
 class _Form:
     target: gr.Dropdown
     files: gr.File
+    addresses: gr.Textbox
     add: gr.Button
     stop: gr.Button
     progress: gr.HTML
@@ -154,6 +155,14 @@ def _build_form(bench: Workbench) -> _Form:
         elem_id="add-files",
     )
     folder = gr.UploadButton("Take a folder …", file_count="directory", size="sm", elem_id="add-folder")
+    addresses = gr.Textbox(
+        label="Web pages",
+        info="Their addresses, or that of a sitemap or of a list, one a line.",
+        lines=1,
+        max_lines=8,
+        max_length=20_000,
+        elem_id="add-addresses",
+    )
     kinds = ", ".join(suffix.removeprefix(".") for suffix in SUPPORTED_SUFFIXES)
     limit = f"{bench.max_upload_mb} MB each at most; a zip is read as the folder that it holds."
     gr.HTML(f'<details class="form"><summary>{escape(limit)}</summary>{aside_html(kinds)}</details>', js_on_load=None)
@@ -165,7 +174,9 @@ def _build_form(bench: Workbench) -> _Form:
     folder.upload(
         handlers.choose_of_folder, [folder, files], [files, progress], api_visibility="private", show_progress="hidden"
     )
-    return _Form(target=target, files=files, add=add, stop=stop, progress=progress, outcomes=outcomes)
+    return _Form(
+        target=target, files=files, addresses=addresses, add=add, stop=stop, progress=progress, outcomes=outcomes
+    )
 
 
 def _build_browser() -> _Browser:
@@ -199,7 +210,10 @@ def _build_browser() -> _Browser:
 
 def _wire_form(bench: Workbench, form: _Form, timer: gr.Timer) -> None:
     form.add.click(
-        partial(handlers.add, bench), [form.files, form.target], [form.progress, form.files, timer], **_QUIET
+        partial(handlers.add, bench),
+        [form.files, form.target, form.addresses],
+        [form.progress, form.files, timer],
+        **_QUIET,
     )
     form.stop.click(partial(handlers.stop, bench), None, form.progress, **_QUIET, queue=False)
 

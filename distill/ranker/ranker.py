@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from distill.json_files import Record
 from distill.ranker.head import Features, Head, OnScored, damaged, read_head, signals_of, weigh
 from indexes.encoders.finding import find_encoder
-from indexes.encoders.precision import uses_bf16
+from indexes.encoders.torch import uses_bf16
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
 

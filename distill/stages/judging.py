@@ -40,7 +40,7 @@ from distill.verdict.promotion import promote, promoted
 from distill.verdict.report import report_markdown
 from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, take_look, undecided
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.precision import comparable
+from indexes.encoders.torch import comparable
 from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import UserError
 from indexes.evaluation import FEW_QUERIES, Judgement, judge, mean_interval

@@ -20,8 +20,7 @@ from distill.stages.proposing import sample_mode
 from distill.teacher.orders import merge_orders
 from distill.teacher.ranking import given_up, rank_candidates
 from indexes.encoders.finding import load_model
-from indexes.encoders.precision import comparable
-from indexes.encoders.torch import SentenceTransformerEncoder
+from indexes.encoders.torch import SentenceTransformerEncoder, comparable
 from indexes.errors import InputError
 from indexes.ingest import index_corpus
 from indexes.locks import writing

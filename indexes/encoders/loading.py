@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from indexes.encoders.finding import SIDES, EncoderCard, Side, find_encoder, load_model, read_card
 from indexes.encoders.onnx import Graph, GraphPrecision, GraphReport, OnnxEncoder, discard_graph, ensure_graph
-from indexes.encoders.precision import Wish
-from indexes.encoders.torch import SentenceTransformerEncoder
+from indexes.encoders.torch import SentenceTransformerEncoder, Wish
 from indexes.paths import DataPaths
 from indexes.types import Encoder
 

@@ -21,8 +21,7 @@ import numpy as np
 from filelock import FileLock
 
 from indexes.encoders.finding import EncoderCard, Side, prompt_of, tokenizer_of
-from indexes.encoders.precision import Precision, mark
-from indexes.encoders.torch import FastTokenizer, modules_of
+from indexes.encoders.torch import FastTokenizer, Precision, mark, modules_of
 from indexes.paths import put_in_place
 from indexes.types import Encoder, Tokenizer, Vectors
 

@@ -13,7 +13,7 @@ from indexes.encoders.endpoint import PREFIX
 from indexes.encoders.finding import EncoderCard, find_encoder, known_card
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.onnx import known_report
-from indexes.encoders.precision import Precision, Wish, mark
+from indexes.encoders.torch import Precision, Wish, mark
 from indexes.paths import DataPaths
 from indexes.types import Encoder, Tokenizer, Vectors
 

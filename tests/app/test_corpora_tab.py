@@ -54,6 +54,15 @@ def test_an_incomplete_form_gives_a_sentence(
     assert list_corpora(bench.paths) == []
 
 
+def test_web_pages_are_added_by_their_addresses_private_ones_refused(bench: Workbench, corpus: str) -> None:
+    assert "&#x27;example.org&#x27; is no address" in corpora.add(bench, None, corpus, "example.org").said
+    assert "Taken over" in corpora.add(bench, None, corpus, "http://127.0.0.1:9/\nhttp://localhost:9/a").said
+    while bench.background.is_busy:
+        time.sleep(0.01)
+    outcomes = corpora.list_corpora_view(bench, corpus).outcomes
+    assert outcomes.count("is in a private network") == 2
+
+
 def test_two_files_of_one_name_are_not_mixed_up(bench: Workbench) -> None:
     assert "&#x27;notes.txt&#x27;" in corpora.add(bench, ["/one/notes.txt", "/two/notes.txt"], "garden").said
 

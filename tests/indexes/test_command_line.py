@@ -119,6 +119,7 @@ def test_a_benchmark_as_beir_lays_it_out_is_added_and_judged(data: Path, tmp_pat
         (("search", "nowhere", "why?"), 1, "There is no corpus 'nowhere'"),
         (("add", "facts", "no-such-file.txt"), 1, "there is none"),
         (("search", "facts", "why?", "--encoder", "nobody"), 1, "There is no encoder 'nobody'"),
+        (("add", "facts", "http://127.0.0.1:9/page"), 1, "is in a private network (127.0.0.1)"),
         (("delete", "facts", "no-such-source"), 1, "no source 'no-such-source'"),
         (("evaluate", "facts", "--questions", "none.jsonl"), 1, "there is none"),
         (("evaluate", "facts", "--questions", "none.jsonl", "--k", "0"), 2, "whole numbers from 1"),

@@ -13,7 +13,7 @@ from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.precision import Wish, precision_of
+from indexes.encoders.torch import Wish, precision_of
 from indexes.encoders.wrappers import LateEncoder, load_late
 from indexes.errors import NotFoundError
 from indexes.ingest import add_files

@@ -19,8 +19,15 @@ from tiny_encoders import WORDS, tiny_static, tiny_transformer
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder, load_trainable
 from indexes.encoders.onnx import GRAPH, GraphReport, OnnxEncoder, ensure_graph
-from indexes.encoders.precision import Wish, as_indexed, comparable, mark, precision_of
-from indexes.encoders.torch import SentenceTransformerEncoder, fitting_batches
+from indexes.encoders.torch import (
+    SentenceTransformerEncoder,
+    Wish,
+    as_indexed,
+    comparable,
+    fitting_batches,
+    mark,
+    precision_of,
+)
 from indexes.ingest import add_files, update_index
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths

@@ -17,7 +17,7 @@ from tiny_encoders import WORDS, tiny_transformer
 from indexes.corpus import Corpus
 from indexes.doctor import examine
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.precision import Precision
+from indexes.encoders.torch import Precision
 from indexes.errors import StoreError
 from indexes.ingest import add_files
 from indexes.passage_index import PassageIndex
