@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from app.evaluating import CURVE_CUTOFFS, Evaluation, Pair
-from app.plots import Drawing, bars, colour_of, curves, intervals, to_png, to_svg
+from app.plots import Drawing, bars, colour_of, curves, intervals, to_file, to_svg
 from app.rendering import details_html
 from indexes.evaluation import Comparison, write_trec_qrels, write_trec_run
 from indexes.paths import slug
@@ -112,12 +112,12 @@ def _passage(passage: Passage, number: int, grades: Mapping[str, int]) -> str:
 
 
 def write_files(folder: Path, evaluation: Evaluation, drawings: Sequence[Drawing]) -> dict[str, Path]:
-    """ "csv", "trec" and "png" → the file written into `folder`."""
+    """ "csv", "trec" and "svg" → the file written into `folder`."""
     stem = f"evaluation-{slug(evaluation.corpus)}"
-    files = {"csv": folder / f"{stem}.csv", "trec": folder / f"{stem}-trec.zip", "png": folder / f"{stem}.png"}
+    files = {"csv": folder / f"{stem}.csv", "trec": folder / f"{stem}-trec.zip", "svg": folder / f"{stem}.svg"}
     files["csv"].write_text(to_csv(evaluation), encoding="utf-8", newline="")
     _write_trec(files["trec"], folder / "trec", evaluation)
-    files["png"].write_bytes(to_png(drawings))
+    files["svg"].write_text(to_file(drawings), encoding="utf-8")
     return files
 
 

@@ -1,24 +1,17 @@
-"""Pictures as lists of marks → SVG for the page, PNG for a report: pure, and without a plotting library."""
+"""Pictures as lists of marks → SVG for the page and for a file: pure, and without a plotting library."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from distill.run_folder import Losses
 from indexes.evaluation import Comparison
 from indexes.retrievers import Retriever
 
-if TYPE_CHECKING:
-    from PIL import ImageDraw, ImageFont
-
-
 INK, FAINT = "ink", "faint"  # they follow the page's theme; every other colour is '#rrggbb'
-_ON_WHITE = {INK: "#1f2937", FAINT: "#cbd5e1"}
-_PNG_SCALE = 2
 _FONT_PX = 12
 
 
@@ -122,52 +115,17 @@ def _hint(hint: str) -> str:
     return f"<title>{escape(hint)}</title>" if hint else ""
 
 
-def to_png(drawings: Sequence[Drawing]) -> bytes:
-    """The drawings one under another, dark on white, at twice their size."""
-    from PIL import Image, ImageDraw
-
-    width = int(max(drawing.width for drawing in drawings) * _PNG_SCALE)
-    height = int(sum(drawing.height for drawing in drawings) * _PNG_SCALE)
-    image = Image.new("RGB", (width, height), "white")
-    brush = ImageDraw.Draw(image, "RGBA")
-    top = 0.0
-    for drawing in drawings:
-        for mark in drawing.marks:
-            _draw(brush, mark, top)
-        top += drawing.height
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _draw(brush: ImageDraw.ImageDraw, mark: Mark, top: float) -> None:
-    def place(x: float, y: float) -> tuple[float, float]:
-        return x * _PNG_SCALE, (y + top) * _PNG_SCALE
-
-    colour = _ON_WHITE.get(mark.colour, mark.colour)
-    match mark:
-        case Line():
-            points = [place(x, y) for x, y in mark.points]
-            brush.line(points, fill=colour, width=max(1, round(mark.width * _PNG_SCALE)), joint="curve")
-        case Dot():
-            (x, y), r = place(mark.x, mark.y), mark.radius * _PNG_SCALE
-            shade = f"{colour}{round(255 * mark.opacity):02x}"
-            ends = (x - r, y - r, x + r, y + r)
-            if mark.is_filled:
-                brush.ellipse(ends, fill=shade)
-            else:
-                brush.ellipse(ends, outline=shade, width=2 * _PNG_SCALE)
-        case Box():
-            brush.rectangle((*place(mark.x, mark.y), *place(mark.x + mark.width, mark.y + mark.height)), fill=colour)
-        case Text():
-            anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
-            brush.text(place(mark.x, mark.y), mark.text, fill=colour, anchor=anchor, font=_font())
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(_FONT_PX * _PNG_SCALE)
+def to_file(drawings: Sequence[Drawing]) -> str:
+    """The drawings one under another as one SVG file, dark on white."""
+    width, height = max(each.width for each in drawings), sum(each.height for each in drawings)
+    parts, top = [], 0.0
+    for each in drawings:
+        parts.append(f'<g transform="translate(0 {top:g})">{"".join(_svg(mark) for mark in each.marks)}</g>')
+        top += each.height
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" font-family="sans-serif" '
+        f'font-size="{_FONT_PX}" color="#1f2937"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
+    )
 
 
 # Okabe and Ito's colours, which people who see colours differently can tell apart; none is lost on white or on dark.

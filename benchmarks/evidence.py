@@ -31,7 +31,7 @@ Integers = NDArray[np.int64]
 Utilities = Callable[[NDArray[np.bool_], Floats, np.random.Generator], Floats]
 
 _N_SHOWN = 10
-_TOLERANCE = 0.02  # the bar
+_TOLERANCE = 0.02  # our bar
 _CELL = 92, 34  # width and height in the picture
 
 

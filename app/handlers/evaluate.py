@@ -81,7 +81,7 @@ class EvaluationView(NamedTuple):
     charts: Update
     csv: Update
     trec: Update
-    png: Update
+    svg: Update
     left: Update
     right: Update
     evaluate: Update
@@ -156,7 +156,7 @@ def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
         charts=charts_html(drawings),
         csv=gr.update(value=str(files["csv"])),
         trec=gr.update(value=str(files["trec"])),
-        png=gr.update(value=str(files["png"])),
+        svg=gr.update(value=str(files["svg"])),
         left=gr.update(choices=names, value=names[0]),
         right=gr.update(choices=names, value=names[min(1, len(names) - 1)]),  # a taught one if there is any
         evaluate=start,
@@ -169,7 +169,7 @@ class MetricView(NamedTuple):
 
     figures: Update
     charts: Update
-    png: Update
+    svg: Update
 
 
 def change_metric(evaluation: Evaluation | None, metric: str) -> Iterator[MetricView]:
@@ -179,7 +179,7 @@ def change_metric(evaluation: Evaluation | None, metric: str) -> Iterator[Metric
         return
     with TemporaryDirectory() as folder:
         shown = _show(evaluation, metric, Path(folder))
-        yield MetricView(shown.figures, shown.charts, shown.png)
+        yield MetricView(shown.figures, shown.charts, shown.svg)
 
 
 # --- question by question --------------------------------------------------------------------------------------

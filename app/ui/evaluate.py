@@ -108,7 +108,7 @@ class _Results:
     charts: gr.HTML
     csv: gr.DownloadButton
     trec: gr.DownloadButton
-    png: gr.DownloadButton
+    svg: gr.DownloadButton
     left: gr.Dropdown
     right: gr.Dropdown
     order: gr.Dropdown
@@ -182,9 +182,9 @@ def _build_results() -> _Results:
         figures = gr.HTML(elem_id="evaluate-figures", js_on_load=None)
         charts = gr.HTML(elem_id="evaluate-charts", js_on_load=None)
         with gr.Row(elem_classes="downloads"):
-            csv, trec, png = (
+            csv, trec, svg = (
                 gr.DownloadButton(label, size="sm", min_width=120, elem_id=f"evaluate-{kind}")
-                for label, kind in (("Figures as CSV", "csv"), ("TREC runs", "trec"), ("Charts as PNG", "png"))
+                for label, kind in (("Figures as CSV", "csv"), ("TREC runs", "trec"), ("Charts as SVG", "svg"))
             )
         gr.HTML(
             "<h2>Question by question</h2><p class='aside'>Pick one to see what both sides found.</p>", js_on_load=None
@@ -212,7 +212,7 @@ def _build_results() -> _Results:
         charts=charts,
         csv=csv,
         trec=trec,
-        png=png,
+        svg=svg,
         left=left,
         right=right,
         order=order,
@@ -230,7 +230,7 @@ def _wire_evaluation(bench: Workbench, form: _Form, results: _Results, evaluatio
         [
             evaluation,
             form.progress,
-            *(r.box, r.figures, r.charts, r.csv, r.trec, r.png, r.left, r.right),
+            *(r.box, r.figures, r.charts, r.csv, r.trec, r.svg, r.left, r.right),
             form.go,
             form.stop,
         ],
@@ -239,7 +239,7 @@ def _wire_evaluation(bench: Workbench, form: _Form, results: _Results, evaluatio
     ).then(evaluate.list_pairs, [evaluation, *_pickers(form, r)], r.questions, **_QUIET)
     form.stop.click(press_stop, flag, form.stop, api_visibility="private", queue=False)
     form.file.upload(lambda: evaluate.UPLOADED, None, form.source, **_QUIET)
-    form.metric.input(evaluate.change_metric, [evaluation, form.metric], [r.figures, r.charts, r.png], **_QUIET)
+    form.metric.input(evaluate.change_metric, [evaluation, form.metric], [r.figures, r.charts, r.svg], **_QUIET)
 
 
 def _wire_questions(bench: Workbench, form: _Form, results: _Results, evaluation: gr.State) -> None:

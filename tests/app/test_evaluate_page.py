@@ -111,7 +111,7 @@ def test_judged_questions_give_figures_pictures_and_files(page: Page, tmp_path: 
     expect(figures.locator("tbody tr")).to_have_count(5)
     expect(figures).to_contain_text("Taught: taught")
     expect(page.locator("#evaluate-charts svg")).to_have_count(3)
-    for kind, ending in (("csv", ".csv"), ("trec", ".zip"), ("png", ".png")):
+    for kind, ending in (("csv", ".csv"), ("trec", ".zip"), ("svg", ".svg")):
         with page.expect_download() as download:
             page.locator(f"#evaluate-{kind}").click()
         assert download.value.suggested_filename.endswith(ending)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
@@ -30,7 +30,7 @@ from app.evaluating import (
 from app.evaluation_report import plain_cell, to_csv, write_files
 from app.handlers import evaluate
 from app.handlers.buttons import StopFlag, press_stop
-from app.plots import Dot, Drawing, Text, to_png, to_svg
+from app.plots import Dot, Drawing, Text, to_file, to_svg
 from app.workbench import Workbench
 from distill.prompts import NO_ANSWER
 from indexes.corpus import Corpus
@@ -227,7 +227,8 @@ def test_the_files_to_take_away_say_what_the_page_says(judge: Judge, tmp_path: P
     with zipfile.ZipFile(files["trec"]) as archive:
         assert len(archive.namelist()) == len(evaluation.retrievers) + 1
         assert "q1 0 bees.txt 1" in archive.read("qrels.txt").decode()
-    assert struct.unpack(">II", files["png"].read_bytes()[16:24]) == (400, 200)
+    picture = ElementTree.fromstring(files["svg"].read_text(encoding="utf-8"))  # noqa: S314
+    assert (picture.get("width"), picture.get("height")) == ("200", "100")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x"])
@@ -243,7 +244,8 @@ def test_texts_in_a_picture_are_escaped() -> None:
     assert "<script" not in svg
     assert "&lt;b&gt;hint" in svg
     assert "&lt;i&gt;text" in svg
-    assert to_png([drawing]).startswith(b"\x89PNG")
+    assert "&lt;i&gt;text" in to_file([drawing])
+    assert "<script" not in to_file([drawing])
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
