@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from distill.json_files import appending, read_records, write_records
+from distill.json_files import appending, parsed, read_records, write_records
 from distill.questions.sources import key_of
+from distill.records import Ranking, VotedOrder
 from indexes.corpus import Corpus
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
+from indexes.queries import write_queries
+from indexes.types import Query
 
 Verdict = Literal["left", "right", "tie", "both bad", "first", "second", "third", "fourth", "none"]
 Thumb = Literal["up", "down", "none"]
@@ -113,25 +117,10 @@ class VoteBook:
         return any((vote.visitor, vote.comparison) == (visitor, comparison) for vote in self._entries("vote", Vote))
 
     def _entries(self, kind: str, form: type[Any]) -> Iterable[Any]:
-        for record in self._records():
-            if record.get("kind") == kind and (entry := _read(record, form)):
-                yield entry
-
-    def _records(self) -> list[dict[str, Any]]:
-        return [record for record in read_records(self._file) if isinstance(record, dict)]
-
-
-def _read(record: dict[str, Any], form: type[Any]) -> Any:
-    """The entry that a record holds, None where it was written by another version."""
-    try:
-        values = {field.name: record[field.name] for field in fields(form)}
-        values["sides"] = tuple(
-            Side(retriever=s["retriever"], passages=tuple(s["passages"]), documents=tuple(s["documents"]))
-            for s in record["sides"]
-        )
-        return form(**values)
-    except (KeyError, TypeError):
-        return None
+        for record in read_records(self._file, dict[str, Any]):
+            if record.get("kind") == kind:
+                with suppress(ValueError):  # what another version wrote
+                    yield parsed(form, record)
 
 
 def now() -> str:
@@ -215,14 +204,13 @@ def _last_word(votes: Iterable[Vote]) -> list[Vote]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VotedRankings:
-    """Questions and orders of their passages as people's votes have them, as records for `distill run`.
+    """Questions and orders of their passages as people's votes have them, for `distill run --questions --rankings`.
 
-    `questions` are {"id", "question", "positives"}, `rankings` {"id", "ranking"}: the forms of its --questions and
-    --rankings. A question has a line for each visitor; distill makes one order of them.
+    A question has an order for each visitor; distill makes one of them.
     """
 
-    questions: tuple[dict[str, Any], ...]
-    rankings: tuple[dict[str, Any], ...]
+    questions: tuple[Query, ...]
+    rankings: tuple[Ranking, ...]
 
 
 def votes_as_rankings(votes: Sequence[Vote], thumbs: Sequence[PassageThumb], corpus: str) -> VotedRankings:
@@ -248,8 +236,8 @@ def votes_as_rankings(votes: Sequence[Vote], thumbs: Sequence[PassageThumb], cor
             orders += [(key, order) for order in found]
     ids = {key: f"v{number}" for number, key in enumerate(asked, start=1)}
     return VotedRankings(
-        questions=tuple({"id": ids[k], "question": asked[k], "positives": list(positives[k])} for k in asked),
-        rankings=tuple({"id": ids[key], "ranking": order} for key, order in orders),
+        questions=tuple(Query(id=ids[k], text=asked[k], positives=tuple(positives[k])) for k in asked),
+        rankings=tuple(Ranking(id=ids[key], ranking=tuple(order)) for key, order in orders),
     )
 
 
@@ -263,17 +251,17 @@ def export_votes(paths: DataPaths, corpus: str, questions: Path, rankings: Path)
             f"Nobody's votes order any passages of corpus '{name}' yet. Compare two retrievers on the page and vote "
             "for a side, or mark passages that help."
         )
-    write_records(questions, found.questions)
-    write_records(rankings, found.rankings)
+    write_queries(questions, found.questions)
+    write_records(rankings, ({"id": each.id, "ranking": each.ranking} for each in found.rankings))
     return len(found.questions), len(found.rankings)
 
 
-def people_orders(paths: DataPaths, corpus: str) -> list[dict[str, Any]]:
-    """What visitors' votes and thumbs order, as records {"question", "ranking"}: what `distill run --votes` reads."""
+def people_orders(paths: DataPaths, corpus: str) -> list[VotedOrder]:
+    """What visitors' votes and thumbs order: what `distill run --votes` reads."""
     book = VoteBook(paths.votes)
     found = votes_as_rankings(book.votes(), book.thumbs(), corpus)
-    texts = {record["id"]: record["question"] for record in found.questions}
-    return [{"question": texts[record["id"]], "ranking": record["ranking"]} for record in found.rankings]
+    texts = {query.id: query.text for query in found.questions}
+    return [VotedOrder(question=texts[each.id], ranking=each.ranking) for each in found.rankings]
 
 
 def _orders(votes: Sequence[Vote], thumbs: Sequence[PassageThumb]) -> list[list[str]]:

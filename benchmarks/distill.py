@@ -30,14 +30,15 @@ from benchmarks.machine import provenance
 from benchmarks.methods import METHODS
 from benchmarks.simulated import Noise, fit_noise, noisy
 from distill.candidates import mine_candidates
-from distill.json_files import Record, appending, read_records, write_records
+from distill.json_files import appending, read_records, write_records
 from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
 from distill.ranker.ranker import LateInteractionRanker
+from distill.records import CandidateList, Ranking
 from distill.run import Distillation, Event
 from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig
+from distill.run_folder import TARGETS
 from distill.stages.labelling import orders
-from distill.stages.training import TARGETS_FILE
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder, load_trainable
 from indexes.evaluation import judge, mean_interval
@@ -50,6 +51,7 @@ from indexes.types import Query
 
 _N_TRAIN = 1000
 _WAIT_S = 1800
+Figures = dict[str, Any]  # of one run, as a line of the table's file
 _METRIC = "ndcg@10"
 _DENSE: Mapping[str, Any] = {"retrieval": "dense"}
 _QUERY: Mapping[str, Any] = {"train": "query"}
@@ -105,16 +107,16 @@ def main() -> None:
     seeds = [int(seed) for seed in os.environ.get("BENCH_SEEDS", "1,2,3").split(",")]
     paths = DataPaths(Path(os.environ.get("DATA_DIR", "data")))
     file = paths.root / "bench" / "distill.jsonl"
-    done = {(r["set"], r["row"], r["seed"]) for r in read_records(file)}
+    done = {(r["set"], r["row"], r["seed"]) for r in read_records(file, Figures)}
     with appending(file) as append:
         for seed in seeds:
             for row in rows:
                 if (name, row, seed) not in done:
                     append(_measure(paths, sets, name, row, seed))
-    _print([record for record in read_records(file) if record["set"] == name], name)
+    _print([record for record in read_records(file, Figures) if record["set"] == name], name)
 
 
-def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Record:
+def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Figures:
     encoder = load_encoder(DEFAULT_ENCODER, paths)
     # Another of these benchmarks may be writing the same corpus.
     for _ in add_files(paths, name, [sets / name / "corpus.jsonl.gz"], encoder, wait_s=_WAIT_S):
@@ -167,8 +169,8 @@ def _config(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Run
 
 def _write_targets(paths: DataPaths, config: RunConfig, method: str) -> None:
     run = Distillation(paths, config, _no_llm, lambda event: None)
-    questions = {record["id"]: record["question"] for record in read_records(run.file("candidates.jsonl"))}
-    write_records(run.file(TARGETS_FILE), METHODS[method](orders(run), questions))
+    questions = {record.id: record.question for record in read_records(run.file("candidates.jsonl"), CandidateList)}
+    write_records(run.file(TARGETS), METHODS[method](orders(run), questions))
 
 
 def _by_query(paths: DataPaths, config: RunConfig, queries: Sequence[Query]) -> Mapping[str, list[float]]:
@@ -207,11 +209,10 @@ def _write_orders(file: Path, config: RunConfig, kind: Row, sets: Path, paths: D
     records = mine_candidates(
         queries, index, LexicalIndex.open(paths, config.corpus), kind.n_shown, retrieval=retrieval
     )
-    records = [record | {"candidates": record["candidates"][: kind.n_shown]} for record in records]
+    records = [replace(record, candidates=record.candidates[: kind.n_shown]) for record in records]
     order = _teacher(config, kind, sets, paths, records, {query.id: set(query.positives) for query in queries})
     file.parent.mkdir(parents=True, exist_ok=True)
-    shown = {r["id"]: [c["passage"] for c in r["candidates"]] for r in records}
-    write_records(file, [{"id": r["id"], "ranking": order(r), "shown": shown[r["id"]]} for r in records])
+    write_records(file, [Ranking(id=r.id, ranking=tuple(order(r)), shown=tuple(r.passages)) for r in records])
 
 
 def _teacher(
@@ -219,36 +220,36 @@ def _teacher(
     kind: Row,
     sets: Path,
     paths: DataPaths,
-    records: Sequence[Record],
+    records: Sequence[CandidateList],
     positives: Mapping[str, set[str]],
-) -> Callable[[Record], list[str]]:
+) -> Callable[[CandidateList], list[str]]:
     if kind.teacher == "noisy":
         noise: Noise = fit_noise(sets / "msmarco-dl19")
         print(f"The noisy teacher is simulated: {noise}")
-        return lambda record: noisy(record, positives[record["id"]], noise, seed=config.seed)[0]
+        return lambda record: noisy(record, positives[record.id], noise, seed=config.seed)[0]
     if kind.teacher == "copying":
-        return lambda record: [candidate["passage"] for candidate in record["candidates"]]
+        return lambda record: [candidate.passage for candidate in record.candidates]
     if kind.teacher == "useless":
-        return lambda record: random.Random(f"{config.seed}:{record['id']}").sample(  # noqa: S311
-            [c["passage"] for c in record["candidates"]], len(record["candidates"])
+        return lambda record: random.Random(f"{config.seed}:{record.id}").sample(  # noqa: S311
+            [c.passage for c in record.candidates], len(record.candidates)
         )
     perfect = _perfect(config, paths, records, positives)
     if kind.teacher == "reversed":
-        return lambda record: perfect[record["id"]][::-1]
-    return lambda record: perfect[record["id"]]
+        return lambda record: perfect[record.id][::-1]
+    return lambda record: perfect[record.id]
 
 
 def _perfect(
-    config: RunConfig, paths: DataPaths, records: Sequence[Record], positives: Mapping[str, set[str]]
+    config: RunConfig, paths: DataPaths, records: Sequence[CandidateList], positives: Mapping[str, set[str]]
 ) -> dict[str, list[str]]:
     """Known positives first, then all by the untrained ranker."""
     corpus = read_texts(paths, config.corpus)
     ranker = LateInteractionRanker.from_encoder(load_trainable(config.base, paths).model)
     found = {}
     for record, scores in zip(records, ranker.score(records, corpus), strict=True):
-        known = positives[record["id"]]
-        rows = sorted(zip(record["candidates"], scores, strict=True), key=lambda row: -row[1])
-        found[record["id"]] = [c["passage"] for c, _ in sorted(rows, key=lambda row: row[0]["document"] not in known)]
+        known = positives[record.id]
+        rows = sorted(zip(record.candidates, scores, strict=True), key=lambda row: -row[1])
+        found[record.id] = [c.passage for c, _ in sorted(rows, key=lambda row: row[0].document not in known)]
     return found
 
 
@@ -259,7 +260,7 @@ def read_texts(paths: DataPaths, corpus: str) -> Mapping[str, str]:
     return {passage.id: passage.full_text for passage in Corpus.open(paths, corpus).passages()}
 
 
-def _print(records: list[Record], name: str) -> None:
+def _print(records: list[Figures], name: str) -> None:
     headings = (f"{name}, dev", "seeds", _METRIC, "over the base (95 %)", "over free", "fused", "re-ranked")
     table = Table(*headings, "promoted", "minutes", "MB")
     free = {key: _mean_by_query(records, key) for key in ("free", "free-query")}
@@ -292,7 +293,7 @@ def _print(records: list[Record], name: str) -> None:
     console.print(*sorted({str(r["machine"]) for r in records}), sep="\n", highlight=False)
 
 
-def _mean_by_query(records: Sequence[Record], row: str) -> Any:
+def _mean_by_query(records: Sequence[Figures], row: str) -> Any:
     """Each question's mean over the seeds, (Q,); None where the row was not run."""
     found = [record["by_query"][record["own_name"]] for record in records if record["row"] == row]
     return np.array(found).mean(0) if found else None
@@ -303,7 +304,7 @@ def _interval(differences: Any) -> str:
     return f"{differences.mean():+.3f} ({found[0]:+.3f} to {found[1]:+.3f})"
 
 
-def _value(record: Record, name: str) -> float:
+def _value(record: Figures, name: str) -> float:
     return float(record["retrievers"].get(name.format(record["own_name"]), {}).get(_METRIC, float("nan")))
 
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from distill.json_files import Record
+from distill.records import Ranking, ScoreList
 from distill.retriever.evidence import posteriors
 
 Floats = NDArray[np.float64]
@@ -123,17 +123,17 @@ def _cell(setting: Setting, teacher: str, ranker: float) -> Cell:
     is_answer = places[None] == answers[:, None]
     scores = ranker * is_answer + draw.normal(size=is_answer.shape)
     orders = np.argsort(-TEACHERS[teacher](is_answer[:, :_N_SHOWN], places[:_N_SHOWN], draw), axis=1)
-    names = [f"p{place:02d}" for place in range(setting.depth)]
-    records: list[Record] = [
-        {"id": str(i), "question": "", "passages": names, "scores": row.tolist()} for i, row in enumerate(scores)
+    names = tuple(f"p{place:02d}" for place in range(setting.depth))
+    records: list[ScoreList] = [
+        ScoreList(id=str(i), question="", passages=names, scores=tuple(row.tolist())) for i, row in enumerate(scores)
     ]
-    rankings: dict[str, Record] = {
-        str(i): {"id": str(i), "ranking": [names[place] for place in order], "shown": names[:_N_SHOWN], "weight": 1.0}
+    rankings: dict[str, Ranking] = {
+        str(i): Ranking(id=str(i), ranking=tuple(names[place] for place in order), shown=names[:_N_SHOWN])
         for i, order in enumerate(orders)
     }
     top1 = _found_planted(teacher, setting.n_planted) if setting.n_planted else None
     found = posteriors(records, rankings, top1=top1, top1_weight=setting.n_planted)
-    targets = np.array([[found[each["id"]][name] for name in names] for each in records])
+    targets = np.array([[found[each.id][name] for name in names] for each in records])
     rest = np.tile(np.arange(_N_SHOWN, setting.depth), (len(orders), 1))
     return Cell(
         ranker=_mrr(np.argsort(-scores, axis=1), answers),

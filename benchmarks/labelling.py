@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from distill.json_files import Record
 from distill.llm.calls import Asker
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.reply_cache import ReplyCache
+from distill.records import CandidateList, Retrieved
 from distill.teacher.ranking import rank_candidates
 from indexes.paths import DataPaths
 
@@ -78,17 +78,17 @@ def _serve(pipe: Connection, seconds: float) -> None:
             time.sleep(60)
 
 
-def _lists(n: int) -> tuple[list[Record], dict[str, str]]:
+def _lists(n: int) -> tuple[list[CandidateList], dict[str, str]]:
     """`n` questions with candidates of their own, and the candidates' texts."""
     draw = random.Random(0)  # noqa: S311
     words = ["".join(draw.choices("aeioubcdfglmnprst", k=draw.randint(2, 9))) for _ in range(5000)]
     texts = {f"p{i}": " ".join(draw.choices(words, k=_N_WORDS)) for i in range(n * _N_RANKED)}
     records = [
-        {
-            "id": f"q{i}",
-            "question": " ".join(draw.choices(words, k=12)),
-            "candidates": [{"passage": f"p{i * _N_RANKED + place}"} for place in range(_N_RANKED)],
-        }
+        CandidateList(
+            id=f"q{i}",
+            question=" ".join(draw.choices(words, k=12)),
+            candidates=tuple(Retrieved(passage=f"p{i * _N_RANKED + place}") for place in range(_N_RANKED)),
+        )
         for i in range(n)
     ]
     return records, texts

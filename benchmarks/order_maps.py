@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.json_files import Record
-from distill.verdict.held_out_orders import draw
+from distill.records import Ranking
+from distill.teacher.orders import draw_held_out
 from distill.verdict.verdict import FIRST_CHOICE_METRIC
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
@@ -90,7 +90,7 @@ class Measured:
         return found
 
 
-def measure(paths: DataPaths, folder: Path, seed: int) -> Iterator[Record]:
+def measure(paths: DataPaths, folder: Path, seed: int) -> Iterator[dict[str, Any]]:
     """A record for each teacher and number of epochs: what its held-out orders foretell, and what dev questions say."""
     import torch
 
@@ -99,7 +99,9 @@ def measure(paths: DataPaths, folder: Path, seed: int) -> Iterator[Record]:
     with gzip.open(folder / "llm_rankings.jsonl.gz", "rt", encoding="utf-8") as lines:
         given = [json.loads(line) for line in lines]
     real = {g["id"]: (at.numbers_of(g["id"], g["ranking"]), at.numbers_of(g["id"], g["shown"])) for g in given}
-    apart = draw([{"id": identifier, "ranking": order} for identifier, (order, _) in real.items()], seed)
+    apart = draw_held_out(
+        [Ranking(id=identifier, ranking=tuple(map(str, order))) for identifier, (order, _) in real.items()], seed
+    )
     dev = [query for query in at.queries if query.split == "dev" and query.grades]
     before = _judged(at, dev, lambda vectors: vectors)
     for name, taught in _teachers(at, real, seed).items():

@@ -25,13 +25,14 @@ from scipy.stats import spearmanr
 
 from benchmarks.machine import provenance
 from benchmarks.order_maps import measure
-from distill.json_files import Record, appending, read_json, read_records
+from distill.json_files import appending, read_json, read_records
 from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
 from distill.ranker.ranker import TokenVectors
+from distill.records import CandidateList, Ranking
 from distill.run import Event
 from distill.run_config import FROM_FILE, RunConfig
-from distill.verdict.held_out_orders import first_choices
+from distill.teacher.orders import first_choices
 from distill.verdict.verdict import FIRST_CHOICE_METRIC, METRIC
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
@@ -42,6 +43,7 @@ from indexes.paths import DataPaths
 from indexes.queries import read_queries, write_queries
 from indexes.types import Query
 
+Figures = dict[str, Any]  # of one encoder, as a line of the table's file
 _SHOWN: Mapping[str, Any] = {"stdlib": "dense", "obliqa": "fused"}  # what the LLM's orders are of, by set
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "both": {},
@@ -61,7 +63,7 @@ def main() -> None:
     seeds = [int(seed) for seed in os.environ.get("BENCH_SEEDS", "1").split(",")]
     paths = DataPaths(Path(os.environ.get("DATA_DIR", "data")))
     file = paths.root / "bench" / "order_verdict.jsonl"
-    done = {(r["set"], r["row"], r["seed"]) for r in read_records(file)}
+    done = {(r["set"], r["row"], r["seed"]) for r in read_records(file, Figures)}
     token_vectors = TokenVectors()
     with appending(file) as append:
         for seed in seeds:
@@ -69,10 +71,10 @@ def main() -> None:
                 if (name, row, seed) not in done:
                     for record in _measure(paths, sets / name, row, seed, token_vectors):
                         append({"set": name, "row": row, "seed": seed, "machine": provenance()} | record)
-    _print([record for record in read_records(file) if record["set"] == name], name)
+    _print([record for record in read_records(file, Figures) if record["set"] == name], name)
 
 
-def _measure(paths: DataPaths, folder: Path, row: str, seed: int, token_vectors: TokenVectors) -> list[Record]:
+def _measure(paths: DataPaths, folder: Path, row: str, seed: int, token_vectors: TokenVectors) -> list[Figures]:
     encoder = load_encoder(DEFAULT_ENCODER, paths)
     for _ in add_files(paths, folder.name, [folder / "corpus.jsonl.gz"], encoder, wait_s=1800):
         pass
@@ -127,11 +129,13 @@ def _without_answers(paths: DataPaths, folder: Path) -> tuple[Path, Path]:
 
 def _kept_out(run: Path) -> list[Query]:
     apart = set(read_json(run / "kept-out.json")["questions"])
-    rankings = [record for record in read_records(run / "rankings.jsonl") if record["id"] in apart]
-    return first_choices(rankings, read_records(run / "candidates.jsonl"))
+    rankings = [record for record in read_records(run / "rankings.jsonl", Ranking) if record.id in apart]
+    return first_choices(rankings, read_records(run / "candidates.jsonl", CandidateList))
 
 
-def _judged(paths: DataPaths, corpus: str, queries: list[Query], encoders: list[str], metric: str) -> dict[str, Record]:
+def _judged(
+    paths: DataPaths, corpus: str, queries: list[Query], encoders: list[str], metric: str
+) -> dict[str, Figures]:
     """What `queries` say of each encoder against the first."""
     opened = {name: PassageIndex.open(paths, corpus, load_encoder(name, paths)) for name in encoders}
     found = judge(queries, opened).by_query
@@ -147,7 +151,7 @@ def _say(event: Event) -> None:
         print(event.stage, event.remark)
 
 
-def _print(records: list[Record], name: str) -> None:
+def _print(records: list[Figures], name: str) -> None:
     columns = ("by the teacher's word", "95 % interval", "judged", "95 % interval", "agree")
     table = Table(f"{name}, {len(records)} encoders", "seed", "orders", *columns)
     for record in records:
@@ -167,7 +171,7 @@ def _print(records: list[Record], name: str) -> None:
     console.print(*sorted({str(r["machine"]) for r in records}), sep="\n", highlight=False)
 
 
-def _in_sum(records: list[Record]) -> str:
+def _in_sum(records: list[Figures]) -> str:
     """How often the teacher's word and the judged questions agree."""
     honest = [r for r in records if not r["what"].startswith(("its reversed", "by length"))]
     surely = [r for r in honest if r["foretold"]["low"] > 0 or r["foretold"]["high"] < 0]
@@ -180,7 +184,7 @@ def _in_sum(records: list[Record]) -> str:
     )
 
 
-def _n_alike(records: list[Record]) -> int:
+def _n_alike(records: list[Figures]) -> int:
     return sum(r["foretold"]["difference"] * r["judged"]["difference"] > 0 for r in records)
 
 

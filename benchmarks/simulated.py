@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Record = dict[str, Any]
+from distill.records import CandidateList
+
 Floats = NDArray[np.float64]
 
 _N_FIRST = 10  # of each first-stage list: as many as our teachers order
@@ -38,10 +39,10 @@ class Noise:
     self_agreement: float  # of the real orders: mean Kendall τ between two of them
 
 
-def noisy(record: Record, positives: set[str], noise: Noise, *, seed: int, n_orders: int = 1) -> list[list[str]]:
+def noisy(record: CandidateList, positives: set[str], noise: Noise, *, seed: int, n_orders: int = 1) -> list[list[str]]:
     """`n_orders` orders of the candidates by a teacher that errs as `noise` says."""
-    rng = np.random.default_rng([seed, *record["id"].encode()])
-    is_positive = np.array([candidate["document"] in positives for candidate in record["candidates"]], dtype=float)
+    rng = np.random.default_rng([seed, *record.id.encode()])
+    is_positive = np.array([candidate.document in positives for candidate in record.candidates], dtype=float)
     places = np.arange(len(is_positive))
     utility = noise.relevant * is_positive - noise.rank * np.log1p(places)
     same = rng.gumbel(size=len(places))
@@ -49,7 +50,7 @@ def noisy(record: Record, positives: set[str], noise: Noise, *, seed: int, n_ord
     for _ in range(n_orders):
         own = rng.gumbel(size=len(places))
         mixed = np.sqrt(noise.shared) * same + np.sqrt(1 - noise.shared) * own
-        orders.append([record["candidates"][place]["passage"] for place in np.argsort(-(utility + mixed))])
+        orders.append([record.candidates[place].passage for place in np.argsort(-(utility + mixed))])
     return orders
 
 
@@ -101,7 +102,7 @@ def _features(grade: int, place: int) -> list[float]:
     return [*(float(grade == known) for known in _GRADES), -float(np.log1p(place))]
 
 
-def _read(file: Path) -> list[Record]:
+def _read(file: Path) -> list[dict[str, Any]]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

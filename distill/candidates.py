@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Final, Literal
 
-from distill.json_files import Record
+from distill.records import CandidateList, Ranking, Retrieved
 from indexes.lexical import LexicalIndex, Searchable
 from indexes.mixes import blend
 from indexes.passage_index import PassageIndex
@@ -44,13 +44,13 @@ def mine_candidates(
     n_more: int = 0,
     retrieval: Retrieval = "fused",
     given: Mapping[str, Given] = MappingProxyType({}),
-) -> list[Record]:
+) -> list[CandidateList]:
     """For each query its `n_candidates` best passages by `retrieval`, then `n_more` that lie deeper; see
     `candidate_records`. The passages in `given` come before all others.
 
     What stands first depends on `n_candidates` alone, so that orders of it still fit when more is mined.
     """
-    records: list[Record] = []
+    records: list[CandidateList] = []
     n_shown: dict[str, int] = {}
     for first in range(0, len(queries), _BATCH):
         batch = queries[first : first + _BATCH]
@@ -62,17 +62,13 @@ def mine_candidates(
             if query.id in given:
                 n_shown[query.id] = given[query.id].n_shown - len(given[query.id].passages) + len(front)
         records += candidate_records(batch, lists, index, lexical)
-    return [r | {"n_shown": n_shown[r["id"]]} if r["id"] in n_shown else r for r in records]
+    return [replace(each, n_shown=n_shown.get(each.id)) for each in records]
 
 
 def candidate_records(
     queries: Sequence[Query], lists: Sequence[Sequence[Candidate]], index: PassageIndex, lexical: LexicalIndex
-) -> list[Record]:
-    """{"id", "question", "candidates": [{"passage", "document", "dense", "lexical"}]} of each list, best first.
-
-    They have the dense and the lexical score, whatever found them. A record with "n_shown" says how many of its
-    candidates the teacher is shown.
-    """
+) -> list[CandidateList]:
+    """Each list, best first, with the dense and the lexical score of its passages, whatever found them."""
     records = []
     vectors = index.encoder.encode_queries([query.text for query in queries])
     for query, vector, found in zip(queries, vectors, lists, strict=True):
@@ -126,26 +122,27 @@ def _take_in_turn(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:
     return list(once.values())
 
 
-def with_sources(record: Record, sources: Mapping[str, Sequence[str]], n_shown: int) -> Record:
+def with_sources(record: CandidateList, sources: Mapping[str, Sequence[str]], n_shown: int) -> CandidateList:
     """`record` with the passages that its question was written from among the first `n_shown`, if it has them at all:
     the teacher is to see them.
     """
-    known = set(sources.get(record["id"], ()))
-    head, tail = record["candidates"][:n_shown], record["candidates"][n_shown:]
-    late = [candidate for candidate in tail if candidate["passage"] in known][:n_shown]
+    known = set(sources.get(record.id, ()))
+    head, tail = record.candidates[:n_shown], record.candidates[n_shown:]
+    late = [candidate for candidate in tail if candidate.passage in known][:n_shown]
     if not late:
         return record
-    kept = [c for c in head if c["passage"] in known]
-    others = [c for c in head if c["passage"] not in known]
+    kept = [c for c in head if c.passage in known]
+    others = [c for c in head if c.passage not in known]
     n_others = max(0, n_shown - len(kept) - len(late))
     chosen = {id(c) for c in [*kept, *others[:n_others], *late]}
-    first = [c for c in record["candidates"] if id(c) in chosen]
-    return record | {"candidates": [*first, *(c for c in record["candidates"] if id(c) not in chosen)]}
+    first = [c for c in record.candidates if id(c) in chosen]
+    return replace(record, candidates=(*first, *(c for c in record.candidates if id(c) not in chosen)))
 
 
-def shown(record: Record, n_candidates: int) -> Record:
+def shown(record: CandidateList, n_candidates: int) -> CandidateList:
     """`record` with the candidates that the teacher is shown: `n_candidates`, unless it says otherwise itself."""
-    return record | {"candidates": record["candidates"][: record.get("n_shown", n_candidates)]}
+    n = n_candidates if record.n_shown is None else record.n_shown
+    return replace(record, candidates=record.candidates[:n])
 
 
 def words_of(text: str) -> str:
@@ -160,24 +157,25 @@ def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     return list(first_with_text.values())
 
 
-def _record(query: Query, found: Sequence[Candidate], dense: Sequence[float], lexical: Sequence[float]) -> Record:
-    rows = zip(found, dense, lexical, strict=True)
-    candidates = [
-        {"passage": c.passage.id, "document": c.passage.document_id, "dense": round(d, 6), "lexical": round(b, 4)}
-        for c, d, b in rows
-    ]
-    return {"id": query.id, "question": query.text, "candidates": candidates}
+def _record(
+    query: Query, found: Sequence[Candidate], dense: Sequence[float], lexical: Sequence[float]
+) -> CandidateList:
+    candidates = tuple(
+        Retrieved(passage=c.passage.id, document=c.passage.document_id, dense=round(d, 6), lexical=round(b, 4))
+        for c, d, b in zip(found, dense, lexical, strict=True)
+    )
+    return CandidateList(id=query.id, question=query.text, candidates=candidates)
 
 
 UNRANKED: Final = 1_000_000  # target of a candidate that the teacher saw and did not place
 PADDING: Final = -1  # target of a place where there is no candidate, or one that the teacher never saw
 
 
-def rank_targets(record: Record, ranking: Record) -> list[int]:
+def rank_targets(record: CandidateList, ranking: Ranking) -> list[int]:
     """The teacher's rank from 0 of each candidate of `record`, `UNRANKED` where it saw but did not place the passage.
 
     Candidates that the teacher never saw are `PADDING`: nothing is known of them.
     """
-    place = {identifier: rank for rank, identifier in enumerate(ranking["ranking"])}
-    shown = set(ranking["shown"])
-    return [place.get(c["passage"], UNRANKED) if c["passage"] in shown else PADDING for c in record["candidates"]]
+    place = {identifier: rank for rank, identifier in enumerate(ranking.ranking)}
+    shown = set(ranking.shown)
+    return [place.get(c.passage, UNRANKED) if c.passage in shown else PADDING for c in record.candidates]

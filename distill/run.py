@@ -15,11 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from distill.json_files import Record, peek_json, read_json, write_json
+from distill.json_files import parsed, peek_json, read_json, write_json
 from distill.llm.calls import Asker
 from distill.ranker.ranker import TokenVectors
+from distill.records import Ranking
 from distill.run_config import FILES, RunConfig, Stage
-from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, birth_of, known_fields, round_name
+from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, birth_of, round_name
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
@@ -191,7 +192,7 @@ class Distillation:
         self.corpus = Corpus.open(paths, config.corpus)
         self.encoder = load_encoder(config.base, paths)
         claim_folder(self)
-        self.known_orders: tuple[object, Mapping[str, Record]] = None, {}  # and the files that they are from
+        self.known_orders: tuple[object, Mapping[str, Ranking]] = None, {}  # and the files that they are from
 
     @cached_property
     def asker(self) -> Asker:
@@ -236,7 +237,7 @@ class Distillation:
     @property
     def teacher(self) -> Teacher:
         """What is known of the teacher."""
-        return known_fields(Teacher, read_json(self.file(TEACHER)))
+        return parsed(Teacher, read_json(self.file(TEACHER)))
 
     def file(self, name: str) -> Path:
         """A file of the run."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import psutil
 
-from distill.json_files import peek_json, peek_records, read_json
+from distill.json_files import parsed, peek_json, peek_records, read_json
+from distill.records import Ranking
 from distill.run_config import RunConfig
 from indexes.errors import InputError, NotFoundError, UserError
 from indexes.manifest import MANIFEST
@@ -47,7 +48,6 @@ LOCK, JOB, PROGRESS, LOG = "lock", "job.json", "progress.json", "job.log"
 PATIENCE_S = 60.0  # a run that does not end by itself within this time is killed; its files bear it
 
 State = Literal["running", "stopping", "paused", "interrupted", "failed", "done"]
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +91,9 @@ class Progress:
     begun: float = 0.0
     beat: float = 0.0
     stage: str = ""
-    stages: Mapping[str, StageProgress]
+    stages: Mapping[str, StageProgress] = field(default_factory=dict)
     note: str = ""
-    spend: Mapping[str, float | None]
+    spend: Mapping[str, float | None] = field(default_factory=dict)
     how: str = ""
     sentence: str = ""
 
@@ -140,6 +140,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepLoss:
+    """The loss of one step of a training of `steps`."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
     """The loss of one training by step; `steps` is where it would end."""
 
@@ -164,19 +173,14 @@ class RunInfo:
         return self.state in ("running", "stopping")
 
 
-def known_fields(kind: type[Read], values: Mapping[str, Any]) -> Read:
-    """A `kind` of those of `values` that it has fields for; `TypeError` if it lacks one that it cannot be without."""
-    return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})  # type: ignore[arg-type]
-
-
 def read_config(folder: Path) -> RunConfig:
     """The settings that the run in `folder` was begun with; raises `InputError` where they cannot be known."""
     known = read_json(folder / CONFIG)
     if known and "recipe" not in known:
         raise InputError(f"The run in {folder} was begun by an earlier version and cannot go on. Begin another one.")
     try:
-        return known_fields(RunConfig, known | {"styles": tuple(known.get("styles", ()))})
-    except TypeError:
+        return parsed(RunConfig, known, is_strict=True)
+    except ValueError:
         raise InputError(f"{folder / CONFIG} does not say how the run was begun. Begin another one.") from None
 
 
@@ -200,24 +204,22 @@ class RunFolder:
             values = self._peek(name)
             names = {"name": values.get("name", self.path.name), "corpus": values.get("corpus", "")}
             if values and all(isinstance(each, str) for each in names.values()):
-                return known_fields(RunConfig, {**values, **names})
+                return parsed(RunConfig, {**values, **names})
         return None
 
     @property
     def job(self) -> Job | None:
         """The job of the run, None if it was not begun on the page."""
         try:
-            return known_fields(Job, self._peek(JOB))
-        except TypeError:
+            return parsed(Job, self._peek(JOB))
+        except ValueError:
             return None
 
     @property
     def progress(self) -> Progress:
         """What the process of the run said last."""
         value = self._peek(PROGRESS)
-        stages = {name: known_fields(StageProgress, each) for name, each in (value.get("stages") or {}).items()}
-        ready = {"stages": stages, "spend": value.get("spend") or {}}
-        return known_fields(Progress, {**value, **(value.get("end") or {}), **ready})
+        return parsed(Progress, {**value, **(value.get("end") or {})})
 
     @property
     def process(self) -> psutil.Process | None:
@@ -263,7 +265,7 @@ class RunFolder:
     @property
     def teacher(self) -> Teacher:
         """What is known of the teacher."""
-        return known_fields(Teacher, self._peek(TEACHER))
+        return parsed(Teacher, self._peek(TEACHER))
 
     @property
     def questions(self) -> list[Query]:
@@ -335,7 +337,7 @@ def read_outcome(metrics: Mapping[str, Any]) -> Outcome | None:
     if not isinstance(verdict, Mapping) or not verdict.get("sentence"):
         return None
     advice = (each.get("sentence", "") if isinstance(each, Mapping) else each for each in verdict.get("advice") or ())
-    return known_fields(Outcome, {**verdict, "advice": tuple(map(str, advice))})
+    return parsed(Outcome, {**verdict, "advice": tuple(map(str, advice))})
 
 
 Stamp = tuple[int, ...]
@@ -367,7 +369,7 @@ def _end_of(file: Path, stamp: Stamp, n_bytes: int = 10**7) -> str:
 
 @lru_cache(maxsize=8)
 def _orders(file: Path, stamp: Stamp) -> tuple[int, float] | None:
-    statuses = [record.get("status", "ok") for record in peek_records(file)]
+    statuses = [ranking.status for ranking in peek_records(file, Ranking)]
     return (len(statuses), sum(status != "ok" for status in statuses) / len(statuses)) if statuses else None
 
 
@@ -375,11 +377,10 @@ def _orders(file: Path, stamp: Stamp) -> tuple[int, float] | None:
 def _losses(file: Path, stamp: Stamp) -> Losses | None:
     points: dict[int, float] = {}
     steps = 0
-    for record in peek_records(file):
-        if "loss" in record:  # earlier versions noted what was held out in lines of their own
-            step, steps = int(record["step"]), int(record["steps"])
-            # a training that was resumed goes through some steps again, and the later ones count
-            points = {known: loss for known, loss in points.items() if known < step} | {step: float(record["loss"])}
+    for each in peek_records(file, StepLoss):  # earlier versions noted what was held out in lines of their own
+        # a training that was resumed goes through some steps again, and the later ones count
+        points = {known: loss for known, loss in points.items() if known < each.step} | {each.step: each.loss}
+        steps = each.steps
     return Losses(points=tuple(points.items()), steps=steps) if points else None
 
 

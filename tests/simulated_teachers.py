@@ -12,8 +12,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from distill.json_files import Record
 from distill.llm.calls import Asker
+from distill.records import CandidateList, Retrieved
 from distill.teacher.assessment import Assessment, assess_teacher
 from distill.teacher.trust import make_probes
 from indexes.types import Passage
@@ -87,10 +87,12 @@ class SimulatedLLM(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
 
 
-def lists(n_questions: int, seed: int, retrieval_noise: float = _RETRIEVAL_NOISE) -> tuple[list[Record], list[Passage]]:
+def lists(
+    n_questions: int, seed: int, retrieval_noise: float = _RETRIEVAL_NOISE
+) -> tuple[list[CandidateList], list[Passage]]:
     """Candidate records in the order of a noisy retrieval, and the corpus of all their passages."""
     chance = random.Random(seed)  # noqa: S311
-    records: list[Record] = []
+    records: list[CandidateList] = []
     corpus: list[Passage] = []
     for question in range(n_questions):
         worths = sorted(range(N), key=lambda worth: -worth + chance.gauss(0, retrieval_noise))
@@ -99,16 +101,16 @@ def lists(n_questions: int, seed: int, retrieval_noise: float = _RETRIEVAL_NOISE
             for start, worth in enumerate(worths)
         ]
         passages = [Passage(id=f"q{question}p{i}", document_id="d", source="d", text=t) for i, t in enumerate(texts)]
-        candidates = [{"passage": passage.id} for passage in passages]
-        records.append({"id": f"q{question}", "question": f"about {question}", "candidates": candidates})
+        candidates = [Retrieved(passage=passage.id) for passage in passages]
+        records.append(CandidateList(id=f"q{question}", question=f"about {question}", candidates=tuple(candidates)))
         corpus += passages
     return records, corpus
 
 
-def best_of_each(records: Sequence[Record], corpus: Sequence[Passage]) -> dict[str, list[str]]:
+def best_of_each(records: Sequence[CandidateList], corpus: Sequence[Passage]) -> dict[str, list[str]]:
     """The passage that answers each question."""
     best = {p.id.split("p")[0]: [p.id] for p in corpus if f" worth {N - 1} " in p.text}
-    return {record["id"]: best[record["id"]] for record in records}
+    return {record.id: best[record.id] for record in records}
 
 
 class Simulation:

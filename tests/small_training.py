@@ -11,6 +11,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS
 
+from distill.records import ScoreList
 from distill.retriever.lists import RetrieverConfig, Training
 from distill.retriever.publishing import Card, save_encoder
 from distill.retriever.training import frozen_corpus, train_retriever
@@ -18,12 +19,13 @@ from distill.retriever.training import frozen_corpus, train_retriever
 TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
 _ASKED, _PAIRED = WORDS[:10:2], WORDS[1:10:2]
 RECORDS = [
-    {
-        "question": f"what is {_ASKED[i % 5]} {'of the ' * (i % 4)} question",
-        "passages": [_PAIRED[(i + step) % 5] for step in range(4)][: 3 + i % 2],
-        "scores": [5.0, 1.0, 0.0, -1.0][: 3 + i % 2],
-        "weight": 0.5 + 0.5 * (i % 2),
-    }
+    ScoreList(
+        id=f"q{i}",
+        question=f"what is {_ASKED[i % 5]} {'of the ' * (i % 4)} question",
+        passages=tuple([_PAIRED[(i + step) % 5] for step in range(4)][: 3 + i % 2]),
+        scores=tuple([5.0, 1.0, 0.0, -1.0][: 3 + i % 2]),
+        weight=0.5 + 0.5 * (i % 2),
+    )
     for i in range(30)
 ]
 CONFIG = RetrieverConfig(

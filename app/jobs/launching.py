@@ -5,7 +5,6 @@ A run that stopped goes on here too.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from app.jobs.jobs import Jobs, arguments_of
 from app.question_log import asked_file, count_asked
 from app.votes import people_orders
+from distill.json_files import as_line
 from distill.llm.connection import LLMConfig
 from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig, settings_text
 from distill.run_folder import CONFIG, SETTINGS, Job, RunFolder, read_config
@@ -92,7 +92,8 @@ def make_plan(form: Form, paths: DataPaths, baseline: str, page_llm: LLMConfig) 
     files = {
         **given,
         **(_examples_of(form.like or "") if not given else {}),
-        **({_VOTES: _lines(orders)} if orders else {}),  # what people do later changes no run that has begun
+        # What people do later changes no run that has begun.
+        **({_VOTES: "".join(map(as_line, orders)).encode()} if orders else {}),
         **({_ASKED: asked_file(paths, corpus).read_bytes()} if n_asked else {}),
     }
     config = RunConfig(
@@ -144,10 +145,6 @@ def _questions_of(file: Path) -> tuple[dict[str, bytes], Sequence[Query]]:
         raise InputError(str(error).replace(str(file), file.name)) from None
     except OSError:
         raise InputError(f"'{file.name}' is not on the server any more. Upload it again.") from None
-
-
-def _lines(records: Sequence[Mapping[str, Any]]) -> bytes:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
 
 
 def next_name(paths: DataPaths, corpus: str) -> str:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from langchain_core.messages import BaseMessage
 
-from distill.json_files import Append, Record, appending, read_records
+from distill.json_files import Append, appending, read_records
 from distill.llm.calls import Asker, ask_all
 from distill.prompts import STYLES, Example, Style, Subject, question_messages
 from distill.questions.sources import Form, KnownQuestions, form_of, questions_in, style_of, why_useless
@@ -206,6 +206,21 @@ class Surroundings:
     embed: Callable[[Sequence[str]], Vectors]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A question that the LLM wrote in a call about passages; `passages` are those of them that it finds, `documents`
+    theirs, `dropped` why it cannot be used, or "".
+    """
+
+    call: tuple[str, ...]
+    view: View
+    style: Style
+    question: str
+    passages: tuple[str, ...]
+    documents: tuple[str, ...]
+    dropped: str
+
+
 def write_questions(
     passages: Sequence[Passage],
     asker: Asker,
@@ -218,23 +233,21 @@ def write_questions(
 ) -> Written:
     """`config.n_questions` questions that the LLM wrote about `passages`, which are asked about in their order.
 
-    `file` keeps every question with what became of it: {"call": ids of the passages asked about, "view", "style",
-    "question", "passages": those of them that it finds, "documents": theirs, "dropped": why, or ""}. A second
-    call goes on after the last one. Dropped are replies that are no question, point at their passage, repeat another
-    question, or do not lead back to a passage they were written for, and requests that failed. Raises `InputError` if
-    nothing is left.
+    `file` keeps every question with what became of it (`Draft`), and a second call goes on after the last one. Dropped
+    are replies that are no question, point at their passage, repeat another question, or do not lead back to a passage
+    they were written for, and requests that failed. Raises `InputError` if nothing is left.
     """
-    records = read_records(file)
+    records = read_records(file, Draft)
     writer = _Writer(config, corpus, Topics(passage.text for passage in passages), _kept(records), seed)
     calls = plan_calls(
         passages,
         config.styles or tuple(style_of(question) for question in config.like) or ("question",),
         pair_share=config.pair_share,
         topic_share=config.topic_share,
-        asked={record["call"][0] for record in records},
+        asked={record.call[0] for record in records},
         seed=seed,
     )
-    n_left = _TRIES_PER_QUESTION * config.n_questions - len({tuple(record["call"]) for record in records})
+    n_left = _TRIES_PER_QUESTION * config.n_questions - len({record.call for record in records})
     with appending(file) as append:
         while calls and n_left > 0 and writer.n_missing > 0:
             # Just as many as are missing: an LLM's time is the dear thing here.
@@ -244,7 +257,7 @@ def write_questions(
                 records.append(record)
                 on_progress(min(len(writer.kept), config.n_questions), config.n_questions)
     if not writer.kept:
-        reasons = Counter(record["dropped"] for record in records).most_common(1)
+        reasons = Counter(record.dropped for record in records).most_common(1)
         most = f"; most often: {reasons[0][0]}" if reasons else ""
         raise InputError(
             f"None of the {len(records)} questions that the LLM wrote could be used{most} (see {file}). Give questions "
@@ -253,24 +266,24 @@ def write_questions(
     return _as_written(writer.kept[: config.n_questions])
 
 
-def _kept(records: Iterable[Record]) -> list[Record]:
-    return [record for record in records if not record["dropped"]]
+def _kept(records: Iterable[Draft]) -> list[Draft]:
+    return [record for record in records if not record.dropped]
 
 
-def _as_written(records: Sequence[Record]) -> Written:
+def _as_written(records: Sequence[Draft]) -> Written:
     ids = [f"w{number}" for number in range(1, len(records) + 1)]
     queries = [
-        Query(id=identifier, text=record["question"], positives=tuple(dict.fromkeys(record["documents"])))
+        Query(id=identifier, text=record.question, positives=tuple(dict.fromkeys(record.documents)))
         for identifier, record in zip(ids, records, strict=True)
     ]
-    return Written(queries, {i: tuple(record["call"]) for i, record in zip(ids, records, strict=True)})
+    return Written(queries, {i: record.call for i, record in zip(ids, records, strict=True)})
 
 
 class _Writer:
     """Asks, judges, and knows what has been kept."""
 
     def __init__(
-        self, config: WritingConfig, corpus: Surroundings, topics: Topics, kept: list[Record], seed: int
+        self, config: WritingConfig, corpus: Surroundings, topics: Topics, kept: list[Draft], seed: int
     ) -> None:
         self.kept = kept
         self._config = config
@@ -278,14 +291,14 @@ class _Writer:
         like = {style: [q for q in config.like if style_of(q) == style] for style in STYLES}
         self._forms = {style: form_of(style, like[style]) for style in STYLES}
         self._prompts = Prompts(topics, config.like, corpus.find, n_per_call=config.n_per_call, seed=seed)
-        known = [*config.like, *(record["question"] for record in kept)]
+        known = [*config.like, *(record.question for record in kept)]
         self._known = KnownQuestions(known, corpus.embed(known) if known else [])
 
     @property
     def n_missing(self) -> int:
         return self._config.n_questions - len(self.kept)
 
-    def asked(self, calls: Sequence[Call], asker: Asker, append: Append) -> Iterator[Record]:
+    def asked(self, calls: Sequence[Call], asker: Asker, append: Append) -> Iterator[Draft]:
         """The judged questions of `calls`, as the replies come; what came before a failure is kept in the file."""
         calls = alike_in_a_row(calls)
         shown = [passages_of(call, self._corpus.neighbours) for call in calls]
@@ -294,9 +307,9 @@ class _Writer:
             for place, (call, passages) in enumerate(zip(calls, shown, strict=True), start=len(self.kept))
         ]
         waiting: list[tuple[Call, list[Passage], str]] = []
-        failed: list[Record] = []
+        failed: list[Draft] = []
 
-        def judged() -> list[Record]:
+        def judged() -> list[Draft]:
             records = self._judge(waiting)
             waiting.clear()
             for record in records:
@@ -306,7 +319,7 @@ class _Writer:
         try:
             for position, reply in ask_all(asker, prompts):
                 if isinstance(reply, LLMError):
-                    failed.append(_record(calls[position], shown[position], "", [], f"no reply: {reply}"))
+                    failed.append(_draft(calls[position], shown[position], "", [], f"no reply: {reply}"))
                     continue
                 waiting.append((calls[position], shown[position], reply))
                 if len(waiting) >= _JUDGED_AT_ONCE:
@@ -318,7 +331,7 @@ class _Writer:
             append(record)
         yield from [*judged(), *failed]
 
-    def _judge(self, replies: Sequence[tuple[Call, list[Passage], str]]) -> list[Record]:
+    def _judge(self, replies: Sequence[tuple[Call, list[Passage], str]]) -> list[Draft]:
         drafts = [
             (call, passages, question)
             for call, passages, reply in replies
@@ -334,7 +347,7 @@ class _Writer:
             first = {candidate.passage.id for candidate in candidates[: self._config.round_trip_depth]}
             led_to = [passage for passage in passages if passage.id in first]
             reason = self._why_dropped(question, self._forms[call.style], vector, passages, led_to)
-            records.append(_record(call, passages, question, led_to, reason))
+            records.append(_draft(call, passages, question, led_to, reason))
         self.kept += _kept(records)
         return records
 
@@ -349,13 +362,13 @@ class _Writer:
         return "" if self._known.adds(question, vector) else "repeats another question"
 
 
-def _record(call: Call, passages: Sequence[Passage], question: str, led_to: Sequence[Passage], reason: str) -> Record:
-    return {
-        "call": [passage.id for passage in passages],
-        "view": call.view,
-        "style": call.style,
-        "question": question,
-        "passages": [passage.id for passage in led_to],
-        "documents": [passage.document_id for passage in led_to],
-        "dropped": reason,
-    }
+def _draft(call: Call, passages: Sequence[Passage], question: str, led_to: Sequence[Passage], reason: str) -> Draft:
+    return Draft(
+        call=tuple(passage.id for passage in passages),
+        view=call.view,
+        style=call.style,
+        question=question,
+        passages=tuple(passage.id for passage in led_to),
+        documents=tuple(passage.document_id for passage in led_to),
+        dropped=reason,
+    )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.candidates import PADDING, UNRANKED, rank_targets
-from distill.json_files import Record
+from distill.records import CandidateList, Ranking
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -173,16 +173,19 @@ class CrossEncoderLoss(_RankerLoss):
 
 
 def late_interaction_lists(
-    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float], texts: Mapping[str, str]
+    records: Sequence[CandidateList],
+    rankings: Mapping[str, Ranking],
+    weights: Sequence[float],
+    texts: Mapping[str, str],
 ) -> Dataset:
     """Columns question, passage_1 … passage_N and label; short lists are filled up with empty places."""
     from datasets import Dataset
 
-    n = max(len(record["candidates"]) for record in records)
-    columns: dict[str, list[object]] = {"question": [record["question"] for record in records]}
+    n = max(len(record.candidates) for record in records)
+    columns: dict[str, list[object]] = {"question": [record.question for record in records]}
     for place in range(n):
         columns[f"passage_{place + 1}"] = [
-            texts[r["candidates"][place]["passage"]] if place < len(r["candidates"]) else "" for r in records
+            texts[r.candidates[place].passage] if place < len(r.candidates) else "" for r in records
         ]
     padding = [float(PADDING), 0.0, float(PADDING)]
     labels = [label + [padding] * (n - len(label)) for label in _labels(records, rankings, weights, texts)]
@@ -190,25 +193,31 @@ def late_interaction_lists(
 
 
 def cross_encoder_lists(
-    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float], texts: Mapping[str, str]
+    records: Sequence[CandidateList],
+    rankings: Mapping[str, Ranking],
+    weights: Sequence[float],
+    texts: Mapping[str, str],
 ) -> Dataset:
     """Columns question, passages (a list of texts) and label."""
     from datasets import Dataset
 
     return Dataset.from_dict(
         {
-            "question": [record["question"] for record in records],
-            "passages": [[texts[c["passage"]] for c in record["candidates"]] for record in records],
+            "question": [record.question for record in records],
+            "passages": [[texts[c.passage] for c in record.candidates] for record in records],
             "label": list(_labels(records, rankings, weights, texts)),
         }
     )
 
 
 def _labels(
-    records: Sequence[Record], rankings: Mapping[str, Record], weights: Sequence[float], texts: Mapping[str, str]
+    records: Sequence[CandidateList],
+    rankings: Mapping[str, Ranking],
+    weights: Sequence[float],
+    texts: Mapping[str, str],
 ) -> Iterable[list[list[float]]]:
     numbers: dict[str, int] = {}  # by text: a passage that stands in the corpus twice is not pushed away from itself
     for record, weight in zip(records, weights, strict=True):
-        ranks = rank_targets(record, rankings[record["id"]])
-        of_text = [numbers.setdefault(texts[c["passage"]], len(numbers)) for c in record["candidates"]]
+        ranks = rank_targets(record, rankings[record.id])
+        of_text = [numbers.setdefault(texts[c.passage], len(numbers)) for c in record.candidates]
         yield [[float(rank), weight, float(number)] for rank, number in zip(ranks, of_text, strict=True)]

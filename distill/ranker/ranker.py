@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from distill.json_files import Record
 from distill.ranker.head import Features, Head, OnScored, damaged, read_head, signals_of, weigh
+from distill.records import CandidateList
 from indexes.encoders.finding import find_encoder
 from indexes.encoders.torch import uses_bf16
 from indexes.errors import NotFoundError
@@ -65,13 +65,13 @@ class Ranker(Protocol):
     head: Head
 
     def features(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[Features]:
         """For each record the signals of its N candidates: model, dense, lexical; shape (N, 3)."""
         ...
 
     def score(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[list[float]]:
         """For each record of candidates a score for each candidate, higher is better, as logits."""
         return weigh(self.features(records, texts, on_scored), self.head)
@@ -138,14 +138,14 @@ class LateInteractionRanker(Ranker):
         return cls(MultiVectorEncoder(str(folder), device=device), head, token_vectors)
 
     def features(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[Features]:
         """For each record the signals of its N candidates: mean MaxSim, dense, lexical; shape (N, 3)."""
         kept = self._token_vectors.of(self.model)
         return signals_of(records, lambda batch: self._late_interaction(batch, texts, kept), on_scored)
 
     def _late_interaction(
-        self, records: Sequence[Record], texts: Mapping[str, str], kept: Mapping[str, Tensor]
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], kept: Mapping[str, Tensor]
     ) -> Iterator[list[float]]:
         """Mean MaxSim of each record's candidates. `kept` has token vectors from before: questions find many passages
         in common.
@@ -153,16 +153,16 @@ class LateInteractionRanker(Ranker):
         import torch
         from sentence_transformers.util import maxsim_pairwise
 
-        ids = sorted({c["passage"] for record in records for c in record["candidates"]} - kept.keys())
+        ids = sorted({c.passage for record in records for c in record.candidates} - kept.keys())
         options: dict[str, Any] = {"batch_size": _BATCH_SIZE, "show_progress_bar": False}
         device = self.model.device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=uses_bf16(device)):
-            queries = self.model.encode_query([record["question"] for record in records], **options)
+            queries = self.model.encode_query([record.question for record in records], **options)
             encoded = self.model.encode_document([texts[i] for i in ids], **options) if ids else []
         new = {i: vector.half() for i, vector in zip(ids, encoded, strict=True)}
         self._token_vectors.keep(new)
         for record, query in zip(records, queries, strict=True):
-            found = [candidate["passage"] for candidate in record["candidates"]]
+            found = [candidate.passage for candidate in record.candidates]
             passages = [(new[i] if i in new else kept[i]).float() for i in found]
             repeated = [query.float()] * len(passages)
             yield maxsim_pairwise(repeated, passages, length_normalize=True).tolist() if passages else []
@@ -227,15 +227,15 @@ class CrossEncoderRanker(Ranker):
         return not any("SequenceClassification" in name or "CausalLM" in name for name in architectures)
 
     def features(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[Features]:
         """For each record the signals of its N candidates: logit, dense, lexical; shape (N, 3)."""
         return signals_of(records, lambda batch: self._logits(batch, texts), on_scored)
 
-    def _logits(self, records: Sequence[Record], texts: Mapping[str, str]) -> list[list[float]]:
+    def _logits(self, records: Sequence[CandidateList], texts: Mapping[str, str]) -> list[list[float]]:
         import torch
 
-        pairs = [(r["question"], texts[c["passage"]]) for r in records for c in r["candidates"]]
+        pairs = [(r.question, texts[c.passage]) for r in records for c in r.candidates]
         if not pairs:
             return [[] for _ in records]
         device = self.model.device.type
@@ -244,7 +244,7 @@ class CrossEncoderRanker(Ranker):
                 pairs, batch_size=_BATCH_SIZE, activation_fn=torch.nn.Identity(), show_progress_bar=False
             )
         each = iter(scores)
-        return [[float(next(each)) for _ in record["candidates"]] for record in records]
+        return [[float(next(each)) for _ in record.candidates] for record in records]
 
 
 def _keep_logits_exact(model: CrossEncoder) -> None:

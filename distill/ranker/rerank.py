@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from distill.json_files import Record
 from distill.ranker.ranker import Ranker, load_ranker
+from distill.records import CandidateList, Retrieved
 from distill.run_folder import RANKER, RunFolder
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
@@ -77,7 +77,7 @@ class RankerScorer:
         with self._lock:
             return self._ranker.score(records, texts)
 
-    def _record(self, question: str, vector: Vectors, hits: Sequence[Candidate]) -> Record:
+    def _record(self, question: str, vector: Vectors, hits: Sequence[Candidate]) -> CandidateList:
         ids = [hit.passage.id for hit in hits]
         try:
             dense = (self._index.vectors(ids) @ vector).tolist() if ids else []
@@ -87,7 +87,8 @@ class RankerScorer:
                 "retriever of that corpus has found."
             ) from None
         rows = zip(ids, dense, self._lexical.scores(question, ids), strict=True)
-        return {"question": question, "candidates": [{"passage": i, "dense": d, "lexical": b} for i, d, b in rows]}
+        found = tuple(Retrieved(passage=i, dense=d, lexical=b) for i, d, b in rows)
+        return CandidateList(id="", question=question, candidates=found)
 
 
 def open_scorer(

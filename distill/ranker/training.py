@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from distill.json_files import Record
 from distill.ranker.agreement import Kept, Orders, RankerReport, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
 from distill.ranker.losses import (
@@ -23,6 +22,7 @@ from distill.ranker.losses import (
     p_list_mle,
 )
 from distill.ranker.ranker import LateInteractionRanker, Ranker
+from distill.records import CandidateList, Ranking
 from distill.trainer import (
     DivergedError,
     ProgressCallback,
@@ -37,8 +37,8 @@ _KEPT: tuple[Kept, ...] = ("untrained", "fitted", "trained")  # of equally good 
 
 def train_ranker(
     ranker: Ranker,
-    records: Sequence[Record],
-    rankings: Mapping[str, Record],
+    records: Sequence[CandidateList],
+    rankings: Mapping[str, Ranking],
     texts: Mapping[str, str],
     checkpoints: Path,
     settings: RankerSettings,
@@ -117,7 +117,7 @@ def _fine_tune(
     trainer_class, arguments_class, loss_class, make_lists = _parts(ranker)
     mean = float(np.mean(train.weights))
     weights = [weight / mean for weight in train.weights]  # so that the learning rate means the same for all teachers
-    shortened = [_at_most(record, train.rankings[record["id"]], settings.n_passages) for record in train.records]
+    shortened = [_at_most(record, train.rankings[record.id], settings.n_passages) for record in train.records]
     dataset = make_lists(shortened, train.rankings, weights, train.texts)
 
     def make_trainer(batch_size: int, n_batches: int) -> Any:
@@ -149,13 +149,13 @@ def _fine_tune(
         ranker.model.max_seq_length = whole
 
 
-def _at_most(record: Record, ranking: Record, n: int) -> Record:
+def _at_most(record: CandidateList, ranking: Ranking, n: int) -> CandidateList:
     """`record` with `n` of its candidates at even steps from the one that the teacher put first to its last."""
-    places = {passage: place for place, passage in enumerate(ranking["ranking"])}
-    by_place = sorted(record["candidates"], key=lambda candidate: places.get(candidate["passage"], len(places)))
+    places = {passage: place for place, passage in enumerate(ranking.ranking)}
+    by_place = sorted(record.candidates, key=lambda candidate: places.get(candidate.passage, len(places)))
     last = len(by_place) - 1
     chosen = by_place if last < n else [by_place[round(step * last / max(1, n - 1))] for step in range(n)]
-    return record | {"candidates": chosen}
+    return replace(record, candidates=tuple(chosen))
 
 
 def _parts(ranker: Ranker) -> tuple[Any, Any, Any, Any]:

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.json_files import Record
+from distill.records import Ranking, ScoreList
 
 Floats = NDArray[np.float64]
 
@@ -99,7 +99,11 @@ class Evidence:
 
 
 def fit_evidence(
-    scores: Sequence[Record], rankings: Mapping[str, Record], *, top1: float | None = None, top1_weight: float = 0.0
+    scores: Sequence[ScoreList],
+    rankings: Mapping[str, Ranking],
+    *,
+    top1: float | None = None,
+    top1_weight: float = 0.0,
 ) -> Evidence | None:
     """The likeliest numbers, of at most 1,000 orders; None where there is no order of two scored passages.
 
@@ -124,8 +128,8 @@ def fit_evidence(
 
 
 def posteriors(
-    scores: Sequence[Record],
-    rankings: Mapping[str, Record],
+    scores: Sequence[ScoreList],
+    rankings: Mapping[str, Ranking],
     *,
     top1: float | None = None,
     top1_weight: float = 0.0,
@@ -149,7 +153,7 @@ def posteriors(
     return found
 
 
-def ranker_posteriors(scores: Sequence[Record], evidence: Evidence) -> dict[str, dict[str, float]]:
+def ranker_posteriors(scores: Sequence[ScoreList], evidence: Evidence) -> dict[str, dict[str, float]]:
     """The same for lists without an order, by the ranker and the retrieval alone, at the confidence that was found.
 
     {} for a ranker that says nothing: what is left is the order of retrieval, which teaches a retriever nothing.
@@ -158,7 +162,7 @@ def ranker_posteriors(scores: Sequence[Record], evidence: Evidence) -> dict[str,
         return {}
     found: dict[str, dict[str, float]] = {}
     for first in range(0, len(scores), _MOST_FITTED):
-        batch = [_unordered(each) for each in scores[first : first + _MOST_FITTED] if each["passages"]]
+        batch = [_unordered(each) for each in scores[first : first + _MOST_FITTED] if each.passages]
         lists = _Lists.of(batch, evidence.spread)
         confidence, place = torch.tensor([evidence.confidence, evidence.place], dtype=torch.float64)
         found |= _by_passage(batch, lists, _logits(lists, confidence, place))
@@ -180,39 +184,38 @@ class _Ordered:
     weight: float
 
 
-def _all_ordered(scores: Sequence[Record], rankings: Mapping[str, Record]) -> list[_Ordered]:
-    pairs = [(each, rankings[each["id"]]) for each in scores if each["id"] in rankings]
+def _all_ordered(scores: Sequence[ScoreList], rankings: Mapping[str, Ranking]) -> list[_Ordered]:
+    pairs = [(each, rankings[each.id]) for each in scores if each.id in rankings]
     return [found for each, ranking in pairs if (found := _ordered(each, ranking))]
 
 
-def _ordered(scores: Record, ranking: Record) -> _Ordered | None:
+def _ordered(scores: ScoreList, ranking: Ranking) -> _Ordered | None:
     """None if fewer than two scored passages were shown, or none of them was placed."""
-    score_of = dict(zip(scores["passages"], scores["scores"], strict=True))
+    score_of = dict(zip(scores.passages, scores.scores, strict=True))
     place_of = {passage: place for place, passage in enumerate(score_of)}
-    shown = [passage for passage in score_of if passage in set(ranking["shown"])]
-    placed = [passage for passage in dict.fromkeys(ranking["ranking"]) if passage in set(shown)]
-    weight = float(ranking.get("weight", 1.0))
-    if len(shown) < 2 or not placed or not weight:
+    shown = [passage for passage in score_of if passage in set(ranking.shown)]
+    placed = [passage for passage in dict.fromkeys(ranking.ranking) if passage in set(shown)]
+    if len(shown) < 2 or not placed or not ranking.weight:
         return None
     passages = tuple(dict.fromkeys([*placed, *shown, *score_of]))
     return _Ordered(
-        id=scores["id"],
+        id=scores.id,
         passages=passages,
         scores=tuple(score_of[passage] for passage in passages),
         places=tuple(place_of[passage] for passage in passages),
         n_placed=len(placed),
         n_shown=len(shown),
-        weight=weight,
+        weight=ranking.weight,
     )
 
 
-def _unordered(scores: Record) -> _Ordered:
+def _unordered(scores: ScoreList) -> _Ordered:
     """A list that no teacher saw, as if it had been shown whole and nothing placed."""
-    n = len(scores["passages"])
+    n = len(scores.passages)
     return _Ordered(
-        id=scores["id"],
-        passages=tuple(scores["passages"]),
-        scores=tuple(scores["scores"]),
+        id=scores.id,
+        passages=scores.passages,
+        scores=scores.scores,
         places=tuple(range(n)),
         n_placed=0,
         n_shown=n,

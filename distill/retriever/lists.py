@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from distill.json_files import Record
+from distill.records import Ranking, ScoreList
 from distill.retriever.evidence import Evidence, posteriors, ranker_posteriors
 from distill.run_config import Train
 from indexes.errors import InputError
@@ -29,12 +29,12 @@ class TrainingList:
     apart: tuple[str, ...] = ()
 
 
-def training_lists(records: Sequence[Record], texts: Mapping[str, str], n_passages: int) -> list[TrainingList]:
-    """The lists of score records with at most `n_passages` spread over the scores of each; lists of weight 0 are out.
+def training_lists(records: Sequence[ScoreList], texts: Mapping[str, str], n_passages: int) -> list[TrainingList]:
+    """The lists of these with at most `n_passages` spread over the scores of each; lists of weight 0 are out.
 
     Raises `InputError` for a score that is no number, a negative weight, or a passage without text.
     """
-    lists = [_training_list(record, spread(record, n_passages)) for record in records if record["passages"]]
+    lists = [_training_list(record, spread(record, n_passages)) for record in records if record.passages]
     for each in lists:
         if not all(map(math.isfinite, each.scores)) or not (math.isfinite(each.weight) and each.weight >= 0):
             raise InputError(
@@ -49,26 +49,30 @@ def training_lists(records: Sequence[Record], texts: Mapping[str, str], n_passag
     return [each for each in lists if each.weight > 0]
 
 
-def _training_list(whole: Record, record: Record) -> TrainingList:
-    kept = set(record["passages"])
+def _training_list(whole: ScoreList, record: ScoreList) -> TrainingList:
+    kept = set(record.passages)
     return TrainingList(
-        question=record["question"],
-        passages=tuple(record["passages"]),
-        scores=tuple(float(score) for score in record["scores"]),
-        weight=float(record.get("weight", 1.0)),
-        apart=tuple(passage for passage in whole["passages"] if passage not in kept),
+        question=record.question,
+        passages=record.passages,
+        scores=record.scores,
+        weight=record.weight,
+        apart=tuple(passage for passage in whole.passages if passage not in kept),
     )
 
 
-def spread(record: Record, n: int) -> Record:
+def spread(record: ScoreList, n: int) -> ScoreList:
     """`record` with `n` of its candidates at even steps from the best to the worst score, so that the list keeps both
     the teacher's favourites and what it thinks little of; best first.
     """
-    scores = record["scores"]
+    scores = record.scores
     order = sorted(range(len(scores)), key=lambda place: -scores[place])
     last = len(order) - 1
     chosen = order if last < n else [order[round(step * last / max(1, n - 1))] for step in range(n)]
-    return record | {key: [record[key][place] for place in chosen] for key in ("passages", "scores")}
+    return replace(
+        record,
+        passages=tuple(record.passages[place] for place in chosen),
+        scores=tuple(scores[place] for place in chosen),
+    )
 
 
 def lists_in_a_step(n_lists: int, wanted: int, n_processes: int) -> int:
@@ -160,21 +164,21 @@ class RetrieverReport:
 _LEAST = 1e-6  # a probability below it is as good as none, and its logarithm can be held by JSON
 
 
-def by_evidence(scores: Sequence[Record], orders: Mapping[str, Record], evidence: Evidence) -> list[Record]:
+def by_evidence(scores: Sequence[ScoreList], orders: Mapping[str, Ranking], evidence: Evidence) -> list[ScoreList]:
     """How likely each passage is the answer, of the questions with an order and of those that the ranker alone can
     speak of: where it is found to say nothing, a question without an order teaches nothing.
     """
     said = posteriors(scores, orders, evidence=evidence)
-    rest = [each for each in scores if each["id"] not in said]
+    rest = [each for each in scores if each.id not in said]
     said |= ranker_posteriors(rest, evidence)
-    return [_target(each, said[each["id"]]) for each in scores if each["id"] in said]
+    return [_target(each, said[each.id]) for each in scores if each.id in said]
 
 
-def by_scores(scores: Sequence[Record], n: int | None = None) -> list[Record]:
+def by_scores(scores: Sequence[ScoreList], n: int | None = None) -> list[ScoreList]:
     """The ranker's scores as they are, of the first `n` candidates."""
-    return [each | {key: each[key][:n] for key in ("passages", "scores")} for each in scores]
+    return [replace(each, passages=each.passages[:n], scores=each.scores[:n]) for each in scores]
 
 
-def _target(record: Record, probabilities: Mapping[str, float]) -> Record:
-    values = [round(math.log(max(probabilities.get(p, 0.0), _LEAST)), 4) for p in record["passages"]]
-    return record | {"scores": values}
+def _target(record: ScoreList, probabilities: Mapping[str, float]) -> ScoreList:
+    values = tuple(round(math.log(max(probabilities.get(p, 0.0), _LEAST)), 4) for p in record.passages)
+    return replace(record, scores=values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distill.json_files import Record
+from distill.records import ScoreList
 from distill.retriever.lists import RetrieverConfig, RetrieverReport, Training, TrainingList, training_lists
 from indexes.errors import InputError
 from indexes.types import Vectors
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 def train_retriever(
     model: SentenceTransformer,
-    records: Sequence[Record],
+    records: Sequence[ScoreList],
     texts: Mapping[str, str],
     training: Training,
     corpus: FrozenCorpus | None = None,
 ) -> tuple[SentenceTransformer, RetrieverReport]:
     """The trained encoder, for `publishing.save_encoder`, and what training did; the weights of `model` are changed.
 
-    `records` are target records (`distill.retriever.lists`); `corpus` holds the fixed vectors that "query" needs. A
+    `records` are the targets (`distill.retriever.lists`); `corpus` holds the fixed vectors that "query" needs. A
     killed training goes on from its last checkpoint and ends with the weights that it would have had.
     """
     lists = training_lists(records, texts, training.config.n_passages)
@@ -110,7 +110,7 @@ class FrozenCorpus:
 def frozen_corpus(
     ids: Sequence[str],
     vectors_of: Callable[[Sequence[str]], Vectors],
-    records: Sequence[Record],
+    records: Sequence[ScoreList],
     *,
     n_most: int,
     seed: int,
@@ -120,7 +120,7 @@ def frozen_corpus(
     Each drawn one stands for as many passages as it was drawn from, so the student's softmax over the sample estimates
     the one over the corpus. `vectors_of` looks stored vectors up, such as `PassageIndex.vectors`.
     """
-    candidates = {passage for record in records for passage in record["passages"]}
+    candidates = {passage for record in records for passage in record.passages}
     others = sorted(set(ids) - candidates)
     n_drawn = min(len(others), n_most)
     drawn = np.random.default_rng(seed).permutation(len(others))[:n_drawn].tolist()

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from distill.json_files import Record, read_json, read_records, write_json
+from distill.json_files import read_json, read_records, write_json
 from distill.ranker.ranker import load_ranker
 from distill.ranker.rerank import RankerScorer
+from distill.records import CandidateList, Ranking
 from distill.run import Distillation
 from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.run_folder import (
@@ -34,8 +35,8 @@ from distill.run_folder import (
 )
 from distill.stages.labelling import kept_out, orders
 from distill.stages.training import control_of
+from distill.teacher.orders import first_choices
 from distill.teacher.ranking import status_shares
-from distill.verdict.held_out_orders import first_choices
 from distill.verdict.promotion import promote, promoted
 from distill.verdict.report import report_markdown
 from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, take_look, undecided
@@ -92,7 +93,7 @@ def _gain(heard: Heard, share: float) -> float:
     return 1 / log2(place + 1) if place else 0.0
 
 
-def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Sequence[Record] = ()) -> dict[str, Mix]:
+def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Sequence[Ranking] = ()) -> dict[str, Mix]:
     """The mix for each of these indexes by the name of its encoder, written to the run's folder; the base is one.
 
     The base learns from all orders, held near the mix that the corpus had for it before. An encoder that was taught
@@ -104,10 +105,10 @@ def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Seq
     if known.keys() >= indexes.keys():
         return {name: Mix(**known[name]) for name in indexes}
     base = run.config.base
-    found = {**orders(run), **{record["id"]: record for record in apart}}
-    fair = hear(read_records(run.file(CANDIDATES)), found, run.index, run.lexical, run.texts)
+    found = {**orders(run), **{record.id: record for record in apart}}
+    fair = hear(read_records(run.file(CANDIDATES), CandidateList), found, run.index, run.lexical, run.texts)
     mixes = {base: fit_mix(list(fair.values()), kept_mix(run.corpus, base) or DEFAULT_MIX)}
-    unseen = [fair[record["id"]] for record in apart if record["id"] in fair]
+    unseen = [fair[record.id] for record in apart if record.id in fair]
     for name in indexes:
         if name != base:
             rankings = indexes[name].search_many([each.question for each in unseen], SCALE_DEPTH)
@@ -118,8 +119,8 @@ def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Seq
 
 
 def hear(
-    records: Sequence[Record],
-    found: Mapping[str, Record],
+    records: Sequence[CandidateList],
+    found: Mapping[str, Ranking],
     dense: Searchable,
     lexical: Searchable,
     texts: Mapping[str, str],
@@ -127,21 +128,21 @@ def hear(
     """By question id what the orders `found` of the candidate `records` say, where what they put first had to be shown
     by one search or the other.
     """
-    ordered = [record for record in records if record["id"] in found]
-    questions = [record["question"] for record in ordered]
+    ordered = [record for record in records if record.id in found]
+    questions = [record.question for record in ordered]
     rankings = (search.search_many(questions, SCALE_DEPTH) for search in (dense, lexical))
     heard = {}
     for record, by_meaning, by_words in zip(ordered, *rankings, strict=True):
-        order = found[record["id"]]
+        order = found[record.id]
         each = Heard(
-            question=record["question"],
-            best=order["ranking"][0],
+            question=record.question,
+            best=order.ranking[0],
             dense=by_meaning,
             lexical=by_words,
-            weight=order.get("weight", 1.0),
+            weight=order.weight,
         )
-        if was_open(each, {texts[passage] for passage in order["shown"]}):
-            heard[record["id"]] = each
+        if was_open(each, {texts[passage] for passage in order.shown}):
+            heard[record.id] = each
     return heard
 
 
@@ -208,7 +209,7 @@ def make_verdict(run: Distillation) -> None:
     if verdict.encoder:
         promote(run.paths, run.corpus.name, verdict.encoder, run.config.name)
     keep_mixes(run, mixes, promoted=bool(verdict.encoder))
-    rankings = read_records(run.file(RANKINGS))
+    rankings = read_records(run.file(RANKINGS), Ranking)
     metrics = {
         "config": read_json(run.file(CONFIG)),
         "versions": {package: version(package) for package in _VERSIONED},
@@ -304,8 +305,8 @@ def _held_out(run: Distillation) -> tuple[JudgedBy, list[Query]]:
     if judged:
         return ("questions" if run.config.questions else "written questions"), judged
     apart = kept_out(run)
-    rankings = [record for record in read_records(run.file(RANKINGS)) if record["id"] in apart]
-    return ("orders" if rankings else ""), first_choices(rankings, read_records(run.file(CANDIDATES)))
+    rankings = [record for record in read_records(run.file(RANKINGS), Ranking) if record.id in apart]
+    return ("orders" if rankings else ""), first_choices(rankings, read_records(run.file(CANDIDATES), CandidateList))
 
 
 def _judge(run: Distillation, queries: Sequence[Query], opened: Opened, mixes: Mapping[str, Mix]) -> Judgement:

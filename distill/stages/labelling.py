@@ -6,13 +6,14 @@ Each reads the file before it and leaves its own, unless that is there already.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from distill.candidates import mine_candidates, shown, with_sources
-from distill.json_files import Record, read_json, read_records, write_json, write_records
+from distill.json_files import read_json, read_records, write_json, write_records
 from distill.questions.sources import assign_splits, key_of, load_questions, order_by_coverage, read_like, read_log
 from distill.questions.writing import Surroundings, WritingConfig, write_questions
+from distill.records import CandidateList, Ranking
 from distill.run import Distillation, digest
 from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.run_folder import (
@@ -31,10 +32,17 @@ from distill.run_folder import (
 from distill.stages.proposing import propose, sample_mode
 from distill.teacher.assessment import assess_teacher, choose_mode
 from distill.teacher.modes import AUTO_MODES
-from distill.teacher.orders import beside, merge_candidates, merge_orders, read_rankings, read_votes, voted_questions
-from distill.teacher.ranking import candidate_ids, given_up, no_order, place_positives, rank_candidates
+from distill.teacher.orders import (
+    beside,
+    draw_held_out,
+    merge_candidates,
+    merge_orders,
+    read_rankings,
+    read_votes,
+    voted_questions,
+)
+from distill.teacher.ranking import given_up, no_order, place_positives, rank_candidates
 from distill.teacher.trust import Probe, known_answers, make_probes
-from distill.verdict.held_out_orders import draw
 from indexes.errors import InputError
 from indexes.evaluation import unknown_positives
 from indexes.mixes import DEFAULT_MIX
@@ -127,7 +135,7 @@ def make_candidates(run: Distillation) -> None:
         queries, run.index, run.lexical, n, n_more=n_more, retrieval=proposal.retrieval, given=proposal.given
     )
     sources = read_json(run.file(SOURCES))
-    records = [r if "n_shown" in r else with_sources(r, sources, n) for r in mined if len(r["candidates"]) > 1]
+    records = [r if r.n_shown is not None else with_sources(r, sources, n) for r in mined if len(r.candidates) > 1]
     if not records:
         raise InputError(
             "To put candidates in order takes at least two of them, but no question has found two passages. "
@@ -146,7 +154,7 @@ def assess(run: Distillation) -> None:
     if name in (WITHOUT_LLM, FROM_FILE):
         write_json(file, {"name": run.config.rankings or "none (ranker)"})
         return
-    records = _shown(run, read_records(run.file(CANDIDATES)))
+    records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
     probes = _probes(run, records)
     modes = AUTO_MODES if run.config.mode == "auto" else (run.config.mode,)
     assessments = []
@@ -180,7 +188,7 @@ def assess(run: Distillation) -> None:
     run.say("teacher", remark=chosen.sentence)
 
 
-def _probes(run: Distillation, records: Sequence[Record]) -> list[Probe]:
+def _probes(run: Distillation, records: Sequence[CandidateList]) -> list[Probe]:
     """Planted answers: what training questions were written from or are known to have, else passages themselves."""
     passages = list(run.corpus.passages())
     positives = {query.id: query.positives for query in read_queries(run.file(QUESTIONS), "train")}
@@ -188,19 +196,19 @@ def _probes(run: Distillation, records: Sequence[Record]) -> list[Probe]:
     return make_probes(records, passages, known, seed=run.config.seed)
 
 
-def all_candidates(run: Distillation) -> list[Record]:
+def all_candidates(run: Distillation) -> list[CandidateList]:
     """The candidates of all rounds so far: what the teacher was shown, and then what only the ranker scores."""
     files = round_files(run, "candidates")
-    rounds = [read_records(file) for file in files]
+    rounds = [read_records(file, CandidateList) for file in files]
     if len(rounds) > 1:
         n = run.config.n_candidates
-        rounds[0] = [r | {"n_shown": min(r.get("n_shown", n), len(r["candidates"]))} for r in rounds[0]]
+        rounds[0] = [replace(each, n_shown=len(shown(each, n).candidates)) for each in rounds[0]]
     return merge_candidates(rounds)
 
 
-def all_rankings(run: Distillation) -> list[Record]:
+def all_rankings(run: Distillation) -> list[Ranking]:
     """The teacher's orders of all rounds so far, one a question."""
-    return merge_orders([read_records(file) for file in round_files(run, "rankings")])
+    return merge_orders([read_records(file, Ranking) for file in round_files(run, "rankings")])
 
 
 def round_files(run: Distillation, what: str) -> list[Path]:
@@ -209,7 +217,7 @@ def round_files(run: Distillation, what: str) -> list[Path]:
     return [run.file(f"{what}.jsonl"), *(file for file in later if file.is_file())]
 
 
-def _shown(run: Distillation, records: Sequence[Record]) -> list[Record]:
+def _shown(run: Distillation, records: Sequence[CandidateList]) -> list[CandidateList]:
     """The candidate `records` with as many candidates as the teacher is shown."""
     return [shown(record, run.config.n_candidates) for record in records]
 
@@ -219,25 +227,25 @@ def make_rankings(run: Distillation) -> None:
     file = run.file(RANKINGS)
     if run.config.teacher == WITHOUT_LLM or run.teacher.trust == "refuse":
         return
-    records = _shown(run, read_records(run.file(CANDIDATES)))
+    records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
     if run.config.teacher == FROM_FILE:
         if not file.is_file():
             given = read_rankings(Path(run.config.rankings), records)
             for note in given.notes:
                 run.say("rankings", remark=note)
-            write_records(file, given.records)
+            write_records(file, given.rankings)
     else:
         _ask(run, records)
-    _keep_out(run, read_records(file))
+    _keep_out(run, read_records(file, Ranking))
 
 
-def _keep_out(run: Distillation, rankings: Sequence[Record]) -> None:
+def _keep_out(run: Distillation, rankings: Sequence[Ranking]) -> None:
     """Keeps a share of the orders out of training where no held-out question can judge, so that something does."""
     file = run.file(KEPT_OUT)
     if file.is_file():
         return
     can_judge = any(query.split != "train" and query.grades for query in read_queries(run.file(QUESTIONS)))
-    write_json(file, {"questions": [] if can_judge else draw(rankings, run.config.seed)})
+    write_json(file, {"questions": [] if can_judge else draw_held_out(rankings, run.config.seed)})
 
 
 def kept_out(run: Distillation) -> frozenset[str]:
@@ -245,13 +253,13 @@ def kept_out(run: Distillation) -> frozenset[str]:
     return frozenset(read_json(run.file(KEPT_OUT)).get("questions", ()))
 
 
-def _ask(run: Distillation, records: Sequence[Record]) -> None:
+def _ask(run: Distillation, records: Sequence[CandidateList]) -> None:
     """Has the LLM put in order what it has not yet."""
     file = run.file(RANKINGS)
     teacher = run.teacher
     if not file.is_file() and sample_mode(run.config) == teacher.mode:
         _keep_sample(run, teacher.weight)
-    if {record["id"] for record in records} - {record["id"] for record in read_records(file)}:
+    if {record.id for record in records} - {record.id for record in read_records(file, Ranking)}:
         rank_candidates(
             records,
             run.texts,
@@ -262,18 +270,18 @@ def _ask(run: Distillation, records: Sequence[Record]) -> None:
             weight=teacher.weight,
             on_progress=lambda done, total: run.say("rankings", done, total),
         )
-        run.say("rankings", remark=given_up(read_records(file)))
+        run.say("rankings", remark=given_up(read_records(file, Ranking)))
 
 
 def _keep_sample(run: Distillation, weight: float) -> None:
     """Begins the rankings with the orders that the choice of the retrieval was made by: they are paid for."""
-    orders = [each for each in read_records(run.file(SAMPLE)) if "failed" not in each]
+    orders = [each for each in read_records(run.file(SAMPLE), Ranking) if not each.failed]
     if orders:
-        kept = [each if each["agreement"] is not None else each | {"weight": weight} for each in orders]
+        kept = [each if each.agreement is not None else replace(each, weight=weight) for each in orders]
         write_records(run.file(RANKINGS), kept)
 
 
-def orders(run: Distillation) -> Mapping[str, Record]:
+def orders(run: Distillation) -> Mapping[str, Ranking]:
     """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
     the run says so. Both teach where there is no order of the teacher too. Those `kept_out` are not among them.
 
@@ -288,7 +296,7 @@ def orders(run: Distillation) -> Mapping[str, Record]:
     return run.known_orders[1]
 
 
-def _all_orders(run: Distillation) -> dict[str, Record]:
+def _all_orders(run: Distillation) -> dict[str, Ranking]:
     found = all_rankings(run)
     if run.config.votes or run.config.positives == "first":
         mined = all_candidates(run)
@@ -296,20 +304,17 @@ def _all_orders(run: Distillation) -> dict[str, Record]:
     if run.config.votes:
         found = beside(found, mined, queries, read_votes(Path(run.config.votes)))
     if run.config.positives == "none":
-        return {record["id"]: record for record in found if _says_something(record)}
-    ranked = {record["id"] for record in found}
-    asked = [(each["id"], candidate_ids(each)) for each in _shown(run, mined)]
+        return {record.id: record for record in found if _says_something(record)}
+    ranked = {record.id for record in found}
+    asked = [(each.id, each.passages) for each in _shown(run, mined)]
     found += [no_order(identifier, passages) for identifier, passages in asked if identifier not in ranked]
-    documents = {c["passage"]: c["document"] for record in mined for c in record["candidates"]}
+    documents = {c.passage: c.document for record in mined for c in record.candidates}
     positives = {query.id: set(query.positives) for query in queries}
-    placed = [
-        place_positives(each, {p for p in each["shown"] if documents[p] in positives[each["id"]]}, "first")
-        for each in found
-    ]
+    placed = [place_positives(each, {p for p in each.shown if documents[p] in positives[each.id]}) for each in found]
     # A known positive alone is an order too: it comes before all others that were shown.
-    return {record["id"]: record for record in placed if record["ranking"]}
+    return {record.id: record for record in placed if record.ranking}
 
 
-def _says_something(ranking: Record) -> bool:
+def _says_something(ranking: Ranking) -> bool:
     """A single passage is an order where several rounds agree that it comes before all others."""
-    return len(ranking["ranking"]) > 1 or (len(ranking["ranking"]) == 1 and "n_rounds" in ranking)
+    return len(ranking.ranking) > 1 or (len(ranking.ranking) == 1 and ranking.n_rounds is not None)

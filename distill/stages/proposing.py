@@ -171,7 +171,7 @@ def _ask_sample(run: Distillation, queries: Sequence[Query]) -> _Said:
         seed=config.seed,
         on_progress=lambda done, total: run.say("candidates", done, total, "asking the teacher about a sample"),
     )
-    firsts = {order["id"]: order["ranking"][:1] for order in orders if order["ranking"]}
+    firsts = {order.id: order.ranking[:1] for order in orders if order.ranking}
     return _Said(given={} if config.mode == "pairwise" else given, firsts=firsts, found=found)
 
 

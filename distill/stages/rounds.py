@@ -10,7 +10,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from distill.candidates import Retrieval, candidate_records, join, search_both, words_of
-from distill.json_files import Record, read_json, read_records, write_json, write_records
+from distill.json_files import read_json, read_records, write_json, write_records
+from distill.records import CandidateList, Ranking
 from distill.run import Distillation
 from distill.run_config import WITHOUT_LLM
 from distill.run_folder import CANDIDATES, KEPT_OUT, QUESTIONS, RANKINGS, RETRIEVAL, ROUNDS, TEACHER
@@ -48,7 +49,7 @@ def make_rounds(run: Distillation) -> None:
         return
     for number in range(2, run.config.rounds + 1):
         _ask(run, number)
-    rounds = [read_records(file) for file in round_files(run, "rankings")]
+    rounds = [read_records(file, Ranking) for file in round_files(run, "rankings")]
     write_json(run.file(ROUNDS), {"rounds": [_account(rounds, n) for n in range(1, len(rounds) + 1)]})
 
 
@@ -57,9 +58,9 @@ def _ask(run: Distillation, number: int) -> None:
     file = run.file(f"candidates-{number}.jsonl")
     if not file.is_file():
         write_records(file, _find_again(run, _taught(run, number - 1)))
-    records = read_records(file)
+    records = read_records(file, CandidateList)
     rankings = run.file(f"rankings-{number}.jsonl")
-    if {record["id"] for record in records} <= {record["id"] for record in read_records(rankings)}:
+    if {record.id for record in records} <= {record.id for record in read_records(rankings, Ranking)}:
         return
     rank_candidates(
         records,
@@ -71,7 +72,7 @@ def _ask(run: Distillation, number: int) -> None:
         weight=run.teacher.weight,
         on_progress=lambda done, total: run.say("rankings", done, total, f"round {number}"),
     )
-    run.say("rankings", remark=given_up(read_records(rankings)))
+    run.say("rankings", remark=given_up(read_records(rankings, Ranking)))
 
 
 def _taught(run: Distillation, number: int) -> Distillation:
@@ -99,15 +100,15 @@ def _index_of(run: Distillation) -> PassageIndex:
     return PassageIndex.open(run.paths, run.corpus.name, encoder)
 
 
-def _find_again(run: Distillation, earlier: Distillation) -> list[Record]:
+def _find_again(run: Distillation, earlier: Distillation) -> list[CandidateList]:
     """For each question the best so far and then what the retriever of the round before finds that was not shown;
     questions for which that is nothing are left out.
     """
-    known = {record["id"]: record for record in all_rankings(run)}
-    asked = {record["id"] for record in read_records(run.file(CANDIDATES))} - kept_out(run)
+    known = {record.id: record for record in all_rankings(run)}
+    asked = {record.id for record in read_records(run.file(CANDIDATES), CandidateList)} - kept_out(run)
     queries = [query for query in read_queries(run.file(QUESTIONS), "train") if query.id in asked]
     index = _index_of(earlier)
-    records: list[Record] = []
+    records: list[CandidateList] = []
     for first in range(0, len(queries), _BATCH):
         run.say("candidates", first, len(queries), "finding again")
         batch = queries[first : first + _BATCH]
@@ -117,7 +118,7 @@ def _find_again(run: Distillation, earlier: Distillation) -> list[Record]:
 
 
 def _lists(
-    run: Distillation, queries: Sequence[Query], index: PassageIndex, known: Mapping[str, Record]
+    run: Distillation, queries: Sequence[Query], index: PassageIndex, known: Mapping[str, Ranking]
 ) -> list[tuple[Query, list[Candidate]]]:
     """Each question with its best passage so far, if any, and with the best of those that it was not shown with."""
     n = run.config.n_candidates
@@ -130,14 +131,14 @@ def _lists(
         best = [
             Candidate(passage=passage, score=0.0)
             for passage in before[query.id]
-            if passage.id in known[query.id]["ranking"][:1]
+            if passage.id in known[query.id].ranking[:1]
         ]
         lists.append((query, [*best, *new[: n - len(best)]] if new else []))
     return lists
 
 
-def _shown_before(run: Distillation, ranking: Record | None) -> list[Passage]:
-    return run.corpus.get_passages(ranking["shown"]) if ranking else []
+def _shown_before(run: Distillation, ranking: Ranking | None) -> list[Passage]:
+    return run.corpus.get_passages(ranking.shown) if ranking else []
 
 
 def _retrieval(run: Distillation) -> Retrieval:
@@ -147,18 +148,18 @@ def _retrieval(run: Distillation) -> Retrieval:
     return "union" if before == "lexical" else before
 
 
-def _account(rounds: Sequence[Sequence[Record]], number: int) -> dict[str, int]:
+def _account(rounds: Sequence[Sequence[Ranking]], number: int) -> dict[str, int]:
     """What the round of this number has asked, and for how many questions it has put another passage first."""
     asked = rounds[number - 1]
     best = [
-        {record["id"]: record["ranking"][0] for record in merge_orders(rounds[:n]) if record["ranking"]}
+        {record.id: record.ranking[0] for record in merge_orders(rounds[:n]) if record.ranking}
         for n in (number - 1, number)
     ]
     return {
         "round": number,
         "questions": len(asked),
-        "calls": sum(record["n_asked"] for record in asked),
-        "passages": sum(len(record["shown"]) for record in asked),
+        "calls": sum(record.n_asked for record in asked),
+        "passages": sum(len(record.shown) for record in asked),
         "best_changed": sum(best[0].get(identifier) != passage for identifier, passage in best[1].items()),
     }
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from distill.json_files import Record, read_json, read_records, write_json, write_records
+from distill.json_files import read_json, read_records, write_json, write_records
 from distill.ranker.ranker import LateInteractionRanker, Ranker, begin_ranker, load_ranker
+from distill.records import CandidateList, Ranking, ScoreList
 from distill.retriever.evidence import fit_evidence
 from distill.retriever.lists import DEFAULTS, RetrieverConfig, RetrieverReport, Training, by_evidence, by_scores
 from distill.retriever.publishing import BY_ORDERS, WITHOUT_ORDERS, Card, base_license
@@ -57,14 +58,14 @@ def make_ranker(run: Distillation) -> None:
     drop_checkpoints(run.file("ranker-checkpoints"))
 
 
-def _trained(run: Distillation, found: Mapping[str, Record]) -> tuple[Ranker, dict[str, object]]:
+def _trained(run: Distillation, found: Mapping[str, Ranking]) -> tuple[Ranker, dict[str, object]]:
     from distill.ranker.agreement import RankerSettings
     from distill.ranker.training import train_ranker
 
     ranker, notes = _begin(run)
     report = train_ranker(
         ranker,
-        [record for record in all_candidates(run) if record["id"] in found],
+        [record for record in all_candidates(run) if record.id in found],
         found,
         run.texts,
         run.file("ranker-checkpoints"),
@@ -106,17 +107,17 @@ def score_candidates(run: Distillation, ranker: Ranker, file: Path, stage: Stage
     run.say(stage, 0, len(candidates))
     scores = ranker.score(candidates, run.texts, lambda done, total: run.say(stage, done, total))
     rows = zip(candidates, scores, strict=True)
-    write_records(file, [_score_record(record, row) for record, row in rows])
+    write_records(file, [_score_list(record, row) for record, row in rows])
     run.say(stage, len(candidates), len(candidates))
 
 
-def _score_record(record: Record, scores: list[float]) -> Record:
-    return {
-        "id": record["id"],
-        "question": record["question"],
-        "passages": [candidate["passage"] for candidate in record["candidates"]],
-        "scores": [round(score, 5) for score in scores],
-    }
+def _score_list(record: CandidateList, scores: list[float]) -> ScoreList:
+    return ScoreList(
+        id=record.id,
+        question=record.question,
+        passages=tuple(candidate.passage for candidate in record.candidates),
+        scores=tuple(round(score, 5) for score in scores),
+    )
 
 
 def make_retriever(run: Distillation) -> None:
@@ -125,30 +126,30 @@ def make_retriever(run: Distillation) -> None:
         train_encoder(run, run.config.name, run.encoder_folder, make_targets(run), retriever_config(run), "retriever")
 
 
-def make_targets(run: Distillation) -> list[Record]:
+def make_targets(run: Distillation) -> list[ScoreList]:
     """What stage 2 trains on, as the run's file then holds it."""
     file = run.file(TARGETS)
     if not file.is_file():
         write_records(file, _targets(run))
-    return read_records(file)
+    return read_records(file, ScoreList)
 
 
-def _targets(run: Distillation) -> list[Record]:
+def _targets(run: Distillation) -> list[ScoreList]:
     scores = training_records(run, SCORES)
     if run.config.recipe == "paper":
         return by_scores(scores, run.config.n_candidates)
     found = orders(run)
-    evidence = fit_evidence(scores, found, top1=run.teacher.top1, top1_weight=run.teacher.top1_weight or 0.0)
+    evidence = fit_evidence(scores, found, top1=run.teacher.top1, top1_weight=run.teacher.top1_weight)
     if evidence is None:
         return by_scores(scores)
     write_json(run.file(EVIDENCE), asdict(evidence) | {"sentence": evidence.sentence()})
     return by_evidence(scores, found, evidence)
 
 
-def training_records(run: Distillation, name: str) -> list[Record]:
+def training_records(run: Distillation, name: str) -> list[ScoreList]:
     """The records of the run's file `name` whose questions may train."""
     apart = kept_out(run)
-    return [record for record in read_records(run.file(name)) if record["id"] not in apart]
+    return [record for record in read_records(run.file(name), ScoreList) if record.id not in apart]
 
 
 def retriever_config(run: Distillation) -> RetrieverConfig:
@@ -160,7 +161,7 @@ def retriever_config(run: Distillation) -> RetrieverConfig:
 
 
 def train_encoder(
-    run: Distillation, name: str, folder: Path, records: Sequence[Record], config: RetrieverConfig, stage: Stage
+    run: Distillation, name: str, folder: Path, records: Sequence[ScoreList], config: RetrieverConfig, stage: Stage
 ) -> None:
     """Trains the run's student on `records`, by `config`, and saves it in `folder` as the encoder `name`.
 

@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar
 from langchain_core.messages import AIMessage, BaseMessage
 
 from distill.prompts import best_messages, choice_reminder, ranking_messages, reminder_message
-from distill.teacher.replies import Choice, Permutation, Status, parse_choice, parse_permutation
+from distill.records import ReplyStatus
+from distill.teacher.replies import Choice, Permutation, parse_choice, parse_permutation
 
 CountTokens = Callable[[str], int]
 
@@ -124,7 +125,7 @@ class Order:
     """
 
     order: tuple[int, ...]
-    status: Status
+    status: ReplyStatus
     shown: tuple[int, ...]
     n_asked: int
     reply: str
@@ -147,7 +148,7 @@ class Talk:
     key: str
     shown: list[int] = field(default_factory=list)
     replies: list[str] = field(default_factory=list)
-    statuses: list[Status] = field(default_factory=list)
+    statuses: list[ReplyStatus] = field(default_factory=list)
     best_at: list[tuple[int, int]] = field(default_factory=list)
 
     async def order(self, items: Sequence[int], repeat: int) -> tuple[int, ...]:
@@ -195,7 +196,7 @@ class Talk:
             messages = [*messages, AIMessage(cut(reply, 60, limits.count)), reminder]
 
     def finished(
-        self, order: Sequence[int], passes: Sequence[Sequence[int]], status: Status, agreement: float | None
+        self, order: Sequence[int], passes: Sequence[Sequence[int]], status: ReplyStatus, agreement: float | None
     ) -> Order:
         """The talk's account, with the `order` that came of it."""
         return Order(
@@ -221,7 +222,7 @@ def shuffled(items: Sequence[int], key: str, repeat: int) -> list[int]:
     return order
 
 
-def joint_status(statuses: Sequence[Status]) -> Status:
+def joint_status(statuses: Sequence[ReplyStatus]) -> ReplyStatus:
     """The status of an order made of several replies: refused if all are, else the worst, a refused part as partial."""
     if all(status == "refused" for status in statuses):
         return "refused"

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from distill.json_files import Record
 from distill.llm.calls import Asker, work_through
+from distill.records import CandidateList
 from distill.teacher.asking import NO_ORDER, Asks, Limits, Order
 from distill.teacher.modes import Mode, pair_agreement, parse_mode
-from distill.teacher.ranking import ask_order, candidate_ids, place_shares
+from distill.teacher.ranking import ask_order, place_shares
 from distill.teacher.trust import (
     FULL_KAPPA,
     SIGNIFICANT,
@@ -91,7 +91,7 @@ class Assessment:
 
 
 def assess_teacher(
-    records: Sequence[Record],
+    records: Sequence[CandidateList],
     texts: Mapping[str, str],
     asker: Asker,
     mode: Mode | str,
@@ -108,7 +108,7 @@ def assess_teacher(
     replies it costs nothing later.
     """
     mode = parse_mode(mode) if isinstance(mode, str) else mode
-    usable = [record for record in records if len(candidate_ids(record)) > 1]
+    usable = [record for record in records if len(record.passages) > 1]
     sample = random.Random(seed).sample(usable, min(n_questions, len(usable)))  # noqa: S311
     # By pairs each is shown in both orders anyway, and a second time they would be the same prompts.
     repeats = 1 if mode.name == "pairwise" else 2
@@ -122,7 +122,7 @@ def assess_teacher(
         on_progress(len(found), len(jobs))
     orders = [each if isinstance(each, Order) else NO_ORDER for job, each in sorted(found.items()) if job < len(lists)]
     answers = [
-        Answers(n=len(candidate_ids(record)), orders=tuple(orders[place * repeats : (place + 1) * repeats]))
+        Answers(n=len(record.passages), orders=tuple(orders[place * repeats : (place + 1) * repeats]))
         for place, record in enumerate(sample)
     ]
     return assess(str(mode), answers, [each for each in found.values() if isinstance(each, ProbeAnswer)])
@@ -150,7 +150,7 @@ class Answers:
 
 
 def _asked(
-    record: Record, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits, repeat: int
+    record: CandidateList, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits, repeat: int
 ) -> Callable[[Asks], Awaitable[Order]]:
     async def ask(asker: Asks) -> Order:
         return await ask_order(record, texts, asker, mode, seed=seed, limits=limits, repeat=repeat)

@@ -9,8 +9,8 @@ from itertools import combinations
 from typing import Literal, TypeAlias, Union
 
 from distill.prompts import mask_identifiers
+from distill.records import ReplyStatus
 from distill.teacher.asking import Asks, Limits, Order, Talk, cut, joint_status, shuffled
-from distill.teacher.replies import Status
 from indexes.errors import InputError
 
 Node: TypeAlias = Union[int, "list[Node]"]
@@ -51,7 +51,7 @@ async def best_of(talk: Talk, repeat: int) -> Order:
             order.append(item)
     except _NoChoiceError:
         pass
-    status: Status = "ok" if len(order) == wanted else "partial" if order else "refused"
+    status: ReplyStatus = "ok" if len(order) == wanted else "partial" if order else "refused"
     return talk.finished(order, [order], status, None)
 
 

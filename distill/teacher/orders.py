@@ -1,20 +1,23 @@
-"""Orders from elsewhere: of another LLM, of a file, of people; and those of several rounds as one."""
+"""Orders from elsewhere: of another LLM, of a file, of people; those of several rounds as one; those that judge."""
 
 from __future__ import annotations
 
 import json
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distill.json_files import Record, read_records
+from distill.json_files import read_records
 from distill.questions.sources import key_of
+from distill.records import CandidateList, Ranking, Retrieved, VotedOrder
 from distill.teacher.asking import Order, joint_status
 from distill.teacher.modes import aggregate, mutual_agreement, proven_front
-from distill.teacher.ranking import candidate_ids, no_order, ranking_record
+from distill.teacher.ranking import as_ranking, no_order
 from indexes.errors import InputError, StoreError
+from indexes.evaluation import FEW_QUERIES
 from indexes.queries import read_lines
 from indexes.types import Query
 
@@ -24,14 +27,14 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenRankings:
-    """Ranking records in the order of the candidates, and what of the file could not be used, in sentences."""
+    """Rankings in the order of the candidates, and what of the file could not be used, in sentences."""
 
-    records: tuple[Record, ...]
+    rankings: tuple[Ranking, ...]
     notes: tuple[str, ...]
 
 
-def read_rankings(file: Path, records: Sequence[Record]) -> GivenRankings:
-    """The orders in `file`, a JSON object a line, of the questions in the candidate `records`.
+def read_rankings(file: Path, records: Sequence[CandidateList]) -> GivenRankings:
+    """The orders in `file`, a JSON object a line, of the questions in `records`.
 
     An id names a candidate passage or a document, which stands for its candidate passages in the order of retrieval.
     Several lines about one question are several orders of it: they become one (Borda), and their agreement (mean
@@ -40,20 +43,20 @@ def read_rankings(file: Path, records: Sequence[Record]) -> GivenRankings:
     lines: dict[str, list[list[str]]] = defaultdict(list)
     for line in _lines(file):
         lines[line.question].append(line.ranking)
-    found: list[Record] = []
+    found: list[Ranking] = []
     strangers: dict[str, None] = {}
     for record in records:
-        if given := lines.pop(record["id"], None):
+        if given := lines.pop(record.id, None):
             orders = [_positions(record, ids, strangers) for ids in given]
-            found.append(ranking_record(record, _one_order(record, orders)))
-    if not any(record["ranking"] for record in found):
+            found.append(as_ranking(record, _one_order(record, orders)))
+    if not any(record.ranking for record in found):
         raise InputError(
             f"{file} places no candidate of any question. Its lines must be of the form {_FORM}, with the ids of this "
-            f"run's questions (such as {_named([record['id'] for record in records])}) and of documents or passages "
+            f"run's questions (such as {_named([record.id for record in records])}) and of documents or passages "
             "that their retrieval found."
         )
     notes = _notes(file, found, len(records), list(lines), list(strangers))
-    return GivenRankings(records=tuple(found), notes=tuple(notes))
+    return GivenRankings(rankings=tuple(found), notes=tuple(notes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +121,11 @@ def _is_id(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 
-def _positions(record: Record, ids: Sequence[str], strangers: dict[str, None]) -> list[int]:
+def _positions(record: CandidateList, ids: Sequence[str], strangers: dict[str, None]) -> list[int]:
     """The positions of the candidates that `ids` name, each once; ids that name none are added to `strangers`."""
     places: dict[str, list[int]] = defaultdict(list)
-    documents = {candidate["passage"]: candidate.get("document") for candidate in record["candidates"]}
-    for position, passage in enumerate(candidate_ids(record)):
+    documents = {candidate.passage: candidate.document for candidate in record.candidates}
+    for position, passage in enumerate(record.passages):
         places[passage] = [position]
         if (document := documents[passage]) and document not in documents:
             places[document].append(position)
@@ -130,8 +133,8 @@ def _positions(record: Record, ids: Sequence[str], strangers: dict[str, None]) -
     return list(dict.fromkeys(position for each in ids for position in places.get(each, ())))
 
 
-def _one_order(record: Record, orders: Sequence[Sequence[int]]) -> Order:
-    n = len(candidate_ids(record))
+def _one_order(record: CandidateList, orders: Sequence[Sequence[int]]) -> Order:
+    n = len(record.passages)
     order = aggregate(orders, n)
     return Order(
         order=order,
@@ -146,13 +149,13 @@ def _one_order(record: Record, orders: Sequence[Sequence[int]]) -> Order:
 
 
 def _notes(
-    file: Path, found: Sequence[Record], n_questions: int, unknown: Sequence[str], strangers: Sequence[str]
+    file: Path, found: Sequence[Ranking], n_questions: int, unknown: Sequence[str], strangers: Sequence[str]
 ) -> Iterator[str]:
     if unknown:
         yield f"{file} orders {len(unknown)} questions that this run does not have ({_named(unknown)}): left out."
     if strangers:
         yield f"{file} names {len(strangers)} ids that are no candidates ({_named(strangers)}): left out."
-    if empty := [record["id"] for record in found if not record["ranking"]]:
+    if empty := [record.id for record in found if not record.ranking]:
         yield f"{file} places no candidate of {len(empty)} questions ({_named(empty)}): they do not teach."
     if missing := n_questions - len(found):
         yield f"{file} has no order of {missing} of {n_questions} questions."
@@ -165,105 +168,101 @@ def _named(ids: Sequence[str]) -> str:
 _VOTE_FORM = '{"question": "…", "ranking": ["best passage id", "second best"]}'
 
 
-def read_votes(file: Path) -> list[tuple[str, list[str]]]:
-    """(question, passage ids best first) of each line of `file`; raises `InputError` for another form."""
+def read_votes(file: Path) -> list[VotedOrder]:
+    """The lines of `file`; raises `InputError` for another form."""
     if not file.is_file():
         raise InputError(f"A file of people's orders was expected at '{file}', but there is none. Check the path.")
-    found = []
     try:
-        for record in read_records(file):
-            question, ranking = record["question"], record["ranking"]
-            if not isinstance(question, str) or not question.strip() or not all(isinstance(p, str) for p in ranking):
-                raise TypeError
-            found.append((question, list(ranking)))
-    except (StoreError, KeyError, TypeError):
-        raise InputError(f"'{file}' has a line of another form than {_VOTE_FORM}. Mend or remove it.") from None
-    return found
+        votes = read_records(file, VotedOrder)
+    except StoreError as error:
+        raise InputError(f"{error} Expected is {_VOTE_FORM}.") from None
+    if any(not vote.question.strip() for vote in votes):
+        raise InputError(f"'{file}' has a line without a question. Expected is {_VOTE_FORM}.")
+    return votes
 
 
-def voted_questions(votes: Sequence[tuple[str, list[str]]]) -> list[Query]:
+def voted_questions(votes: Sequence[VotedOrder]) -> list[Query]:
     """The questions that people voted on, each once: nobody knows every answer to them, so they only train."""
-    texts = list({key_of(question): question for question, _ in reversed(votes)}.values())
+    texts = list({key_of(vote.question): vote.question for vote in reversed(votes)}.values())
     return [Query(id=f"v{number}", text=text) for number, text in enumerate(texts, start=1)]
 
 
 def beside(
-    rankings: Sequence[Record],
-    candidates: Sequence[Record],
+    rankings: Sequence[Ranking],
+    candidates: Sequence[CandidateList],
     queries: Sequence[Query],
-    votes: Sequence[tuple[str, list[str]]],
-) -> list[Record]:
+    votes: Sequence[VotedOrder],
+) -> list[Ranking]:
     """`rankings` in which people's orders of the same questions' candidates count as much as the LLM's, one for one.
 
     Passages that only people saw join the list; one that they do not name is where the LLM put it. Where the LLM gave
     no order, as nobody asked it or it was refused, people are heard alone.
     """
-    given: Mapping[str, list[list[str]]] = defaultdict(list)
-    for question, ranking in votes:
-        given[key_of(question)].append(ranking)
-    found = {record["id"]: [c["passage"] for c in record["candidates"]] for record in candidates}
+    given: Mapping[str, list[Sequence[str]]] = defaultdict(list)
+    for vote in votes:
+        given[key_of(vote.question)].append(vote.ranking)
+    found = {record.id: record.passages for record in candidates}
     keys = {query.id: key_of(query.text) for query in queries}
-    ranked = {each["id"] for each in rankings}
+    ranked = {each.id for each in rankings}
     unranked = [no_order(identifier) for identifier in found if identifier not in ranked]
     joined = [
-        _joined_with_votes(each, found.get(each["id"], []), given.get(keys.get(each["id"], ""), []))
+        _joined_with_votes(each, found.get(each.id, []), given.get(keys.get(each.id, ""), []))
         for each in (*rankings, *unranked)
     ]
-    return [each for each in joined if each["id"] in ranked or each["ranking"]]
+    return [each for each in joined if each.id in ranked or each.ranking]
 
 
-def _joined_with_votes(ranking: Record, candidates: Sequence[str], given: Sequence[Sequence[str]]) -> Record:
+def _joined_with_votes(ranking: Ranking, candidates: Sequence[str], given: Sequence[Sequence[str]]) -> Ranking:
     named = [[passage for passage in dict.fromkeys(each) if passage in candidates] for each in given]
     orders = [each for each in named if len(each) > 1]
     if not orders:
         return ranking
-    shown = list(dict.fromkeys([*ranking["shown"], *(passage for order in orders for passage in order)]))
-    of_llm = ranking["ranking"] if ranking["weight"] > 0 else []
+    shown = list(dict.fromkeys([*ranking.shown, *(passage for order in orders for passage in order)]))
+    of_llm = ranking.ranking if ranking.weight > 0 else ()
     places = {passage: place for place, passage in enumerate(shown)}
     agreed = aggregate([[places[passage] for passage in each] for each in (of_llm, *orders)], len(shown))
-    return ranking | {"shown": shown, "ranking": [shown[place] for place in agreed], "weight": 1.0}
+    return replace(ranking, shown=tuple(shown), ranking=tuple(shown[place] for place in agreed), weight=1.0)
 
 
-def merge_orders(rounds: Sequence[Sequence[Record]]) -> list[Record]:
-    """The ranking record of each question of all `rounds`, in the order of the first round that has it.
+def merge_orders(rounds: Sequence[Sequence[Ranking]]) -> list[Ranking]:
+    """The ranking of each question of all `rounds`, in the order of the first round that has it.
 
     Rounds after the first show the best so far among passages that were not seen before, so what beats it beats all
     that it has beaten. `ranking` is as much of the joint order as follows; `shown` is all that it stands before, whose
     order among each other is not known where no round has compared them.
     """
-    said: dict[str, list[Record]] = {}
+    said: dict[str, list[Ranking]] = {}
     for records in rounds:
         for record in records:
-            said.setdefault(record["id"], []).append(record)
+            said.setdefault(record.id, []).append(record)
     return [_merged(each) for each in said.values()]
 
 
-def _merged(records: Sequence[Record]) -> Record:
-    heard = [record for record in records if record["ranking"] and record["weight"]]
+def _merged(records: Sequence[Ranking]) -> Ranking:
+    heard = [record for record in records if record.ranking and record.weight]
     if len(heard) < 2:
         return heard[0] if heard else records[0]
-    ids = list(dict.fromkeys(passage for record in heard for passage in record["shown"]))
+    ids = list(dict.fromkeys(passage for record in heard for passage in record.shown))
     numbers = {passage: number for number, passage in enumerate(ids)}
     order: list[int] = []
     said: list[tuple[list[int], list[int]]] = []
     for record in heard:
-        placed = [numbers[passage] for passage in record["ranking"]]
-        rest = [numbers[passage] for passage in record["shown"] if passage not in set(record["ranking"])]
+        placed = [numbers[passage] for passage in record.ranking]
+        rest = [numbers[passage] for passage in record.shown if passage not in set(record.ranking)]
         said.append((placed, rest))
         order = _inserted([*placed, *rest], order)
-    front = [ids[number] for number in proven_front(order, said)]
-    agreements = [record["agreement"] for record in heard if record.get("agreement") is not None]
-    return heard[0] | {
-        "ranking": front,
-        "shown": ids,
-        "status": joint_status([record["status"] for record in heard]),
-        "n_asked": sum(record["n_asked"] for record in heard),
-        "reply": "",
-        "agreement": min(agreements, default=None),
-        "weight": min(record["weight"] for record in heard),
-        "best_at": [pair for record in heard for pair in record["best_at"]],
-        "n_rounds": len(heard),
-    }
+    agreements = [record.agreement for record in heard if record.agreement is not None]
+    return Ranking(
+        id=heard[0].id,
+        ranking=tuple(ids[number] for number in proven_front(order, said)),
+        shown=tuple(ids),
+        status=joint_status([record.status for record in heard]),
+        n_asked=sum(record.n_asked for record in heard),
+        agreement=min(agreements, default=None),
+        weight=min(record.weight for record in heard),
+        best_at=tuple(pair for record in heard for pair in record.best_at),
+        n_rounds=len(heard),
+    )
 
 
 def _inserted(new: Sequence[int], before: Sequence[int]) -> list[int]:
@@ -272,23 +271,55 @@ def _inserted(new: Sequence[int], before: Sequence[int]) -> list[int]:
     return list(dict.fromkeys([*new[:shared], *before, *new]))
 
 
-def merge_candidates(rounds: Sequence[Sequence[Record]]) -> list[Record]:
-    """The candidate record of each question: what the first of the `rounds` has shown, what later ones have shown, and
+def merge_candidates(rounds: Sequence[Sequence[CandidateList]]) -> list[CandidateList]:
+    """The candidates of each question: what the first of the `rounds` has shown, what later ones have shown, and
     what was not shown.
     """
-    later: Mapping[str, list[Record]] = {record["id"]: [] for record in rounds[0]}
+    later: Mapping[str, list[CandidateList]] = {record.id: [] for record in rounds[0]}
     for records in rounds[1:]:
         for record in records:
-            later[record["id"]].append(record)
-    return [_joined(record, later[record["id"]]) if later[record["id"]] else record for record in rounds[0]]
+            later[record.id].append(record)
+    return [_joined(record, later[record.id]) if later[record.id] else record for record in rounds[0]]
 
 
-def _joined(first: Record, later: Sequence[Record]) -> Record:
-    """`first` says how many of its candidates were shown ("n_shown"), as do all records of a second round's run."""
-    n = first["n_shown"]
-    head = {c["passage"]: c for c in first["candidates"][:n]}
+def _joined(first: CandidateList, later: Sequence[CandidateList]) -> CandidateList:
+    """`first` says how many of its candidates were shown, as do all of a second round's run."""
+    n = first.n_shown
+    head: dict[str, Retrieved] = {c.passage: c for c in first.candidates[:n]}
     for record in later:
-        for candidate in record["candidates"]:
-            head.setdefault(candidate["passage"], candidate)
-    tail = [c for c in first["candidates"][n:] if c["passage"] not in head]
-    return first | {"candidates": [*head.values(), *tail], "n_shown": len(head)}
+        for candidate in record.candidates:
+            head.setdefault(candidate.passage, candidate)
+    tail = [c for c in first.candidates[n:] if c.passage not in head]
+    return replace(first, candidates=(*head.values(), *tail), n_shown=len(head))
+
+
+# Orders that never train judge where no question can. Nobody has said which documents answer the questions, so the
+# passage that the teacher put first stands for the answer, and retrievers are judged by where they find it in the whole
+# corpus. Its place among the passages that were shown foretells less: the teacher does not see what a retriever now
+# puts above all of them (benchmarks/order_verdict.py). What a retriever finds that is better than all that was shown
+# counts against it, so the word errs on the side of the base. Whether the teacher's opinion is any good it cannot tell,
+# so nothing is promoted by it.
+_SHARE = 6  # one in so many orders is kept out
+
+
+def draw_held_out(rankings: Sequence[Ranking], seed: int) -> list[str]:
+    """Ids of the questions whose orders are to be kept out of training: a sixth, at least `FEW_QUERIES`, by `seed`.
+
+    None where that would take more than a third of them.
+    """
+    ids = sorted(record.id for record in rankings if len(record.ranking) > 1)
+    n = max(FEW_QUERIES, len(ids) // _SHARE)
+    return sorted(random.Random(seed).sample(ids, n)) if 3 * n <= len(ids) else []  # noqa: S311
+
+
+def first_choices(rankings: Sequence[Ranking], candidates: Sequence[CandidateList]) -> list[Query]:
+    """A question for each of the `rankings`, answered by the document of the passage that the teacher put first.
+
+    `candidates` have the questions, and the documents of passages.
+    """
+    texts = {record.id: record.question for record in candidates}
+    documents = {c.passage: c.document for record in candidates for c in record.candidates}
+    return [
+        Query(id=record.id, text=texts[record.id], positives=(documents[record.ranking[0]],), split="dev")
+        for record in rankings
+    ]

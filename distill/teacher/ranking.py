@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from distill.json_files import Record, appending, read_records
+from distill.json_files import appending, read_records
 from distill.llm.calls import Asker, work_through
+from distill.records import CandidateList, Ranking
 from distill.teacher.asking import NO_ORDER, Asks, Limits, Order
 from distill.teacher.modes import Mode, first_agreement, order_question, parse_mode
 from indexes.errors import LLMError
-
-Placement = Literal["none", "first"]
 
 _DEFAULT_LIMITS = Limits()
 _MOST_NAMED = 3  # of the questions that were given up; the file has all
 
 
 def rank_candidates(
-    records: Sequence[Record],
+    records: Sequence[CandidateList],
     texts: Mapping[str, str],
     asker: Asker,
     file: Path,
@@ -30,51 +29,50 @@ def rank_candidates(
     on_progress: Callable[[int, int], None],
     limits: Limits = _DEFAULT_LIMITS,
     weight: float = 1.0,
-) -> list[Record]:
-    """The ranking record of each candidate record that has two candidates or more, as `file` then holds them.
+) -> list[Ranking]:
+    """The ranking of each list of candidates that has two candidates or more, as `file` then holds them.
 
-    {"id", "ranking", "status", "shown", "n_asked", "reply", "agreement", "weight", "best_at"}: `ranking` has only
-    passages that the teacher placed. `weight` is how much a list counts that was asked only once; one with several
-    passes counts by how often they put the same passage first. `file` grows line by line, and what stands in it is not
-    asked again. A question whose requests fail stands there without an order once all are done, with the reason as
-    "failed"; if work ends before, it is asked again.
+    `weight` is how much a list counts that was asked only once; one with several passes counts by how often they put
+    the same passage first. `file` grows line by line, and what stands in it is not asked again. A question whose
+    requests fail stands there without an order once all are done, with the reason; if work ends before, it is asked
+    again.
     """
-    done = {record["id"] for record in read_records(file)}
+    done = {record.id for record in read_records(file, Ranking)}
     mode = parse_mode(mode) if isinstance(mode, str) else mode
-    waiting = [record for record in records if record["id"] not in done and len(candidate_ids(record)) > 1]
+    waiting = [record for record in records if record.id not in done and len(record.passages) > 1]
     total = len(done) + len(waiting)
     on_progress(len(done), total)
     jobs = [_job(record, texts, mode, seed, limits) for record in waiting]
-    failed: list[Record] = []
+    failed: list[Ranking] = []
     with appending(file) as append:
         for n_done, (position, order) in enumerate(work_through(asker, jobs) if jobs else (), start=len(done) + 1):
             if isinstance(order, LLMError):
-                failed.append(ranking_record(waiting[position], NO_ORDER, 0.0) | {"failed": str(order)})
+                failed.append(replace(as_ranking(waiting[position], NO_ORDER, 0.0), failed=str(order)))
             else:
-                append(ranking_record(waiting[position], order, weight))
+                append(as_ranking(waiting[position], order, weight))
             on_progress(n_done, total)
-        for record in failed:
-            append(record)
-    return read_records(file)
+        for each in failed:
+            append(each)
+    return read_records(file, Ranking)
 
 
-def given_up(records: Sequence[Record]) -> str:
+def given_up(rankings: Sequence[Ranking]) -> str:
     """Which questions got no reply that could be used, and why; "" if all did."""
-    failed = [f"'{record['id']}': {record['failed']}" for record in records if "failed" in record]
+    failed = [f"'{record.id}': {record.failed}" for record in rankings if record.failed]
     shown = " ".join(failed[:_MOST_NAMED]) + (
         f" (and {len(failed) - _MOST_NAMED} more)" if failed[_MOST_NAMED:] else ""
     )
-    return f"{len(failed)} of {len(records)} questions were given up. {shown}" if failed else ""
+    return f"{len(failed)} of {len(rankings)} questions were given up. {shown}" if failed else ""
 
 
 def _job(
-    record: Record, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits
+    record: CandidateList, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits
 ) -> Callable[[Asks], Awaitable[Order]]:
     return lambda asker: ask_order(record, texts, asker, mode, seed=seed, limits=limits)
 
 
 async def ask_order(
-    record: Record,
+    record: CandidateList,
     texts: Mapping[str, str],
     asker: Asks,
     mode: Mode,
@@ -84,36 +82,31 @@ async def ask_order(
     repeat: int = 0,
 ) -> Order:
     """The teacher's order of the record's candidates; another `repeat` shows them in another order."""
-    passages = [texts[identifier] for identifier in candidate_ids(record)]
-    key = f"{seed}:{record['id']}"
-    return await order_question(mode, asker, record["question"], passages, key=key, limits=limits, repeat=repeat)
+    passages = [texts[identifier] for identifier in record.passages]
+    key = f"{seed}:{record.id}"
+    return await order_question(mode, asker, record.question, passages, key=key, limits=limits, repeat=repeat)
 
 
-def candidate_ids(record: Record) -> list[str]:
-    """The passages of a candidate record, each once, in the order of retrieval."""
-    return list(dict.fromkeys(candidate["passage"] for candidate in record["candidates"]))
-
-
-def ranking_record(record: Record, order: Order, weight: float = 1.0) -> Record:
+def as_ranking(record: CandidateList, order: Order, weight: float = 1.0) -> Ranking:
     """What is kept of an order; `weight` counts where it has not two passes that say something."""
-    ids = candidate_ids(record)
+    ids = record.passages
     same_first = first_agreement(order.passes)
-    return {
-        "id": record["id"],
-        "ranking": [ids[position] for position in order.order],
-        "status": order.status,
-        "shown": [ids[position] for position in order.shown],
-        "n_asked": order.n_asked,
-        "reply": order.reply,
-        "agreement": None if order.agreement is None else round(order.agreement, 4),
-        "weight": weight if same_first is None else agreement_weight(same_first, len(ids)),
-        "best_at": [list(pair) for pair in order.best_at],
-    }
+    return Ranking(
+        id=record.id,
+        ranking=tuple(ids[position] for position in order.order),
+        status=order.status,
+        shown=tuple(ids[position] for position in order.shown),
+        n_asked=order.n_asked,
+        reply=order.reply,
+        agreement=None if order.agreement is None else round(order.agreement, 4),
+        weight=weight if same_first is None else agreement_weight(same_first, len(ids)),
+        best_at=order.best_at,
+    )
 
 
-def no_order(identifier: str, shown: Sequence[str] = ()) -> Record:
-    """The ranking record of a question whose passages nobody has put in order; it counts for nothing."""
-    return {"id": identifier, "ranking": [], "shown": list(shown), "weight": 0.0}
+def no_order(identifier: str, shown: Sequence[str] = ()) -> Ranking:
+    """That nobody has put a question's passages in order; it counts for nothing."""
+    return Ranking(id=identifier, ranking=(), shown=tuple(shown), weight=0.0)
 
 
 def agreement_weight(same_first: float, n: int) -> float:
@@ -123,25 +116,25 @@ def agreement_weight(same_first: float, n: int) -> float:
     return round(max(0.0, (same_first - 1 / n) / (1 - 1 / n)), 4)
 
 
-def place_positives(ranking: Record, positives: Collection[str], how: Placement = "none") -> Record:
-    """The ranking record with the known positives among its candidates before all others, if `how` is "first".
+def place_positives(ranking: Ranking, positives: Collection[str]) -> Ranking:
+    """The ranking with the known positives among its candidates before all others.
 
     Those that the teacher placed keep their order and come before those that it did not place. A list that counts for
     nothing becomes its positives alone, and counts: those are known.
     """
-    known = [identifier for identifier in ranking["shown"] if identifier in positives]
-    if how == "none" or not known:
+    known = [identifier for identifier in ranking.shown if identifier in positives]
+    if not known:
         return ranking
-    placed = ranking["ranking"]
-    front = [*(p for p in placed if p in known), *(p for p in known if p not in placed)]
-    if ranking["weight"] == 0:
-        return ranking | {"ranking": front, "weight": 1.0}
-    return ranking | {"ranking": [*front, *(p for p in placed if p not in known)]}
+    placed = ranking.ranking
+    front = (*(p for p in placed if p in known), *(p for p in known if p not in placed))
+    if ranking.weight == 0:
+        return replace(ranking, ranking=front, weight=1.0)
+    return replace(ranking, ranking=(*front, *(p for p in placed if p not in known)))
 
 
-def status_shares(rankings: Sequence[Record]) -> dict[str, float]:
+def status_shares(rankings: Sequence[Ranking]) -> dict[str, float]:
     """The share of each status among `rankings`, and of all that were not ok as `malformed`."""
-    counts = Counter(record["status"] for record in rankings)
+    counts = Counter(record.status for record in rankings)
     n = max(1, len(rankings))
     shares = {status: counts[status] / n for status in ("ok", "repaired", "partial", "refused")}
     return shares | {"malformed": 1 - shares["ok"] if rankings else 0.0}

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 from distill.llm.reply_cache import without_thinking
+from distill.records import ReplyStatus
 
 Direction = Literal["", "best first", "worst first", "unclear"]
 
@@ -148,8 +149,6 @@ def tells_best_first(text: str) -> bool:
     return True
 
 
-Status = Literal["ok", "repaired", "partial", "refused"]  # from best to worst
-
 _LONGEST_REPLY = 20_000  # characters that are read, from the end: what is longer is no order
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _N = r"(?<!\d)\d{1,6}(?!\d)"
@@ -185,7 +184,7 @@ class Permutation:
     """
 
     order: tuple[int, ...]
-    status: Status
+    status: ReplyStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +192,7 @@ class Choice:
     """The one position (from 0) that the LLM named, None if it named none or several."""
 
     position: int | None
-    status: Status
+    status: ReplyStatus
 
 
 def parse_permutation(reply: str, n: int) -> Permutation:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from distill.json_files import Record
+from distill.records import CandidateList
 from distill.teacher.asking import Asks, Limits, Order
 from distill.teacher.modes import Mode, order_question
 from indexes.types import Passage
@@ -42,7 +42,7 @@ class ProbeAnswer:
 
 
 def make_probes(
-    records: Sequence[Record],
+    records: Sequence[CandidateList],
     passages: Sequence[Passage],
     known: Mapping[str, Collection[str]],
     *,
@@ -60,9 +60,9 @@ def make_probes(
     same = {passage.id: by_text.setdefault(" ".join(passage.text.split()), passage) for passage in passages}
     distinct = list(by_text.values())
     asked = [
-        (record["id"], record["question"], answers)
+        (record.id, record.question, answers)
         for record in draw.sample(records, len(records))
-        if (answers := [same[p] for p in known.get(record["id"], ()) if p in same])
+        if (answers := [same[p] for p in known.get(record.id, ()) if p in same])
     ]
     probes: list[Probe] = []
     for identifier, question, answers in (*asked, *_of_themselves(distinct, draw)):

@@ -163,8 +163,12 @@ def test_a_run_without_a_verdict_has_none() -> None:
     assert read_outcome({"verdict": ["an older form"]}) is None
 
 
+def an_order(status: str) -> dict[str, object]:
+    return {"id": "q", "ranking": [], "status": status}
+
+
 def test_malformed_replies_are_counted_in_whole_lines(paths: DataPaths) -> None:
-    file = write(paths.run("taught") / "rankings.jsonl", {"status": "ok"}, {"status": "partial"})
+    file = write(paths.run("taught") / "rankings.jsonl", an_order("ok"), an_order("partial"))
     with file.open("a", encoding="utf-8") as lines:
         lines.write('{"status": "o')  # being written just now
     assert RunFolder(paths.run("taught")).orders == (2, 0.5)
@@ -172,7 +176,7 @@ def test_malformed_replies_are_counted_in_whole_lines(paths: DataPaths) -> None:
 
 
 def test_orders_of_a_file_are_never_called_malformed_replies(paths: DataPaths) -> None:
-    write(paths.run("taught") / "rankings.jsonl", {"status": "partial"})
+    write(paths.run("taught") / "rankings.jsonl", an_order("partial"))
     write(paths.run("taught") / "config.json", {"name": "taught", "corpus": "c", "rankings": "/orders.jsonl"})
     orders = RunFolder(paths.run("taught")).orders
     assert orders == (1, None)

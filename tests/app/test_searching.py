@@ -17,8 +17,8 @@ from app.handlers import pickers
 from app.handlers.buttons import Link, make_link, read_link
 from app.retriever import Choice, Retrievers, find_choice
 from app.workbench import Workbench
-from distill.json_files import Record
 from distill.ranker.head import Features, Head, OnScored
+from distill.records import CandidateList
 from distill.verdict.promotion import promote, rollback
 from indexes.corpus import Corpus
 from indexes.errors import InputError, NotFoundError
@@ -36,12 +36,12 @@ class LastWordRanker:
     head = Head()
 
     def score(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[list[float]]:
-        return [[float("Glass" in texts[c["passage"]]) for c in record["candidates"]] for record in records]
+        return [[float("Glass" in texts[c.passage]) for c in record.candidates] for record in records]
 
     def features(
-        self, records: Sequence[Record], texts: Mapping[str, str], on_scored: OnScored | None = None
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
     ) -> list[Features]:
         raise NotImplementedError
 

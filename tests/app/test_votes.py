@@ -14,8 +14,10 @@ from app.__main__ import commands
 from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook, count_votes, export_votes, votes_as_rankings
 from app.workbench import Workbench
 from distill.questions.sources import load_questions
+from distill.records import CandidateList, Ranking, Retrieved
 from distill.teacher.orders import read_rankings
 from indexes.errors import InputError, StoreError
+from indexes.types import Query
 
 LEFT = Side(retriever="base", passages=("a", "b", "c"), documents=("A", "B", "C"))
 RIGHT = Side(retriever="taught", passages=("c", "a", "d"), documents=("C", "A", "D"))
@@ -130,7 +132,7 @@ def test_a_visitor_counts_once_for_a_question_and_a_pair_however_many_sides_were
 def test_a_vote_for_the_best_of_several_teaches_its_order() -> None:
     third = Side(retriever="words", passages=("d", "a"), documents=("D", "A"))
     found = votes_as_rankings([a_vote("third", sides=(LEFT, RIGHT, third))], [], "nature")
-    assert [line["ranking"] for line in found.rankings] == [["d", "a"]]
+    assert [line.ranking for line in found.rankings] == [("d", "a")]
     assert votes_as_rankings([a_vote("none", sides=(LEFT, RIGHT, third))], [], "nature").rankings == ()
 
 
@@ -141,15 +143,15 @@ def test_without_a_decided_vote_nothing_is_known() -> None:
 
 def test_a_vote_teaches_the_order_of_its_side_with_thumbs_before_and_behind() -> None:
     found = votes_as_rankings([a_vote("right")], [a_thumb("d"), a_thumb("c", "down")], "nature")
-    assert found.rankings == ({"id": "v1", "ranking": ["d", "a", "c"]},)
-    assert found.questions == ({"id": "v1", "question": "Why?", "positives": ["D"]},)
+    assert found.rankings == (Ranking(id="v1", ranking=("d", "a", "c")),)
+    assert found.questions == (Query(id="v1", text="Why?", positives=("D",)),)
 
 
 def test_a_thumb_alone_says_that_it_is_better_than_what_was_passed_over() -> None:
     found = votes_as_rankings([], [a_thumb("b")], "nature")
-    assert [line["ranking"] for line in found.rankings] == [["b", "a", "c"]]
+    assert [line.ranking for line in found.rankings] == [("b", "a", "c")]
     found = votes_as_rankings([], [a_thumb("a")], "nature")
-    assert [line["ranking"] for line in found.rankings] == [["a", "b"]], "nothing is known of what stands lower"
+    assert [line.ranking for line in found.rankings] == [("a", "b")], "nothing is known of what stands lower"
 
 
 def test_ties_and_thumbs_down_alone_order_nothing() -> None:
@@ -161,7 +163,7 @@ def test_ties_and_thumbs_down_alone_order_nothing() -> None:
 
 def test_each_visitor_has_a_line_and_the_same_question_one_id() -> None:
     found = votes_as_rankings([a_vote("left", "v"), a_vote("right", "w", question="why")], [], "nature")
-    assert [line["id"] for line in found.rankings] == ["v1", "v1"]
+    assert [line.id for line in found.rankings] == ["v1", "v1"]
     assert len(found.questions) == 1
 
 
@@ -173,19 +175,11 @@ def test_a_distillation_reads_what_is_written(bench: Workbench, corpus: str, tmp
     assert export_votes(bench.paths, corpus, questions, rankings) == (5, 5)
     queries = load_questions(questions, seed=1)
     assert {query.text for query in queries} == {"Why?", "Who?", "Where?", "When?", "What?"}
-    records = [
-        {
-            "id": query.id,
-            "question": query.text,
-            "candidates": [
-                {"passage": p, "document": p.upper(), "dense": 0.0, "lexical": 0.0} for p in ("c", "b", "a")
-            ],
-        }
-        for query in queries
-    ]
+    candidates = tuple(Retrieved(passage=p, document=p.upper()) for p in ("c", "b", "a"))
+    records = [CandidateList(id=query.id, question=query.text, candidates=candidates) for query in queries]
     given = read_rankings(rankings, records)
     assert given.notes == ()
-    assert [record["ranking"] for record in given.records] == [["a", "b", "c"]] * 5
+    assert [each.ranking for each in given.rankings] == [("a", "b", "c")] * 5
 
 
 def test_the_command_says_what_it_wrote_and_what_is_missing(

@@ -6,6 +6,7 @@ import pytest
 
 from distill.candidates import PADDING, UNRANKED, rank_targets
 from distill.ranker.agreement import first_place
+from distill.records import CandidateList, Ranking, Retrieved
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,6 @@ def test_scores_that_are_no_numbers_do_not_pass_for_agreement() -> None:
 
 
 def test_what_the_teacher_never_saw_teaches_nothing() -> None:
-    record = {"candidates": [{"passage": p} for p in ("a", "b", "c", "d")]}
-    ranking = {"ranking": ["c", "a"], "shown": ["a", "b", "c"]}
+    record = CandidateList(id="q", question="?", candidates=tuple(Retrieved(passage=p) for p in ("a", "b", "c", "d")))
+    ranking = Ranking(id="q", ranking=("c", "a"), shown=("a", "b", "c"))
     assert rank_targets(record, ranking) == [1, UNRANKED, 0, PADDING]

@@ -10,8 +10,8 @@ from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import ScriptedEndpoint
 from simulated_teachers import TEACHERS, Preference, Simulation, strong
 
-from distill.json_files import Record
 from distill.llm.calls import Asker
+from distill.records import CandidateList, Retrieved
 from distill.teacher.assessment import Assessment, assess, assess_teacher, choose_mode
 from distill.teacher.trust import (
     Probe,
@@ -116,8 +116,10 @@ def test_a_sample_too_small_to_tell_is_refused_and_no_question_at_all_as_well() 
     few = Simulation(TEACHERS["perfect"]).assessed(n_questions=0)
     assert (few.trust, few.n_questions, few.n_probes) == ("refuse", 0, 0)
 
-    def twice(question: int) -> Record:
-        return {"id": f"q{question}", "question": "about 0", "candidates": [{"passage": p} for p in ("a", "b")]}
+    def twice(question: int) -> CandidateList:
+        return CandidateList(
+            id=f"q{question}", question="about 0", candidates=tuple(Retrieved(passage=p) for p in ("a", "b"))
+        )
 
     texts = {"a": "about 0 worth 1 start 0 length 5", "b": "about 0 worth 2 start 1 length 5"}
     asker = Simulation(TEACHERS["perfect"]).asker
@@ -132,8 +134,8 @@ def test_a_sample_too_small_to_tell_is_refused_and_no_question_at_all_as_well() 
 def test_it_comes_out_of_a_real_connection(llm: BaseChatModel, endpoint: ScriptedEndpoint) -> None:
     endpoint.reply = lambda messages: "I cannot rank."
     texts = {f"p{n}": f"worth {n}" for n in range(4)}
-    records: list[Record] = [
-        {"id": f"q{q}", "question": "?", "candidates": [{"passage": identifier} for identifier in texts]}
+    records: list[CandidateList] = [
+        CandidateList(id=f"q{q}", question="?", candidates=tuple(Retrieved(passage=identifier) for identifier in texts))
         for q in range(5)
     ]
     heard: list[tuple[int, int]] = []
@@ -171,7 +173,7 @@ def corpus(n: int = 40) -> list[Passage]:
     ]
 
 
-RECORDS: list[Record] = [{"id": f"q{n}", "question": f"question {n}?", "candidates": []} for n in range(5)]
+RECORDS: list[CandidateList] = [CandidateList(id=f"q{n}", question=f"question {n}?", candidates=()) for n in range(5)]
 
 
 def test_a_probe_plants_what_is_known_to_answer_and_else_a_passage_that_its_own_sentence_asks_for() -> None:
@@ -195,7 +197,7 @@ def test_the_length_of_a_plant_tells_nothing() -> None:
     """Written questions are of long passages, and a teacher that likes long ones would pass."""
     passages = corpus(70)
     longest = [p.id for p in passages if int(p.id[1:]) % 7 == 5]
-    records: list[Record] = [{"id": p, "question": f"{p}?", "candidates": []} for p in longest]
+    records: list[CandidateList] = [CandidateList(id=p, question=f"{p}?", candidates=()) for p in longest]
     probes = make_probes(records, passages, {p: [p] for p in longest}, seed=3, n_probes=len(longest))
     assert len(probes) == 10
     is_longest = [max(map(len, probe.passages)) == len(probe.passages[probe.plant]) for probe in probes]

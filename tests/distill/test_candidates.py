@@ -1,7 +1,6 @@
 """Which passages the teacher is shown."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fakes import KeywordEncoder
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.candidates import RETRIEVALS, Given, Retrieval, mine_candidates, with_sources
+from distill.records import CandidateList, Retrieved
 from indexes.corpus import Corpus
 from indexes.ingest import add_files
 from indexes.lexical import LexicalIndex
@@ -17,12 +17,12 @@ from indexes.paths import DataPaths
 from indexes.types import Query
 
 
-def record(n: int) -> dict[str, Any]:
-    return {"id": "q", "question": "?", "candidates": [{"passage": f"p{i}"} for i in range(n)]}
+def record(n: int) -> CandidateList:
+    return CandidateList(id="q", question="?", candidates=tuple(Retrieved(passage=f"p{i}") for i in range(n)))
 
 
-def order(found: dict[str, Any]) -> list[str]:
-    return [candidate["passage"] for candidate in found["candidates"]]
+def order(found: CandidateList) -> list[str]:
+    return [candidate.passage for candidate in found.candidates]
 
 
 def test_a_source_that_was_found_late_is_shown_in_place_of_the_last() -> None:
@@ -85,6 +85,6 @@ def test_given_passages_come_first_found_or_not_and_equal_texts_once(
     given_ones = {"q0": Given(passages=(ids["000.txt"], ids["again.txt"], ids["119.txt"]), n_shown=3)}
     first, second = mine_candidates(QUERIES[:2], *indexes, 4, n_more=2, given=given_ones)
     assert order(first)[:2] == [ids["000.txt"].id, ids["119.txt"].id]
-    assert (first["n_shown"], len(order(first))) == (2, 6)
-    assert "n_shown" not in second
-    assert all(candidate["dense"] > 0 for candidate in first["candidates"])
+    assert (first.n_shown, len(order(first))) == (2, 6)
+    assert second.n_shown is None
+    assert all(candidate.dense > 0 for candidate in first.candidates)

@@ -165,7 +165,7 @@ def test_without_answers_held_out_orders_judge_and_train_nothing(data: DataPaths
     apart = kept_out(run)
     assert len(apart) == 30 and control_of(run) == "unjudged-free"
     assert not apart & orders(run).keys() and len(orders(run)) == 108 - 30
-    trained = {name: read_records(run.file(f"{name}.jsonl")) for name in ("rankings", "scores")}
+    trained = {name: read_records(run.file(f"{name}.jsonl"), dict) for name in ("rankings", "scores")}
     assert apart < {record["id"] for record in trained["rankings"]}
     assert metrics["retriever"]["n_train"] == 108 - 30
     assert metrics["control"]["n_train"] == 108 - 30

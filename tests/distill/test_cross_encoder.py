@@ -1,5 +1,6 @@
 """The cross-encoder ranker scores, trains, is saved and is opened like the other kind."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import pytest
 import torch
 from tiny_encoders import tiny_transformer
 
-from distill.json_files import Record
 from distill.ranker.agreement import Orders, RankerSettings
 from distill.ranker.head import Head
 from distill.ranker.losses import CrossEncoderLoss, cross_encoder_lists, list_mle
 from distill.ranker.ranker import CrossEncoderRanker, begin_ranker, load_ranker
 from distill.ranker.training import train_ranker
+from distill.records import CandidateList, Ranking, Retrieved
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.errors import NotFoundError
 from indexes.paths import DataPaths
@@ -38,14 +39,14 @@ def ranker(paths: DataPaths) -> CrossEncoderRanker:
     return begun
 
 
-def records(n: int) -> list[Record]:
-    candidates = [{"passage": p, "document": p, "dense": 0.5, "lexical": 1.0} for p in TEXTS]
-    return [{"id": f"q{i}", "question": f"What is said in case {i}?", "candidates": candidates} for i in range(n)]
+def records(n: int) -> list[CandidateList]:
+    candidates = tuple(Retrieved(passage=p, document=p, dense=0.5, lexical=1.0) for p in TEXTS)
+    return [CandidateList(id=f"q{i}", question=f"What is said in case {i}?", candidates=candidates) for i in range(n)]
 
 
-def rankings(of: list[Record]) -> dict[str, Record]:
-    order = ["mars", "cats", "bread"]
-    return {record["id"]: {"ranking": order, "shown": order} for record in of}
+def rankings(of: list[CandidateList]) -> dict[str, Ranking]:
+    order = ("mars", "cats", "bread")
+    return {record.id: Ranking(id=record.id, ranking=order, shown=order) for record in of}
 
 
 def test_it_begins_the_same_with_the_same_seed_and_knows_that_its_head_is_new(paths: DataPaths) -> None:
@@ -87,8 +88,8 @@ def test_a_saved_ranker_gives_the_same_scores_and_its_head_is_not_new(
 
 def test_lists_of_any_length_are_scored(ranker: CrossEncoderRanker) -> None:
     some = records(3)
-    some[0] = some[0] | {"candidates": []}
-    some[1] = some[1] | {"candidates": some[1]["candidates"][:1]}
+    some[0] = replace(some[0], candidates=())
+    some[1] = replace(some[1], candidates=some[1].candidates[:1])
     seen: list[tuple[int, int]] = []
     scores = ranker.score(some, TEXTS, lambda done, total: seen.append((done, total)))
     assert [len(row) for row in scores] == [0, 1, 3]
@@ -99,14 +100,14 @@ def test_lists_of_any_length_are_scored(ranker: CrossEncoderRanker) -> None:
 def test_near_scores_differ(ranker: CrossEncoderRanker) -> None:
     """In bfloat16 a logit has 8 bits, and passages that are nearly alike would be tied."""
     texts = {f"p{n}": f"Bread is baked in {n} hours." for n in range(30)}
-    candidates = [{"passage": p, "document": p, "dense": 0.0, "lexical": 0.0} for p in texts]
-    (scores,) = ranker.score([{"id": "q", "question": "How long?", "candidates": candidates}], texts)
+    candidates = tuple(Retrieved(passage=p, document=p, dense=0.0, lexical=0.0) for p in texts)
+    (scores,) = ranker.score([CandidateList(id="q", question="How long?", candidates=candidates)], texts)
     assert len(set(scores)) > 20
 
 
 def test_what_trains_is_the_loss_of_the_scores_that_are_used(ranker: CrossEncoderRanker) -> None:
     lists = records(4)
-    lists[1] = lists[1] | {"candidates": lists[1]["candidates"][:2]}
+    lists[1] = replace(lists[1], candidates=lists[1].candidates[:2])
     weights = [1.0, 2.0, 0.5, 1.0]
     data = cross_encoder_lists(lists, rankings(lists), weights, TEXTS)
     ranker.model.eval()

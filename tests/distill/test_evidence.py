@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.json_files import Record
+from distill.records import Ranking, ScoreList
 from distill.retriever.evidence import Evidence, fit_evidence, posteriors, ranker_posteriors
 
 N = 8  # passages that are shown
@@ -44,19 +46,21 @@ class Lists:
         utilities = answer * is_answer[:, :N] - retrieval * np.log1p(places[:N]) + draw.gumbel(size=(n, N))
         self.orders = np.argsort(utilities if reverse else -utilities, axis=1)
         self.names = [f"p{place:02d}" for place in places]
-        self.scores: list[Record] = [
-            {"id": f"q{i}", "question": "", "passages": self.names, "scores": row.tolist()}
+        self.scores: list[ScoreList] = [
+            ScoreList(id=f"q{i}", question="", passages=tuple(self.names), scores=tuple(row.tolist()))
             for i, row in enumerate(self.values)
         ]
-        self.rankings: dict[str, Record] = {
-            f"q{i}": {"ranking": [self.names[place] for place in order], "shown": self.names[:N], "weight": 1.0}
+        self.rankings: dict[str, Ranking] = {
+            f"q{i}": Ranking(
+                id=f"q{i}", ranking=tuple(self.names[place] for place in order), shown=tuple(self.names[:N]), weight=1.0
+            )
             for i, order in enumerate(self.orders)
         }
 
     def rows(self, top1: float | None = None) -> Floats:
         """The posteriors, (n, depth)."""
         found = posteriors(self.scores, self.rankings, top1=top1, top1_weight=30.0)
-        return np.array([[found[each["id"]][name] for name in self.names] for each in self.scores])
+        return np.array([[found[each.id][name] for name in self.names] for each in self.scores])
 
     def mrr(self, values: Floats) -> float:
         """Of the lists whose answer is somewhere in them."""
@@ -129,7 +133,7 @@ def test_probabilities_come_true(ranker: float, answer: float) -> None:
 def test_the_scale_of_the_scores_does_not_matter() -> None:
     lists = Lists(200, ranker=1.0, answer=2.0)
     once = lists.rows()
-    lists.scores = [each | {"scores": [100 * score + 7 for score in each["scores"]]} for each in lists.scores]
+    lists.scores = [replace(each, scores=tuple(100 * score + 7 for score in each.scores)) for each in lists.scores]
     assert lists.rows() == pytest.approx(once, abs=0.01)
 
 
@@ -141,24 +145,28 @@ def test_one_order_is_bounded_however_sure_the_teacher() -> None:
 def test_an_order_counts_by_its_weight_and_needs_two_scored_passages_and_a_placed_one() -> None:
     lists = Lists(80, ranker=1.0, answer=3.0)
     evidence = fit_evidence(lists.scores, lists.rankings)
-    lists.rankings["q0"] |= {"weight": 0.0}
-    lists.rankings["q1"] |= {"ranking": ["p03", "stranger", "p01"], "shown": ["p01", "p02", "p03", "stranger"]}
-    lists.rankings["q2"] |= {"ranking": []}
-    lists.rankings["q3"] |= {"shown": ["p01", "stranger"]}
+
+    def change(question: str, **fields: Any) -> None:
+        lists.rankings[question] = replace(lists.rankings[question], **fields)
+
+    change("q0", weight=0.0)
+    change("q1", ranking=("p03", "stranger", "p01"), shown=("p01", "p02", "p03", "stranger"))
+    change("q2", ranking=())
+    change("q3", shown=("p01", "stranger"))
     del lists.rankings["q4"]
     found = posteriors(lists.scores, lists.rankings, evidence=evidence)
-    assert {each["id"] for each in lists.scores} - set(found) == {"q0", "q2", "q3", "q4"}
+    assert {each.id for each in lists.scores} - set(found) == {"q0", "q2", "q3", "q4"}
     assert set(found["q1"]) == set(lists.names), "what was not shown keeps its probability"
     assert all(sum(each.values()) == pytest.approx(1.0) for each in found.values())
-    whole, hardly = found["q5"], lists.rankings["q5"] | {"weight": 1e-9}
+    whole, hardly = found["q5"], replace(lists.rankings["q5"], weight=1e-9)
     alone = posteriors(lists.scores[5:6], {"q5": hardly}, evidence=evidence)["q5"]
-    first = lists.rankings["q5"]["ranking"][0]
+    first = lists.rankings["q5"].ranking[0]
     assert whole[first] > alone[first]
 
 
 def test_lists_of_different_lengths_stand_side_by_side() -> None:
     lists = Lists(60, ranker=1.0, answer=3.0, depth=20)
-    lists.scores[0] |= {"passages": lists.names[:5], "scores": lists.scores[0]["scores"][:5]}
+    lists.scores[0] = replace(lists.scores[0], passages=tuple(lists.names[:5]), scores=lists.scores[0].scores[:5])
     found = posteriors(lists.scores, lists.rankings)
     assert set(found["q0"]) == set(lists.names[:5])
     assert sum(found["q0"].values()) == pytest.approx(1.0)
@@ -170,7 +178,7 @@ def test_questions_without_an_order_get_the_ranker_at_its_confidence() -> None:
     evidence = fit_evidence(lists.scores, lists.rankings)
     assert evidence
     found = ranker_posteriors(lists.scores, evidence)
-    rows = np.array([[found[each["id"]][name] for name in lists.names] for each in lists.scores])
+    rows = np.array([[found[each.id][name] for name in lists.names] for each in lists.scores])
     assert rows.sum(1) == pytest.approx(np.ones(300))
     assert lists.mrr(rows) > lists.mrr(lists.values) - 0.02
     assert rows.max(1).mean() == pytest.approx((rows.argmax(1) == lists.answers).mean(), abs=0.08)
@@ -185,7 +193,7 @@ def test_a_ranker_that_is_found_useless_teaches_no_question_without_an_order() -
 
 def test_scores_that_are_all_equal_say_nothing_and_stop_nothing() -> None:
     lists = Lists(50, ranker=0.0, answer=6.0)
-    lists.scores = [each | {"scores": [1.0] * N} for each in lists.scores]
+    lists.scores = [replace(each, scores=tuple([1.0] * N)) for each in lists.scores]
     assert lists.mrr(lists.rows()) > 0.9
 
 

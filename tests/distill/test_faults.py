@@ -22,6 +22,7 @@ from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.reply_cache import ReplyCache, without_thinking
 from distill.llm.spending import Budget, Meter
 from distill.llm.wire import fitted, habits_of
+from distill.records import CandidateList, Ranking, Retrieved
 from distill.teacher.ranking import given_up, rank_candidates
 from indexes.errors import BudgetSpentError, LLMError, LLMRefusedError, LLMUnavailableError
 from indexes.paths import DataPaths
@@ -79,18 +80,20 @@ def test_text_of_any_kind_is_text_that_any_file_takes(
 def test_many_questions_at_a_fifth_of_mixed_faults_take_one_pass(endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
     endpoint.fault = mixed(0.2, [*list(PASSING.values())[:4], *UNREADABLE.values(), REFUSED["413"], REFUSED["403"]])
     records = [
-        {"id": f"q{n}", "question": f"What is q{n}?", "candidates": [{"passage": "a"}, {"passage": "b"}]}
+        CandidateList(
+            id=f"q{n}", question=f"What is q{n}?", candidates=(Retrieved(passage="a"), Retrieved(passage="b"))
+        )
         for n in range(60)
     ]
     asker = Asker(model(endpoint, n_tries=6), concurrency=8, cache=ReplyCache(tmp_path / "cache"))
     file = tmp_path / "rankings.jsonl"
     rank_candidates(records, {"a": "one", "b": "two"}, asker, file, seed=1, on_progress=lambda done, total: None)
-    found = read_records(file)
-    failed = [record for record in found if "failed" in record]
-    assert Counter(record["id"] for record in found) == Counter(record["id"] for record in records)
-    assert all(record["ranking"] for record in found if record not in failed)
-    assert 0 < len(failed) < 10 and all(not record["ranking"] and not record["weight"] for record in failed)
-    assert given_up(found).startswith(f"{len(failed)} of 60 questions were given up. '{failed[0]['id']}': The LLM")
+    found = read_records(file, Ranking)
+    failed = [record for record in found if record.failed]
+    assert Counter(record.id for record in found) == Counter(record.id for record in records)
+    assert all(record.ranking for record in found if record not in failed)
+    assert 0 < len(failed) < 10 and all(not record.ranking and not record.weight for record in failed)
+    assert given_up(found).startswith(f"{len(failed)} of 60 questions were given up. '{failed[0].id}': The LLM")
     assert set(endpoint.served.values()) == {1}
     n_asked = len(endpoint.requests)
     rank_candidates(records, {}, asker, file, seed=1, on_progress=lambda done, total: None)

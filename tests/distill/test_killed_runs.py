@@ -13,6 +13,7 @@ from scripted_endpoint import ScriptedEndpoint
 from small_lesson import scripted_llm, write_facts
 
 from distill.json_files import read_records
+from distill.records import ScoreList
 from distill.run_config import STAGES
 from indexes.doctor import examine
 from indexes.encoders.loading import load_encoder
@@ -40,7 +41,7 @@ def left_by(paths: DataPaths, name: str) -> dict[str, str]:
 
 
 def scores_of(paths: DataPaths, name: str) -> list[float]:
-    return [score for record in read_records(paths.run(name) / "scores.jsonl") for score in record["scores"]]
+    return [score for record in read_records(paths.run(name) / "scores.jsonl", ScoreList) for score in record.scores]
 
 
 def test_a_run_killed_in_every_stage_ends_as_one_left_alone(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from distill.records import CandidateList, Ranking
 from distill.stages.judging import Heard, fit_mix, hear, was_open
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.mixes import Mix
@@ -82,11 +83,11 @@ class Fixed:
 
 
 def test_orders_are_heard_by_what_both_searches_find() -> None:
-    records = [{"id": f"q{n}", "question": f"question {n}"} for n in range(4)]
+    records = [CandidateList(id=f"q{n}", question=f"question {n}", candidates=()) for n in range(4)]
     orders = {
-        "q0": {"ranking": ["b", "a"], "shown": ["a", "b", "g", "h"], "weight": 0.5},
-        "q2": {"ranking": ["e", "a"], "shown": ["a", "b", "g", "h", "e"]},
-        "q3": {"ranking": ["g", "a"], "shown": ["a", "b", "g", "h"]},
+        "q0": Ranking(id="q0", ranking=("b", "a"), shown=("a", "b", "g", "h"), weight=0.5),
+        "q2": Ranking(id="q2", ranking=("e", "a"), shown=("a", "b", "g", "h", "e")),
+        "q3": Ranking(id="q3", ranking=("g", "a"), shown=("a", "b", "g", "h")),
     }
     texts = {c.passage.id: c.passage.full_text for c in (*MEANING, *WORDS)}
     found = hear(records, orders, Fixed(MEANING), Fixed(WORDS), texts)

@@ -16,6 +16,7 @@ from tiny_encoders import tiny_transformer
 
 from distill.json_files import read_records
 from distill.llm.calls import Asker
+from distill.records import CandidateList
 from distill.run import Distillation
 from distill.run_config import WITHOUT_LLM, RunConfig
 from distill.stages.labelling import assess, make_candidates, make_questions, make_rankings, orders
@@ -73,21 +74,21 @@ def test_without_a_teacher_there_is_no_order(corpus: DataPaths, tmp_path: Path) 
 
 def test_a_passage_known_to_answer_teaches_without_an_llm(corpus: DataPaths, tmp_path: Path) -> None:
     run = begun(corpus, tmp_path, "labelled", positives="first")
-    candidates = {record["id"]: record["candidates"] for record in read_records(run.file("candidates.jsonl"))}
-    cats = next(each["passage"] for each in candidates["q1"] if each["document"] == "cats")
-    assert cats in [each["passage"] for each in candidates["q1"][:2]], "BM25 finds it by its word"
+    candidates = {record.id: record.candidates for record in read_records(run.file("candidates.jsonl"), CandidateList)}
+    cats = next(each.passage for each in candidates["q1"] if each.document == "cats")
+    assert cats in [each.passage for each in candidates["q1"][:2]], "BM25 finds it by its word"
     (found,) = orders(run).values()
-    assert (found["id"], found["ranking"], found["weight"]) == ("q1", [cats], 1.0)
-    assert found["shown"] == [each["passage"] for each in candidates["q1"][:2]], "no more than a teacher is shown"
+    assert (found.id, found.ranking, found.weight) == ("q1", (cats,), 1.0)
+    assert found.shown == tuple(each.passage for each in candidates["q1"][:2]), "no more than a teacher is shown"
 
 
 def test_people_are_heard_without_an_llm(corpus: DataPaths, tmp_path: Path) -> None:
-    candidates = read_records(begun(corpus, tmp_path, "free").file("candidates.jsonl"))
-    best = [each["passage"] for each in candidates[1]["candidates"][:2]][::-1]
+    candidates = read_records(begun(corpus, tmp_path, "free").file("candidates.jsonl"), CandidateList)
+    best = [each.passage for each in candidates[1].candidates[:2]][::-1]
     votes = tmp_path / "votes.jsonl"
     votes.write_text(json.dumps({"question": "What bark?", "ranking": best}) + "\n")
     found = orders(begun(corpus, tmp_path, "voted", votes=str(votes)))
-    assert [each["ranking"] for each in found.values()] == [best]
+    assert [each.ranking for each in found.values()] == [tuple(best)]
 
 
 def test_held_out_questions_about_another_corpus_are_refused_before_anything_trains(

@@ -11,8 +11,9 @@ from scripted_endpoint import ScriptedEndpoint
 from worth_lesson import QUESTIONS, begun, config_of, worth
 
 from distill.candidates import Found, join
-from distill.json_files import Record, read_json, read_records, write_json
+from distill.json_files import read_json, read_records, write_json
 from distill.pipeline import estimate
+from distill.records import CandidateList, Ranking
 from distill.run import Distillation
 from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.stages.labelling import assess, make_candidates, make_questions, make_rankings
@@ -71,10 +72,10 @@ def test_a_sample_that_hardly_differs_changes_nothing() -> None:
     assert choose_retrieval(lists, firsts, 0.9, 2).retrieval == "fused"
 
 
-def up_to_orders(run: Distillation) -> dict[str, Record]:
+def up_to_orders(run: Distillation) -> dict[str, Ranking]:
     for stage in (make_questions, make_candidates, assess, make_rankings):
         stage(run)
-    return {record["id"]: record for record in read_records(run.file("rankings.jsonl"))}
+    return {record.id: record for record in read_records(run.file("rankings.jsonl"), Ranking)}
 
 
 def test_the_teacher_is_asked_once_about_the_union_and_its_orders_teach(
@@ -87,15 +88,15 @@ def test_the_teacher_is_asked_once_about_the_union_and_its_orders_teach(
     assert n_sample == len(QUESTIONS), "a question each: a sample of so few is all of them"
     choice = read_json(run.file("retrieval.json"))
     assert (choice["n_asked"], choice["retrieval"]) == (len(QUESTIONS), "fused")
-    records = {record["id"]: record for record in read_records(run.file("candidates.jsonl"))}
+    records = {record.id: record for record in read_records(run.file("candidates.jsonl"), CandidateList)}
     write_json(run.file("teacher.json"), {"name": "scripted", "mode": "listwise", "trust": "use", "weight": 0.7})
     make_rankings(run)
     assert len(ranking_endpoint.requests) == n_sample, "what the sample has said is not asked again"
-    for order in read_records(run.file("rankings.jsonl")):
-        shown = [candidate["passage"] for candidate in records[order["id"]]["candidates"][: len(order["shown"])]]
-        assert set(order["shown"]) == set(shown)
-        assert order["ranking"] == sorted(shown, key=lambda passage: -worth(run.texts[passage]))
-        assert order["weight"] == 0.7, "they count by the assessment that came after them"
+    for order in read_records(run.file("rankings.jsonl"), Ranking):
+        shown = [candidate.passage for candidate in records[order.id].candidates[: len(order.shown)]]
+        assert set(order.shown) == set(shown)
+        assert order.ranking == tuple(sorted(shown, key=lambda passage: -worth(run.texts[passage])))
+        assert order.weight == 0.7, "they count by the assessment that came after them"
 
 
 def test_without_a_teacher_nobody_is_asked(
@@ -128,11 +129,11 @@ def test_what_a_file_of_orders_has_shown_is_what_its_teacher_was_shown(
     run = begun(paths, worth_questions, "http://127.0.0.1:9/v1", teacher=FROM_FILE, rankings=str(file), n_candidates=2)
     found = up_to_orders(run)["q0"]
     document_of = {passage.id: passage.document_id for passage in run.corpus.passages()}
-    assert [document_of[passage] for passage in found["ranking"]] == ["d27", "d3", "d9"]
-    assert {document_of[passage] for passage in found["shown"]} == {"d9", "d3", "d27", "d14"}
-    records = {record["id"]: record for record in read_records(run.file("candidates.jsonl"))}
-    assert len(records["q0"]["candidates"]) == run.config.n_scored, "the ranker has more to score"
-    assert "n_shown" not in records["q1"]
+    assert [document_of[passage] for passage in found.ranking] == ["d27", "d3", "d9"]
+    assert {document_of[passage] for passage in found.shown} == {"d9", "d3", "d27", "d14"}
+    records = {record.id: record for record in read_records(run.file("candidates.jsonl"), CandidateList)}
+    assert len(records["q0"].candidates) == run.config.n_scored, "the ranker has more to score"
+    assert records["q1"].n_shown is None
     assert "questions" in read_json(run.file("kept-out.json")), "orders of a file are held out as any others are"
 
 
@@ -143,8 +144,8 @@ def test_an_order_that_does_not_say_what_was_shown_is_of_all_candidates(
     file.write_text(json.dumps({"id": "q0", "ranking": ["d27"]}) + "\n")
     run = begun(paths, worth_questions, "http://127.0.0.1:9/v1", teacher=FROM_FILE, rankings=str(file))
     found = up_to_orders(run)["q0"]
-    assert len(found["shown"]) == run.config.n_candidates
-    assert found["ranking"] == [next(p.id for p in run.corpus.passages() if p.document_id == "d27")]
+    assert len(found.shown) == run.config.n_candidates
+    assert found.ranking == (next(p.id for p in run.corpus.passages() if p.document_id == "d27"),)
 
 
 def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
@@ -154,10 +155,10 @@ def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
     foreseen = estimate(config_of(worth_questions, **deep), None, n_characters=100, is_embedded=False)
     run = begun(paths, worth_questions, ranking_endpoint.base_url, **deep)
     for order in up_to_orders(run).values():
-        best = sorted(order["shown"], key=lambda passage: -worth(run.texts[passage]))
-        assert len(order["shown"]) == 30
-        assert order["ranking"][:10] == best[:10], "the windows of twenty overlap by ten"
-        assert order["n_asked"] == 2
+        best = sorted(order.shown, key=lambda passage: -worth(run.texts[passage]))
+        assert len(order.shown) == 30
+        assert order.ranking[:10] == tuple(best[:10]), "the windows of twenty overlap by ten"
+        assert order.n_asked == 2
     n_asked = sum("Question: " in request.text for request in ranking_endpoint.requests)
     assert n_asked == foreseen.calls == 2 * (2 + 1) * len(QUESTIONS) + N_PROBES, "assessed twice, then asked"
 

@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
-from distill.json_files import Record
+from distill.records import ScoreList
 from distill.retriever.lists import DEFAULTS, Training, TrainingList
 from distill.retriever.losses import CorpusKLDivLoss, ListTargets
 from distill.retriever.training import FrozenCorpus, frozen_corpus, train_retriever
@@ -25,16 +25,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
 
 
-def records(n: int = 80) -> list[Record]:
+def records(n: int = 80) -> list[ScoreList]:
     """Each question asks for one word; the teacher wants the passage of the next word."""
     words = sorted(TEXTS)
     return [
-        {
-            "id": str(i),
-            "question": f"what is {words[i % 10]} question {'the ' * (i % 3)}",
-            "passages": [words[(i + 1) % 10], words[i % 10], words[(i + 4) % 10]],
-            "scores": [6.0, 0.0, 0.0],
-        }
+        ScoreList(
+            id=str(i),
+            question=f"what is {words[i % 10]} question {'the ' * (i % 3)}",
+            passages=(words[(i + 1) % 10], words[i % 10], words[(i + 4) % 10]),
+            scores=(6.0, 0.0, 0.0),
+        )
         for i in range(n)
     ]
 
@@ -73,9 +73,9 @@ def test_questions_move_to_what_the_teacher_wants_and_passages_stay_to_the_bit(t
     encoder.save_pretrained(str(tmp_path / "taught"), create_model_card=False)
     anyone = SentenceTransformer(str(tmp_path / "taught"), device="cpu")
     assert np.array_equal(anyone.encode_document(list(TEXTS.values())), before)
-    right = [best_passage(anyone, each["question"]) == each["passages"][0] for each in records()]
+    right = [best_passage(anyone, each.question) == each.passages[0] for each in records()]
     assert np.mean(right) > 0.8
-    assert np.mean([best_passage(model, each["question"]) == each["passages"][0] for each in records()]) < 0.5
+    assert np.mean([best_passage(model, each.question) == each.passages[0] for each in records()]) < 0.5
 
 
 def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
@@ -96,9 +96,9 @@ def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
     progress = [event for event in add_files(paths, "words", [], encoder) if event.stage == "embedding"]
     assert {(event.done, event.total) for event in progress} == {(0, 0)}
     question = records()[0]
-    found = PassageIndex.open(paths, "words", encoder).search(question["question"], 1)
-    assert found[0].passage.text == TEXTS[question["passages"][0]]
-    assert PassageIndex.open(paths, "words", base).search(question["question"], 1) != found
+    found = PassageIndex.open(paths, "words", encoder).search(question.question, 1)
+    assert found[0].passage.text == TEXTS[question.passages[0]]
+    assert PassageIndex.open(paths, "words", base).search(question.question, 1) != found
 
 
 @pytest.mark.parametrize("train", ["query", "both"])
@@ -108,7 +108,7 @@ def test_an_encoder_with_two_sides_can_be_taught_again(tmp_path: Path, train: st
     before = model.encode_document(list(TEXTS.values()))
     settings = replace(SETTINGS, train=train, n_epochs=4, learning_rate=5e-3)
     again = replace(job(tmp_path), config=settings, checkpoints=tmp_path / "again")
-    turned = [each | {"scores": [0.0, 0.0, 6.0]} for each in records()]
+    turned = [replace(each, scores=(0.0, 0.0, 6.0)) for each in records()]
     trained, report = train_retriever(model, turned, TEXTS, again, corpus_of(model))
     assert report.loss_at_last < report.loss_at_first
     assert np.array_equal(trained.encode_document(list(TEXTS.values())), before) == (train == "query")
@@ -140,7 +140,7 @@ def test_a_sample_stands_for_a_large_corpus_without_changing_what_is_expected() 
     vectors = rng.normal(size=(3000, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     lists = [TrainingList(question="q", passages=("0", "1"), scores=(1.0, 0.0))]
-    record = [{"question": "q", "passages": ["0", "1"], "scores": [1.0, 0.0]}]
+    record = [ScoreList(id="q", question="q", passages=("0", "1"), scores=(1.0, 0.0))]
 
     def loss_with(n_most: int, seed: int) -> float:
         corpus = frozen_corpus(

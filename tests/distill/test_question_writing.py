@@ -11,7 +11,7 @@ from scripted_endpoint import Message, ScriptedEndpoint
 
 from distill.json_files import read_records
 from distill.llm.calls import Asker
-from distill.questions.writing import Surroundings, WritingConfig, Written, write_questions
+from distill.questions.writing import Draft, Surroundings, WritingConfig, Written, write_questions
 from indexes.errors import InputError, LLMError
 from indexes.types import Candidate, Passage
 
@@ -90,7 +90,7 @@ def test_replies_before_a_failure_are_kept(asker: Asker, endpoint: ScriptedEndpo
     endpoint.reply = reply
     with pytest.raises(LLMError):
         write(asker, tmp_path / "written.jsonl", 8)
-    assert len(read_records(tmp_path / "written.jsonl")) == 3
+    assert len(read_records(tmp_path / "written.jsonl", Draft)) == 3
 
 
 def test_a_pair_is_asked_about_together_and_both_are_positives(
@@ -151,8 +151,8 @@ def test_bad_questions_are_dropped_with_their_reason(
     endpoint.reply = lambda messages: reply
     with pytest.raises(InputError, match=f"None of the 10 .* most often: {re.escape(reason)}"):
         write(asker, tmp_path / "written.jsonl", 2)
-    records = read_records(tmp_path / "written.jsonl")
-    assert {record["dropped"] for record in records} == {reason}
+    records = read_records(tmp_path / "written.jsonl", Draft)
+    assert {record.dropped for record in records} == {reason}
     assert len(records) == 10  # five tries for each, then the LLM is given up
 
 
@@ -161,7 +161,7 @@ def test_repeated_questions_and_repeated_examples_are_dropped(
 ) -> None:
     endpoint.reply = lambda messages: LIKE[0] if len(endpoint.requests) % 2 else "What do people need to know here?"
     assert len(write(asker, tmp_path / "written.jsonl", 3, _finds_all(), like=LIKE).queries) == 1
-    reasons = [record["dropped"] for record in read_records(tmp_path / "written.jsonl")]
+    reasons = [record.dropped for record in read_records(tmp_path / "written.jsonl", Draft)]
     assert reasons.count("repeats another question") == len(reasons) - 1
 
 
@@ -180,10 +180,10 @@ def test_styles_are_those_wanted_or_those_of_the_examples(
 ) -> None:
     endpoint.reply = lambda messages: ask_about_topic(messages).removeprefix("Question: ")
     write(asker, tmp_path / "a.jsonl", 8, styles=("keywords", "claim"))
-    assert {record["style"] for record in read_records(tmp_path / "a.jsonl")} == {"keywords", "claim"}
+    assert {record.style for record in read_records(tmp_path / "a.jsonl", Draft)} == {"keywords", "claim"}
     endpoint.reply = lambda messages: f"horse insurance {len(endpoint.requests)}"
     write(asker, tmp_path / "b.jsonl", 3, _finds_all(), like=("cat winter food", "dog kennel", "horse stable rules"))
-    assert {record["style"] for record in read_records(tmp_path / "b.jsonl")} == {"keywords"}
+    assert {record.style for record in read_records(tmp_path / "b.jsonl", Draft)} == {"keywords"}
 
 
 @pytest.mark.parametrize(

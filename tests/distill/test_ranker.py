@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from distill.candidates import UNRANKED
-from distill.json_files import Record
 from distill.ranker.agreement import Orders, RankerReport, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
 from distill.ranker.losses import LateInteractionLoss, Loss, late_interaction_lists, list_mle, mean_max_sim, p_list_mle
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.ranker.training import train_ranker
+from distill.records import CandidateList, Ranking, Retrieved
 from distill.trainer import LOSSES_FILE
 from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError, WeightsError
@@ -53,27 +54,28 @@ def ranker(tiny: SentenceTransformer) -> LateInteractionRanker:
     return LateInteractionRanker.from_encoder(tiny)
 
 
-def records(copies: int = 1, **changes: object) -> list[Record]:
-    candidates = [{"passage": p, "document": p, "dense": 0.5, "lexical": 1.0} | changes for p in sorted(TEXTS)]
+def records(copies: int = 1, **changes: float) -> list[CandidateList]:
+    signals = {"dense": 0.5, "lexical": 1.0} | changes
+    candidates = tuple(Retrieved(passage=p, document=p, **signals) for p in sorted(TEXTS))
     return [
-        {"id": f"{topic}{n}", "question": question, "candidates": candidates}
+        CandidateList(id=f"{topic}{n}", question=question, candidates=candidates)
         for n in range(copies)
         for topic, question in QUESTIONS.items()
     ]
 
 
-def rankings(of: Sequence[Record], *, weight: float = 1.0) -> dict[str, Record]:
+def rankings(of: Sequence[CandidateList], *, weight: float = 1.0) -> dict[str, Ranking]:
     """A teacher that puts passages in reverse alphabetical order, whatever the question."""
     order = sorted(TEXTS, reverse=True)
-    return {record["id"]: {"ranking": order, "shown": order, "weight": weight} for record in of}
+    return {record.id: Ranking(id=record.id, ranking=tuple(order), shown=tuple(order), weight=weight) for record in of}
 
 
-def at_odds(lists: Sequence[Record]) -> dict[str, Record]:
+def at_odds(lists: Sequence[CandidateList]) -> dict[str, Ranking]:
     """The teacher's orders of the lists that are held out are the reverse of those that train."""
     teacher = rankings(lists)
     shuffled = informative_orders(lists, teacher, TEXTS, seed=1).records
     for record in shuffled[-(len(lists) // 6) :]:
-        teacher[record["id"]] = teacher[record["id"]] | {"ranking": sorted(TEXTS)}
+        teacher[record.id] = replace(teacher[record.id], ranking=tuple(sorted(TEXTS)))
     return teacher
 
 
@@ -83,8 +85,8 @@ def no_progress(done: int, total: int) -> None:
 
 def train(
     ranker: Ranker,
-    of: Sequence[Record],
-    teacher: Mapping[str, Record],
+    of: Sequence[CandidateList],
+    teacher: Mapping[str, Ranking],
     folder: Path,
     on_progress: Callable[[int, int], None] = no_progress,
     **settings: Any,
@@ -126,8 +128,8 @@ def test_scoring_reports_how_far_it_is_and_takes_lists_of_any_length(ranker: Lat
     seen: list[tuple[int, int]] = []
     some = [
         records()[0],
-        records()[1] | {"candidates": []},
-        records()[2] | {"candidates": records()[2]["candidates"][:1]},
+        replace(records()[1], candidates=()),
+        replace(records()[2], candidates=records()[2].candidates[:1]),
     ]
     scores = ranker.score(some, TEXTS, lambda done, total: seen.append((done, total)))
     assert [len(row) for row in scores] == [4, 0, 1]
@@ -148,19 +150,21 @@ def test_late_interaction_is_the_librarys_whatever_the_padding() -> None:
     assert torch.allclose(mean_max_sim(torn[0], is_question, torn[1], is_passage), expected, atol=1e-6)
 
 
-def lists_of(shown: Mapping[str, Sequence[str]]) -> tuple[list[Record], dict[str, Record]]:
+def lists_of(shown: Mapping[str, Sequence[str]]) -> tuple[list[CandidateList], dict[str, Ranking]]:
     """For each topic the question about it and these candidates; the teacher has them in this order."""
     lists = [
-        {"id": topic, "question": QUESTIONS[topic], "candidates": [{"passage": p} for p in sorted(passages)]}
+        CandidateList(
+            id=topic, question=QUESTIONS[topic], candidates=tuple(Retrieved(passage=p) for p in sorted(passages))
+        )
         for topic, passages in shown.items()
     ]
-    return lists, {topic: {"ranking": list(ps), "shown": list(ps)} for topic, ps in shown.items()}
+    return lists, {topic: Ranking(id=topic, ranking=tuple(ps), shown=tuple(ps)) for topic, ps in shown.items()}
 
 
 def batch_loss(
     ranker: LateInteractionRanker,
-    lists: Sequence[Record],
-    teacher: Mapping[str, Record],
+    lists: Sequence[CandidateList],
+    teacher: Mapping[str, Ranking],
     loss: Loss,
     *,
     in_batch: bool,
@@ -188,7 +192,7 @@ def logits_of(ranker: LateInteractionRanker, topic: str, passages: Sequence[str]
 def test_what_trains_is_the_loss_of_the_scores_that_are_used(ranker: LateInteractionRanker, loss: Loss) -> None:
     """Texts go through the model in another order and other batches in training than in scoring."""
     lists = records()
-    lists[1] = lists[1] | {"candidates": lists[1]["candidates"][:2]}
+    lists[1] = replace(lists[1], candidates=lists[1].candidates[:2])
     teacher = rankings(lists)
     weights = [1.0, 2.0, 0.5, 1.0]
     found = batch_loss(ranker, lists, teacher, loss, in_batch=False, weights=weights)
@@ -203,7 +207,7 @@ def test_what_trains_is_the_loss_of_the_scores_that_are_used(ranker: LateInterac
 def test_others_passages_are_one_more_candidate_after_all_that_was_placed(ranker: LateInteractionRanker) -> None:
     """By hand: the cats' list sees bread and Mars of the others, the bread's sees Mars and both animals, and so on."""
     lists, teacher = lists_of({"cats": ["cats", "dogs"], "bread": ["bread", "cats"], "mars": ["mars"]})
-    teacher["bread"]["ranking"] = ["bread"]  # and cats not placed
+    teacher["bread"] = replace(teacher["bread"], ranking=("bread",))  # and cats not placed
     beside = {
         "cats": (["cats", "dogs"], [0, 1], ["bread", "mars"]),
         "bread": (["bread", "cats"], [0, UNRANKED], ["dogs", "mars"]),
@@ -290,7 +294,7 @@ def test_the_head_is_fitted_to_the_orders_that_are_held_out(
     """Those that trained would make the model's own score look better than it is."""
     lists = records(copies=9)
     dense = {p: place / 4 for place, p in enumerate(sorted(TEXTS, reverse=of_held_out))}
-    lists = [r | {"candidates": [c | {"dense": dense[c["passage"]]} for c in r["candidates"]]} for r in lists]
+    lists = [replace(r, candidates=tuple(replace(c, dense=dense[c.passage]) for c in r.candidates)) for r in lists]
     before = weights_of(ranker)
     report = train(ranker, lists, at_odds(lists), tmp_path, learning_rate=0.0)
     assert report.n_held_out == 6
@@ -306,9 +310,10 @@ def test_the_head_is_fitted_to_the_orders_that_are_held_out(
 def test_where_the_model_is_not_to_train_only_the_head_is_fitted(ranker: LateInteractionRanker, tmp_path: Path) -> None:
     dense = {p: place / 4 for place, p in enumerate(sorted(TEXTS, reverse=True))}  # as the teacher has them
     lists = [
-        r | {"candidates": [c | {"dense": dense[c["passage"]]} for c in r["candidates"]]} for r in records(copies=9)
+        replace(r, candidates=tuple(replace(c, dense=dense[c.passage]) for c in r.candidates))
+        for r in records(copies=9)
     ]
-    teacher = {r["id"]: {"ranking": sorted(TEXTS), "shown": sorted(TEXTS)} for r in lists}
+    teacher = {r.id: Ranking(id=r.id, ranking=tuple(sorted(TEXTS)), shown=tuple(sorted(TEXTS))) for r in lists}
     before = weights_of(ranker)
     steps: list[int] = []
     report = train(ranker, lists, teacher, tmp_path, lambda done, total: steps.append(done), trains_model=False)
@@ -402,7 +407,7 @@ def test_a_tracker_that_is_not_there_is_said_before_training(ranker: LateInterac
     [
         (records(copies=2), 0.0, 8),
         (records()[:1], 1.0, 0),
-        ([r | {"candidates": r["candidates"][:1]} for r in records()], 1.0, 4),
+        ([replace(r, candidates=r.candidates[:1]) for r in records()], 1.0, 4),
         ([], 1.0, 0),
     ],
     ids=["all weights 0", "one list", "one candidate each", "none"],
@@ -411,7 +416,7 @@ def test_a_tracker_that_is_not_there_is_said_before_training(ranker: LateInterac
 def test_with_nothing_to_learn_from_the_ranker_stays_and_it_is_said(
     ranker: LateInteractionRanker,
     tmp_path: Path,
-    lists: list[Record],
+    lists: list[CandidateList],
     weight: float,
     left_out: int,
     weighs_signals: bool,
@@ -426,15 +431,15 @@ def test_with_nothing_to_learn_from_the_ranker_stays_and_it_is_said(
 
 def test_only_what_the_teacher_saw_counts_each_passage_once_and_weight_0_drops_a_list() -> None:
     lists = records(copies=1)
-    lists[1] = lists[1] | {"candidates": [*lists[1]["candidates"], lists[1]["candidates"][0]]}
+    lists[1] = replace(lists[1], candidates=(*lists[1].candidates, lists[1].candidates[0]))
     teacher = rankings(lists)
-    teacher["cats0"]["shown"] = ["cats", "bread", "mars"]
-    teacher["dogs0"]["weight"] = 0.0
-    teacher["mars0"] = {"ranking": [], "shown": sorted(TEXTS)}
+    teacher["cats0"] = replace(teacher["cats0"], shown=("cats", "bread", "mars"))
+    teacher["dogs0"] = replace(teacher["dogs0"], weight=0.0)
+    teacher["mars0"] = Ranking(id="mars0", ranking=(), shown=tuple(sorted(TEXTS)))
     del teacher["bread0"]
     orders = informative_orders(lists, teacher, TEXTS, seed=1)
-    assert [record["id"] for record in orders.records] == ["cats0"]
-    assert [c["passage"] for c in orders.records[0]["candidates"]] == ["bread", "cats", "mars"]
+    assert [record.id for record in orders.records] == ["cats0"]
+    assert [c.passage for c in orders.records[0].candidates] == ["bread", "cats", "mars"]
     assert orders.targets == [[3, 2, 0]]
 
 

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.json_files import Record
+from distill.records import CandidateList, Retrieved
 from distill.teacher.orders import read_rankings
 from indexes.errors import InputError
 
-CANDIDATES = [
-    {"passage": "p1", "document": "a"},
-    {"passage": "p2", "document": "b"},
-    {"passage": "p3", "document": "a"},
-    {"passage": "p4", "document": "c"},
-]
-RECORDS: list[Record] = [{"id": f"q{n}", "question": "?", "candidates": CANDIDATES} for n in (1, 2)]
+CANDIDATES = (
+    Retrieved(passage="p1", document="a"),
+    Retrieved(passage="p2", document="b"),
+    Retrieved(passage="p3", document="a"),
+    Retrieved(passage="p4", document="c"),
+)
+RECORDS = [CandidateList(id=f"q{n}", question="?", candidates=CANDIDATES) for n in (1, 2)]
 
 
 def file_of(folder: Path, *lines: Any) -> Path:
@@ -29,31 +29,31 @@ def file_of(folder: Path, *lines: Any) -> Path:
 
 def test_a_document_stands_for_its_candidates_in_the_order_of_retrieval(tmp_path: Path) -> None:
     given_rankings = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["c", "a"]}), RECORDS)
-    (record,) = given_rankings.records
-    assert (record["ranking"], record["status"]) == (["p4", "p1", "p3"], "partial")
-    assert (record["weight"], record["agreement"], record["shown"]) == (1.0, None, ["p1", "p2", "p3", "p4"])
+    (record,) = given_rankings.rankings
+    assert (record.ranking, record.status) == (("p4", "p1", "p3"), "partial")
+    assert (record.weight, record.agreement, record.shown) == (1.0, None, ("p1", "p2", "p3", "p4"))
     assert given_rankings.notes == (f"{tmp_path / 'given.jsonl'} has no order of 1 of 2 questions.",)
 
 
 def test_passages_and_documents_may_be_mixed_and_each_stands_once(tmp_path: Path) -> None:
-    (record,) = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["p3", "b", "a", "p4"]}), RECORDS).records
-    assert (record["ranking"], record["status"]) == (["p3", "p2", "p1", "p4"], "ok")
+    (record,) = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["p3", "b", "a", "p4"]}), RECORDS).rankings
+    assert (record.ranking, record.status) == (("p3", "p2", "p1", "p4"), "ok")
 
 
 def test_several_lines_about_a_question_are_one_order_that_counts_by_their_agreement(tmp_path: Path) -> None:
     orders = [["p1", "p2", "p3", "p4"], ["p1", "p2", "p4", "p3"], ["p1", "p2", "p3", "p4"]]
     opposed = [["p1", "p2", "p3", "p4"], ["p4", "p3", "p2", "p1"]]
     lines = [{"id": "q1", "ranking": order} for order in orders] + [{"id": "q2", "ranking": order} for order in opposed]
-    first, second = read_rankings(file_of(tmp_path, *lines), RECORDS).records
-    assert (first["ranking"], first["n_asked"]) == (["p1", "p2", "p3", "p4"], 3)
-    assert (first["agreement"], first["weight"]) == (pytest.approx(7 / 9, abs=1e-3), 1)
-    assert (second["agreement"], second["weight"]) == (-1, 0)
+    first, second = read_rankings(file_of(tmp_path, *lines), RECORDS).rankings
+    assert (first.ranking, first.n_asked) == (("p1", "p2", "p3", "p4"), 3)
+    assert (first.agreement, first.weight) == (pytest.approx(7 / 9, abs=1e-3), 1)
+    assert (second.agreement, second.weight) == (-1, 0)
 
 
 def test_strangers_are_named_and_left_out(tmp_path: Path) -> None:
     lines = [{"id": "q1", "ranking": ["zz", "p1", 17]}, {"id": "q9", "ranking": ["p1"]}, {"id": "q2", "ranking": ["x"]}]
     found = read_rankings(file_of(tmp_path, *lines), RECORDS)
-    assert [record["ranking"] for record in found.records] == [["p1"], []]
+    assert [record.ranking for record in found.rankings] == [("p1",), ()]
     assert [note.split("given.jsonl ")[1] for note in found.notes] == [
         "orders 1 questions that this run does not have (q9): left out.",
         "names 3 ids that are no candidates (zz, 17, x): left out.",
@@ -82,8 +82,8 @@ def test_a_file_that_fits_no_question_is_refused_with_ids_that_would(tmp_path: P
 @given(st.lists(st.permutations(["p1", "p2", "p3", "p4"]), min_size=1, max_size=4))
 def test_whole_orders_give_whole_orders(tmp_path_factory: pytest.TempPathFactory, orders: list[list[str]]) -> None:
     lines = [{"id": "q1", "ranking": order} for order in orders]
-    (record,) = read_rankings(file_of(tmp_path_factory.getbasetemp(), *lines), RECORDS).records
-    assert sorted(record["ranking"]) == ["p1", "p2", "p3", "p4"]
-    assert 0 <= record["weight"] <= 1
+    (record,) = read_rankings(file_of(tmp_path_factory.getbasetemp(), *lines), RECORDS).rankings
+    assert sorted(record.ranking) == ["p1", "p2", "p3", "p4"]
+    assert 0 <= record.weight <= 1
     if len(orders) == 1:
-        assert record["ranking"] == orders[0]
+        assert record.ranking == tuple(orders[0])

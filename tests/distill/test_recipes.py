@@ -14,6 +14,7 @@ from worth_lesson import QUESTIONS, worth
 
 from distill.__main__ import app
 from distill.json_files import read_records
+from distill.records import Ranking, ScoreList
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
@@ -43,10 +44,10 @@ def test_the_papers_recipe_learns_from_the_orders_and_from_the_rankers_scores_al
     assert (metrics["ranker"]["loss"], metrics["ranker"]["kept"]) == ("list_mle", "trained")
     assert metrics["evidence"] == {}
     folder = paths.run("run")
-    scores = {record["id"]: record for record in read_records(folder / "scores.jsonl")}
-    for target in read_records(folder / "targets.jsonl"):
-        scored = scores[target["id"]]
-        assert (target["passages"], target["scores"]) == (scored["passages"][:4], scored["scores"][:4])
+    scores = {record.id: record for record in read_records(folder / "scores.jsonl", ScoreList)}
+    for target in read_records(folder / "targets.jsonl", ScoreList):
+        scored = scores[target.id]
+        assert (target.passages, target.scores) == (scored.passages[:4], scored.scores[:4])
     head = json.loads((folder / "ranker" / "head.json").read_text(encoding="utf-8"))
     assert (head["dense"], head["lexical"]) == (0, 0)
 
@@ -84,6 +85,6 @@ def test_orders_of_a_gzipped_file_teach_in_place_of_an_llm(
     assert f"The teacher is {orders}" in report.replace("\\", "")
     assert (metrics["config"]["teacher"], metrics["spend"]) == ("file", {})
     texts = {passage.id: passage.text for passage in Corpus.open(paths, "worths").passages()}
-    for record in read_records(paths.run("run") / "rankings.jsonl"):
-        assert record["ranking"] == sorted(record["shown"], key=lambda each: -worth(texts[each]))
+    for record in read_records(paths.run("run") / "rankings.jsonl", Ranking):
+        assert record.ranking == tuple(sorted(record.shown, key=lambda each: -worth(texts[each])))
     assert metrics["retriever"]["n_train"] == len(QUESTIONS)

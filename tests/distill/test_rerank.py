@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
-from distill.json_files import Record
 from distill.ranker.head import Features, Head, signals, weigh
 from distill.ranker.rerank import RankerScorer
+from distill.records import CandidateList, Retrieved
 from indexes.errors import InputError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.retrievers import Retriever, Search
@@ -27,13 +27,17 @@ class LengthRanker:
 
     def __init__(self, head: Head) -> None:
         self.head = head
-        self.seen: list[Record] = []
+        self.seen: list[CandidateList] = []
 
-    def features(self, records: Sequence[Record], texts: Mapping[str, str], on_scored: object = None) -> list[Features]:
+    def features(
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: object = None
+    ) -> list[Features]:
         self.seen += records
-        return [signals(record, [len(texts[c["passage"]]) for c in record["candidates"]]) for record in records]
+        return [signals(record, [len(texts[c.passage]) for c in record.candidates]) for record in records]
 
-    def score(self, records: Sequence[Record], texts: Mapping[str, str], on_scored: object = None) -> list[list[float]]:
+    def score(
+        self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: object = None
+    ) -> list[list[float]]:
         return weigh(self.features(records, texts), self.head)
 
     def save(self, folder: Path) -> None:
@@ -99,17 +103,17 @@ def test_what_lies_deeper_follows_as_it_stood_with_lower_scores() -> None:
     scores = [candidate.score for candidate in found]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == N
-    assert len(ranker.seen[0]["candidates"]) == 4
+    assert len(ranker.seen[0].candidates) == 4
 
 
 def test_the_ranker_gets_the_signals_that_it_was_trained_with() -> None:
     search, ranker = reranker(Head(model=0.0, dense=0.0, lexical=1.0))
     assert ids(search.search("word word?", 2)) == ["p3", "p2"]
-    candidates = ranker.seen[0]["candidates"]
-    assert [c["lexical"] for c in candidates] == [0.0, 1.0, 2.0, 3.0]
+    candidates = ranker.seen[0].candidates
+    assert [c.lexical for c in candidates] == [0.0, 1.0, 2.0, 3.0]
     encoder = KeywordEncoder()
     expected = encoder.encode_passages([p.full_text for p in PASSAGES[:4]]) @ encoder.encode_queries(["word word?"])[0]
-    assert [c["dense"] for c in candidates] == pytest.approx(np.asarray(expected).tolist())
+    assert [c.dense for c in candidates] == pytest.approx(np.asarray(expected).tolist())
 
 
 def test_equal_scores_keep_the_first_searchs_order() -> None:
@@ -127,16 +131,16 @@ def test_a_taught_encoders_cosines_count_more_and_the_ranker_stays_as_it_is() ->
     ranker, index = LengthRanker(Head(model=1.0, dense=0.0, lexical=0.0)), Index(PASSAGES)
     (hits,) = Shortest().search_many(["word?"], N)
     plain, taught = (RankerScorer(ranker, index, index, is_taught=each) for each in (False, True))
-    cosines = [candidate["dense"] for candidate in _seen(ranker, taught, hits)]
+    cosines = [candidate.dense for candidate in _seen(ranker, taught, hits)]
     ((before,), (after,)) = plain.score(["word?"], [hits]), taught.score(["word?"], [hits])
     assert np.subtract(after, before) == pytest.approx(20 * np.array(cosines), abs=1e-4)
     assert taught.depth > plain.depth
     assert ranker.head.dense == 0
 
 
-def _seen(ranker: LengthRanker, scorer: RankerScorer, hits: Sequence[Candidate]) -> list[Record]:
+def _seen(ranker: LengthRanker, scorer: RankerScorer, hits: Sequence[Candidate]) -> list[Retrieved]:
     scorer.score(["word?"], [hits])
-    return list(ranker.seen[-1]["candidates"])
+    return list(ranker.seen[-1].candidates)
 
 
 def test_passages_of_another_corpus_are_refused_with_a_sentence() -> None:

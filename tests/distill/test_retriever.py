@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
-from distill.json_files import Record
+from distill.records import ScoreList
 from distill.retriever.lists import (
     DEFAULTS,
     RetrieverConfig,
@@ -36,20 +36,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 TEXTS = {word: f"the {word} is about {word}" for word in WORDS[:10]}
 
 
-def record(n: int) -> Record:
-    return {"question": "q", "passages": [f"p{i}" for i in range(n)], "scores": [float(i) for i in range(n)]}
+def record(n: int) -> ScoreList:
+    return ScoreList(
+        id="q", question="q", passages=tuple(f"p{i}" for i in range(n)), scores=tuple(float(i) for i in range(n))
+    )
 
 
-def records(n: int = 60) -> list[Record]:
+def records(n: int = 60) -> list[ScoreList]:
     """Words come in pairs; asked for one, the teacher wants the passage of the other. Lists of three lengths."""
     words = sorted(TEXTS)
     asked, paired = words[::2], words[1::2]
     return [
-        {
-            "question": f"what is {asked[i % 5]} question {'the ' * (i % 3)}",
-            "passages": [paired[(i + step) % 5] for step in range(4)][: 2 + i % 3],
-            "scores": [6.0, 0.0, 0.0, 0.0][: 2 + i % 3],
-        }
+        ScoreList(
+            id="q",
+            question=f"what is {asked[i % 5]} question {'the ' * (i % 3)}",
+            passages=tuple([paired[(i + step) % 5] for step in range(4)][: 2 + i % 3]),
+            scores=tuple([6.0, 0.0, 0.0, 0.0][: 2 + i % 3]),
+        )
         for i in range(n)
     ]
 
@@ -60,7 +63,7 @@ def settings(**changes: object) -> RetrieverConfig:
 
 
 def fit(
-    model: SentenceTransformer, tmp_path: Path, config: RetrieverConfig, lists: Sequence[Record] = ()
+    model: SentenceTransformer, tmp_path: Path, config: RetrieverConfig, lists: Sequence[ScoreList] = ()
 ) -> tuple[SentenceTransformer, RetrieverReport]:
     job = Training(config=config, checkpoints=tmp_path / "ck", seed=3, on_progress=lambda done, total: None)
     return train_retriever(model, lists or records(), TEXTS, job)
@@ -69,19 +72,19 @@ def fit(
 def share_right(model: SentenceTransformer) -> float:
     """Of the questions, how many prefer the teacher's passage to the second one of their list."""
     rows = records()
-    questions = model.encode_query([row["question"] for row in rows], normalize_embeddings=True)
+    questions = model.encode_query([row.question for row in rows], normalize_embeddings=True)
     first, second = (
-        model.encode_document([TEXTS[row["passages"][place]] for row in rows], normalize_embeddings=True)
+        model.encode_document([TEXTS[row.passages[place]] for row in rows], normalize_embeddings=True)
         for place in (0, 1)
     )
     return float(np.mean((questions * first).sum(1) > (questions * second).sum(1)))
 
 
 def test_a_long_list_keeps_its_best_and_its_worst_and_even_steps_between() -> None:
-    assert spread(record(9), 5)["passages"] == ["p8", "p6", "p4", "p2", "p0"]
-    assert spread(record(9), 5)["scores"] == [8.0, 6.0, 4.0, 2.0, 0.0]
-    assert spread(record(3), 5)["passages"] == ["p2", "p1", "p0"]
-    assert spread(record(3), 1)["passages"] == ["p2"]
+    assert spread(record(9), 5).passages == ("p8", "p6", "p4", "p2", "p0")
+    assert spread(record(9), 5).scores == (8.0, 6.0, 4.0, 2.0, 0.0)
+    assert spread(record(3), 5).passages == ("p2", "p1", "p0")
+    assert spread(record(3), 1).passages == ("p2",)
 
 
 @pytest.mark.parametrize("in_batch", [True, False])
@@ -104,7 +107,7 @@ def test_training_prefers_what_the_targets_prefer_and_leaves_a_plain_folder(
 
 
 def test_questions_with_one_passage_each_learn_from_the_others(tmp_path: Path) -> None:
-    ones = [row | {"passages": row["passages"][:1], "scores": [0.0]} for row in records()]
+    ones = [replace(row, passages=row.passages[:1], scores=(0.0,)) for row in records()]
     trained, report = fit(tiny_transformer(tmp_path), tmp_path, settings(), ones)
     assert report.loss_at_last < report.loss_at_first / 2
     assert share_right(trained) > 0.9
@@ -129,21 +132,21 @@ def test_a_loss_that_is_no_number_ends_training_with_an_error(tmp_path: Path) ->
     ("lists", "said"),
     [
         ([], "at least one question"),
-        ([{"question": "q", "passages": [], "scores": []}] * 9, "at least one question"),
-        ([row | {"weight": 0.0} for row in records(9)], "at least one question"),
-        ([row | {"weight": -1.0} for row in records(9)], "a weight at least 0"),
-        ([{"question": "q", "passages": ["cats", "dogs"], "scores": [1.0, float("nan")]}] * 3, "finite"),
-        ([{"question": "q", "passages": ["cats", "gone"], "scores": [1.0, 0.0]}] * 3, "has changed"),
+        ([ScoreList(id="q", question="q", passages=(), scores=())] * 9, "at least one question"),
+        ([replace(row, weight=0.0) for row in records(9)], "at least one question"),
+        ([replace(row, weight=-1.0) for row in records(9)], "a weight at least 0"),
+        ([ScoreList(id="q", question="q", passages=("cats", "dogs"), scores=(1.0, float("nan")))] * 3, "finite"),
+        ([ScoreList(id="q", question="q", passages=("cats", "gone"), scores=(1.0, 0.0))] * 3, "has changed"),
     ],
 )
-def test_lists_that_cannot_teach_are_said(tmp_path: Path, lists: list[Record], said: str) -> None:
+def test_lists_that_cannot_teach_are_said(tmp_path: Path, lists: list[ScoreList], said: str) -> None:
     with pytest.raises(InputError, match=said):
         job = Training(config=settings(), checkpoints=tmp_path, seed=3, on_progress=lambda done, total: None)
         train_retriever(tiny_static(), lists, TEXTS, job)
 
 
 def test_a_list_of_no_weight_does_not_train_and_weights_keep_their_ratio() -> None:
-    rows = [records(2)[0] | {"weight": 0.0}, records(2)[1] | {"weight": 0.5}, records(2)[0] | {"weight": 1.0}]
+    rows = [replace(records(2)[0], weight=0.0), replace(records(2)[1], weight=0.5), replace(records(2)[0], weight=1.0)]
     lists = training_lists(rows, TEXTS, 4)
     assert [each.weight for each in lists] == [0.5, 1.0]
     targets = ListTargets(lists, dict.fromkeys(TEXTS, 0), student_temperature=1.0)
@@ -189,20 +192,12 @@ def batch_of(
     *,
     in_batch: bool,
     passages_at_once: int = 8,
-    rows: list[Record] | None = None,
+    rows: list[TrainingList] | None = None,
     texts: Mapping[str, str] = TEXTS,
 ) -> torch.Tensor:
     """The loss of a batch of lists, with gradients; the i-th list has the weight 1 + i."""
-    lists = [
-        TrainingList(
-            question=r["question"],
-            passages=tuple(r["passages"]),
-            scores=tuple(r["scores"]),
-            weight=1.0 + i,
-            apart=tuple(r.get("apart", ())),
-        )
-        for i, r in enumerate(rows or records(5))
-    ]
+    own = [TrainingList(question=r.question, passages=r.passages, scores=r.scores) for r in records(5)]
+    lists = [replace(each, weight=1.0 + i) for i, each in enumerate(rows or own)]
     distinct = list(dict.fromkeys(texts.values()))
     numbers = {passage: distinct.index(text) for passage, text in texts.items()}
     targets = ListTargets(lists, numbers, student_temperature=0.1)
@@ -237,9 +232,9 @@ def test_passages_some_at_a_time_give_the_same_loss(tmp_path: Path, in_batch: bo
     assert torch.allclose(*gradients, atol=1e-5)
 
 
-APART: list[Record] = [
-    {"question": "what cats", "passages": ["cats", "dogs"], "scores": [0.0, -1.0]},
-    {"question": "what mars", "passages": ["mars", "moons", "cats"], "scores": [2.0, 2.0, 0.0]},
+APART = [
+    TrainingList(question="what cats", passages=("cats", "dogs"), scores=(0.0, -1.0)),
+    TrainingList(question="what mars", passages=("mars", "moons", "cats"), scores=(2.0, 2.0, 0.0)),
 ]
 
 
@@ -252,10 +247,10 @@ def test_the_loss_is_the_divergence_that_one_works_out_by_hand(
     model = tiny_transformer(tmp_path, dropout=0.0).eval()
     expected = []
     for row, beside in zip(APART, others, strict=True):
-        question = model.encode_query(row["question"], normalize_embeddings=True)
-        found = model.encode_document([TEXTS[p] for p in [*row["passages"], *beside]], normalize_embeddings=True)
+        question = model.encode_query(row.question, normalize_embeddings=True)
+        found = model.encode_document([TEXTS[p] for p in [*row.passages, *beside]], normalize_embeddings=True)
         student = np.exp(found @ question / 0.1)
-        teacher = np.exp(row["scores"])
+        teacher = np.exp(row.scores)
         shares = teacher / teacher.sum()
         own = student[: len(shares)] / student.sum()
         expected.append(float((shares * np.log(shares / own)).sum()))
@@ -266,18 +261,18 @@ def test_the_loss_is_the_divergence_that_one_works_out_by_hand(
 @pytest.mark.parametrize(
     ("rows", "texts"),
     [
-        ([APART[0], APART[0] | {"question": "who dogs", "passages": ["dogs", "cats"]}], TEXTS),
+        ([APART[0], replace(APART[0], question="who dogs", passages=("dogs", "cats"))], TEXTS),
         (APART[:1], TEXTS),
-        ([APART[0] | {"apart": ["mars", "moons", "gone"]}, APART[1] | {"apart": ["dogs"]}], TEXTS),
+        ([replace(APART[0], apart=("mars", "moons", "gone")), replace(APART[1], apart=("dogs",))], TEXTS),
         (
-            [APART[0], APART[0] | {"question": "who mars", "passages": ["mars", "moons"]}],
+            [APART[0], replace(APART[0], question="who mars", passages=("mars", "moons"))],
             TEXTS | {"mars": TEXTS["cats"], "moons": TEXTS["dogs"]},
         ),
     ],
     ids=["the same passages", "one list", "passages cut from the list", "the same texts under other names"],
 )
 def test_a_question_is_never_pushed_from_its_own_passages(
-    tmp_path: Path, rows: list[Record], texts: Mapping[str, str]
+    tmp_path: Path, rows: list[TrainingList], texts: Mapping[str, str]
 ) -> None:
     model = tiny_transformer(tmp_path, dropout=0.0).eval()
     without, with_others = (batch_of(model, in_batch=in_batch, rows=rows, texts=texts) for in_batch in (False, True))

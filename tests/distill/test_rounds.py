@@ -12,6 +12,7 @@ from worth_lesson import begun, config_of, connect_to, worth
 from distill.json_files import read_json, read_records
 from distill.llm.reply_cache import ReplyCache
 from distill.pipeline import run_distillation
+from distill.records import Ranking, ScoreList
 from distill.run import Event
 from distill.run_config import WITHOUT_LLM
 from distill.stages.labelling import all_candidates, orders
@@ -33,27 +34,27 @@ def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_te
     config = config_of(worth_questions, rounds=2, retrieval="dense", insist=True)
     run_distillation(paths, config, connect_to(ranking_endpoint.base_url, paths), lambda event: None, until="index")
     run = begun(paths, worth_questions, ranking_endpoint.base_url, rounds=2, retrieval="dense", insist=True)
-    first = {r["id"]: r for r in read_records(run.file("rankings.jsonl"))}
-    second = {r["id"]: r for r in read_records(run.file("rankings-2.jsonl"))}
+    first = {r.id: r for r in read_records(run.file("rankings.jsonl"), Ranking)}
+    second = {r.id: r for r in read_records(run.file("rankings-2.jsonl"), Ranking)}
     assert set(first) == set(second) == {f"q{n}" for n in range(6)}
     for identifier, order in second.items():
-        assert set(order["shown"]) & set(first[identifier]["shown"]) == {first[identifier]["ranking"][0]}
-        assert len(order["shown"]) == 4
+        assert set(order.shown) & set(first[identifier].shown) == {first[identifier].ranking[0]}
+        assert len(order.shown) == 4
     for identifier, order in orders(run).items():
-        shown = {*first[identifier]["shown"], *second[identifier]["shown"]}
-        assert set(order["shown"]) == shown
-        assert order["ranking"][0] == max(shown, key=lambda passage: worth(run.texts[passage]))
+        shown = {*first[identifier].shown, *second[identifier].shown}
+        assert set(order.shown) == shown
+        assert order.ranking[0] == max(shown, key=lambda passage: worth(run.texts[passage]))
     for record in all_candidates(run):
-        shown = {*first[record["id"]]["shown"], *second[record["id"]]["shown"]}
-        assert {c["passage"] for c in record["candidates"][: record["n_shown"]]} == shown
-    scored = {r["id"]: r["passages"] for r in read_records(run.file("scores.jsonl"))}
-    assert all(set(second[each]["shown"]) <= set(passages) for each, passages in scored.items())
+        shown = {*first[record.id].shown, *second[record.id].shown}
+        assert {c.passage for c in record.candidates[: record.n_shown]} == shown
+    scored = {r.id: r.passages for r in read_records(run.file("scores.jsonl"), ScoreList)}
+    assert all(set(second[each].shown) <= set(passages) for each, passages in scored.items())
     assert (run.file("round-1") / "encoder" / "modules.json").is_file()
     assert paths.encoder("run").is_dir()
     accounts = read_json(run.file("rounds.json"))["rounds"]
     assert [each["calls"] for each in accounts] == [len(first), len(second)]
     assert accounts[1]["best_changed"] == sum(
-        order["ranking"][0] != first[identifier]["ranking"][0] for identifier, order in second.items()
+        order.ranking[0] != first[identifier].ranking[0] for identifier, order in second.items()
     )
 
 
@@ -77,7 +78,7 @@ def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
     n_assessing, n_first, n_second = 12 + N_PROBES, 6, 6
     n_under_way = 1  # at the kill; it may have been sent
     assert len(ranking_endpoint.requests) <= n_assessing + n_first + n_second + n_under_way
-    assert len(read_records(paths.run("run") / "rankings-2.jsonl")) == 6
+    assert len(read_records(paths.run("run") / "rankings-2.jsonl", Ranking)) == 6
 
 
 def test_a_second_round_goes_on_from_a_files_orders(
@@ -90,8 +91,8 @@ def test_a_second_round_goes_on_from_a_files_orders(
     run_distillation(paths, config, connect_to(ranking_endpoint.base_url, paths), lambda event: None, until="ranker")
     assert len(ranking_endpoint.requests) == 6
     passages = {p.id: p.document_id for p in Corpus.open(paths, "worths").passages()}
-    for record in read_records(paths.run("run") / "rankings-2.jsonl"):
-        shown = [passages[each] for each in record["shown"]]
+    for record in read_records(paths.run("run") / "rankings-2.jsonl", Ranking):
+        shown = [passages[each] for each in record.shown]
         assert "d6" in shown
         assert not {"d0", "d1"} & set(shown)
 

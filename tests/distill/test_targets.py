@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill.json_files import Record
+from distill.records import Ranking, ScoreList
 from distill.retriever.evidence import Evidence
 from distill.retriever.lists import by_evidence, by_scores, training_lists
 
@@ -16,7 +17,9 @@ N, DEEPER = 8, 12
 NAMES = [f"p{place:02d}" for place in range(DEEPER)]
 
 
-def lists(n: int, *, ranker: float, teacher: float, ordered: int) -> tuple[list[Record], dict[str, Record], list[str]]:
+def lists(
+    n: int, *, ranker: float, teacher: float, ordered: int
+) -> tuple[list[ScoreList], dict[str, Ranking], list[str]]:
     """Score records, orders of the first `ordered` by question, and the answers. The answer's score is `ranker`
     standard deviations above the others', and what the teacher, who saw the first eight, makes of it `teacher` above.
     """
@@ -25,12 +28,14 @@ def lists(n: int, *, ranker: float, teacher: float, ordered: int) -> tuple[list[
     is_answer = np.arange(DEEPER)[None] == answers[:, None]
     values: NDArray[np.float64] = ranker * is_answer + draw.normal(size=(n, DEEPER))
     liked = np.argsort(-(teacher * is_answer[:, :N] + draw.gumbel(size=(n, N))), axis=1)
-    scores: list[Record] = [
-        {"id": f"q{i}", "question": f"question {i}", "passages": NAMES, "scores": row.tolist()}
+    scores: list[ScoreList] = [
+        ScoreList(id=f"q{i}", question=f"question {i}", passages=tuple(NAMES), scores=tuple(row.tolist()))
         for i, row in enumerate(values)
     ]
-    orders: dict[str, Record] = {
-        f"q{i}": {"id": f"q{i}", "ranking": [NAMES[place] for place in liked[i]], "shown": NAMES[:N], "weight": 1.0}
+    orders: dict[str, Ranking] = {
+        f"q{i}": Ranking(
+            id=f"q{i}", ranking=tuple(NAMES[place] for place in liked[i]), shown=tuple(NAMES[:N]), weight=1.0
+        )
         for i in range(ordered)
     }
     return scores, orders, [NAMES[answer] for answer in answers]
@@ -57,21 +62,21 @@ BOTH_GOOD = evidence(confidence=4.0, answer=6.0)
 USELESS_TEACHER = evidence(confidence=4.0, answer=0.0)
 
 
-def best(record: Record) -> str:
-    return record["passages"][int(np.argmax(record["scores"]))]  # type: ignore[no-any-return]
+def best(record: ScoreList) -> str:
+    return record.passages[int(np.argmax(record.scores))]
 
 
 def test_they_follow_the_orders_where_the_ranker_is_useless_and_leave_out_what_has_none() -> None:
     scores, orders, _ = lists(200, ranker=0.0, teacher=8.0, ordered=150)
     found = by_evidence(scores, orders, USELESS_RANKER)
-    assert [each["id"] for each in found] == list(orders)
-    assert np.mean([best(each) == orders[each["id"]]["ranking"][0] for each in found]) > 0.98
+    assert [each.id for each in found] == list(orders)
+    assert np.mean([best(each) == orders[each.id].ranking[0] for each in found]) > 0.98
 
 
 def test_they_follow_the_ranker_where_no_order_is() -> None:
     scores, orders, answers = lists(200, ranker=4.0, teacher=8.0, ordered=100)
     found = by_evidence(scores, orders, BOTH_GOOD)
-    assert [each["id"] for each in found] == [each["id"] for each in scores]
+    assert [each.id for each in found] == [each.id for each in scores]
     assert np.mean([best(found[i]) == best(scores[i]) for i in range(100, 200)]) > 0.9
     assert np.mean([best(found[i]) == answers[i] for i in range(100)]) > 0.98
 
@@ -80,7 +85,7 @@ def test_they_follow_the_ranker_where_the_orders_know_nothing() -> None:
     scores, orders, _ = lists(200, ranker=4.0, teacher=0.0, ordered=200)
     found = by_evidence(scores, orders, USELESS_TEACHER)
     assert np.mean([best(target) == best(each) for target, each in zip(found, scores, strict=True)]) > 0.9
-    assert np.mean([best(each) == orders[each["id"]]["ranking"][0] for each in found]) < 0.3
+    assert np.mean([best(each) == orders[each.id].ranking[0] for each in found]) < 0.3
 
 
 def test_they_are_logarithms_of_probabilities_that_training_takes() -> None:
@@ -88,25 +93,25 @@ def test_they_are_logarithms_of_probabilities_that_training_takes() -> None:
     scores, orders, _ = lists(60, ranker=4.0, teacher=8.0, ordered=40)
     found = by_evidence(scores, orders, BOTH_GOOD)
     for record, target in zip(scores, found, strict=True):
-        assert target | {"scores": 0} == record | {"scores": 0}, "the rest of a record stays"
-        assert math.fsum(map(math.exp, target["scores"])) == pytest.approx(1.0, abs=0.01)
-        assert min(target["scores"]) >= math.log(1e-6) - 1e-3
+        assert replace(target, scores=()) == replace(record, scores=()), "the rest of a record stays"
+        assert math.fsum(map(math.exp, target.scores)) == pytest.approx(1.0, abs=0.01)
+        assert min(target.scores) >= math.log(1e-6) - 1e-3
     assert len(training_lists(found, dict.fromkeys(NAMES, "text"), 5)) == 60
 
 
 def test_an_order_that_says_nothing_is_none() -> None:
     scores, orders, _ = lists(60, ranker=0.0, teacher=8.0, ordered=60)
-    orders["q0"] |= {"ranking": []}
-    orders["q1"] |= {"weight": 0.0}
-    orders["q2"] |= {"shown": [], "ranking": []}
+    orders["q0"] = replace(orders["q0"], ranking=())
+    orders["q1"] = replace(orders["q1"], weight=0.0)
+    orders["q2"] = replace(orders["q2"], shown=(), ranking=())
     found = by_evidence(scores, orders, USELESS_RANKER)
-    assert [each["id"] for each in found] == [each["id"] for each in scores[3:]]
+    assert [each.id for each in found] == [each.id for each in scores[3:]]
 
 
 def test_scores_teach_as_they_are_and_may_be_cut_to_the_first_candidates() -> None:
     """The paper's recipe; candidates stand as they were retrieved, not by score."""
-    record = {"id": "q", "question": "why?", "passages": ["a", "b", "c"], "scores": [0.0, 2.0, 1.0], "weight": 0.5}
+    record = ScoreList(id="q", question="why?", passages=("a", "b", "c"), scores=(0.0, 2.0, 1.0), weight=0.5)
     assert by_scores([record]) == [record]
-    assert by_scores([record], 2) == [record | {"passages": ["a", "b"], "scores": [0.0, 2.0]}]
+    assert by_scores([record], 2) == [replace(record, passages=("a", "b"), scores=(0.0, 2.0))]
     assert by_scores([record], 9) == [record]
     assert by_scores([]) == []

@@ -18,6 +18,7 @@ from small_lesson import FACTS, scripted_llm, write_facts
 
 from distill import open_ranker_compressor, open_taught_retriever
 from distill.json_files import read_records
+from distill.records import CandidateList, Ranking
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.mixes import Mix, kept_mix
@@ -76,15 +77,15 @@ def test_the_taught_encoder_was_converted_when_its_run_ended(taught: Taught) -> 
 
 def test_every_stage_leaves_its_file(taught: Taught) -> None:
     folder = taught.paths.run("taught")
-    questions = read_records(folder / "questions.jsonl")
+    questions = read_records(folder / "questions.jsonl", dict)
     assert sorted(record["split"] for record in questions) == ["dev"] * 2 + ["train"] * 10
     n_train = sum(record["split"] == "train" for record in questions)
     for name in ("candidates.jsonl", "rankings.jsonl", "scores.jsonl"):
-        assert len(read_records(folder / name)) == n_train
+        assert len(read_records(folder / name, dict)) == n_train
     assert (folder / "ranker" / "head.json").is_file()
     assert (folder / "retriever-checkpoints" / "losses.jsonl").is_file()
     assert not list(folder.rglob("checkpoint-*")), "a finished training keeps hundreds of megabytes that nobody reads"
-    assert {record["status"] for record in read_records(folder / "rankings.jsonl")} == {"ok"}
+    assert {each.status for each in read_records(folder / "rankings.jsonl", Ranking)} == {"ok"}
 
 
 def test_the_mix_of_words_and_meaning_is_learned_reported_and_kept_for_the_taught_encoder(taught: Taught) -> None:
@@ -103,7 +104,7 @@ def test_the_mix_of_words_and_meaning_is_learned_reported_and_kept_for_the_taugh
 
 def test_held_out_questions_never_train(taught: Taught) -> None:
     folder = taught.paths.run("taught")
-    held_out = {r["question"] for r in read_records(folder / "questions.jsonl") if r["split"] == "dev"}
+    held_out = {r["question"] for r in read_records(folder / "questions.jsonl", dict) if r["split"] == "dev"}
     assert held_out
     ranked = [request.text for request in taught.endpoint.requests if "Rank them" in request.text]
     assert not any(question in text for question in held_out for text in ranked)
@@ -226,10 +227,10 @@ def test_without_an_llm_the_passages_keep_their_vectors_and_ranker_and_people_te
     taught: Taught, tmp_path: Path
 ) -> None:
     questions = taught.paths.run("taught") / "questions.jsonl"
-    voted = read_records(taught.paths.run("taught") / "candidates.jsonl")[0]
+    voted = read_records(taught.paths.run("taught") / "candidates.jsonl", CandidateList)[0]
     votes = tmp_path / "votes.jsonl"
-    best = [candidate["passage"] for candidate in voted["candidates"][:2]]
-    votes.write_text(json.dumps({"question": voted["question"], "ranking": best}) + "\n", encoding="utf-8")
+    best = voted.passages[:2]
+    votes.write_text(json.dumps({"question": voted.question, "ranking": best}) + "\n", encoding="utf-8")
     settings = tmp_path / "free.json"
     settings.write_text('{"votes": "votes.jsonl", "passage_weights": "none", "train": "query"}', encoding="utf-8")
     command = ["run", "facts", "--questions", questions, "--teacher", "none", "--config", settings]
@@ -251,17 +252,17 @@ def test_without_an_llm_the_passages_keep_their_vectors_and_ranker_and_people_te
 def test_orders_made_elsewhere_teach_in_place_of_an_llm(taught: Taught, tmp_path: Path) -> None:
     folder = taught.paths.run("taught")
     orders = tmp_path / "orders.jsonl.gz"
-    given = [{"id": r["id"], "ranking": r["ranking"]} for r in read_records(folder / "rankings.jsonl")]
+    given = [{"id": r.id, "ranking": r.ranking} for r in read_records(folder / "rankings.jsonl", Ranking)]
     orders.write_bytes(gzip.compress("".join(json.dumps(each) + "\n" for each in given).encode()))
     command = ["run", "facts", "--questions", folder / "questions.jsonl", "--rankings", orders, "--n-candidates", "4"]
     command += ["--train", "query", "--no-control", "--name", "elsewhere", "--json"]
     done = run("distill", taught.paths.root, *command, base_url="http://127.0.0.1:9/v1")
     assert done.returncode == 0, done.stderr
     by_id = {each["id"]: each["ranking"] for each in given}
-    taken = read_records(taught.paths.run("elsewhere") / "rankings.jsonl")
+    taken = read_records(taught.paths.run("elsewhere") / "rankings.jsonl", Ranking)
     assert len(taken) == len(given)
-    assert all(r["ranking"] == [p for p in by_id[r["id"]] if p in r["shown"]] for r in taken)
-    assert all(len(r["ranking"]) >= 3 for r in taken)
+    assert all(r.ranking == tuple(p for p in by_id[r.id] if p in r.shown) for r in taken)
+    assert all(len(r.ranking) >= 3 for r in taken)
     metrics = json.loads(done.stdout)
     assert (metrics["retriever"]["train"], metrics["config"]["teacher"]) == ("query", "file")
     elsewhere, base = (load_encoder(name, taught.paths) for name in ("elsewhere", "all-MiniLM-L6-v2"))
