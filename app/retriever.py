@@ -31,17 +31,21 @@ if TYPE_CHECKING:
 LoadEncoder = Callable[[str, DataPaths], Encoder]
 LoadRanker = Callable[[Path], Ranker]
 Role = Literal["baseline", "distilled", "other"]  # in the order in which they are offered
+Way = Literal["", "Taught", "Baseline", "Words", "Both"]
+WAYS: tuple[Way, ...] = get_args(Way)[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A retriever as people pick it; `role` is its encoder's.
 
-    `ranker` is the run whose trained ranker can put its passages in order, "" if there is none.
+    `ranker` is the run whose trained ranker can put its passages in order, "" if there is none; `way` the name of one
+    that is offered first.
     """
 
     retriever: Retriever
     meaning: str
+    way: Way = ""
     role: Role = "other"
     is_promoted: bool = False
     ranker: str = ""
@@ -52,9 +56,9 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """What people call it; what was promoted is an encoder, alone or not."""
-        is_marked = self.is_promoted and self.retriever.kind == "dense"
-        return f"{self.retriever.name} (promoted)" if is_marked else self.retriever.name
+        """What people call it, on every tab."""
+        name = self.way or replace(self.retriever, is_reranked=False).name.replace("BM25", "words")
+        return f"{name}, re-ranked" if self.retriever.is_reranked else name
 
     @property
     def reranked(self) -> Choice:
@@ -76,22 +80,35 @@ def list_choices(paths: DataPaths, baseline: str, corpus: Corpus) -> list[Choice
     encoders = [index.encoder for index in corpus.indexes() if not _is_in_training(paths, index.encoder)]
     dense = [_dense(paths, baseline, each, standing is not None and each == standing.encoder) for each in encoders]
     dense.sort(key=lambda choice: (get_args(Role).index(choice.role), choice.key))
+    taught = max((each for each in dense if each.role == "distilled"), key=partial(_rank, paths), default=None)
     start = starting_choice(dense)
     if start is None:
         return []
-    meaning = "Words alone (BM25): it finds passages that use the words of the question, the rarer the better."
+    meaning = "The words of the question alone (BM25), the rarer the better."
     lexical = Choice(retriever=Retriever(kind="lexical"), meaning=meaning)
     rankers = [each.key for each in dense if _has_ranker(RunFolder(paths.run(each.key)))]
     usual = start.key if start.key in rankers else next(iter(rankers), "")
+    main = (taught or start).key
+    ways: dict[str, Way] = {dense[0].key: "Baseline", "lexical": "Words", f"fused({main})": "Both"}
+    ways |= {main: "Taught"} if taught else {}
     return [
-        replace(each, ranker=each.retriever.encoder if each.retriever.encoder in rankers else usual)
+        replace(
+            each,
+            ranker=each.retriever.encoder if each.retriever.encoder in rankers else usual,
+            way=ways.get(each.key, ""),
+        )
         for each in (*dense, lexical, *(_fused(corpus, each) for each in dense))
     ]
 
 
+def _rank(paths: DataPaths, taught: Choice) -> tuple[bool, bool, float]:
+    """The greatest is the one that is called taught: what was promoted, or else the newest that is no free control."""
+    return taught.is_promoted, not taught.key.endswith("-free"), paths.encoder(taught.key).stat().st_mtime
+
+
 def _fused(corpus: Corpus, dense: Choice) -> Choice:
     mix = kept_mix(corpus, dense.key) or DEFAULT_MIX
-    meaning = f"'{dense.label}' and the words together: {mix.sentence}."
+    meaning = f"{dense.label} and words together: {mix.sentence}."
     return replace(dense, retriever=replace(dense.retriever, kind="fused", mix=mix), meaning=meaning)
 
 
@@ -99,8 +116,8 @@ def _dense(paths: DataPaths, baseline: str, encoder: str, is_promoted: bool) -> 
     is_taught = paths.encoder(encoder).is_dir()
     role: Role = "baseline" if encoder == baseline else "distilled" if is_taught else "other"
     alias, meaning = {
-        "baseline": ("Baseline", f"{encoder} as it came: never taught on any corpus of yours."),
-        "distilled": (f"Taught: {encoder}", f"{encoder} was taught here, on questions about this corpus."),
+        "baseline": ("Baseline", f"By meaning, with {encoder} as it came: never taught on any corpus of yours."),
+        "distilled": (f"Taught: {encoder}", f"By meaning, as learned from questions about this corpus ({encoder})."),
         "other": ("", f"{encoder} is another encoder that this corpus was indexed with."),
     }[role]
     if is_promoted:
@@ -123,6 +140,11 @@ def _has_ranker(run: RunFolder) -> bool:
 def starting_choice(choices: Sequence[Choice]) -> Choice | None:
     """The retriever to use where none was picked: the promoted one, or else the first; None if there is none."""
     return next((choice for choice in choices if choice.is_promoted), choices[0] if choices else None)
+
+
+def taught_choice(choices: Sequence[Choice]) -> Choice | None:
+    """The retriever that is called taught, None if there is none."""
+    return next((choice for choice in choices if choice.way == "Taught"), None)
 
 
 def find_choice(choices: Sequence[Choice], key: str | None, is_reranked: bool = False) -> Choice:

@@ -52,7 +52,7 @@ WATCH = """
 window.seen = {};
 const look = () => {
   const box = document.querySelector('#ask-question textarea, #ask-question input');
-  const corpus = document.querySelector('#ask-corpus input');
+  const corpus = document.querySelector('#corpus input');
   const mark = (name, there) => { if (there && !(name in window.seen)) window.seen[name] = performance.now(); };
   mark('usable', box && corpus && corpus.value && document.querySelector('#ask-retriever input'));
   if (!('asked' in window.seen)) return;

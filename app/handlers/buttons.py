@@ -66,6 +66,9 @@ def show_background(bench: Workbench, finished: int | None) -> BackgroundView:
     )
 
 
+TABS = ("ask", "compare", "teach", "evaluate", "corpora")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """What the address of the page asks for; "" for what it leaves open. It is shown, and not asked by itself.
@@ -77,16 +80,20 @@ class Link:
     question: str = ""
     retriever: str = ""
     sides: tuple[str, ...] = ()
+    tab: str = ""
 
 
 def read_link(parameters: Mapping[str, str]) -> Link:
     """The link that the page was opened by; what is too long for a question is left out."""
     question = parameters.get("question", "")
+    sides = tuple(parameters[prefix] for prefix in PREFIXES if parameters.get(prefix))
+    tab = parameters.get("tab", "")
     return Link(
         corpus=parameters.get("corpus", ""),
         question=question if len(question) <= MAX_QUESTION_CHARACTERS else "",
         retriever=parameters.get("retriever", ""),
-        sides=tuple(parameters[prefix] for prefix in PREFIXES if parameters.get(prefix)),
+        sides=sides,
+        tab=tab if tab in TABS else "compare" if sides else "",
     )
 
 

@@ -34,7 +34,7 @@ from app.rendering import (
     side_names,
     sides_html,
 )
-from app.retriever import Choice, Retrieval, find_choice, starting_choice
+from app.retriever import Choice, Retrieval, find_choice, starting_choice, taught_choice
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
@@ -134,14 +134,14 @@ def retrieve_sides(bench: Workbench, corpus: str | None, keys: Sequence[str | No
 
 
 def starting_sides(choices: Sequence[Choice]) -> tuple[str | None, str | None]:
-    """The keys to compare where none were picked: the baseline with the promoted or the first taught retriever.
+    """The keys to compare where none were picked: the baseline with the promoted or the taught retriever.
 
     While there is none, the baseline with the words alone.
     """
     start = starting_choice(choices)
     if start is None:
         return None, None
-    return choices[0].key, (choices[1] if start is choices[0] else start).key
+    return choices[0].key, (start if start is not choices[0] else taught_choice(choices) or choices[1]).key
 
 
 def look(sides: list[Retrieval], question: str, with_answers: bool, is_blind: bool) -> Compared:

@@ -27,32 +27,43 @@ MAX_NAME_CHARACTERS = 80
 
 
 class AddView(NamedTuple):
-    """What became of the wish to add files, the form, and the timer that tells how far they are."""
+    """What became of the wish to add files, the form, and the timer that tells how far they are.
+
+    `finished` is how much had ended before: what ends from now on is news to this visitor.
+    """
 
     said: Update
-    files: Update
-    timer: Update
+    files: Update = gr.skip()
+    timer: Update = gr.skip()
+    awaited: Update = gr.skip()
+    finished: Update = gr.skip()
 
 
-def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, addresses: str = "") -> AddView:
-    """The files, and the addresses of web pages, are taken over, and added while the page goes on."""
+def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, addresses: str) -> AddView:
+    """The files, and the addresses of web pages, are taken over, and added while the page goes on.
+
+    A corpus without a name gets that of the first of them.
+    """
+    finished = bench.background.n_ended
     try:
         pages = addresses.split()
         check_files(files or [], pages)
-        bench.uploads.take(check_name(corpus), [Path(file) for file in files or []], pages)
+        name = check_name((corpus or "").strip() or Path([*(files or []), *pages][0]).stem)
+        bench.uploads.take(name, [Path(file) for file in files or []], pages)
     except UserError as error:
-        return AddView(notice_html(str(error), "error"), gr.skip(), gr.skip())
+        return AddView(notice_html(str(error), "error"))
     said = notice_html("Taken over. It goes on when this page is closed, and is told above.", "busy")
-    return AddView(said, None, gr.update(active=True))
+    return AddView(said, None, gr.update(active=True), name, finished)
 
 
 def reindex(bench: Workbench, corpus: str | None) -> AddView:
     """Every index of `corpus` is brought in step with its files while the page goes on; what is there is kept."""
+    finished = bench.background.n_ended
     try:
         bench.uploads.take(Corpus.open(bench.paths, check_name(corpus)).name)
     except UserError as error:
-        return AddView(notice_html(str(error), "error"), gr.skip(), gr.skip())
-    return AddView("", gr.skip(), gr.update(active=True))
+        return AddView(notice_html(str(error), "error"))
+    return AddView("", timer=gr.update(active=True), finished=finished)
 
 
 def stop(bench: Workbench) -> str:
@@ -98,10 +109,15 @@ def check_name(corpus: str | None) -> str:
 
 
 class CorporaView(NamedTuple):
-    """What became of the latest upload, the corpora, the one that is looked at, and its files."""
+    """What became of the latest upload, the corpora, the one that is looked at, and its files.
+
+    `awaited` is the corpus that this visitor adds files to: in the end it is the one that is looked at.
+    """
 
     said: Update
     outcomes: Update
+    ask: Update
+    awaited: Update
     corpora: Update
     target: Update
     corpus: Update
@@ -112,14 +128,17 @@ class CorporaView(NamedTuple):
     reindex: Update
 
 
-def list_corpora_view(bench: Workbench, corpus: str | None) -> CorporaView:
+def list_corpora_view(bench: Workbench, corpus: str | None, awaited: str = "") -> CorporaView:
     """Everything there is, as it is on disk now."""
-    names, shown, _ = look_up(bench.paths, bench.encoder, corpus)
-    sources = _sources(bench, shown) if shown else []
     latest = bench.uploads.latest
+    has_come = latest is not None and latest.corpus == awaited
+    names, shown, _ = look_up(bench.paths, bench.encoder, awaited if has_come else corpus)
+    sources = _sources(bench, shown) if shown else []
     return CorporaView(
         said=notice_html(latest.sentence, latest.kind) if latest else gr.skip(),
         outcomes=outcomes_html(latest.outcomes) if latest else gr.skip(),
+        ask=gr.update(visible=True) if has_come and shown == awaited else gr.skip(),
+        awaited="" if has_come else gr.skip(),
         corpora=corpora_html(list_corpora(bench.paths), _sizes(bench, names)),
         target=gr.update(choices=names),
         corpus=corpus_picker(names, shown, corpus),

@@ -137,9 +137,10 @@ def _questions(
 
 def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
     opened = Corpus.open(bench.paths, corpus)
-    retrievers = [choice.retriever for choice in bench.retrievers.choices(opened)]
-    searches = open_searches(bench.paths, opened, retrievers, partial(bench.retrievers.encoder_of, opened))
-    return evaluate(corpus, questions, {each.name: searches[each.key] for each in retrievers})
+    choices = bench.retrievers.choices(opened)
+    load = partial(bench.retrievers.encoder_of, opened)
+    searches = open_searches(bench.paths, opened, [choice.retriever for choice in choices], load)
+    return evaluate(corpus, questions, {choice.label: searches[choice.key] for choice in choices})
 
 
 def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:

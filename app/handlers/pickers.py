@@ -2,65 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from app.answering import Answer
 from app.comparison import compare_sides
-from app.demo import DEMO_CORPUS
+from app.demo import DEMO_CORPUS, EXAMPLE_QUESTIONS
 from app.handlers.buttons import Link, Update
 from app.handlers.compare import retrieve_sides, show_score, starting_sides
 from app.rendering import PREFIXES, notice_html
-from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice
+from app.retriever import WAYS, Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
 from app.streaming import N_SHOWN, check_question, passages_to_read, write_answers
 from app.workbench import Workbench
+from indexes.corpus import Corpus
 from indexes.errors import UserError
 from indexes.retrievers import split_key
+from indexes.types import Passage
+
+
+class Opened(NamedTuple):
+    """The corpus of the page, and the tab that is open."""
+
+    corpus: Update
+    tabs: Update
+
+
+def open_page(bench: Workbench, corpus: str | None, remembered: str, link: Link) -> Opened:
+    """What the page begins with: what its address names, and else the corpus that this browser saw last."""
+    names, shown, _ = look_up(bench.paths, bench.encoder, link.corpus or corpus or remembered)
+    return Opened(corpus_picker(names, shown, corpus), gr.update(selected=link.tab) if link.tab else gr.skip())
+
+
+Chosen = dict[str, str]
+"""Corpus → the key of the retriever that this visitor picked for it."""
 
 
 class AskChoices(NamedTuple):
-    """What can be picked on the Ask tab."""
+    """What can be picked on the Ask tab; `way` are the few that are offered first, `retriever` all of them."""
 
     corpus: Update
+    way: Update
     retriever: Update
     rerank: Update
     examples: Update
+    drop: Update
+    chosen: Update
 
 
 def list_ask_choices(
-    bench: Workbench, corpus: str | None, retriever: str | None, link: Link | None = None
+    bench: Workbench, corpus: str | None, chosen: Chosen, current: str | None = None, link: Link | None = None
 ) -> AskChoices:
-    """The corpora and retrievers as they are on disk now; what was picked stays picked if it is still there.
+    """The corpora and retrievers as they are on disk now; what was picked for a corpus stays picked if it is there.
 
-    Where nothing was picked yet, a `link` says what to begin with.
+    Where nothing was picked, a `link` says what to use, and else it is what was promoted.
     """
-    begins = link is not None and not corpus
-    wanted_corpus, wanted = (link.corpus, link.retriever) if link and not corpus else (corpus, retriever)
-    plain, is_reranked = split_key(wanted or "")
-    corpora, shown, choices = look_up(bench.paths, bench.encoder, wanted_corpus)
+    corpora, shown, choices = look_up(bench.paths, bench.encoder, corpus)
+    if shown and link and link.retriever and shown not in chosen and link.corpus in ("", shown):
+        chosen = {**chosen, shown: link.retriever}
+    plain, is_reranked = split_key(chosen.get(shown or "", ""))
     picked = _keep(plain, choices)
+    first = sorted((choice for choice in choices if choice.way), key=lambda choice: WAYS.index(choice.way))
+    is_among = any(choice.key == picked for choice in first)
     return AskChoices(
         corpus=corpus_picker(corpora, shown, corpus),
-        retriever=_retriever_picker(choices, picked, retriever) | {"info": _meaning(shown, choices, picked)},
-        rerank=_rerank_box(choices, picked) | ({"value": True} if begins and is_reranked else {}),
-        examples=gr.update(visible=shown == DEMO_CORPUS),
+        way=_retriever_picker(first, picked if is_among else None, "?") | {"info": _meaning(shown, choices, picked)},
+        retriever=_retriever_picker(choices, picked, current),
+        rerank=_rerank_box(choices, picked) | ({"value": True} if is_reranked and current is None else {}),
+        examples=_examples(bench, shown, choices),
+        drop=gr.update(visible=shown is None),
+        chosen=chosen,
     )
 
 
-class Explained(NamedTuple):
-    """What the picked retriever is, and whether a ranker can put its passages in order."""
-
-    retriever: Update
-    rerank: Update
+def choose(bench: Workbench, corpus: str | None, retriever: str | None, chosen: Chosen) -> AskChoices:
+    """What a person picked, remembered for this corpus, with one line on what it is."""
+    return list_ask_choices(bench, corpus, {**chosen, corpus or "": retriever or ""}, "")
 
 
-def explain_retriever(bench: Workbench, corpus: str | None, retriever: str | None) -> Explained:
-    """The retriever's picker with one line on what the picked one is."""
-    _, shown, choices = look_up(bench.paths, bench.encoder, corpus)
-    return Explained(gr.update(info=_meaning(shown, choices, retriever)), _rerank_box(choices, retriever))
+def _examples(bench: Workbench, shown: str | None, choices: Sequence[Choice]) -> Update:
+    """A few questions to begin with."""
+    if not shown or not choices:
+        return gr.update(visible=False)
+    if shown == DEMO_CORPUS:
+        questions: Sequence[str] = EXAMPLE_QUESTIONS
+    else:
+        questions = propose_questions(islice(Corpus.open(bench.paths, shown).passages(), _N_LOOKED_AT))
+    return gr.update(samples=[[question] for question in questions], visible=bool(questions))
+
+
+_N_LOOKED_AT, _N_PROPOSED = 400, 3
+
+
+def propose_questions(passages: Iterable[Passage]) -> list[str]:
+    """Up to three questions that some of `passages` answer, made of what they are headed."""
+    headings = (passage.title.rsplit(" › ", 1)[-1].strip() for passage in passages)
+    asked = list(dict.fromkeys(_question(heading) for heading in headings if 2 < len(heading) < 90))
+    step = max(1, len(asked) // _N_PROPOSED)
+    return asked[::step][:_N_PROPOSED]
+
+
+def _question(heading: str) -> str:
+    return heading if heading.endswith("?") else f"What is said about {heading.rstrip('.:')}?"
 
 
 class CompareChoices(NamedTuple):
@@ -91,10 +137,9 @@ def list_compare_choices(
     `link` says what to begin with.
     """
     wanted = (left, right, *(more or []))
-    begins = link is not None and bool(link.sides) and not corpus
-    if link and begins:
+    if link and link.sides and not left:
         is_picked, wanted = len(link.sides) > 1, (*link.sides, None)[: max(2, len(link.sides))]
-    corpora, shown, plain = look_up(bench.paths, bench.encoder, link.corpus if link and begins else corpus)
+    corpora, shown, plain = look_up(bench.paths, bench.encoder, corpus)
     choices = [*plain, *(choice.reranked for choice in plain if choice.ranker)]
     first, second, others = _sides(plain, wanted, is_picked)
     return CompareChoices(
@@ -159,14 +204,14 @@ def _changed(value: str | list[str] | None, current: str | list[str] | None) -> 
 
 def _meaning(shown: str | None, choices: Sequence[Choice], picked: str | None) -> str:
     if shown is None:
-        return "There is no corpus yet. Add files on the Corpora tab to make one."
+        return "There is no corpus yet. Drop files below to make one."
     if not choices:
         return "This corpus is not indexed yet. It can be asked as soon as it is."
     return next((choice.meaning for choice in choices if choice.key == picked), "")
 
 
 def _how_to_teach(shown: str | None, choices: Sequence[Choice]) -> Update:
-    if any(each.role == "distilled" for each in choices):
+    if taught_choice(choices):
         return gr.update(value="", visible=False)
     if shown is None:
         sentence = "There is no corpus yet. Add files on the Corpora tab to make one."

@@ -37,7 +37,6 @@ _RESUMABLE = ("paused", "interrupted", "failed")
 class RunView(NamedTuple):
     """Everything that is shown of the runs; parts that have not changed since `seen` are not sent again."""
 
-    corpus: Update
     picked: Update
     table: Update
     headline: Update
@@ -60,22 +59,22 @@ class RunView(NamedTuple):
     seen: Update
 
 
-def show_runs(bench: Workbench, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+def show_runs(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> RunView:
     """The runs as they are on disk now; the timer goes as long as one is going on."""
     try:
-        return _show(bench, corpus, picked, seen)
+        return _show(bench, picked, seen)
     except UserError as error:  # such as a corpus that a newer version has written
         nothing = dict.fromkeys(RunView._fields, gr.skip())
         return RunView(**(nothing | {"headline": notice_html(str(error), "error"), "seen": {}}))
 
 
-def tick(bench: Workbench, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+def tick(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> RunView:
     """What has moved since the last look, by the files of what goes on alone; all, where a run stands otherwise now."""
     runs: Sequence[RunInfo] = seen.get("runs", ())
     going = [run for run in runs if run.is_going_on]
     run = next((each for each in runs if each.name == picked), None)
     if run is None or not going or any(each.state != _folder(bench, each.name).state for each in going):
-        return show_runs(bench, corpus, picked, seen)
+        return show_runs(bench, picked, seen)
     return RunView(**_updates({**seen, **(_parts(bench, run) if run in going else {})}, seen))
 
 
@@ -83,14 +82,11 @@ def _folder(bench: Workbench, name: str) -> RunFolder:
     return RunFolder(bench.paths.run(name))
 
 
-def _show(bench: Workbench, corpus: str | None, picked: str | None, seen: Mapping[str, Any]) -> RunView:
-    paths = bench.paths
-    runs = list_runs(paths)
+def _show(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> RunView:
+    runs = list_runs(bench.paths)
     run = next((each for each in runs if each.name == picked), runs[0] if runs else None)
-    names, shown, _ = look_up(paths, bench.encoder, corpus)
     parts = _hidden_parts() if run is None else _parts(bench, run)
     parts |= {
-        "corpus": {"choices": names, "interactive": bool(names)},
         "picked": {"choices": run_choices(runs), "visible": bool(runs)},
         "table": {"value": runs_table_html(runs)},
         "timer": {"active": any(each.is_going_on for each in runs)},
@@ -98,8 +94,6 @@ def _show(bench: Workbench, corpus: str | None, picked: str | None, seen: Mappin
     updates = _updates({**parts, "runs": runs}, seen)
     if run and run.name != picked:
         updates["picked"] = gr.update(**parts["picked"], value=run.name)
-    if shown and shown != corpus:
-        updates["corpus"] = gr.update(**parts["corpus"], value=shown)
     return RunView(**updates)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 
-from app.demo import EXAMPLE_QUESTIONS
 from app.demo_lesson import RUN
 from app.handlers import ask as handlers
 from app.handlers import compare, pickers
@@ -25,24 +24,22 @@ _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidde
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskTab:
-    """What other parts of the page need of this tab; `restore` puts the question of a link into its box."""
+    """What other parts of the page need of this tab; `restore` puts the question of a link into its box, and `drop`
+    takes files while there is no corpus.
+    """
 
     tab: gr.Tab
+    drop: gr.File
     refresh: Refresh
     restore: Refresh
     lesson: Refresh
 
 
-def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
+def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> AskTab:
     """The tab with its events."""
     with gr.Tab("Ask", id="ask") as tab:
         flag = gr.State(StopFlag())
-        turns, last, shown = gr.State(()), gr.State(""), gr.State(None)
-        with gr.Row(elem_classes="pickers"):
-            corpus = gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="ask-corpus")
-            with gr.Column(scale=3, min_width=280):
-                retriever = gr.Radio(label="Retriever", info=" ", choices=[], elem_id="ask-retriever")
-                rerank = gr.Checkbox(label="Re-rank", info=" ", visible=False, container=False, elem_id="ask-rerank")
+        turns, last, shown, chosen = gr.State(()), gr.State(""), gr.State(None), gr.State({})
         with gr.Row(elem_classes="question"):
             question = gr.Textbox(
                 label="Question",
@@ -56,10 +53,21 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
             )
             button = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="ask-button")
             stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="ask-stop")
+        way = gr.Radio(label="How it searches", info=" ", choices=[], elem_id="ask-retriever")
+        with gr.Accordion("More …", open=False, elem_id="ask-more"), gr.Row():
+            retriever = gr.Dropdown(label="Every retriever of this corpus", choices=[], elem_id="ask-any")
+            rerank = gr.Checkbox(label="Re-rank", info=" ", visible=False, container=False, elem_id="ask-rerank")
+        drop = gr.File(
+            label="Drop files here, and ask them",
+            file_count="multiple",
+            height=180,
+            visible=False,
+            elem_id="ask-drop",
+        )
         examples = gr.Dataset(
             label="Try one of these",
             components=[question],
-            samples=[[example] for example in EXAMPLE_QUESTIONS],
+            samples=[],
             visible=False,
             elem_id="ask-examples",
         )
@@ -102,8 +110,10 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
     stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
     on_thumb(panel.passages, partial(compare.judge_passage, bench), [shown, visitor], note)
 
-    def look(corpus: str | None, retriever: str | None, request: gr.Request) -> pickers.AskChoices:
-        return pickers.list_ask_choices(bench, corpus, retriever, read_link(dict(request.query_params)))
+    def look(
+        corpus: str | None, chosen: pickers.Chosen, current: str | None, request: gr.Request
+    ) -> pickers.AskChoices:
+        return pickers.list_ask_choices(bench, corpus, chosen, current, read_link(dict(request.query_params)))
 
     def restore(question: str, request: gr.Request) -> Update:
         link = read_link(dict(request.query_params))
@@ -111,22 +121,20 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState) -> AskTab:
         # Nothing to put there: the box is left alone, as something may have been typed since the page was asked for.
         return linked if linked and not question else gr.skip()
 
-    picked = [corpus, retriever, rerank, examples]
-
-    shown_lesson = _wire_lesson(bench, lesson, corpus, picked)
+    picked = [corpus, way, retriever, rerank, examples, drop, chosen]
+    shown_lesson = _wire_lesson(bench, lesson, corpus, chosen, picked)
     lesson.found.click(
-        lambda sample: (sample[0], RUN), lesson.found, [question, retriever], api_visibility="private"
+        lambda corpus, chosen, sample: (sample[0], *pickers.choose(bench, corpus, RUN, chosen)),
+        [corpus, chosen, lesson.found],
+        [question, *picked],
+        api_visibility="private",
     ).then(**ask)
-    corpus.input(look, [corpus, retriever], picked, **_QUIETLY)
-    retriever.input(
-        partial(pickers.explain_retriever, bench),
-        [corpus, retriever],
-        [retriever, rerank],
-        **_QUIETLY,
-    )
+    for each in (way, retriever):
+        each.input(partial(pickers.choose, bench), [corpus, each, chosen], picked, **_QUIETLY)
     return AskTab(
         tab=tab,
-        refresh=Refresh(fn=look, inputs=[corpus, retriever], outputs=picked),
+        drop=drop,
+        refresh=Refresh(fn=look, inputs=[corpus, chosen, retriever], outputs=picked),
         restore=Refresh(fn=restore, inputs=[question], outputs=[question]),
         lesson=shown_lesson,
     )
@@ -162,17 +170,16 @@ def build_lesson() -> Lesson:
     return Lesson(text=text, teach=teach, found=found, timer=gr.Timer(_TICK_S, active=False), state=gr.State(""))
 
 
-def _wire_lesson(bench: Workbench, lesson: Lesson, corpus: gr.Dropdown, picked: Sequence[Any]) -> Refresh:
+def _wire_lesson(
+    bench: Workbench, lesson: Lesson, corpus: gr.Dropdown, chosen: gr.State, picked: Sequence[Any]
+) -> Refresh:
     """Its events but for the questions'; who saw it come to its end finds the taught retriever picked."""
 
-    def look_at_taught(corpus: str | None, state: str) -> pickers.AskChoices | Update:
-        if state != handlers.ENDED:
-            return gr.skip()
-        choices = pickers.list_ask_choices(bench, corpus, RUN)
-        return choices._replace(retriever=choices.retriever | {"value": RUN})
+    def look_at_taught(corpus: str | None, chosen: pickers.Chosen, state: str) -> pickers.AskChoices | Update:
+        return pickers.choose(bench, corpus, RUN, chosen) if state == handlers.ENDED else gr.skip()
 
     shown = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus, lesson.state], outputs=list(lesson.view))
     shown.on([corpus.change, lesson.timer.tick])
     lesson.teach.click(partial(handlers.teach_demo, bench), [corpus], list(lesson.view), **_QUIETLY)
-    lesson.state.change(look_at_taught, [corpus, lesson.state], list(picked), **_QUIETLY)
+    lesson.state.change(look_at_taught, [corpus, chosen, lesson.state], list(picked), **_QUIETLY)
     return shown

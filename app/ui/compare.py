@@ -68,11 +68,11 @@ class _Pickers:
         return [self.corpus, self.left, self.right, self.more]
 
 
-def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> CompareTab:
-    """The tab, one of `tabs`, with its events."""
+def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> CompareTab:
+    """The tab with its events."""
     with gr.Tab("Compare", id="compare") as tab:
         flag, compared, is_picked = gr.State(StopFlag()), gr.State(None), gr.State(False)
-        picked = _build_pickers()
+        picked = _build_pickers(corpus)
         teach = gr.HTML(visible=False, elem_id="compare-teach", js_on_load=None)
         with gr.Column(visible=False) as body:
             with gr.Row(elem_classes="question"):
@@ -132,13 +132,13 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, tabs: gr.Tabs) -> 
     )
     on_thumb(passages, partial(compare.judge_passage, bench), [compared, visitor], note)
     refresh = _wire_pickers(bench, picked, is_picked, [teach, body, score])
-    return CompareTab(tab=tab, refresh=refresh, restore=_restore(tabs, question))
+    return CompareTab(tab=tab, refresh=refresh, restore=_restore(question))
 
 
-def _build_pickers() -> _Pickers:
+def _build_pickers(corpus: gr.Dropdown) -> _Pickers:
     with gr.Row(elem_classes="pickers"):
         return _Pickers(
-            corpus=gr.Dropdown(label="Corpus", choices=[], scale=2, min_width=200, elem_id="compare-corpus"),
+            corpus=corpus,
             left=gr.Dropdown(label="Left", choices=[], scale=2, min_width=130, elem_id="left-retriever"),
             right=gr.Dropdown(label="Right", choices=[], scale=2, min_width=130, elem_id="right-retriever"),
             more=gr.Dropdown(
@@ -175,21 +175,17 @@ def _wire_pickers(bench: Workbench, picked: _Pickers, is_picked: gr.State, shown
     for side in (picked.left, picked.right, picked.more):
         side.input(show_score, picked.all, shown[-1], **quietly)
     picked.right.input(lambda: True, None, is_picked, queue=False, **quietly)
-    refresh = Refresh(fn=look, inputs=[*picked.all, is_picked], outputs=[*picked.all, is_picked, *shown])
-    refresh.on([picked.corpus.input])
-    return refresh
+    return Refresh(fn=look, inputs=[*picked.all, is_picked], outputs=[*picked.all, is_picked, *shown])
 
 
-def _restore(tabs: gr.Tabs, question: gr.Textbox) -> Refresh:
-    """What opens this tab with the question of a link to a comparison."""
+def _restore(question: gr.Textbox) -> Refresh:
+    """What puts the question of a link to a comparison into its box."""
 
-    def restore(question: str, request: gr.Request) -> tuple[Update, Update]:
+    def restore(question: str, request: gr.Request) -> Update:
         link = read_link(dict(request.query_params))
-        if not link.sides:
-            return gr.skip(), gr.skip()
-        return gr.update(selected="compare"), link.question if link.question and not question else gr.skip()
+        return link.question if link.sides and link.question and not question else gr.skip()
 
-    return Refresh(fn=restore, inputs=[question], outputs=[tabs, question])
+    return Refresh(fn=restore, inputs=[question], outputs=[question])
 
 
 def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -> None:

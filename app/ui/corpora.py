@@ -90,13 +90,13 @@ class _Form:
     add: gr.Button
     stop: gr.Button
     progress: gr.HTML
+    ask: gr.Button
     outcomes: gr.HTML
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Browser:
     corpora: gr.HTML
-    corpus: gr.Dropdown
     sources: gr.HTML
     picked: gr.Dropdown
     delete_corpus: gr.Button
@@ -108,24 +108,29 @@ class _Browser:
     reindex: gr.Button
 
 
-def build_corpora(bench: Workbench, timer: gr.Timer) -> CorporaTab:
-    """The tab with its events; `timer` tells how far an upload is."""
+def build_corpora(
+    bench: Workbench, corpus: gr.Dropdown, tabs: gr.Tabs, drop: gr.File, telling: Sequence[Component]
+) -> CorporaTab:
+    """The tab with its events; `telling` says how far an upload is, and what is put into `drop` is one too."""
     with gr.Tab("Corpora", id="corpora") as tab:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 form = _build_form(bench)
             with gr.Column(scale=6, min_width=320):
                 browser = _build_browser()
-        build_inside(bench, browser.corpus)
+        build_inside(bench, corpus)
+    awaited = gr.State("")
     refresh = Refresh(
         fn=partial(handlers.list_corpora_view, bench),
-        inputs=[browser.corpus],
+        inputs=[corpus, awaited],
         outputs=[
             form.progress,
             form.outcomes,
+            form.ask,
+            awaited,
             browser.corpora,
             form.target,
-            browser.corpus,
+            corpus,
             browser.sources,
             browser.picked,
             browser.delete_corpus,
@@ -133,8 +138,17 @@ def build_corpora(bench: Workbench, timer: gr.Timer) -> CorporaTab:
             browser.reindex,
         ],
     )
-    _wire_form(bench, form, timer)
-    _wire_browser(bench, browser, refresh, [form.progress, form.files, timer])
+    timer, finished = telling
+    adding = [form.progress, form.files, timer, awaited, finished]
+    _wire_form(bench, form, adding)
+    drop.upload(
+        lambda files: handlers.add(bench, files, "", ""),
+        drop,
+        [form.progress, drop, timer, awaited, finished],
+        **_QUIET,
+    )
+    form.ask.click(lambda: gr.update(selected="ask"), None, tabs, **_QUIET, queue=False)
+    _wire_browser(bench, browser, corpus, refresh, adding)
     return CorporaTab(tab=tab, refresh=refresh)
 
 
@@ -142,7 +156,7 @@ def _build_form(bench: Workbench) -> _Form:
     gr.HTML("<h2>Add files</h2>", js_on_load=None)
     target = gr.Dropdown(
         label="Corpus",
-        info="Pick one, or type the name of a new one.",
+        info="Pick one, or type a new name; a new corpus is named after its first file otherwise.",
         choices=[],
         value=None,
         allow_custom_value=True,
@@ -170,19 +184,26 @@ def _build_form(bench: Workbench) -> _Form:
         add = gr.Button("Add and index", variant="primary", scale=3, min_width=140, elem_id="add-button")
         stop = gr.Button("Stop", scale=1, min_width=90, elem_id="add-stop")
     progress = gr.HTML(elem_id="add-progress", js_on_load=None)
+    ask = gr.Button("Ask it now", variant="primary", visible=False, elem_id="add-ask")
     outcomes = gr.HTML(elem_id="add-outcomes", js_on_load=None)
     folder.upload(
         handlers.choose_of_folder, [folder, files], [files, progress], api_visibility="private", show_progress="hidden"
     )
     return _Form(
-        target=target, files=files, addresses=addresses, add=add, stop=stop, progress=progress, outcomes=outcomes
+        target=target,
+        files=files,
+        addresses=addresses,
+        add=add,
+        stop=stop,
+        progress=progress,
+        ask=ask,
+        outcomes=outcomes,
     )
 
 
 def _build_browser() -> _Browser:
     gr.HTML("<h2>What is there</h2>", js_on_load=None)
     corpora = gr.HTML(elem_id="corpora-table", js_on_load=None)
-    corpus = gr.Dropdown(label="Look into", choices=[], elem_id="corpora-corpus")
     sources = gr.HTML(elem_id="sources-table", js_on_load=None)
     picked = gr.Dropdown(label="Files to delete", choices=[], multiselect=True, elem_id="sources-picked")
     with gr.Row():
@@ -195,7 +216,6 @@ def _build_browser() -> _Browser:
         keep = gr.Button("No, keep", elem_id="delete-keep")
     return _Browser(
         corpora=corpora,
-        corpus=corpus,
         sources=sources,
         picked=picked,
         delete_corpus=delete_corpus,
@@ -208,25 +228,20 @@ def _build_browser() -> _Browser:
     )
 
 
-def _wire_form(bench: Workbench, form: _Form, timer: gr.Timer) -> None:
-    form.add.click(
-        partial(handlers.add, bench),
-        [form.files, form.target, form.addresses],
-        [form.progress, form.files, timer],
-        **_QUIET,
-    )
+def _wire_form(bench: Workbench, form: _Form, adding: Sequence[Component]) -> None:
+    form.add.click(partial(handlers.add, bench), [form.files, form.target, form.addresses], list(adding), **_QUIET)
     form.stop.click(partial(handlers.stop, bench), None, form.progress, **_QUIET, queue=False)
 
 
-def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh, adding: Sequence[Component]) -> None:
+def _wire_browser(
+    bench: Workbench, browser: _Browser, corpus: gr.Dropdown, refresh: Refresh, adding: Sequence[Component]
+) -> None:
     doomed = gr.State(None)
     outputs = [browser.box, browser.question, doomed]
     ask_to_delete = partial(handlers.ask_to_delete, bench)
-    browser.delete_corpus.click(
-        lambda corpus: ask_to_delete(corpus, ()), browser.corpus, outputs, api_visibility="private"
-    )
+    browser.delete_corpus.click(lambda corpus: ask_to_delete(corpus, ()), corpus, outputs, api_visibility="private")
     browser.delete_sources.click(
-        ask_to_delete, [browser.corpus, browser.picked], outputs, api_visibility="private", show_progress="hidden"
+        ask_to_delete, [corpus, browser.picked], outputs, api_visibility="private", show_progress="hidden"
     )
     browser.picked.change(
         lambda sources: gr.update(interactive=bool(sources)),
@@ -240,5 +255,4 @@ def _wire_browser(bench: Workbench, browser: _Browser, refresh: Refresh, adding:
         partial(handlers.delete, bench), doomed, outputs, api_visibility="private", show_progress="hidden"
     )
     refresh.after(deleted)
-    refresh.on([browser.corpus.input])
-    browser.reindex.click(partial(handlers.reindex, bench), browser.corpus, list(adding), **_QUIET)
+    browser.reindex.click(partial(handlers.reindex, bench), corpus, list(adding), **_QUIET)

@@ -116,10 +116,10 @@ class _Results:
     opened: gr.HTML
 
 
-def build_evaluate(bench: Workbench) -> EvaluateTab:
+def build_evaluate(bench: Workbench, corpus: gr.Dropdown) -> EvaluateTab:
     """The tab with its events."""
     with gr.Tab("Evaluate", id="evaluate") as tab:
-        form = _build_form()
+        form = _build_form(corpus)
         results = _build_results()
         answers = build_answers()
     evaluation = gr.State(None)
@@ -131,11 +131,10 @@ def build_evaluate(bench: Workbench) -> EvaluateTab:
         inputs=[form.corpus, form.source, answers.retriever],
         outputs=[form.corpus, form.source, answers.retriever],
     )
-    refresh.on([form.corpus.input])
     return EvaluateTab(tab=tab, refresh=refresh)
 
 
-def _build_form() -> _Form:
+def _build_form(corpus: gr.Dropdown) -> _Form:
     gr.HTML(
         '<p class="aside">How often does each retriever find what answers a question? Questions whose relevant '
         "documents are known say it: every retriever of the corpus is asked all of them.</p>",
@@ -143,7 +142,6 @@ def _build_form() -> _Form:
     )
     with gr.Row(elem_classes="pickers"):
         with gr.Column(scale=5, min_width=300):
-            corpus = gr.Dropdown(label="Corpus", choices=[], elem_id="evaluate-corpus")
             source = gr.Dropdown(
                 label="Judged questions", choices=[("The file that I upload", "")], value="", elem_id="evaluate-source"
             )

@@ -12,13 +12,14 @@ import gradio as gr
 from gradio.events import api
 
 from app.handlers import pickers
-from app.handlers.buttons import show_background
+from app.handlers.buttons import read_link, show_background
 from app.handlers.compare import new_visitor
 from app.question_log import MOST_KEPT
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
 from app.ui.evaluate import build_evaluate
+from app.ui.panel import Refresh
 from app.ui.teach import build_teach
 from app.workbench import Workbench
 
@@ -98,20 +99,38 @@ _VISITOR = "visitor"  # keeps a browser's number readable over a restart; it hid
 
 def build_app(bench: Workbench) -> gr.Blocks:
     """The page, not launched yet; everything that it remembers is in `bench` or in the visitor's session."""
+
+    def open_page(corpus: str | None, remembered: str, request: gr.Request) -> pickers.Opened:
+        return pickers.open_page(bench, corpus, remembered, read_link(dict(request.query_params)))
+
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=(_CACHE_CHECK_S, _CACHE_AGE_S)
     ) as page:
-        gr.HTML(_header(bench.llm_name, bench.keeps_questions), elem_id="header", js_on_load=_DIRECTIONS)
+        with gr.Row(elem_id="top"):
+            gr.HTML(
+                _header(bench.llm_name, bench.keeps_questions), elem_id="header", js_on_load=_DIRECTIONS, min_width=300
+            )
+            corpus = gr.Dropdown(
+                label="Corpus",
+                choices=[],
+                show_label=False,
+                container=False,
+                interactive=False,
+                scale=0,
+                min_width=250,
+                elem_id="corpus",
+            )
         banner = gr.HTML(elem_id="banner", js_on_load=None)
         timer = gr.Timer(1.0, active=True)
         finished = gr.State(None)
         visitor = gr.BrowserState("", storage_key="visitor", secret=_VISITOR)
+        remembered = gr.BrowserState("", storage_key="corpus", secret=_VISITOR)
         with gr.Tabs() as tabs:
-            ask = build_ask(bench, visitor)
-            compare = build_compare(bench, visitor, tabs)
-            teach = build_teach(bench)
-            evaluate = build_evaluate(bench)
-            corpora = build_corpora(bench, timer)
+            ask = build_ask(bench, visitor, corpus)
+            compare = build_compare(bench, visitor, corpus)
+            teach = build_teach(bench, corpus)
+            evaluate = build_evaluate(bench, corpus)
+            corpora = build_corpora(bench, corpus, tabs, ask.drop, [timer, finished])
         gr.on(
             [page.load, timer.tick],
             partial(show_background, bench),
@@ -120,9 +139,17 @@ def build_app(bench: Workbench) -> gr.Blocks:
             api_visibility="private",
             show_progress="hidden",
         )
-        for each in (ask, compare, evaluate, corpora):
-            each.refresh.on([page.load, each.tab.select, finished.change])
-        ask.lesson.on([page.load, ask.tab.select, finished.change])
+        page.load(None, js=_ADDRESS)
+        opened = Refresh(fn=open_page, inputs=[corpus, remembered], outputs=[corpus, tabs]).on([page.load])
+        looked = corpora.refresh.on([finished.change])
+        corpora.refresh.on([corpora.tab.select, corpus.input])
+        corpora.refresh.after(opened)
+        for each in (ask, compare, evaluate):
+            each.refresh.on([each.tab.select, corpus.input])
+            each.refresh.after(opened)
+            each.refresh.after(looked)
+        corpus.change(None, corpus, remembered, js=_REMEMBER, api_visibility="private", show_progress="hidden")
+        ask.lesson.on([ask.tab.select, finished.change])
         teach.refresh.on([teach.tab.select, finished.change])
         page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")
         ask.restore.on([page.load])
@@ -139,6 +166,32 @@ def _header(llm_name: str, keeps_questions: bool) -> str:
         f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.{kept}</p>"
         f'<p class="llm" title="What writes the answers">LLM: <b>{escape(llm_name)}</b></p>'
     )
+
+
+# The corpus and the tab stand in the address; what a link asked for goes from it once something else is looked at.
+_ADDRESS = """() => {
+  const shown = () => new URLSearchParams(location.search);
+  let corpus = shown().get('corpus');
+  window.note = (name, value) => {
+    const url = new URL(location);
+    if (!value || url.searchParams.get(name) === value) return;
+    const is_first = name === 'corpus' && !url.searchParams.has(name);
+    if (!is_first) ['question', 'retriever', 'left', 'right', 'third', 'fourth'].forEach((each) =>
+      url.searchParams.delete(each));
+    url.searchParams.set(name, value);
+    history[is_first ? 'replaceState' : 'pushState']({}, '', url);
+    corpus = shown().get('corpus');
+  };
+  window.addEventListener('click', (event) => {
+    const tab = event.isTrusted && event.target.closest('[role=tab][data-tab-id]');
+    if (tab) window.note('tab', tab.dataset.tabId);
+  });
+  window.addEventListener('popstate', () => {
+    if (shown().get('corpus') !== corpus) location.reload();
+    else document.querySelector(`[role=tab][data-tab-id="${shown().get('tab') || 'ask'}"]`)?.click();
+  });
+}"""
+_REMEMBER = "(corpus) => { window.note?.('corpus', corpus); return corpus; }"
 
 
 STYLE_SHEET = Path(__file__).with_name("style.css")

@@ -113,9 +113,9 @@ class Refresh:
     inputs: Sequence[Component]
     outputs: Sequence[Component | BlockContext]
 
-    def on(self, triggers: Sequence[Any]) -> None:
-        """Looks again at each of `triggers`."""
-        gr.on(list(triggers), self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
+    def on(self, triggers: Sequence[Any]) -> Any:
+        """Looks again at each of `triggers`; gives the event, for what comes after it."""
+        return gr.on(list(triggers), self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
 
     def after(self, event: Any) -> None:
         """Looks again when `event` has ended."""

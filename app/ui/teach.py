@@ -40,14 +40,14 @@ class LessonForm:
         return [self.fields[name] for name in Form._fields]
 
 
-def build_form(bench: Workbench) -> LessonForm:
-    """The form without its events."""
+def build_form(bench: Workbench, corpus: gr.Dropdown) -> LessonForm:
+    """The form without its events; it is about what is picked in `corpus`."""
     gr.HTML(
         "<h2>Teach a retriever</h2><p class='aside'>An LLM puts passages in order, and the retriever learns from that "
         "order. What is filled in will do; press Teach.</p>",
         js_on_load=None,
     )
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {"corpus": corpus}
     writing, uploading = _build_questions(fields)
     endpoint = _build_teacher(fields, bench)
     _build_training(fields)
@@ -67,7 +67,6 @@ def build_form(bench: Workbench) -> LessonForm:
 
 
 def _build_questions(fields: dict[str, Any]) -> tuple[gr.Group, gr.Group]:
-    fields["corpus"] = gr.Dropdown(label="Corpus", choices=[], elem_id="teach-corpus")
     fields["source"] = gr.Radio(
         label="Questions",
         info="Questions that people really asked teach most: 300 to 1,000, without answers.",
@@ -176,7 +175,7 @@ def wire_form(bench: Workbench, form: LessonForm, tab: gr.Tab, picked: gr.Dropdo
         **_QUIETLY,
     )
     gr.on(
-        [tab.select, fields["corpus"].change],
+        [tab.select, fields["corpus"].input],
         partial(handlers.offer, bench),
         fields["corpus"],
         [fields["votes"], fields["asked"]],
@@ -184,7 +183,7 @@ def wire_form(bench: Workbench, form: LessonForm, tab: gr.Tab, picked: gr.Dropdo
     )
     typed = [fields[name].input for name in Form._fields if name not in ("corpus", "upload", "like", "key")]
     gr.on(
-        [tab.select, fields["corpus"].change, fields["upload"].upload, fields["upload"].clear, *typed],
+        [tab.select, fields["corpus"].input, fields["upload"].upload, fields["upload"].clear, *typed],
         _with_form(partial(handlers.estimate, bench)),
         form.inputs,
         form.foreseen,
@@ -286,22 +285,22 @@ class TeachTab:
     refresh: Refresh
 
 
-def build_teach(bench: Workbench) -> TeachTab:
+def build_teach(bench: Workbench, corpus: gr.Dropdown) -> TeachTab:
     """The tab with its events."""
     with gr.Tab("Teach", id="teach") as tab:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
-                form = build_form(bench)
+                form = build_form(bench, corpus)
             with gr.Column(scale=6, min_width=320):
                 desk = build_desk()
         gr.HTML("<h2>Every run</h2>", js_on_load=None)
         table = gr.HTML(elem_id="teach-runs", js_on_load=None)
         timer = gr.Timer(_TICK_S, active=False)
         seen = gr.State({})
-        parts = {**desk.parts, "corpus": form.fields["corpus"], "picked": desk.picked, "table": table, "timer": timer}
+        parts = {**desk.parts, "picked": desk.picked, "table": table, "timer": timer}
         refresh = Refresh(
             fn=partial(show_runs, bench),
-            inputs=[form.fields["corpus"], desk.picked, seen],
+            inputs=[desk.picked, seen],
             outputs=[seen if name == "seen" else parts[name] for name in RunView._fields],
         )
         refresh.on([desk.picked.input])

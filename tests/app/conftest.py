@@ -87,7 +87,7 @@ def upload(bench: Workbench) -> Callable[[list[str], str], CorporaView]:
     """Hands files in for a corpus, and gives what the Corpora tab shows once they are in it."""
 
     def upload(files: list[str], corpus: str) -> CorporaView:
-        view = corpora.add(bench, files, corpus)
+        view = corpora.add(bench, files, corpus, "")
         assert view.files is None, view.said
         while bench.background.is_busy:
             time.sleep(0.01)

@@ -112,7 +112,7 @@ def test_a_map_shows_names_and_texts_and_never_runs_them() -> None:
 def test_a_question_rings_what_both_retrievers_found(bench: Workbench, corpus: str, taught: str) -> None:
     view = corpora.show_map(bench, corpus, "Why do tides rise?", None)
     assert "found by Baseline" in view.picture
-    assert f"found by Taught: {taught}" in view.picture
+    assert "found by Taught" in view.picture
     assert "were found by both retrievers" in view.picture
     again = corpora.show_map(bench, corpus, "", view.kept)
     assert again.kept is view.kept

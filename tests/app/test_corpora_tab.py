@@ -44,13 +44,13 @@ def test_adding_the_same_files_again_changes_nothing(
 
 @pytest.mark.parametrize(
     ("name", "n_files", "sentence"),
-    [("", 1, "a name"), (None, 1, "a name"), ("x" * 99, 1, "Shorten"), ("x", 0, "Drop")],
+    [("x" * 99, 1, "Shorten"), ("x", 0, "Drop")],
 )
 def test_an_incomplete_form_gives_a_sentence(
     bench: Workbench, write_files: WriteFiles, name: str | None, n_files: int, sentence: str
 ) -> None:
     files = write_files({"a.txt": "Text."})[:n_files]
-    assert sentence in corpora.add(bench, files, name).said
+    assert sentence in corpora.add(bench, files, name, "").said
     assert list_corpora(bench.paths) == []
 
 
@@ -63,12 +63,23 @@ def test_web_pages_are_added_by_their_addresses_private_ones_refused(bench: Work
     assert outcomes.count("is in a private network") == 2
 
 
+def test_a_new_corpus_is_named_after_its_first_file_and_looked_at_once_it_is_there(
+    bench: Workbench, corpus: str, write_files: WriteFiles
+) -> None:
+    added = corpora.add(bench, write_files({"garden.txt": "Roses."}), "", "")
+    while bench.background.is_busy:
+        time.sleep(0.01)
+    view = corpora.list_corpora_view(bench, corpus, added.awaited)
+    assert (view.corpus["value"], view.ask["visible"], view.awaited) == ("garden", True, "")
+    assert "value" not in corpora.list_corpora_view(bench, corpus).corpus, "another visitor is led away"
+
+
 def test_two_files_of_one_name_are_not_mixed_up(bench: Workbench) -> None:
-    assert "&#x27;notes.txt&#x27;" in corpora.add(bench, ["/one/notes.txt", "/two/notes.txt"], "garden").said
+    assert "&#x27;notes.txt&#x27;" in corpora.add(bench, ["/one/notes.txt", "/two/notes.txt"], "garden", "").said
 
 
 def test_files_that_are_gone_from_the_server_give_a_sentence(bench: Workbench) -> None:
-    assert "Add them again" in corpora.add(bench, ["/one/notes.txt"], "garden").said
+    assert "Add them again" in corpora.add(bench, ["/one/notes.txt"], "garden", "").said
     assert not any(bench.paths.uploads.iterdir())
 
 
@@ -116,7 +127,7 @@ def test_an_upload_that_was_broken_off_keeps_what_it_read(bench: Workbench, writ
 def test_the_page_tells_of_an_upload_wherever_it_is_opened(bench: Workbench, write_files: WriteFiles) -> None:
     gate = threading.Event()
     bench = replace(bench, background=Background({}, lambda stage: gate.wait(10) and None))
-    corpora.add(bench, write_files({"a.txt": "Text."}), "garden")
+    corpora.add(bench, write_files({"a.txt": "Text."}), "garden", "")
     view = show_background(bench, None)
     assert (view.timer["active"], view.banner["visible"]) == (True, True)
     assert "corpus &#x27;garden&#x27;" in view.banner["value"]

@@ -82,16 +82,15 @@ def test_each_is_fused_by_its_own_mix(judge: Judge, bench: Workbench, corpus: st
     keep_mix(opened, "keywords", Mix(lexical=0.0, n_orders=300))
     keep_mix(opened, taught, Mix(lexical=1.0, n_orders=300))
     runs = evaluation_of(judge()).runs
-    assert runs["Baseline + BM25"] == runs["Baseline"]
-    assert runs[f"Taught: {taught} + BM25"] == runs["BM25"]
-    assert runs["BM25"] != runs["Baseline"]
+    assert runs["Baseline + words"] == runs["Baseline"]
+    assert runs["Both"] == runs["Words"]
+    assert runs["Words"] != runs["Baseline"]
 
 
 def test_every_retriever_is_judged_alone_fused_and_by_words(judge: Judge, taught: str) -> None:
     views = judge()
     evaluation = evaluation_of(views)
-    names = ("Baseline", f"Taught: {taught}")
-    assert evaluation.retrievers == (*names, "BM25", *(f"{name} + BM25" for name in names))
+    assert evaluation.retrievers == ("Baseline", "Taught", "Words", "Baseline + words", "Both")
     assert [query.id for query in evaluation.questions] == ["q1", "=cmd()", "q3"]
     assert all(values["hit_rate@1"] == 1.0 for values in evaluation.means().values())
     assert any("Asking every retriever" in str(view.progress) for view in views)
@@ -154,7 +153,7 @@ def test_a_corpus_that_was_deleted_in_another_window_gives_a_sentence(
     evaluation = evaluation_of(judge())
     delete_corpus(bench.paths, corpus)
     assert "There is no corpus" in judge()[-1].progress
-    opened = evaluate.open_pair(bench, 0, evaluation, "Baseline", "BM25", "ndcg@10", ORDERS[2])
+    opened = evaluate.open_pair(bench, 0, evaluation, "Baseline", "Words", "ndcg@10", ORDERS[2])
     assert "There is no corpus" in opened
 
 
@@ -190,7 +189,7 @@ def test_questions_are_listed_by_gain_and_by_loss() -> None:
 
 def test_a_question_opens_with_both_lists_and_the_relevant_passages_marked(bench: Workbench, judge: Judge) -> None:
     evaluation = evaluation_of(judge())
-    arguments = (evaluation, "Baseline", "BM25", "ndcg@10", ORDERS[2])
+    arguments = (evaluation, "Baseline", "Words", "ndcg@10", ORDERS[2])
     assert len(evaluate.list_pairs(*arguments)["samples"]) == 3
     opened = evaluate.open_pair(bench, 1, *arguments)
     assert opened.count('class="passage relevant"') == 2

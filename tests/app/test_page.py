@@ -148,15 +148,15 @@ def test_a_question_is_answered_with_citations_that_open_their_passage(page: Pag
 def test_a_link_brings_back_the_question_and_its_corpus_and_asks_nothing(
     page: Page, endpoint: ScriptedEndpoint
 ) -> None:
-    page.locator("#ask-retriever").get_by_role("radio", name="BM25", exact=True).check()
+    page.locator("#ask-retriever").get_by_role("radio", name="Words", exact=True).check()
     field(page, "ask-question").fill("Why do the tides rise?")
     field(page, "ask-question").press("Enter")
     expect(page.locator("#ask-answer .answer.done")).to_be_visible()
     n_asked = len(endpoint.requests)
     page.locator("#ask-asked a.link").click()
     expect(field(page, "ask-question")).to_have_value("Why do the tides rise?")
-    expect(page.locator("#ask-retriever").get_by_role("radio", name="BM25", exact=True)).to_be_checked()
-    expect(page.locator("#ask-retriever")).to_contain_text("Words alone")
+    expect(page.locator("#ask-retriever").get_by_role("radio", name="Words", exact=True)).to_be_checked()
+    expect(page.locator("#ask-retriever")).to_contain_text("The words of the question alone")
     assert len(endpoint.requests) == n_asked
 
 
@@ -235,8 +235,10 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     _index_with_another_encoder(paths, "notes-taught")
 
     page.reload()
-    page.locator("#ask-retriever").get_by_role("radio", name="Taught: notes-taught", exact=True).check()
-    expect(page.locator("#ask-retriever")).to_contain_text("was taught here")
+    expect(page.get_by_role("tab", name="Compare", exact=True)).to_have_attribute("aria-selected", "true")
+    open_tab(page, "Ask")
+    page.locator("#ask-retriever").get_by_role("radio", name="Taught", exact=True).check()
+    expect(page.locator("#ask-retriever")).to_contain_text("as learned from questions about this corpus")
     field(page, "ask-question").fill("Which bird sleeps in the air?")
     field(page, "ask-question").press("Enter")
     expect(page.locator("#ask-answer .answer.done")).to_be_visible()
@@ -244,7 +246,7 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
 
     open_tab(page, "Compare")
     expect(field(page, "left-retriever")).to_have_value("Baseline")
-    expect(field(page, "right-retriever")).to_have_value("Taught: notes-taught")
+    expect(field(page, "right-retriever")).to_have_value("Taught")
     field(page, "compare-question").fill("Which bird sleeps in the air?")
     field(page, "compare-question").press("Enter")
     expect(page.locator("#compare-summary")).to_contain_text("passages were found by both")
@@ -265,14 +267,14 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     expect(page.locator("#compare-ballot")).to_be_visible()
     for place in ("compare-summary", "left-title", "right-title", "left-answer", "right-answer", "compare-passages"):
         shown = page.locator(f"#{place}").inner_html()
-        assert not re.search("baseline|distilled|notes-taught| ms|score|after", shown, re.IGNORECASE), place
+        assert not re.search("baseline|distilled|taught| ms|score|after", shown, re.IGNORECASE), place
     page.locator("#left-passage-1 summary").click()
     page.locator("#left-passage-1 button[data-thumb=up]").click()
     expect(page.locator("#left-passage-1 button[data-thumb=up]")).to_have_attribute("aria-pressed", "true")
     page.locator("#vote-right").click()
     expect(page.locator("#compare-note")).to_contain_text("Thank you, your vote is kept. Left was")
     expect(page.locator("#compare-score")).to_contain_text("decided votes")
-    expect(page.locator("#right-title")).to_contain_text(re.compile("Baseline|Taught: notes-taught"))
+    expect(page.locator("#right-title")).to_contain_text(re.compile("Baseline|Taught"))
     shoot(page, "compare-voted")
     page.locator("#vote-left").click()
     expect(page.locator("#compare-note [role=alert]")).to_contain_text("that vote stands")

@@ -55,7 +55,7 @@ def test_only_a_retriever_that_was_found_better_is_offered_for_promotion_at_firs
 ) -> None:
     for is_better, expected in ((True, "primary"), (False, "secondary")):
         finished(bench.paths, verdict={"promoted": is_better, "sentence": "It was judged."})
-        promote_button = show_runs(bench, "nature", "taught", {}).promote
+        promote_button = show_runs(bench, "taught", {}).promote
         assert (promote_button["visible"], promote_button["variant"]) == (True, expected)
 
 
@@ -139,13 +139,13 @@ def test_a_run_that_goes_on_is_deleted_only_by_force_and_ended_then(bench: Workb
 
 def test_a_tick_looks_at_what_goes_on_and_at_no_corpus(bench: Workbench, going_on: Path) -> None:
     """Every visitor's page ticks: opening every corpus each time would slow down who asks."""
-    seen = show_runs(bench, "nature", "taught", {}).seen
+    seen = show_runs(bench, "taught", {}).seen
     broken = bench.paths.corpus("broken")
     write(broken / "manifest.sqlite", "no manifest")
-    assert tick(bench, "nature", "taught", seen).stages == gr.skip()
+    assert tick(bench, "taught", seen).stages == gr.skip()
     progress = json.loads((going_on / "progress.json").read_text())
     write(going_on / "progress.json", progress | {"stages": {"rankings": {"began": 1, "done": 2, "total": 50}}})
-    moved = tick(bench, "nature", "taught", seen)
+    moved = tick(bench, "taught", seen)
     assert "2 of 50" in moved.stages["value"]
     assert moved.table == moved.timer == moved.report == gr.skip()
     shutil.rmtree(broken)
@@ -153,7 +153,7 @@ def test_a_tick_looks_at_what_goes_on_and_at_no_corpus(bench: Workbench, going_o
     assert process is not None
     process.kill()
     process.wait()
-    ended = tick(bench, "nature", "taught", moved.seen)
+    ended = tick(bench, "taught", moved.seen)
     assert "cut off before its end" in ended.headline["value"]
     assert ended.timer["active"] is False
 

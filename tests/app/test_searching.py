@@ -105,7 +105,7 @@ def test_the_ranker_puts_what_was_found_in_its_own_order(ranked: Workbench, corp
         sources = [each.passage.source for each in found.candidates]
         assert sources[0] == "glass.txt"
         assert set(sources) == {"glass.txt", "bees.txt", "bread.txt", "tides.txt"}
-        assert (found.choice.key, found.choice.label) == ("reranked(fused(keywords))", "Baseline + BM25, re-ranked")
+        assert (found.choice.key, found.choice.label) == ("reranked(fused(keywords))", "Baseline + words, re-ranked")
 
 
 def test_without_a_ranker_a_sentence_says_so(bench: Workbench, corpus: str) -> None:
@@ -119,13 +119,13 @@ def test_an_unknown_retriever_is_answered_with_the_names_there_are(bench: Workbe
 
 
 def test_re_ranking_is_offered_where_there_is_a_ranker(ranked: Workbench, corpus: str) -> None:
-    assert pickers.list_ask_choices(ranked, corpus, "lexical").rerank["visible"] is True
+    assert pickers.list_ask_choices(ranked, corpus, {corpus: "lexical"}).rerank["visible"] is True
     keys = [key for _, key in pickers.list_compare_choices(ranked, corpus, None, None).left["choices"]]
     assert "reranked(lexical)" in keys
 
 
 def test_re_ranking_is_not_offered_where_there_is_none(bench: Workbench, corpus: str) -> None:
-    assert pickers.list_ask_choices(bench, corpus, "lexical").rerank["visible"] is False
+    assert pickers.list_ask_choices(bench, corpus, {corpus: "lexical"}).rerank["visible"] is False
 
 
 @pytest.fixture
@@ -171,14 +171,16 @@ def test_a_link_brings_back_what_it_was_made_of() -> None:
 
 def test_a_link_picks_its_corpus_and_retriever_until_something_else_is_picked(ranked: Workbench, corpus: str) -> None:
     link = Link(corpus=corpus, retriever="lexical+rerank")
-    choices = pickers.list_ask_choices(ranked, None, None, link)
-    assert (choices.corpus["value"], choices.retriever["value"], choices.rerank["value"]) == (corpus, "lexical", True)
-    assert "value" not in pickers.list_ask_choices(ranked, corpus, "keywords", link).retriever
+    choices = pickers.list_ask_choices(ranked, corpus, {}, None, link)
+    assert (choices.retriever["value"], choices.rerank["value"]) == ("lexical", True)
+    picked = pickers.choose(ranked, corpus, "keywords", choices.chosen)
+    assert "value" not in pickers.list_ask_choices(ranked, corpus, picked.chosen, "keywords", link).retriever
 
 
 def test_a_link_to_what_is_gone_falls_back(bench: Workbench, corpus: str) -> None:
-    choices = pickers.list_ask_choices(bench, None, None, Link(corpus="gone", retriever="<b>"))
-    assert (choices.corpus["value"], choices.retriever["value"]) == (corpus, "keywords")
+    link = Link(corpus="gone", retriever="<b>")
+    assert pickers.open_page(bench, None, "", link).corpus["value"] == corpus
+    assert pickers.list_ask_choices(bench, corpus, {}, None, link).retriever["value"] == "keywords"
 
 
 # --- where two retrievers differ most --------------------------------------------------------------------------
