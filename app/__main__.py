@@ -126,11 +126,13 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
         retrievers=retrievers,
         connect=_connect(settings, paths),
         llm=_llm_config(settings),
+        endpoints=settings.endpoints,
         jobs=Jobs(paths, {**os.environ, **paths.embeddings.environment}),
         llm_name=_llm_name(settings),
         background=Background(works, StageLines()),
         max_upload_mb=settings.app_max_upload_mb,
         keeps_questions=settings.app_log_questions,
+        has_accounts=settings.app_auth is not None,
     )
 
 
@@ -168,8 +170,8 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
 
     from starlette.middleware import Middleware
 
-    from app.access import OwnSiteOnly, own_names
-    from app.ui.page import STYLE_SHEET, build_app, build_theme
+    from app.access import OwnSiteOnly, Sessions, own_names
+    from app.ui.page import STYLE_SHEET, QuickSessions, build_app, build_theme
 
     page = build_app(bench)
     names = own_names(settings.app_host, settings.app_root_path, settings.app_hosts)
@@ -189,10 +191,13 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
         enable_monitoring=False,
         share=False,
         ssr_mode=False,
+        state_session_capacity=_MOST_VISITS,
         pwa=False,
         mcp_server=settings.app_mcp,
         quiet=True,
     )
+    page.app.tokens = Sessions()
+    page.app.state_holder = page.state_holder = QuickSessions(page)
     return page
 
 
@@ -209,6 +214,9 @@ def _door(accounts: dict[str, PasswordHash]) -> Callable[[str, str], Awaitable[b
         return await asyncio.to_thread(keeper.lets_in, name, password)  # hashing must not hold up other visitors
 
     return lets_in
+
+
+_MOST_VISITS = 1000  # whose states are remembered; each takes a few hundred kilobytes
 
 
 class StageLines:

@@ -12,9 +12,9 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from indexes.errors import InputError
@@ -125,8 +125,39 @@ _OWN_HEADERS = [
     (b"referrer-policy", b"same-origin"),
 ]
 _FETCHES = re.compile(r"/(?:file=|proxy=).*https?:", re.IGNORECASE)  # gradio would load these addresses for anyone
-_LOGINS_A_MINUTE = 10
+# What an address may send in a minute: the end of the path, how often, and what it is told then. Who asks by program
+# begins a session with each question, which costs more than one of the page's own requests.
+_LIMITS = (
+    (re.compile(r"/login/?"), 10, "Too many tries to sign in from this address."),
+    (re.compile(r".*/(call|run|api)/.*"), 120, "Too many questions by program from this address."),
+    (re.compile(r".*"), 1200, "Too many requests from this address."),
+)
 _MOST_ADDRESSES = 10_000
+_SESSION_S, _MOST_SESSIONS = 12 * 3600, 10_000
+
+
+class Sessions(dict[str, str]):
+    """Who is signed in, by the token of the session: each ends after 12 hours, the oldest where they are too many."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._until: dict[str, float] = {}
+
+    def __setitem__(self, token: str, user: str) -> None:
+        ended = [each for each in self._until if each not in self]
+        for old in ended or [*self._until][: max(0, len(self) - _MOST_SESSIONS + 1)]:
+            self.pop(old, None)
+            del self._until[old]
+        super().__setitem__(token, user)
+        self._until[token] = self._now() + _SESSION_S
+
+    def __contains__(self, token: object) -> bool:
+        return super().__contains__(token) and self._now() < self._until[str(token)]
+
+    def get(self, token: str | None, default: Any = None) -> Any:
+        """The user of a session that has not ended."""
+        return self[token] if token is not None and token in self else default
 
 
 def own_names(app_host: str, root_path: str, more: str) -> frozenset[str]:
@@ -148,7 +179,7 @@ class OwnSiteOnly:
     def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
         self._app = app
         self._names = names
-        self._logins: dict[str, deque[float]] = {}
+        self._sent: dict[tuple[str, int], deque[float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -157,6 +188,9 @@ class OwnSiteOnly:
         if refusal := self._refusal(scope):
             await _refuse(scope, receive, send, *refusal)
             return
+
+        if scope["path"].rstrip("/").endswith("/logout"):
+            scope = {**scope, "method": "GET"}  # gradio signs out by visiting it; here that takes a request of our own
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -175,15 +209,17 @@ class OwnSiteOnly:
                 f"This page does not answer to the name '{name[:99]}'. Whoever runs it can allow that: "
                 f"APP_HOSTS={name[:99]}"
             )
-        if not self._is_own(headers, host, scope["path"]):
+        if not self._is_own(headers, host):
             return 403, "This request comes from another website, and this page takes none of theirs."
         if _FETCHES.search(unquote(scope["path"])):
             return 403, "This page loads no other address for its visitors."
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/login"):
-            return self._too_many(str((scope.get("client") or ("",))[0]))
+        if scope["path"].rstrip("/").endswith("/logout") and scope.get("method") != "POST":
+            return 405, "A visit signs nobody out. Use the button of the page, which sends a POST."
+        if scope.get("method") == "POST":
+            return self._too_many(str((scope.get("client") or ("",))[0]), scope["path"])
         return None
 
-    def _is_own(self, headers: Mapping[bytes, str], host: str, path: str) -> bool:
+    def _is_own(self, headers: Mapping[bytes, str], host: str) -> bool:
         origin = headers.get(b"origin")
         if origin is not None:  # browsers leave it out of plain visits
             parts = urlsplit(origin)
@@ -191,17 +227,19 @@ class OwnSiteOnly:
             return parts.netloc.lower() == host.lower() or by_proxy
         is_visit = headers.get(b"sec-fetch-mode") == "navigate" and headers.get(b"sec-fetch-dest") == "document"
         site = headers.get(b"sec-fetch-site", "none")
-        return site in ("same-origin", "none") or (is_visit and not path.rstrip("/").endswith("/logout"))
+        return site in ("same-origin", "none") or is_visit
 
-    def _too_many(self, address: str) -> tuple[int, str] | None:
-        """The refusal of an address that has tried to sign in too often: cheap, before any password is hashed."""
+    def _too_many(self, address: str, path: str) -> tuple[int, str] | None:
+        """The refusal of an address that has sent too much: cheap, before a password is hashed or a session begun."""
         now = time.monotonic()
-        if len(self._logins) > _MOST_ADDRESSES:
-            self._logins.clear()
-        tries = self._logins.setdefault(address, deque(maxlen=_LOGINS_A_MINUTE))
-        if len(tries) == _LOGINS_A_MINUTE and now - tries[0] < 60:
-            return 429, "Too many tries to sign in from this address. Wait a minute, then try again."
-        tries.append(now)
+        if len(self._sent) > _MOST_ADDRESSES:
+            self._sent.clear()
+        kind = next(number for number, (pattern, *_) in enumerate(_LIMITS) if pattern.fullmatch(path))
+        _, most, sentence = _LIMITS[kind]
+        sent = self._sent.setdefault((address, kind), deque(maxlen=most))
+        if len(sent) == most and now - sent[0] < 60:
+            return 429, f"{sentence} Wait a minute, then try again."
+        sent.append(now)
         return None
 
 

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     app_port: int = Field(default=7860, ge=1, le=65535)
     app_hosts: str = Field(default="", pattern=r"^[\w.,\s-]*$")  # names that the page answers to beside its own
     app_auth: SecretStr | None = None
+    app_endpoints: str = Field(default="", pattern=r"^\s*(https?://[^\s,]+([\s,]+|$))*$")  # that a visitor may name
     app_root_path: str = Field(default="", pattern=r"^(https?://[^\s/]+)?(/[\w.~-]+)*/?$")
     app_max_upload_mb: int = Field(default=200, ge=1)
     app_answer_tokens: int = Field(default=700, ge=50)
@@ -50,6 +51,15 @@ class Settings(BaseSettings):
     def uses_endpoint(self) -> bool:
         """Whether answers come from an OpenAI-compatible endpoint, and not from the embedded LLM."""
         return self.openai_api_key is not None or self.openai_base_url is not None
+
+    @property
+    def endpoints(self) -> tuple[str, ...] | None:
+        """The addresses under which a visitor may name an LLM; None where only this machine's own people visit.
+
+        Whoever is let in from elsewhere could otherwise have this machine ask what only it can reach.
+        """
+        named = tuple(self.app_endpoints.replace(",", " ").split())
+        return named if named or self.app_auth or not _is_loopback(self.app_host) else None
 
     @property
     def store(self) -> StoreSettings:
@@ -79,6 +89,7 @@ class Settings(BaseSettings):
 _EXPECTED = {
     "openai_base_url": "an address like https://host/v1",
     "app_hosts": "host names with commas between them, like rag.example.org",
+    "app_endpoints": "addresses with commas between them, like https://host/v1",
     "app_port": "a port number from 1 to 65535",
     "app_max_upload_mb": "a whole number of megabytes, at least 1",
     "app_answer_tokens": "a whole number of tokens, at least 50",

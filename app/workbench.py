@@ -307,7 +307,9 @@ class Workbench:
     jobs: Jobs
     max_upload_mb: int = 200
     llm: LLMConfig = field(default_factory=LLMConfig)
+    endpoints: Sequence[str] | None = None
     keeps_questions: bool = False
+    has_accounts: bool = False
     uploads: Uploads = field(init=False)
 
     def __post_init__(self) -> None:

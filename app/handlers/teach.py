@@ -244,7 +244,7 @@ def _plan(bench: Workbench, form: Form) -> Plan:
     if not form.corpus:  # the tab was opened before its pickers were filled
         _, shown, _ = look_up(bench.paths, bench.encoder, None)
         form = form._replace(corpus=shown)
-    return make_plan(form, bench.paths, bench.encoder, bench.llm)
+    return make_plan(form, bench.paths, bench.encoder, bench.llm, bench.endpoints)
 
 
 def pause(bench: Workbench, picked: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,13 @@ from indexes.paths import DataPaths
 _ROOT = Path(__file__).parent.parent.parent
 _COURTESY = 10  # so that those who ask meanwhile come first
 _SLOT = "teaching.lock"
+# What a child needs of the page's environment: neither keys of other services, nor how the page is reached.
+_NEEDED = re.compile(
+    r"PATH|HOME|USER|LANG(UAGE)?|LC_\w+|TZ|TE?MP(DIR)?|VIRTUAL_ENV|LD_LIBRARY_PATH|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+|"
+    r"(CURL|REQUESTS)_CA_BUNDLE|PYTHON\w*|(HF|XDG|PIP|OMP|MKL|OPENBLAS|CUDA|NVIDIA|NCCL|HIP|ROCR|TORCH|PYTORCH|"
+    r"TRANSFORMERS|TOKENIZERS|CHROMA|EMBEDDINGS|OTEL)_\w+",
+    re.IGNORECASE,
+)
 
 
 def start_process(command: Sequence[str], environment: Mapping[str, str] | None, log_file: Path) -> tuple[int, str]:
@@ -56,7 +64,7 @@ def arguments_of(folder: Path, data_dir: Path) -> tuple[str, ...]:
 class Jobs:
     """The one teaching slot of a data folder, shared by every visitor and every page over that folder.
 
-    `environment` is what each child begins with. `program` is what is run with a run's settings; a test gives another.
+    Of `environment` each child gets what it needs. `program` is run with a run's settings; a test gives another.
     """
 
     def __init__(
@@ -66,7 +74,8 @@ class Jobs:
         program: Sequence[str] = (sys.executable, "-m", "distill", "run"),
     ) -> None:
         self._paths = paths
-        self._environment = environment
+        known = environment or {}
+        self._environment = environment and {name: known[name] for name in known if _NEEDED.fullmatch(name)}
         self._program = tuple(program)
         self._keys: dict[str, Mapping[str, str]] = {}
 

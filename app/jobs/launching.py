@@ -74,8 +74,13 @@ class Plan:
     n_asked: int = 0
 
 
-def make_plan(form: Form, paths: DataPaths, baseline: str, page_llm: LLMConfig) -> Plan:
-    """The plan of what was filled in; an `InputError` says what is to be filled in otherwise."""
+def make_plan(
+    form: Form, paths: DataPaths, baseline: str, page_llm: LLMConfig, endpoints: Sequence[str] | None = None
+) -> Plan:
+    """The plan of what was filled in; an `InputError` says what is to be filled in otherwise.
+
+    Of addresses only those under `endpoints` teach, beside the page's own; any does where that is None.
+    """
     from distill.llm.spending import Meter, parse_budget
     from distill.pipeline import price_of
 
@@ -85,7 +90,7 @@ def make_plan(form: Form, paths: DataPaths, baseline: str, page_llm: LLMConfig) 
         raise InputError("Upload a file of questions first, or have them written.")
     corpus = Corpus.open(paths, form.corpus).name
     name = _checked_name((form.name or "").strip() or next_name(paths, corpus), baseline)
-    llm = _llm_of(form, page_llm)
+    llm = _llm_of(form, page_llm, endpoints)
     given, questions = _questions_of(Path(form.upload or "")) if form.source == "upload" else ({}, ())
     orders = people_orders(paths, corpus) if form.votes else []
     n_asked = count_asked(paths, corpus) if form.asked else 0
@@ -164,7 +169,7 @@ def _checked_name(name: str, baseline: str) -> str:
     return name
 
 
-def _llm_of(form: Form, page_llm: LLMConfig) -> LLMConfig:
+def _llm_of(form: Form, page_llm: LLMConfig, endpoints: Sequence[str] | None) -> LLMConfig:
     if form.teacher == "embedded":
         return LLMConfig(local_llm=page_llm.local_llm)
     if form.teacher != "endpoint":
@@ -179,6 +184,12 @@ def _llm_of(form: Form, page_llm: LLMConfig) -> LLMConfig:
         raise InputError(
             "The address of the endpoint has to be whole and without a key in it, like http://localhost:8000/v1. "
             "The key has a field of its own."
+        )
+    own = [*(endpoints or ()), *filter(None, [page_llm.base_url])]
+    if endpoints is not None and not any(f"{url}/".startswith(f"{each.rstrip('/')}/") for each in own):
+        raise InputError(
+            f"This page does not ask {url}: only addresses that whoever runs it has named. There "
+            f"{'are' if own else 'is none'}{': ' + ', '.join(own) if own else ''}. Ask for APP_ENDPOINTS={url}"
         )
     if not model:
         raise InputError("Say which model of the endpoint is to teach, as the endpoint calls it.")
@@ -337,8 +348,8 @@ def _setting_of(teacher: str) -> tuple[str, str]:
 def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, page_llm: LLMConfig) -> None:
     """Resumes the run called `name` with the page's key, or with `key` where a person's own one is needed.
 
-    The page's key only ever goes to the page's endpoint. A run that was begun by a command goes on where the page's
-    LLM, or the embedded one, is the teacher that it was begun with.
+    The page's key only ever goes to the page's endpoint, for the page's model. A run that was begun by a command goes
+    on where the page's LLM, or the embedded one, is the teacher that it was begun with.
     """
     from distill.llm.spending import parse_budget
 
@@ -349,7 +360,8 @@ def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, pag
         config = read_config(folder.path)  # says so if an earlier version began it, whose command would be refused
         job = job or _job_of_command(paths, config, page_llm)
         is_pages = config.teacher != page_llm.local_llm  # the embedded one, which needs no key
-    is_pages &= job.environment.get("OPENAI_BASE_URL", "") == (page_llm.base_url or "")
+    asked = job.environment.get("OPENAI_BASE_URL", ""), job.environment.get("LLM_MODEL", "")
+    is_pages &= asked == (page_llm.base_url or "", page_llm.model or "")
     known = key.strip() if job.needs_key else page_llm.api_key if is_pages else ""
     jobs.resume(replace(job, budget=budget.strip()), _secrets(known))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.events import api
+from gradio.state_holder import SessionState, StateHolder
 
 from app.handlers import pickers
 from app.handlers.buttons import read_link, show_background
@@ -107,9 +109,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=(_CACHE_CHECK_S, _CACHE_AGE_S)
     ) as page:
         with gr.Row(elem_id="top"):
-            gr.HTML(
-                _header(bench.llm_name, bench.keeps_questions), elem_id="header", js_on_load=_DIRECTIONS, min_width=300
-            )
+            gr.HTML(_header(bench), elem_id="header", js_on_load=_DIRECTIONS, min_width=300)
             corpus = gr.Dropdown(
                 label="Corpus",
                 choices=[],
@@ -159,12 +159,16 @@ def build_app(bench: Workbench) -> gr.Blocks:
     return page  # type: ignore[no-any-return]
 
 
-def _header(llm_name: str, keeps_questions: bool) -> str:
+_SIGN_OUT = '<form method="post" action="logout"><button>Sign out</button></form>'
+
+
+def _header(bench: Workbench) -> str:
     newest = f"The newest questions, up to {MOST_KEPT:,} for each corpus, are kept on this machine, without who asked."
-    kept = f" · {newest}" if keeps_questions else ""
+    kept = f" · {newest}" if bench.keeps_questions else ""
     return (
         f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.{kept}</p>"
-        f'<p class="llm" title="What writes the answers">LLM: <b>{escape(llm_name)}</b></p>'
+        f'<p class="llm" title="What writes the answers">LLM: <b>{escape(bench.llm_name)}</b></p>'
+        f"{_SIGN_OUT if bench.has_accounts else ''}"
     )
 
 
@@ -192,6 +196,28 @@ _ADDRESS = """() => {
   });
 }"""
 _REMEMBER = "(corpus) => { window.note?.('corpus', corpus); return corpus; }"
+
+
+class QuickSessions(StateHolder):
+    """What each visit has changed, as gradio keeps it, but begun at once: gradio makes the settings of all components
+    anew for every visit (59 to 90 ms), so that a few hundred of them hold up everybody.
+    """
+
+    def __init__(self, page: gr.Blocks) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.set_blocks(page)
+        self._first = SessionState(page)
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        if session_id not in self.session_data:
+            self.session_data[session_id] = begun = copy(self._first)
+            begun.blocks_config = copy(self.blocks.default_config)
+            begun.config_values = {
+                number: {**config, "props": dict(config.get("props", {}))}
+                for number, config in self._first.config_values.items()
+            }
+            begun.state_data, begun._state_ttl = {}, {}
+        return super().__getitem__(session_id)
 
 
 STYLE_SHEET = Path(__file__).with_name("style.css")

@@ -31,8 +31,10 @@ class Recording(Jobs):
 
 def test_a_resume_takes_the_pages_key_to_the_pages_endpoint_only(bench: Workbench, corpus: str) -> None:
     jobs = Recording(bench.paths)
-    for url, expected in (("http://127.0.0.1:9/v1", {"OPENAI_API_KEY": "sk-page"}), ("https://other.example/v1", {})):
-        kept = {"name": "taught", "corpus": corpus, "arguments": [], "environment": {"OPENAI_BASE_URL": url}}
+    page, other, key = "http://127.0.0.1:9/v1", "https://other.example/v1", {"OPENAI_API_KEY": "sk-page"}
+    for url, model, expected in ((page, "wise", key), (page, "a dearer one", {}), (other, "wise", {})):
+        asked = {"OPENAI_BASE_URL": url, "LLM_MODEL": model}
+        kept = {"name": "taught", "corpus": corpus, "arguments": [], "environment": asked}
         write(bench.paths.run("taught") / "job.json", kept)
         go_on(jobs, "taught", bench.paths, budget="", key="", page_llm=PAGE_LLM)
         assert jobs.resumed[1] == expected

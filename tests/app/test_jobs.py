@@ -60,7 +60,11 @@ def wait_until(true: Callable[[], bool], what: str = "") -> None:
 def jobs(paths: DataPaths, tmp_path: Path) -> Iterator[Jobs]:
     child = tmp_path / "child.py"
     child.write_text(CHILD, encoding="utf-8")
-    jobs = Jobs(paths, {"PATH": "/bin", "COMMON": "yes"}, (sys.executable, str(child)))
+    jobs = Jobs(
+        paths,
+        {"PATH": "/bin", "LANG": "C", "OPENAI_ORG_ID": "org", "APP_AUTH": "x", "AWS_SECRET": "s"},
+        (sys.executable, str(child)),
+    )
     yield jobs
     while job := jobs.running():
         os.kill(job.pid, signal.SIGKILL)
@@ -111,10 +115,10 @@ def test_a_job_goes_on_when_the_one_who_started_it_is_forgotten(jobs: Jobs, path
     assert anew.running() is None
 
 
-def test_a_key_is_in_the_environment_and_nowhere_else(jobs: Jobs, paths: DataPaths) -> None:
+def test_a_key_is_in_the_environment_with_what_is_needed_and_nowhere_else(jobs: Jobs, paths: DataPaths) -> None:
     start(jobs, paths, secrets={"OPENAI_API_KEY": "sk-secret"})
     child = seen(paths)
-    assert child["env"] == {"COMMON": "yes", "LLM_MODEL": "wise", "OPENAI_API_KEY": "sk-secret"} | {
+    assert child["env"] == {"LANG": "C", "LLM_MODEL": "wise", "OPENAI_API_KEY": "sk-secret"} | {
         key: value
         for key, value in dict(child["env"]).items()
         if key in ("PATH", "LC_CTYPE")  # type: ignore[call-overload]

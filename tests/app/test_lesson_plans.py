@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_runs import plan_of
+from finished_runs import PAGE_LLM, plan_of
 
 from app.handlers.teach import offer
 from app.jobs.jobs import Jobs
-from app.jobs.launching import Form, begin, foresee, next_name
+from app.jobs.launching import Form, begin, foresee, make_plan, next_name
 from app.votes import Side, Vote, VoteBook
 from app.workbench import Workbench
 from distill.run_config import RunConfig, read_settings
@@ -166,3 +167,25 @@ def test_a_made_up_name_is_free(paths: DataPaths) -> None:
     paths.run("nature-taught-1").mkdir(parents=True)
     paths.encoder("nature-taught-2").mkdir(parents=True)
     assert next_name(paths, "nature") == "nature-taught-3"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_asked"),
+    [
+        ("https://llm.example/v1", True),
+        ("https://llm.example/v1/deeper", True),
+        ("http://127.0.0.1:9/v1", True),  # the page's own
+        ("https://llm.example/v1evil", False),
+        ("https://llm.example.evil/v1", False),
+        ("http://llm.example/v1", False),
+        ("http://169.254.169.254/latest", False),
+        ("http://localhost:8000/v1", False),
+    ],
+)
+def test_where_others_visit_only_named_addresses_are_asked(
+    bench: Workbench, corpus: str, url: str, is_asked: bool
+) -> None:
+    form = Form(corpus=corpus, teacher="endpoint", base_url=url, model="m")
+    named = replace(PAGE_LLM, base_url="http://127.0.0.1:9/v1")
+    with nullcontext() if is_asked else pytest.raises(InputError, match=f"does not ask {url}.*APP_ENDPOINTS={url}"):
+        make_plan(form, bench.paths, bench.encoder, named, ["https://llm.example/v1"])

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access import OwnSiteOnly, own_names
+from app.access import OwnSiteOnly, Sessions, own_names
 
 NAMES = own_names("127.0.0.1", "", "rag.example.org")
 
@@ -80,7 +80,9 @@ async def test_its_own_requests_and_those_of_programs_pass() -> None:
 async def test_a_link_from_elsewhere_opens_the_page_but_signs_nobody_out() -> None:
     visit = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     assert (await ask(**visit)).status_code == 200
-    assert (await ask(path="/logout", **visit)).status_code == 403
+    assert (await ask(path="/logout", **visit)).status_code == 405
+    assert (await ask("POST", "/logout", origin="https://evil.example")).status_code == 403
+    assert (await ask("POST", "/logout", origin="http://127.0.0.1:7860")).status_code == 200
     assert (await ask(**visit | {"sec_fetch_dest": "iframe"})).status_code == 403
     assert (
         await ask(path="/gradio_api/file=a", sec_fetch_site="cross-site", sec_fetch_mode="no-cors")
@@ -111,10 +113,25 @@ async def test_it_fetches_no_address_for_a_visitor(path: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_who_signs_in_too_often_waits_while_others_do_not() -> None:
+@pytest.mark.parametrize(("path", "most"), [("/login", 10), ("/gradio_api/call/ask", 120)])
+async def test_who_asks_too_often_waits_while_others_do_not(path: str, most: int) -> None:
     app = OwnSiteOnly(page, NAMES)
-    statuses = [(await ask("POST", "/login", app=app)).status_code for _ in range(12)]
-    assert statuses == [200] * 10 + [429] * 2
+    statuses = [(await ask("POST", path, app=app)).status_code for _ in range(most + 2)]
+    assert statuses == [200] * most + [429] * 2
+    assert (await ask("POST", "/gradio_api/queue/join", app=app)).status_code == 200
     other = httpx.ASGITransport(app=app, client=("10.0.0.9", 1))
     async with httpx.AsyncClient(transport=other, base_url="http://127.0.0.1:7860") as client:
-        assert (await client.post("/login")).status_code == 200
+        assert (await client.post(path)).status_code == 200
+
+
+def test_a_session_ends_by_itself_and_the_oldest_gives_way() -> None:
+    now = [0.0]
+    sessions = Sessions(lambda: now[0])
+    sessions["first"] = "ann"
+    assert (sessions.get("first"), sessions.get("made up"), sessions.get(None)) == ("ann", None, None)
+    now[0] = 12 * 3600
+    assert sessions.get("first") is None and "first" not in sessions
+    for number in range(10_001):
+        now[0] += 0.01
+        sessions[str(number)] = "bob"
+    assert len(sessions) == 10_000 and "first" not in sessions and "0" not in sessions and "10000" in sessions

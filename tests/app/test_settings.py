@@ -94,3 +94,20 @@ def test_chat_and_embeddings_live_at_two_addresses_and_neither_sees_the_other_on
     with pytest.raises(InputError, match="key of the embeddings") as said:
         _ = read_settings().embeddings
     assert "sk-se" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "endpoints"),
+    [
+        ({}, None),
+        ({"APP_HOST": "192.168.1.5"}, ()),
+        ({"APP_AUTH": "any"}, ()),
+        ({"APP_ENDPOINTS": "https://a/v1, http://b:1/v1"}, ("https://a/v1", "http://b:1/v1")),
+    ],
+)
+def test_addresses_are_free_to_name_only_where_nobody_else_visits(
+    variables: dict[str, str], endpoints: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings().endpoints == endpoints
