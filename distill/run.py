@@ -20,7 +20,7 @@ from distill.llm.calls import Asker
 from distill.ranker.ranker import TokenVectors
 from distill.records import Ranking
 from distill.run_config import FILES, RunConfig, Stage
-from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, birth_of, round_name
+from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, round_name
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
@@ -32,6 +32,7 @@ from indexes.lexical import LexicalIndex
 from indexes.locks import using
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
+from indexes.processes import birth_of
 
 _MOST_REMARKS = 40
 _DEFECT = "It ended by a defect of the program; the log shows where."

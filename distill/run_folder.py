@@ -22,6 +22,7 @@ from distill.run_config import RunConfig
 from indexes.errors import InputError, NotFoundError, UserError
 from indexes.manifest import MANIFEST
 from indexes.paths import DataPaths
+from indexes.processes import end_within, process_of
 from indexes.queries import read_queries
 from indexes.types import Query
 
@@ -45,7 +46,6 @@ SPEND = "spend.json"
 METRICS, REPORT = "metrics.json", "report.md"
 LOCK, JOB, PROGRESS, LOG = "lock", "job.json", "progress.json", "job.log"
 
-PATIENCE_S = 60.0  # a run that does not end by itself within this time is killed; its files bear it
 
 State = Literal["running", "stopping", "paused", "interrupted", "failed", "done"]
 
@@ -382,40 +382,6 @@ def _losses(file: Path, stamp: Stamp) -> Losses | None:
         points = {known: loss for known, loss in points.items() if known < each.step} | {each.step: each.loss}
         steps = each.steps
     return Losses(points=tuple(points.items()), steps=steps) if points else None
-
-
-def birth_of(pid: int) -> str:
-    """What tells process `pid` from others of its number, "" if there is none: this boot of the machine and the ticks
-    of its kernel until then, as a clock that is set would make a time another one.
-    """
-    try:
-        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip()} {ticks}"
-    except OSError:
-        return ""
-
-
-def process_of(pid: int, born: str) -> psutil.Process | None:
-    """The living process `pid`; None if it is dead, or if its number belongs to another process by now."""
-    if not (pid and born) or birth_of(pid) != born:
-        return None
-    try:
-        process = psutil.Process(pid)
-        return process if process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.Error:
-        return None
-
-
-def end_within(process: psutil.Process, patience_s: float = PATIENCE_S) -> None:
-    """Asks `process` to end, and kills it if it has not after that time."""
-    with suppress(psutil.NoSuchProcess):
-        process.terminate()
-        try:
-            process.wait(patience_s)
-        except psutil.TimeoutExpired:
-            process.kill()
-            with suppress(psutil.TimeoutExpired):
-                process.wait(10)
 
 
 def run_folders(paths: DataPaths, corpus: str = "") -> Iterator[tuple[RunFolder, RunConfig]]:

@@ -26,9 +26,10 @@ import numpy as np
 from indexes import manifest
 from indexes.corpus import Corpus
 from indexes.errors import NotFoundError, StoreError, UserError
-from indexes.locks import child_command, holding, is_being_written
+from indexes.locks import holding, is_being_written
 from indexes.manifest import MANIFEST, OLD_COLLECTIONS, is_sound, pages
 from indexes.paths import DataPaths, StoreSettings, can_write, scratch
+from indexes.processes import child_command
 from indexes.types import CollectionInfo, IndexInfo, Passage
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""Who writes: one at a time for each corpus; and what may crash runs in a process of its own."""
+"""Who writes: one at a time for each corpus."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -121,14 +120,3 @@ def _read_holder(holder: Path) -> str:
         return f"{who} ({told['doing']}, since {told['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-_START = (
-    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "importlib.import_module(sys.argv.pop(1)).main(*sys.argv[1:])"
-)
-
-
-def child_command(module: str, *arguments: str) -> list[str]:
-    """The command that calls `main` of `module` with `arguments`, in an interpreter that finds modules as this does."""
-    return [sys.executable, "-c", _START, json.dumps(sys.path), module, *arguments]

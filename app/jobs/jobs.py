@@ -1,4 +1,4 @@
-"""Long work in a child process that outlives the page: what is known of it lies in the run's folder."""
+"""Long work in a process that outlives the page, so with no line to it: what is known of it lies in the run's folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import psutil
 from filelock import FileLock
 
 from distill.json_files import write_json
-from distill.run_folder import CONFIG, JOB, LOG, SETTINGS, Job, RunFolder, birth_of, end_within, process_of
+from distill.run_folder import CONFIG, JOB, LOG, SETTINGS, Job, RunFolder
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
+from indexes.processes import birth_of, end_within, process_of
 
 _ROOT = Path(__file__).parent.parent.parent
 _COURTESY = 10  # so that those who ask meanwhile come first

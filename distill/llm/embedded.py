@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import secrets
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from distill.llm.weights import LOCAL_MODELS, Progress, ensure_weights
 from indexes.errors import LLMUnavailableError, WeightsError
+from indexes.processes import Child, serve
 
 EMBEDDED_HEADER = "X-Embedded-LLM"  # what requests to the embedded LLM carry, so that their errors name it
 
@@ -45,8 +40,8 @@ class ServerAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class _Child:
-    process: subprocess.Popen[str]
+class _Server:
+    child: Child
     address: ServerAddress
 
 
@@ -76,7 +71,7 @@ class LocalServer:
         self._start_timeout_s = start_timeout_s
         self._fetch = fetch
         self._lock = threading.Lock()
-        self._child: _Child | None = None
+        self._server: _Server | None = None
         self._status = f"Starting the embedded LLM {self.model}"
 
     def start(self, on_status: Callable[[str], None] = _ignore_status) -> ServerAddress:
@@ -87,16 +82,16 @@ class LocalServer:
         while not self._lock.acquire(timeout=1.0):
             on_status(self._status)
         try:
-            if self._child is None or self._child.process.poll() is not None:
-                self._child = self._start(on_status)
-            return self._child.address
+            if self._server is None or self._server.child.status is not None:
+                self._server = self._start(on_status)
+            return self._server.address
         finally:
             self._lock.release()
 
     def is_healthy(self) -> bool:
         """Whether the server runs and answers."""
-        child = self._child
-        return child is not None and child.process.poll() is None and _is_ready(child.address.base_url)
+        server = self._server
+        return server is not None and server.child.status is None and _is_ready(server.address.base_url)
 
     def stop(self) -> None:
         """Ends the server; the next `start` brings up a fresh one.
@@ -106,9 +101,9 @@ class LocalServer:
         if not self._lock.acquire(timeout=2.0):
             return
         try:
-            if self._child is not None:
-                _end(self._child.process)
-                self._child = None
+            if self._server is not None:
+                self._server.child.end()
+                self._server = None
         finally:
             self._lock.release()
 
@@ -118,7 +113,7 @@ class LocalServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _start(self, on_status: Callable[[str], None]) -> _Child:
+    def _start(self, on_status: Callable[[str], None]) -> _Server:
         def say(text: str) -> None:
             self._status = text
             on_status(text)
@@ -131,33 +126,24 @@ class LocalServer:
         with tempfile.TemporaryFile("a+b") as log:  # append mode: reading its end does not move the child's place
             return self._spawn(weights.resolve(), log)
 
-    def _spawn(self, weights: Path, log: IO[bytes]) -> _Child:
+    def _spawn(self, weights: Path, log: IO[bytes]) -> _Server:
         key = secrets.token_urlsafe(16)
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", __name__],
-            cwd=Path(__file__).parents[2],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,  # Ctrl-C ends the parent in its own time, then the child follows
-        )
-        weakref.finalize(self, _end, process)
-        options = self._options | {"weights": str(weights), "alias": self.model, "key": key, "parent": os.getpid()}
+        child = Child(__name__, log)
         deadline = time.monotonic() + self._start_timeout_s
-        url = _send_and_read(process, json.dumps(options), self._start_timeout_s)
-        while url and not _is_ready(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                url = ""
-            time.sleep(0.05)
-        if not url:
-            _end(process)
-            raise self._failure(weights, process, _last_words(log))
-        return _Child(process, ServerAddress(base_url=f"{url}/v1", model=self.model, api_key=key))
+        options = self._options | {"weights": str(weights), "alias": self.model, "key": key}
+        try:
+            url = child.ask(options, self._start_timeout_s)["url"]
+            while not _is_ready(url):
+                if child.status is not None or time.monotonic() > deadline:
+                    raise TimeoutError
+                time.sleep(0.05)
+        except (EOFError, TimeoutError):
+            child.end()
+            raise self._failure(weights, f"{_last_words(log)} (exit status {child.status})") from None
+        return _Server(child, ServerAddress(base_url=f"{url}/v1", model=self.model, api_key=key))
 
-    def _failure(self, weights: Path, process: subprocess.Popen[str], words: str) -> Exception:
-        said = f"{words} (exit status {process.returncode})"
-        if "shared object" in words:
+    def _failure(self, weights: Path, said: str) -> Exception:
+        if "shared object" in said:
             return LLMUnavailableError(
                 f"llama.cpp lacks a library of the system: {said}. Install it (on Debian and Ubuntu: apt-get install "
                 "libgomp1) and start again, or set OPENAI_BASE_URL to use an endpoint."
@@ -179,22 +165,6 @@ def _n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _send_and_read(process: subprocess.Popen[str], line: str, timeout_s: float) -> str:
-    """First line that the child prints, or "" if it ends or `timeout_s` passes before."""
-    assert process.stdin and process.stdout  # noqa: S101 - both are pipes
-    try:
-        process.stdin.write(line + "\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        return ""
-    lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=lambda out: lines.put(out.readline()), args=(process.stdout,), daemon=True).start()
-    try:
-        return lines.get(timeout=timeout_s).strip()
-    except queue.Empty:
-        return ""
-
-
 def _is_ready(base_url: str) -> bool:
     """Whether the server at `base_url` says that it is healthy. Proxies of the environment are not asked."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -213,30 +183,18 @@ def _last_words(log: IO[bytes]) -> str:
     return " | ".join(errors[:1] or lines[-2:])[:300] or "it ended without a word"
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """Ends the child: a closed pipe is its signal, a kill what follows if it does not listen."""
-    if process.stdin:
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout:
-        process.stdout.close()
+def main() -> None:
+    """In the child: serves the model that it is asked for."""
+    servers = []  # they serve as long as they are held
+
+    def load(options: dict[str, Any]) -> dict[str, Any]:
+        servers.append(_load(options))
+        return {"url": servers[-1].listening_address}
+
+    serve(load)
 
 
-# --- the child -------------------------------------------------------------------------------------------------
-
-
-def _serve() -> None:
-    """Never returns: serves the model that the first line of stdin asks for until the parent is gone."""
-    options = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the library prints is no answer
-
+def _load(options: dict[str, Any]) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -253,17 +211,4 @@ def _serve() -> None:
     params.ui = False
     params.offline = True
     params.verbosity = 1  # errors only
-    server = xllamacpp.Server(params)
-    print(server.listening_address, file=answers, flush=True)
-    while os.getppid() == options["parent"]:  # a second look, should a sibling hold our stdin open
-        time.sleep(1.0)
-    os._exit(0)
-
-
-def _end_with_stdin() -> None:
-    sys.stdin.read()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    _serve()
+    return xllamacpp.Server(params)

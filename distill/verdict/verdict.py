@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from distill.verdict.advice import Advice, Reason, advice_on
+from distill.verdict.promotion import Advice, Reason, advice_on
 from indexes.evaluation import FEW_QUERIES, Comparison, Judgement, compare_runs, mean_metrics
 from indexes.retrievers import Retriever
 from indexes.types import Query

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from threading import Event, Lock, Timer
+from threading import Lock
 from typing import Any
 
 from indexes.errors import UnreadableFileError
@@ -30,7 +27,7 @@ from indexes.files import (
     stem_of,
     suffix_of,
 )
-from indexes.locks import child_command
+from indexes.processes import Child, serve
 from indexes.readers.mail import mails_of, read_mail
 from indexes.readers.office import (
     read_book,
@@ -59,48 +56,25 @@ class ReaderProcess:
     def __init__(self, limit_s: float = _LIMIT_S) -> None:
         self._limit_s = limit_s
         self._lock = Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
 
     def read(self, file: Path, source: str) -> list[Document]:
         """The documents in `file`; raises `UnreadableFileError`, also if it takes longer than the limit."""
-        with self._lock:
-            reply, is_late = self._ask({"file": str(file.resolve()), "source": source, "limit_s": self._limit_s})
-        if reply:
-            return _documents(json.loads(reply))
-        if is_late:
+        question = {"file": str(file.resolve()), "source": source, "limit_s": self._limit_s}
+        try:
+            with self._lock:
+                if self._child is None or self._child.status is not None:
+                    self._child = Child(__name__)
+                return _documents(self._child.ask(question, self._limit_s))
+        except TimeoutError:
             raise UnreadableFileError(
                 f"Reading took more than {self._limit_s:g} seconds and was given up. The file is damaged, or made to "
                 "be slow; save it again or split it."
-            )
-        raise UnreadableFileError(f"{_BROKE}: it is damaged, or too large. Open it and save it again, or split it.")
-
-    def _ask(self, question: dict[str, Any]) -> tuple[str, bool]:
-        """The line that the process answers, "" if it died, and whether that was because its time was over."""
-        process, late, reply = self._running(), Event(), ""
-
-        def give_up() -> None:
-            late.set()
-            process.kill()
-
-        timer = Timer(self._limit_s, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            reply = _exchange(process, json.dumps(question) + "\n")
-        finally:  # also when someone presses Ctrl-C: the reply to this question must not be taken for the next one's
-            timer.cancel()
-            if not reply:
-                process.kill()
-                process.wait()
-        return reply, late.is_set()
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(  # noqa: S603
-                child_command(__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="ascii"
-            )
-            weakref.finalize(self, _end, self._process)
-        return self._process
+            ) from None
+        except EOFError:
+            raise UnreadableFileError(
+                f"{_BROKE}: it is damaged, or too large. Open it and save it again, or split it."
+            ) from None
 
 
 @cache
@@ -115,19 +89,16 @@ def read_apart(file: Path, source: str) -> list[Document]:
 
 
 def main() -> None:
-    """Answers a line of JSON for each line on standard input, until it ends."""
-
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints something would be taken for the reply
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that asks
+    """Answers what a `ReaderProcess` asks."""
     _limit_memory()
-    for line in sys.stdin:
-        asked = json.loads(line)
-        _alarm(asked["limit_s"] + _GRACE_S)
-        reply = _reply(read_one, Path(asked["file"]), asked["source"])
-        _alarm(0)
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+    serve(_answer)
+
+
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    _alarm(asked["limit_s"] + _GRACE_S)
+    reply = _reply(read_one, Path(asked["file"]), asked["source"])
+    _alarm(0)
+    return reply
 
 
 def _reply(read: ReadOne, file: Path, source: str) -> dict[str, Any]:
@@ -139,30 +110,10 @@ def _reply(read: ReadOne, file: Path, source: str) -> dict[str, Any]:
         return {"unreadable": f"{_BROKE} ({type(error).__name__}): it is damaged, or of a kind that is not known here."}
 
 
-def _exchange(process: subprocess.Popen[str], line: str) -> str:
-    """The line that the process answers, "" if it dies."""
-    with suppress(OSError, ValueError):
-        if process.stdin and process.stdout:
-            process.stdin.write(line)
-            process.stdin.flush()
-            reply = process.stdout.readline()
-            return reply if reply.endswith("\n") else ""
-    return ""
-
-
 def _documents(told: dict[str, Any]) -> list[Document]:
     if "unreadable" in told:
         raise UnreadableFileError(str(told["unreadable"]))
     return [Document(**each | {"page_starts": tuple(each["page_starts"])}) for each in told["documents"]]
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):
-            if pipe:
-                pipe.close()
 
 
 def _alarm(after_s: float) -> None:

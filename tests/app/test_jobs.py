@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from app.jobs.jobs import Jobs
-from distill.run_folder import Job, RunFolder, birth_of, end_within
+from distill.run_folder import Job, RunFolder
 from indexes.errors import InputError
 from indexes.paths import DataPaths
+from indexes.processes import birth_of, end_within
 
 # Says that it lives, then waits for a file: "finish" ends it well, "fail" with a sentence, SIGTERM gently.
 CHILD = """

@@ -29,7 +29,6 @@ from distill.run_folder import (
     RunFolder,
     RunInfo,
     StageProgress,
-    birth_of,
     delete_run,
     list_runs,
     read_outcome,
@@ -37,6 +36,7 @@ from distill.run_folder import (
 from distill.verdict.promotion import promote
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
+from indexes.processes import birth_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

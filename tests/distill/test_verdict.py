@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.verdict.advice import questions_needed
+from distill.verdict.promotion import questions_needed
 from distill.verdict.verdict import JudgedBy, Rows, Verdict, alpha_of, decide, fused, undecided
 from indexes.evaluation import Judgement
 
