@@ -54,6 +54,7 @@ def serve(context: typer.Context) -> None:
         return
     settings = read_settings()
     read_accounts_of(settings)
+    _ = settings.api_keys  # a weak one is told before anything is loaded
     check_mcp(settings)
     check_port(settings.app_host, settings.app_port)
     paths = DataPaths(settings.data_dir, settings.store, settings.embeddings, settings.fetch_private)
@@ -171,18 +172,22 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
     from starlette.middleware import Middleware
 
     from app.access import OwnSiteOnly, Sessions, own_names
+    from app.openai_api import OpenAIDoor
     from app.ui.page import STYLE_SHEET, QuickSessions, build_app, build_theme
 
     page = build_app(bench)
     names = own_names(settings.app_host, settings.app_root_path, settings.app_hosts)
     accounts = read_accounts_of(settings)
+    middleware = [Middleware(OwnSiteOnly, names=names)]
+    if settings.api_keys:
+        middleware.append(Middleware(OpenAIDoor, bench=bench, keys=settings.api_keys))
     page.launch(
         auth=cast(Any, _door(accounts)) if accounts else None,  # gradio awaits it, but does not say so
         root_path=settings.app_root_path or None,
         server_name=settings.app_host,
         server_port=settings.app_port,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(OwnSiteOnly, names=names)]},
+        app_kwargs={"middleware": middleware},
         max_file_size=settings.app_max_upload_mb * 1024 * 1024,
         theme=build_theme(),
         css_paths=[STYLE_SHEET],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,12 +41,13 @@ class Settings(BaseSettings):
     app_hosts: str = Field(default="", pattern=r"^[\w.,\s-]*$")  # names that the page answers to beside its own
     app_auth: SecretStr | None = None
     app_endpoints: str = Field(default="", pattern=r"^\s*(https?://[^\s,]+([\s,]+|$))*$")  # that a visitor may name
+    app_api_keys: SecretStr | None = None
     app_root_path: str = Field(default="", pattern=r"^(https?://[^\s/]+)?(/[\w.~-]+)*/?$")
     app_max_upload_mb: int = Field(default=200, ge=1)
     app_answer_tokens: int = Field(default=700, ge=50)
     app_demo: bool = True
     app_mcp: bool = False
-    app_log_questions: bool = False  # of each corpus the newest, see app.question_log.MOST_KEPT
+    app_log_questions: bool = False  # of each corpus the newest, see app.votes.MOST_KEPT
 
     @property
     def uses_endpoint(self) -> bool:
@@ -60,6 +62,18 @@ class Settings(BaseSettings):
         """
         named = tuple(self.app_endpoints.replace(",", " ").split())
         return named if named or self.app_auth or not _is_loopback(self.app_host) else None
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """The keys that open /v1, which is closed without any; `InputError`, which repeats none, for a weak one."""
+        text = self.app_api_keys.get_secret_value() if self.app_api_keys else ""
+        keys = tuple(key.strip() for key in text.split(",") if key.strip())
+        if not all(re.fullmatch(r"[!-~]{16,}", key) for key in keys):
+            raise InputError(
+                "APP_API_KEYS has a key of fewer than 16 characters, or with a blank or a character that no key has. "
+                "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            )
+        return keys
 
     @property
     def store(self) -> StoreSettings:

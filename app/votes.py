@@ -1,7 +1,10 @@
-"""Votes on retrievers and thumbs on passages: kept line by line, added up, and as orders that teach."""
+"""What people leave behind: votes on retrievers and thumbs on passages, kept line by line, added up, and as orders that
+teach; and where the page is told to, the questions that they ask.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -10,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from distill.json_files import appending, parsed, read_records, write_records
-from distill.questions.sources import key_of
+from distill.questions.sources import key_of, read_log
 from distill.records import Ranking, VotedOrder
 from indexes.corpus import Corpus
 from indexes.errors import InputError, StoreError
-from indexes.paths import DataPaths
+from indexes.paths import DataPaths, write_file
 from indexes.queries import write_queries
 from indexes.types import Query
 
@@ -287,3 +290,50 @@ def _skipped(thumbs: Sequence[PassageThumb], ups: Sequence[str]) -> list[str]:
         if last >= 0:
             found.update(dict.fromkeys(side.passages[: last + 2]))
     return list(found)
+
+
+# --- questions -------------------------------------------------------------------------------------------------
+
+# Who asked is not kept; the file lies in the corpus's folder and goes with it. Of a corpus never more than so many: the
+# oldest go first.
+MOST_KEPT = 10_000  # some 1,000 teach about all that there is to learn; a public page must not fill the disk
+_DROPPED_AT_ONCE = MOST_KEPT // 10  # so that a full file is not written anew for every question
+_log = logging.getLogger(__name__)
+
+
+def asked_file(paths: DataPaths, corpus: str) -> Path:
+    """Where the questions about `corpus` are kept, a record {"time", "question"} a line: what `distill run --log`
+    reads.
+    """
+    return paths.corpus(corpus) / "asked.jsonl"
+
+
+def keep_question(paths: DataPaths, corpus: str, question: str) -> None:
+    """Keeps `question`, in place of the oldest ones if there are many; an answer never fails for it."""
+    from filelock import FileLock, Timeout
+
+    file = asked_file(paths, corpus)
+    if not file.parent.is_dir():  # it may have been deleted meanwhile
+        return
+    try:
+        with FileLock(f"{file}.lock", timeout=_LOCK_TIMEOUT_S / 2):
+            with appending(file) as append:
+                append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "question": question})
+            _drop_oldest(file)
+    except (OSError, Timeout, StoreError) as error:
+        _log.error("A question could not be kept in %s (%s).", file, error)
+
+
+def _drop_oldest(file: Path) -> None:
+    """Leaves the newest lines of a file that has too many; whoever reads meanwhile finds the old file or the new."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    if len(lines) > MOST_KEPT:
+        write_file(file, b"".join(lines[_DROPPED_AT_ONCE - MOST_KEPT :]))
+
+
+def count_asked(paths: DataPaths, corpus: str) -> int:
+    """How many different questions about `corpus` are kept; 0 where their file cannot be read."""
+    try:
+        return len(read_log(asked_file(paths, corpus)))
+    except InputError:
+        return 0

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from langchain_core.language_models import BaseChatModel
 
-from app import question_log
+from app import votes
 from app.demo import DEMO_CORPUS
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
@@ -319,4 +319,4 @@ class Workbench:
     def keep_question(self, corpus: str, question: str) -> None:
         """Keeps a question about `corpus` where the page is told to."""
         if self.keeps_questions:
-            question_log.keep_question(self.paths, corpus, question)
+            votes.keep_question(self.paths, corpus, question)

@@ -10,7 +10,6 @@ import gradio as gr
 
 from app.jobs.launching import CommandNeededError, Form, Plan, begin, foresee, go_on, make_plan
 from app.plots import bars_html, bars_of, curves_html
-from app.question_log import count_asked
 from app.rendering import command_notice_html, notice_html, to_safe_html
 from app.retriever import look_up
 from app.tables import (
@@ -24,7 +23,7 @@ from app.tables import (
     silence_html,
     stages_list_html,
 )
-from app.votes import people_orders
+from app.votes import count_asked, people_orders
 from app.workbench import Workbench
 from distill.run_folder import RunFolder, RunInfo, delete_run, list_runs, run_info
 from distill.verdict.promotion import promote, promoted, rollback

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from app.jobs.jobs import Jobs, arguments_of
-from app.question_log import asked_file, count_asked
-from app.votes import people_orders
+from app.votes import asked_file, count_asked, people_orders
 from distill.json_files import as_line
 from distill.llm.connection import LLMConfig
 from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig, settings_text

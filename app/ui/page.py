@@ -16,13 +16,13 @@ from gradio.state_holder import SessionState, StateHolder
 from app.handlers import pickers
 from app.handlers.buttons import read_link, show_background
 from app.handlers.compare import new_visitor
-from app.question_log import MOST_KEPT
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
 from app.ui.evaluate import build_evaluate
 from app.ui.panel import Refresh
 from app.ui.teach import build_teach
+from app.votes import MOST_KEPT
 from app.workbench import Workbench
 
 _N_AT_ONCE = 4

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from app.handlers import ask, pickers
 from app.handlers.buttons import StopFlag
-from app.question_log import MOST_KEPT, asked_file, count_asked
 from app.settings import Settings
+from app.votes import MOST_KEPT, asked_file, count_asked
 from app.workbench import Workbench
 from distill.questions.sources import read_log
 from indexes.ingest import delete_corpus
