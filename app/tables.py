@@ -9,10 +9,11 @@ from typing import Any
 from app.rendering import aside_html, notice_html
 from app.workbench import Stage
 from distill.run_folder import Outcome, Progress, RunInfo, StageProgress, State
+from indexes.encoders.finding import language_advice
 from indexes.types import CorpusInfo, FileOutcome, SourceInfo
 
 _MAX_ROWS = 200
-_ORDER = {"failed": 0, "skipped": 0, "removed": 1, "renamed": 2, "replaced": 3, "read": 4, "unchanged": 5}
+_ORDER = {"failed": 0, "skipped": 0, "removed": 1, "renamed": 2, "replaced": 3, "read": 4, "unchanged": 5, "noted": -1}
 
 
 def progress_html(label: str, done: int, total: int) -> str:
@@ -65,7 +66,7 @@ def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | Non
         return '<p class="empty">There is no corpus yet. Drop some files on the left to make one.</p>'
     rows = [
         (
-            escape(each.name),
+            escape(each.name) + _in_language(each),
             f"{each.n_sources:,}",
             f"{each.n_documents:,}",
             f"{each.n_passages:,}",
@@ -79,6 +80,12 @@ def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | Non
     return _table(
         "Corpora", ("Corpus", "Files", "Documents", "Passages", "Size", "Indexed by (passages)"), rows, len(rows)
     )
+
+
+def _in_language(corpus: CorpusInfo) -> str:
+    """What is said where no encoder of a corpus knows its language."""
+    said = [language_advice(index.encoder, corpus.language) for index in corpus.indexes]
+    return f'<br><span class="aside">{escape(said[0])}</span>' if said and all(said) else ""
 
 
 def sources_html(sources: Sequence[SourceInfo]) -> str:

@@ -212,7 +212,7 @@ def _became(
     if not files:
         return f"Every index of corpus '{corpus}' is in step.", "done"
     n_failed = sum(outcome.status == "failed" for outcome in outcomes)
-    n_read = sum(outcome.status not in ("failed", "skipped", "removed") for outcome in outcomes)
+    n_read = sum(outcome.status not in ("failed", "skipped", "removed", "noted") for outcome in outcomes)
     sentence = f"{n_read} file{'s' * (n_read != 1)} of corpus '{corpus}' can be asked now."
     failed = f" {n_failed} could not be read; the table says why." if n_failed else ""
     return sentence + failed, "error" if n_failed else "done"

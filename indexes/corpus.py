@@ -358,6 +358,7 @@ class Corpus:
             n_documents=counts[1],
             n_passages=counts[2],
             indexes=tuple(self.indexes()),
+            language=self.meta("language") or "",
         )
 
     def sources(self) -> list[SourceInfo]:
@@ -434,6 +435,11 @@ class Corpus:
         with self.connect() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else None
+
+    def note_language(self, language: str) -> None:
+        """Notes the language that most of the corpus is in."""
+        with self.connect() as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('language', ?)", (language,))
 
     def changed_since(self, generation: int) -> list[str]:
         """Ids of the passages that are new or may have other facets since that generation."""

@@ -19,10 +19,12 @@ import numpy as np
 from indexes import manifest
 from indexes.chroma import check_space, drop_collections, is_current, refresh, take_over
 from indexes.corpus import FILES, Corpus, hash_file
+from indexes.encoders.finding import language_advice
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.torch import as_indexed
 from indexes.errors import DamagedError, InputError, NotFoundError, UnreadableFileError, WeightsError
 from indexes.files import Archive, SourceFile, is_address, open_sources, suffix_of
+from indexes.lexical import foreign_language, sample_of
 from indexes.locks import using, writing
 from indexes.manifest import FORMAT_VERSION, MANIFEST, create_manifest, delete_folder
 from indexes.mixes import learned_mixes
@@ -171,6 +173,15 @@ def add_files(
             yield Progress(stage="embedding", done=done, total=total)
         with opened.connect() as connection:
             manifest.drop_unused_vectors(connection)
+        yield from _noted(opened, encoder)
+
+
+def _noted(corpus: Corpus, encoder: Encoder) -> Iterator[Progress]:
+    """Notes the language of the corpus, and says so where it is not the encoder's."""
+    corpus.note_language(language := foreign_language(sample_of(corpus, corpus.passage_ids_by_length())))
+    if advice := language_advice(encoder.name, language):
+        outcome = FileOutcome(source=corpus.name, status="noted", reason=advice)
+        yield Progress(stage="embedding", done=0, total=0, outcome=outcome)
 
 
 @contextmanager

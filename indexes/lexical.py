@@ -230,8 +230,7 @@ def _build(corpus: Corpus, folder: Path) -> None:
         facets: list[tuple[str, str, str]] = []
         bm25 = bm25s.BM25()
         texts = _full_texts(corpus, ids, facets) if ids else iter([""])
-        sample = [passage.text for passage in corpus.get_passages(ids[:: len(ids) // _SAMPLE + 1])]
-        language = language_of(sample)
+        language = language_of(sample_of(corpus, ids))
         bm25.index(_tokenize(texts, language), show_progress=False)
         bm25.save(partial, show_progress=False)
         (partial / "language").write_text(language, encoding="ascii")
@@ -248,6 +247,11 @@ def _build(corpus: Corpus, folder: Path) -> None:
     for other in folder.parent.iterdir():
         if other != folder and not other.name.startswith("partial-"):
             shutil.rmtree(other, ignore_errors=True)
+
+
+def sample_of(corpus: Corpus, ids: Sequence[str]) -> list[str]:
+    """The texts of some of these passages, spread evenly."""
+    return [passage.text for passage in corpus.get_passages(list(ids[:: len(ids) // _SAMPLE + 1]))]
 
 
 def _move(partial: Path, folder: Path) -> None:
@@ -336,7 +340,7 @@ def _common_words(language: str) -> frozenset[str]:
     """The words that are everywhere in `language`, as the index has them; English ones where it is not known."""
     from bm25s import stopwords
 
-    known = getattr(stopwords, f"STOPWORDS_{(language or 'en').upper()}", ())
+    known = getattr(stopwords, f"STOPWORDS_{_STEMMED.get(language, '').upper()}", None) or stopwords.STOPWORDS_EN
     stem = _stemmer(language)
     return frozenset(stem(word.casefold()) for word in known) | frozenset(word.casefold() for word in known)
 
@@ -349,6 +353,30 @@ def language_of(texts: Sequence[str]) -> str:
     found = Counter(detect(text[:_TOLD_BY].encode())["language"] or "" for text in long_enough)
     language, n_passages = found.most_common(1)[0] if found else ("", 0)
     return language if n_passages >= max(_MIN_SAMPLE, _SHARE * len(long_enough)) else ""
+
+
+_LETTERS = regex.compile(r"[\p{L}\p{M}]+")
+_ENGLISH, _EVERYDAY, _MIN_WORDS = 0.15, 0.2, 15  # of the words: everyday ones are 0.2 to 0.35 of a language's texts
+
+
+def foreign_language(texts: Sequence[str]) -> str:
+    """The language that most of some texts are in, or whose letters they have; "" where it is English or not sure."""
+    words = _LETTERS.findall(" ".join(texts).casefold())
+    letters = Counter("".join(words))
+    scripts = Counter[str]()
+    for letter, n in letters.items():
+        scripts[unicodedata.name(letter, "?").split()[0]] += n
+    if 2 * scripts["LATIN"] < scripts.total():
+        if 10 * (scripts["HIRAGANA"] + scripts["KATAKANA"]) > scripts.total():
+            return "Japanese"
+        script = scripts.most_common(1)[0][0]
+        return {"CJK": "Chinese", "HANGUL": "Korean"}.get(script, f"{script.capitalize()} letters")
+    shares = {code: sum(word in _common_words(code) for word in words) / len(words) for code in _STEMMED if words}
+    if len(words) < _MIN_WORDS or shares.pop("en") > _ENGLISH:
+        return ""
+    best = max(shares, key=shares.__getitem__)
+    found = best if shares[best] >= _EVERYDAY else language_of(texts)
+    return "" if found in ("", "en") else _STEMMED.get(found, f"'{found}'").capitalize()
 
 
 def _tokenize(texts: Iterator[str], language: str) -> Any:

@@ -112,14 +112,15 @@ class Encoder(Protocol):
         ...
 
 
-Status = Literal["read", "unchanged", "replaced", "renamed", "removed", "skipped", "failed"]
+Status = Literal["read", "unchanged", "replaced", "renamed", "removed", "skipped", "failed", "noted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOutcome:
     """What became of one file: `reason` is a sentence when it failed, or what of it could not be read or was guessed.
 
-    A folder or archive is "skipped" with the count of those of its files whose type is not read.
+    A folder or archive is "skipped" with the count of those of its files whose type is not read. "noted" is the corpus
+    as a whole, with what is to be known of it.
     """
 
     source: str
@@ -163,7 +164,10 @@ class PromotionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusInfo:
-    """A corpus in figures; `damage` is a sentence about a manifest that cannot be read, whose figures are 0."""
+    """A corpus in figures; `damage` is a sentence about a manifest that cannot be read, whose figures are 0.
+
+    `language` is the one that most of it is in, in words, "" where that is English or not sure.
+    """
 
     name: str
     n_sources: int
@@ -171,6 +175,7 @@ class CorpusInfo:
     n_passages: int
     indexes: tuple[IndexInfo, ...]
     damage: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

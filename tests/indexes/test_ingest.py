@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from fakes import KeywordEncoder
 
+from app.tables import corpora_html
 from indexes.corpus import Corpus, list_corpora
+from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.errors import EncoderMismatchError, InputError, NotFoundError, StoreError
 from indexes.ingest import add_files, delete_corpus, remove_sources
 from indexes.passage_index import PassageIndex
@@ -32,6 +34,18 @@ def dogs(tmp_path: Path) -> Path:
     file = tmp_path / "dogs.txt"
     file.write_text("Dogs bark at the postman.", encoding="utf-8")
     return file
+
+
+@pytest.mark.parametrize(("name", "is_told"), [(DEFAULT_ENCODER, True), ("multilingual", False)])
+def test_a_corpus_in_a_language_that_the_encoder_does_not_know_is_told(
+    paths: DataPaths, tmp_path: Path, name: str, is_told: bool
+) -> None:
+    (tmp_path / "stairs.txt").write_text("发生火灾时请使用楼梯疏散。" * 3, encoding="utf-8")
+    _, *noted = add(paths, KeywordEncoder(name), tmp_path / "stairs.txt")
+    assert [outcome.status for outcome in noted] == ["noted"] * is_told
+    assert all("Chinese" in outcome.reason and "ENCODER=" in outcome.reason for outcome in noted)
+    assert [info.language for info in list_corpora(paths)] == ["Chinese"]
+    assert ("Most of this corpus is in Chinese" in corpora_html(list_corpora(paths))) == is_told
 
 
 def sources_found(paths: DataPaths, encoder: KeywordEncoder, question: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from fakes import KeywordEncoder
 
 from indexes.ingest import add_files, delete_corpus, remove_sources
-from indexes.lexical import LexicalIndex
+from indexes.lexical import LexicalIndex, foreign_language, question_words
 from indexes.paths import DataPaths
 
 
@@ -27,6 +27,37 @@ def test_rare_words_win_and_passages_without_a_shared_word_are_left_out(
     assert [candidate.passage.source for candidate in found] == ["cats.txt", "dogs.txt"]
     assert LexicalIndex.open(paths, "pets").search("zebra", 5) == []
     assert LexicalIndex.open(paths, "pets").search("?!", 5) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("", "Every employee has leave of 25 days a year. Requests go to the office four weeks before, in writing."),
+        ("", 'def add(self, a: int, b: int) -> int:\n    """The sum of both."""\n    return a + b  # as in the book'),
+        (
+            "",
+            "José Núñez, Malmö; Søren Østergård, Århus; François Müller, Zürich; Zoë Brontë; Łukasz Nowak, Gdańsk",
+        ),
+        ("", "4711, 25.0, x"),
+        (
+            "German",
+            "Alle Mitarbeiter haben Anspruch auf 30 Tage Urlaub im Jahr. Der Antrag ist vier Wochen vorher zu stellen.",
+        ),
+        ("French", "Chaque salarié a droit à des congés par an. La demande doit être déposée un mois avant le départ."),
+        ("Spanish", "Cada empleado tiene derecho a 25 días al año. La solicitud se presenta antes en el departamento."),
+        ("Chinese", "员工每年享有二十五天带薪年假。"),
+        ("Japanese", "火災のときは階段を使って避難してください。"),
+        ("Korean", "화재가 나면 계단을 이용해 대피하십시오."),
+        ("Devanagari letters", "आग लगने पर सीढ़ियों से बाहर निकलें।"),
+        ("Cyrillic letters", "При пожаре пользуйтесь лестницей (see the plan)."),
+    ],
+)
+def test_a_language_other_than_english_is_told_by_its_letters_or_everyday_words(language: str, text: str) -> None:
+    assert foreign_language([text]) == language
+
+
+def test_everyday_words_are_those_of_the_corpus() -> None:
+    assert question_words("Wo ist die Leiter", "de") == ["leit"]
 
 
 def test_the_index_follows_a_change(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:

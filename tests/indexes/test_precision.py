@@ -135,6 +135,22 @@ def test_the_prompts_of_an_encoders_config_stand_before_the_texts_by_graph_and_b
             assert encode(TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "of_questions", "of_passages"),
+    [
+        ("multilingual-e5-small", "query: ", "passage: "),
+        ("e5-base-v2", "query: ", "passage: "),
+        ("no-e5-smaller", "", ""),
+    ],
+)
+def test_encoders_whose_files_leave_their_prompts_out_are_known_by_name(
+    tiny: DataPaths, name: str, of_questions: str, of_passages: str
+) -> None:
+    shutil.copytree(tiny.encoder("tiny"), tiny.encoder(name))
+    prompts = load_trainable(name, tiny).model.prompts
+    assert (prompts["query"], prompts["document"]) == (of_questions, of_passages)
+
+
 def test_a_converted_encoder_opens_without_torch_and_is_not_converted_again(tiny: DataPaths) -> None:
     load_encoder("tiny", tiny)
     before = graph_files(tiny)
