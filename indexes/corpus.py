@@ -243,7 +243,7 @@ def _info(folder: Path) -> CorpusInfo:
     try:
         return Corpus(folder).info()
     except StoreError as error:
-        nothing = {"n_sources": 0, "n_documents": 0, "n_passages": 0}
+        nothing: dict[str, Any] = {"n_sources": 0, "n_documents": 0, "n_passages": 0}
         return CorpusInfo(name=folder.name, **nothing, indexes=(), damage=str(error))
 
 
