@@ -243,8 +243,7 @@ def _info(folder: Path) -> CorpusInfo:
     try:
         return Corpus(folder).info()
     except StoreError as error:
-        nothing: dict[str, Any] = {"n_sources": 0, "n_documents": 0, "n_passages": 0}
-        return CorpusInfo(name=folder.name, **nothing, indexes=(), damage=str(error))
+        return CorpusInfo(name=folder.name, n_sources=0, n_documents=0, n_passages=0, indexes=(), damage=str(error))
 
 
 def _folders(paths: DataPaths) -> list[Path]:
