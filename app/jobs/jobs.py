@@ -1,4 +1,4 @@
-"""Long work in a process that outlives the page, so with no line to it: what is known of it lies in the run's folder."""
+"""Long work in a process that outlives the page, with no line to it: what is known lies in the folder of the run."""
 
 from __future__ import annotations
 

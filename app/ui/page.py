@@ -216,7 +216,7 @@ class QuickSessions(StateHolder):
                 number: {**config, "props": dict(config.get("props", {}))}
                 for number, config in self._first.config_values.items()
             }
-            begun.state_data, begun._state_ttl = {}, {}
+            vars(begun).update({name: {} for name, held in vars(begun).items() if held == {}})  # what a session fills
         return super().__getitem__(session_id)
 
 

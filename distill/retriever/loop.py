@@ -211,13 +211,21 @@ def _keeps_too_much(
     return n_fitting < n_lists or n_texts * config.max_tokens * a_token > config.most_activations_mb * 1e6
 
 
+class _OneGPU(SentenceTransformerTrainingArguments):
+    """Several GPUs are for several processes, each with its own batches."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, int(super().n_gpu))
+
+
 def _arguments(model: SentenceTransformer, training: Training, **sizes: Any) -> SentenceTransformerTrainingArguments:
     config, device = training.config, model.device.type
     is_static = any(isinstance(module, StaticEmbedding) for module in model.modules())
     options = trainer_options(training.checkpoints, seed=training.seed, device=device, report_to=training.report_to)
     if not config.half_precision:
         options |= {"bf16": False, "fp16": False}
-    arguments = SentenceTransformerTrainingArguments(
+    return _OneGPU(
         num_train_epochs=config.n_epochs,
         learning_rate=config.static_learning_rate if is_static else config.learning_rate,
         weight_decay=0.01,
@@ -225,5 +233,3 @@ def _arguments(model: SentenceTransformer, training: Training, **sizes: Any) -> 
         **question_options(model),
         **(options | sizes),
     )
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for several processes, each with its own batches
-    return arguments
