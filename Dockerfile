@@ -29,7 +29,7 @@ RUN grep '^torch==' requirements.lock > torch.lock \
 
 # Torch alone, then what the page needs, then the CUDA libraries if this build of torch does not import without them.
 RUN pip install --no-deps ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r torch.lock
-RUN pip install --no-deps -r runtime.lock \
+RUN pip install --no-deps --require-hashes -r runtime.lock \
     && { python -c 'import torch' || pip install -r torch.lock; }
 
 COPY indexes indexes

@@ -16,7 +16,7 @@ BATCH := 16
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install app test lint format bench clean browser
+.PHONY: help install app test lint format bench sbom clean browser
 
 help:
 	@echo "make install   virtual environment in $(VENV), every version from requirements.lock"
@@ -27,6 +27,7 @@ help:
 	@echo "make lint      formatting, lint, types, import walls, Dockerfile"
 	@echo "make format    put the formatting right"
 	@echo "make bench     TABLE=name measures one table of benchmarks/"
+	@echo "make sbom      write sbom.json and docs/licences.md of what is installed"
 	@echo "make clean     remove $(VENV) and every cache; DATA_DIR stays"
 
 install: $(VENV)/.project
@@ -54,12 +55,11 @@ $(VENV)/.locked: $(VENV)/.torch requirements.lock
 	    [ ! -d "$$mark" ] || [ -f "$$mark/RECORD" ] || rm -rf "$$mark"; done
 	@total=$$(grep -c '^[A-Za-z]' requirements.lock); \
 	echo "Installing the $$total packages of requirements.lock (a few minutes; interrupted, it goes on where it was)"; \
-	awk -v batch=$(BATCH) '/^[A-Za-z]/ { line = line " " $$1; if (++n % batch == 0) { print n line; line = "" } } \
-	    END { if (line) print n line }' requirements.lock | \
-	while read -r done pins; do \
-	    $(PIP) install -qq --no-deps --no-compile $$pins </dev/null || exit 1; \
-	    echo "  $$done of $$total"; \
-	done
+	rm -f $(VENV)/.batch-*; sed -n '/^torch==/d; /^[A-Za-z]/p' requirements.lock | split -l $(BATCH) - $(VENV)/.batch-; \
+	done=1; for part in $(VENV)/.batch-*; do \
+	    $(PIP) install -qq --no-deps --no-compile --require-hashes -r $$part </dev/null || exit 1; \
+	    done=$$((done + $$(wc -l <$$part))); echo "  $$done of $$total"; \
+	done; rm -f $(VENV)/.batch-*
 	@echo "Compiling them"
 	@$(PY) -m compileall -qq -j 0 -x '/(kubernetes|tests?|testing)/' $(VENV)/lib || :
 	@if nvidia-smi -L >/dev/null 2>&1; then \
@@ -116,6 +116,10 @@ bench: install
 	    echo "make bench TABLE=name, where name is one of:"; \
 	    for file in benchmarks/[a-z]*.py; do [ ! -f "$$file" ] || echo "  $$(basename "$$file" .py)"; done; exit 2; fi
 	@$(PY) -m benchmarks.$(TABLE)
+
+# What is installed with its licence, as a list of materials in CycloneDX's form and as a table.
+sbom: install
+	@$(PY) -m benchmarks.sbom
 
 clean:
 	@rm -rf $(VENV) build ./*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

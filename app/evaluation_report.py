@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -17,7 +18,7 @@ from indexes.paths import slug
 from indexes.types import Passage
 
 METRICS = ("hit_rate@1", "hit_rate@5", "hit_rate@10", "hit_rate@20", "recall@10", "mrr@10", "ndcg@10")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"(^|[;,\t\r\n\x00-\x1f])(\s*)(?=[=+\-@＝＋－＠])")  # where a spreadsheet's cell may begin
 
 
 def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: str) -> str:
@@ -139,7 +140,7 @@ def to_csv(evaluation: Evaluation) -> str:
 
 def plain_cell(text: str) -> str:
     """`text` so that a spreadsheet does not take it for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return _FORMULA.sub(r"\1\2'", text)
 
 
 def _write_trec(file: Path, folder: Path, evaluation: Evaluation) -> None:

@@ -40,8 +40,9 @@ messages = Console(stderr=True, highlight=False)
 
 def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Runs a command line, the process's own by default: a `UserError`, a full memory or disk becomes its sentence on
-    stderr and exit status 1.
+    stderr and exit status 1. What it writes is for its user alone.
     """
+    os.umask(os.umask(0) | 0o077)
     try:
         commands(arguments)
     except UserError as error:

@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from indexes.encodings import guess_names, looks_like_text
 from indexes.errors import InputError, StoreError, UnreadableFileError
+from indexes.paths import UNFIT
 
 CODE_SUFFIXES = (
     ".py", ".js", ".jsx", ".ts", ".tsx", ".java", ".go", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".rs", ".rb", ".php",
@@ -389,5 +390,5 @@ def _is_hidden(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """The name with control characters and bytes that are no UTF-8 written out: such a name can be kept and shown."""
-    return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in name)
+    """The name with what no name has written out, also bytes that are no UTF-8: such a name can be kept and shown."""
+    return UNFIT.sub(lambda found: f"\\x{ord(found[0]):02x}", name)

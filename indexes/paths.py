@@ -138,6 +138,8 @@ def read_embeddings(environment: Mapping[str, str]) -> EmbeddingsEndpoint:
     )
 
 
+# What no name has: control characters, and those that turn the direction of writing and so show another name.
+UNFIT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 _PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
 
 
@@ -148,6 +150,8 @@ def slug(name: str) -> str:
     """
     if not name.strip():
         raise InputError("A name was expected, but it is empty. Give at least one letter or digit.")
+    if UNFIT.search(name):
+        raise InputError(f"The name {name!a} has characters that are not shown, or turn others. Leave them out.")
     if _PLAIN.fullmatch(name) and ".." not in name:
         return name
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:28].strip("-")

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 from typing import IO, Any
 
 import psutil
@@ -35,14 +36,18 @@ def child_command(module: str, *arguments: str) -> list[str]:
 
 
 class Child:
-    """A process in which `main` of `module` answers, by `serve`. Ctrl-C is not for it; it ends when we do."""
+    """A process in which `main` of `module` answers, by `serve`. Ctrl-C is not for it; it ends when we do.
 
-    def __init__(self, module: str, errors: IO[bytes] | None = None) -> None:
+    One that is to read what may be hostile is `bare`: what breaks into it finds no key in its environment.
+    """
+
+    def __init__(self, module: str, errors: IO[bytes] | None = None, *, bare: bool = False) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             child_command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            env={"TMPDIR": gettempdir(), "LANG": "C.UTF-8"} if bare else None,
             text=True,
             encoding="ascii",
             start_new_session=True,

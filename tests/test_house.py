@@ -61,7 +61,7 @@ def lock_section(name: str) -> dict[str, Requirement]:
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     section = re.search(rf"^# {name}.*?\n((?:[^#\n].*\n)+)", text, flags=re.MULTILINE)
     assert section, f"requirements.lock has no section {name!r}"
-    pins = [Requirement(line) for line in section[1].splitlines()]
+    pins = [Requirement(line.split(" --hash=")[0]) for line in section[1].splitlines()]
     return {canonicalize_name(pin.name): pin for pin in pins}
 
 
@@ -145,6 +145,17 @@ def test_no_file_names_a_machine_path_or_a_package_registry() -> None:
         text = path.read_bytes().decode("utf-8", errors="replace")
         found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in machine.finditer(text)]
     assert found == []
+
+
+def test_every_package_but_torch_is_installed_by_its_hash() -> None:
+    """Whoever stands between us and a registry could give another file under the same name."""
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if re.match(r"[A-Za-z]", line)]
+    unhashed = [line for line in lines if not re.search(r"( --hash=sha256:[0-9a-f]{64})+$", line)]
+    assert unhashed == [line for line in lines if line.startswith("torch==")] and len(lines) > 100
+    assert (
+        "--require-hashes" in (ROOT / "Makefile").read_text()
+        and "--require-hashes" in (ROOT / "Dockerfile").read_text()
+    )
 
 
 def test_the_lock_has_one_fitting_pin_for_each_package_that_the_project_needs() -> None:

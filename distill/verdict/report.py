@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexes.mixes import Mix
+from indexes.paths import UNFIT
 from indexes.retrievers import Retriever
 
 if TYPE_CHECKING:
@@ -294,8 +295,6 @@ def _amount(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.1%}"
 
 
-# Control characters, those that turn the direction of writing, and halves of a pair that no file can hold.
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#&$]|(?<=:)//|(?<=www)\.|(?<!\w)@)")
 _LINE_START = re.compile(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[-+=]))")  # of a list, a rule or an underline
 
@@ -356,4 +355,4 @@ def _escape(text: str) -> str:
 
 def _fit(text: str) -> str:
     """`text` on one line, without characters that would act on a terminal or that no file can hold."""
-    return " ".join(_UNFIT.sub(" ", text).split())
+    return " ".join(UNFIT.sub(" ", text).split())

@@ -64,7 +64,7 @@ class ReaderProcess:
         try:
             with self._lock:
                 if self._child is None or self._child.status is not None:
-                    self._child = Child(__name__)
+                    self._child = Child(__name__, bare=True)
                 return _documents(self._child.ask(question, self._limit_s))
         except TimeoutError:
             raise UnreadableFileError(

@@ -230,9 +230,11 @@ def test_the_files_to_take_away_say_what_the_page_says(judge: Judge, tmp_path: P
     assert (picture.get("width"), picture.get("height")) == ("200", "100")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x"])
-def test_a_spreadsheet_takes_no_cell_for_a_formula(text: str) -> None:
-    assert plain_cell(text) == f"'{text}"
+@pytest.mark.parametrize("start", ["", "a;", "a\n", "a\r\n", "a,", "\t", "a;\u00a0", '"\n'])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "＝1", "＋1", "－1", "＠x"])
+def test_a_spreadsheet_takes_no_cell_for_a_formula(text: str, start: str) -> None:
+    assert plain_cell(start + text) == f"{start}'{text}"
+    assert plain_cell("a-b; c = d") == "a-b; c = d"
     assert plain_cell("plain") == "plain"
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 import typer
 from command_line import run_apart, run_here
+from fakes import KeywordEncoder
 
 from indexes.commands import run_command_line
+from indexes.errors import InputError
+from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow
@@ -183,3 +186,27 @@ def test_other_errors_keep_their_traceback() -> None:
 
     with pytest.raises(RuntimeError, match="descriptor"):
         run_command_line(commands, [])
+
+
+def test_what_a_command_keeps_is_for_its_user_alone(tmp_path: Path) -> None:
+    commands = typer.Typer(pretty_exceptions_enable=False)
+
+    @commands.command()
+    def keep() -> None:
+        list(add_files(DataPaths(tmp_path / "data"), "zoo", [tmp_path / "a.txt"], KeywordEncoder()))
+
+    (tmp_path / "a.txt").write_text("A cat purrs.")
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(SystemExit):
+            run_command_line(commands, [])
+    finally:
+        os.umask(before)
+    kept = [*(tmp_path / "data").rglob("*"), tmp_path / "data"]
+    assert len(kept) > 8 and not [each for each in kept if each.stat().st_mode & 0o077]
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\x1b[2J", "a\nb", "\u2066x"])
+def test_a_name_that_shows_another_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="not shown, or turn others"):
+        DataPaths(Path()).corpus(name)

@@ -201,10 +201,11 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_utf8_or_moves_the_cursor_is_written_out(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    for name in (b"caf\xe9.txt", b"a\x1b[2J.txt"):
+    for name in (b"caf\xe9.txt", b"a\x1b[2J.txt", "b\u202etxt.exe.txt".encode()):
         Path(os.fsdecode(os.fsencode(tmp_path / "docs") + b"/" + name)).write_text("x")
     assert [source for source, _ in list_files([tmp_path / "docs"]).files] == [
         "docs/a\\x1b[2J.txt",
+        "docs/b\\x202etxt.exe.txt",
         "docs/caf\\xdce9.txt",
     ]
 

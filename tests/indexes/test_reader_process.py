@@ -14,6 +14,7 @@ import pytest
 from benchmarks.sample_files import pdf_bytes
 from indexes.documents import read_documents
 from indexes.errors import UnreadableFileError
+from indexes.processes import Child
 from indexes.readers.process import ReaderProcess, read_one
 
 
@@ -97,3 +98,11 @@ def test_an_add_lets_no_stranger_s_pdf_into_its_own_process(cats: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.stdout == "1 False\n", done.stderr
+
+
+def test_what_breaks_into_a_reader_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    child = Child("indexes.readers.process", bare=True)
+    environment = Path(f"/proc/{child._process.pid}/environ").read_bytes()
+    child.end()
+    assert b"LANG=" in environment and b"sk-secret" not in environment
