@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -70,10 +71,17 @@ def _clean(request: httpx2.Request) -> None:
 
 
 def _without_vain_retries(response: httpx2.Response) -> None:
-    """Marks a response that is not to be asked for again: there is no credit for any, or no room for the text."""
+    """Marks a response that is not to be asked for again: there is no credit for any, no room for the text, or a longer
+    wait is asked for than the library ever waits.
+    """
     vain = {429: _NO_CREDIT, 500: _TOO_LONG}.get(response.status_code)
-    if vain and vain.search(response.read().decode(errors="replace").lower()):
+    if _wait_s(response) > 60 or (vain and vain.search(response.read().decode(errors="replace").lower())):
         response.headers["x-should-retry"] = "false"
+
+
+def _wait_s(response: httpx2.Response) -> int:
+    text = response.headers.get("retry-after", "")
+    return int(text) if text.isdecimal() else 0
 
 
 class EndpointEncoder:
@@ -177,15 +185,16 @@ class EndpointEncoder:
         """Raises what happened as a sentence; the endpoint's own words may repeat the key, so they are not shown."""
         import openai
 
-        status = f"status {error.status_code}" if isinstance(error, openai.APIStatusError) else "no answer"
-        code = getattr(error, "status_code", 0)
-        key = "Check the key: EMBEDDINGS_API_KEY, or OPENAI_API_KEY where chat and embeddings have one address."
-        no_credit = "There is no credit left. Add some, or use another endpoint; what is embedded stays."
-        has_no_credit = code == 402 or (
-            isinstance(error, openai.APIStatusError) and "x-should-retry" in error.response.headers
-        )
+        response = error.response if isinstance(error, openai.APIStatusError) else None
+        code = response.status_code if response else 0
         later = "Check EMBEDDINGS_BASE_URL or OPENAI_BASE_URL, or try again later; what is embedded stays."
-        remedy = {401: key, 403: key, 404: "Check the model's name."}.get(code, no_credit if has_no_credit else later)
+        key = "Check the key: EMBEDDINGS_API_KEY, or OPENAI_API_KEY where chat and embeddings have one address."
+        remedy = {401: key, 403: key, 404: "Check the model's name."}.get(code, later)
+        if response and (wait_s := _wait_s(response)) > 60:
+            remedy = f"It asks to wait {math.ceil(wait_s / 60)} minutes; what is embedded stays."
+        elif response and (code == 402 or (code == 429 and "x-should-retry" in response.headers)):
+            remedy = "There is no credit left. Add some, or use another endpoint; what is embedded stays."
+        status = f"status {code}" if response else "no answer"
         host = self._client.base_url.host
         about = f" and a text that begins '{' '.join(text.split())[:60]}'" if text else ""
         raise EndpointError(

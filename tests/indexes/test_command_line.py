@@ -116,6 +116,13 @@ def test_a_benchmark_as_beir_lays_it_out_is_added_and_judged(data: Path, tmp_pat
     assert "2 of 2 positives name no document of this corpus (first: 'MARS')" in refused.stderr
 
 
+def test_a_file_of_addresses_stands_for_its_pages(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "pages.txt").write_text("http://127.0.0.1:9/a\n# and\nhttp://localhost:9/b\n")
+    assert run(data, "add", "facts", tmp_path / "pages.txt").stderr.count("is in a private network") == 2
+    (tmp_path / "notes.txt").write_text("http://127.0.0.1:9/a is where it runs.\n")
+    assert "notes.txt: read, 1 documents" in run(data, "add", "notes", tmp_path / "notes.txt").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [

@@ -64,11 +64,18 @@ def test_a_text_that_is_too_long_for_the_endpoint_is_halved_and_averaged() -> No
             encoder.encode_passages(["Rules of leave\nand pay"])
 
 
-def test_no_credit_is_said_and_not_tried_again() -> None:
+@pytest.mark.parametrize(
+    ("message", "wait_s", "sentence"),
+    [
+        (f"You exceeded your current quota, {KEY}", 0.01, "no credit left"),
+        ("slow down", 600, "asks to wait 10 minutes"),
+    ],
+)
+def test_what_no_second_try_helps_against_is_said_at_once(message: str, wait_s: float, sentence: str) -> None:
     with ScriptedEndpoint() as endpoint:
         encoder = connect(endpoint)
-        endpoint.fail(429, f"You exceeded your current quota, {KEY}", retry_after_s=0.01)
-        with pytest.raises(EndpointError, match="no credit left") as said:
+        endpoint.fail(429, message, retry_after_s=wait_s)
+        with pytest.raises(EndpointError, match=sentence) as said:
             encoder.encode_passages(["one"])
         assert endpoint.paths.count("/v1/embeddings") == 2
     assert KEY not in str(said.value)
