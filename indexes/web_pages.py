@@ -249,7 +249,9 @@ def listed_addresses(content: bytes) -> list[str]:
     """The addresses of a list that has nothing but one on each line, comments (#) aside; none for any other text."""
     lines = [line.strip() for line in content.decode("utf-8-sig", "replace").splitlines()]
     named = [line for line in lines if line and not line.startswith("#")]
-    return [_normal(each) for each in named] if all(is_address(each) and len(each.split()) == 1 for each in named) else []
+    return (
+        [_normal(each) for each in named] if all(is_address(each) and len(each.split()) == 1 for each in named) else []
+    )
 
 
 def is_public(address: str) -> bool:
