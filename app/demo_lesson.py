@@ -152,6 +152,12 @@ def _found_by(bench: Workbench, changed_at: int) -> Found:
     return compare_found(_run(bench).held_out, *sides)
 
 
+def gained_by(bench: Workbench, corpus: str, *retrievers: str) -> tuple[str, ...]:
+    """The questions that show best what the lesson changed, where these retrievers are the two of it."""
+    is_lesson = set(retrievers) == {bench.encoder, RUN} and state_of(bench, corpus) == "done"
+    return found_by(bench).gained[:N_LISTED] if is_lesson else ()
+
+
 def progress_html(bench: Workbench) -> str:
     """Where the lesson is, stage by stage."""
     run = _run(bench)

@@ -19,6 +19,7 @@ from indexes.types import Passage
 
 METRICS = ("hit_rate@1", "hit_rate@5", "hit_rate@10", "hit_rate@20", "recall@10", "mrr@10", "ndcg@10")
 _FORMULA = re.compile(r"(^|[;,\t\r\n\x00-\x1f])(\s*)(?=[=+\-@＝＋－＠])")  # where a spreadsheet's cell may begin
+_FEW, _SIGNIFICANCE = 30, 0.05
 
 
 def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: str) -> str:
@@ -27,7 +28,7 @@ def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], 
     best = {each: max(values[each] for values in means.values()) for each in METRICS}
     rows = []
     for place, (name, values) in enumerate(means.items()):
-        cells = [_difference(comparisons.get(name))]
+        cells = [_difference(comparisons.get(name), len(evaluation.questions))]
         cells += [_figure(values[each], values[each] == best[each] and len(means) > 1) for each in METRICS]
         mark = f'<i class="swatch" style="background: {colour_of(place)}"></i>'
         rows.append(f'<tr><th scope="row">{mark}{escape(name)}</th>{"".join(cells)}</tr>')
@@ -55,11 +56,11 @@ def _figure(value: float, is_best: bool) -> str:
     return f"<td><b>{value:.3f}</b></td>" if is_best else f"<td>{value:.3f}</td>"
 
 
-def _difference(c: Comparison | None) -> str:
+def _difference(c: Comparison | None, n: int) -> str:
     if c is None:
         return "<td>the baseline</td>"
-    kind, word = ("same", "no clear difference")
-    if c.low > 0 or c.high < 0:
+    kind, word = ("same", "no clear difference" if n >= _FEW else "too few to tell")
+    if n >= _FEW and (c.low > 0 or c.high < 0) and c.p_value < _SIGNIFICANCE:
         kind, word = ("up", "better") if c.difference > 0 else ("down", "worse")
     interval = f"<small>{c.low:+.3f} to {c.high:+.3f}, p = {c.p_value:.4f}</small>"
     return f'<td>{c.difference:+.3f} <span class="move {kind}">{word}</span><br>{interval}</td>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from html import escape
@@ -130,7 +131,8 @@ def answer_html(
     elif answer.notice:
         parts.append(notice_html(answer.notice, {"failed": "error", "waiting": "busy"}.get(answer.state, "info")))
     if times and (line := _times(answer, searched_s)):
-        parts.append(f'<p class="times">{line}</p>')
+        copy = ' <button type="button" class="copy">Copy</button>' if answer.state == "done" and answer.text else ""
+        parts.append(f'<p class="times">{line}{copy}</p>')
     busy = "true" if answer.state in ("waiting", "writing") else "false"
     return f'<section class="answer {answer.state}" aria-label="Answer" aria-busy="{busy}">{"".join(parts)}</section>'
 
@@ -138,7 +140,7 @@ def answer_html(
 def _link(prefix: str, passages: Sequence[Passage]) -> Link:
     def link(number: int, claim: str) -> str:
         text = passages[number - 1].text if number <= len(passages) else ""
-        span = supporting_span(claim, text)
+        span = None if _TABLE.search(text) else supporting_span(claim, text)  # a table shows no places of characters
         anchor = passage_anchor(prefix, number)
         return citation_link(
             number, anchor, (_browser_length(text, span[0]), _browser_length(text, span[1])) if span else None
@@ -229,8 +231,21 @@ def details_html(
         f'<details class="{kind}"{name}><summary><span class="number">{number}</span>'
         f'<span class="title" dir="auto">{mark_words(passage.title or passage.source, words)}</span>{marks}'
         f'<span class="snippet" dir="auto">{mark_words(snippet, words)}</span></summary>'
-        f'<div class="text" dir="auto">{mark_words(passage.text, words)}</div>'
+        f'<div class="text" dir="auto">{_body_html(passage.text, words)}</div>'
         f'<p class="source">{source_line(passage)}</p>{foot}</details>'
+    )
+
+
+# Lines of a Markdown table, of which the second is its rule.
+_TABLE = re.compile(r"(^\|.*\|[ \t]*\n\|[-:| \t]+\|[ \t]*(?:\n\|.*\|[ \t]*)*)", re.MULTILINE)
+
+
+def _body_html(text: str, words: Sequence[str]) -> str:
+    """The text of a passage, `words` marked in it, and its tables as tables."""
+    pieces = _TABLE.split(text)
+    return "".join(
+        to_safe_html(piece, 0, lambda number, claim: "") if place % 2 else mark_words(piece, words)
+        for place, piece in enumerate(pieces)
     )
 
 
@@ -245,8 +260,8 @@ def _thumbs_html(number: int) -> str:
 
 
 def source_line(passage: Passage) -> str:
-    """Where a passage stands: its file, its document and section if they are not the file, its page or characters."""
-    where = f"page {passage.page}" if passage.page else f"characters {passage.start:,}–{passage.end:,}"
+    """Where a passage stands: its file, its document and section if they are not the file, and its page."""
+    where = f"page {passage.page}" if passage.page else ""
     parts = dict.fromkeys(filter(None, [passage.source, passage.document_id, passage.title, where]))
     return " · ".join(escape(part) for part in parts)
 
@@ -279,7 +294,9 @@ def asked_html(question: str, searched: str = "", remark: str = "", link: str = 
         f'<p class="aside">Searched for: <q class="searched" dir="auto">{escape(searched)}</q></p>' if searched else ""
     )
     anchor = (
-        f' <a class="link" href="{escape(link)}" title="This corpus, retriever and question">Link</a>' if link else ""
+        f' <a class="link" href="{escape(link)}" title="This corpus, retriever and question">Copy link</a>'
+        if link
+        else ""
     )
     return f'<h2 class="asked" dir="auto">{escape(question)}{anchor}</h2>{note}{aside_html(remark) if remark else ""}'
 
@@ -412,7 +429,7 @@ def comparison_html(comparison: Comparison, *, is_blind: bool = False, link: str
     first = [side.candidates[0].passage.id for side in comparison.sides if side.candidates]
     verdict = "They agree on the first one." if len(set(first)) == 1 else "They disagree on the first one."
     anchor = (
-        f' <a class="link" href="{escape(link)}" title="This corpus, these retrievers and this question">Link</a>'
+        f' <a class="link" href="{escape(link)}" title="This corpus, these retrievers and this question">Copy link</a>'
         if link
         else ""
     )
@@ -429,11 +446,11 @@ def ballot_html(n_sides: int) -> str:
     return f'<div class="ballot" role="group" aria-label="Your vote">{buttons}</div>'
 
 
-def reveal_html(sentence: str, labels: Sequence[str]) -> str:
-    """What became of a vote, and which side was which."""
+def reveal_html(sentence: str, labels: Sequence[str], preferred: str) -> str:
+    """What became of a vote, which side was which, and whom it was for, "" for none of them."""
     named = [f"{place} was {label}" for place, label in zip(places(len(labels)), labels, strict=True)]
     which = ", ".join([named[0], *(name[0].lower() + name[1:] for name in named[1:])])
-    return notice_html(f"{sentence} {which}.", "done")
+    return notice_html(f"{sentence} {which}{f': you preferred {preferred}' if preferred else ''}.", "done")
 
 
 def score_html(score: Score, first: str, second: str) -> str:

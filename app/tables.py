@@ -42,10 +42,17 @@ def stages_html(stages: Sequence[Stage]) -> str:
 
 
 def outcomes_html(outcomes: Sequence[FileOutcome]) -> str:
-    """What became of each file, failures first."""
+    """What became of each file: what went wrong is shown, and what went well folded."""
     if not outcomes:
         return ""
     ordered = sorted(outcomes, key=lambda outcome: (_ORDER[outcome.status], outcome.source))
+    wrong = [each for each in ordered if each.status in ("failed", "skipped")]
+    well = [each for each in ordered if each.status not in ("failed", "skipped")]
+    folded = f"<details><summary>{len(well):,} file(s) went well</summary>{_outcomes(well)}</details>" if well else ""
+    return (_outcomes(wrong) if wrong else "") + folded
+
+
+def _outcomes(ordered: Sequence[FileOutcome]) -> str:
     rows = [
         (
             escape(each.source),
@@ -146,10 +153,11 @@ STATE_WORDS: Mapping[State, str] = {
 _SILENT_S = 90.0
 
 
-def estimate_html(sentences: Sequence[str]) -> str:
-    """What would be asked, before anything is."""
-    lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<div class="notice info foreseen" role="status"><b>Before it runs</b><ul>{lines}</ul></div>'
+def estimate_html(sentences: Sequence[str], details: Sequence[str]) -> str:
+    """What would be asked, before anything is; the numbers are folded."""
+    lines, more = ("".join(f"<li>{escape(each)}</li>" for each in said) for said in (sentences, details))
+    folded = f"<details><summary>Details</summary><ul>{more}</ul></details>" if details else ""
+    return f'<div class="notice info foreseen" role="status"><b>Before it runs</b><ul>{lines}</ul>{folded}</div>'
 
 
 def promise_html() -> str:

@@ -170,7 +170,11 @@ class Uploads:
         corpus = str(request.get("corpus", ""))
         files: list[Path | str] = [*sorted((folder / self._FILES).iterdir()), *map(str, request.get("addresses", ()))]
         message = f"{len(files)} file(s) wait to be added to corpus '{corpus}'"
-        self._background.begin(folder.name, lambda *told: self._work(folder, corpus, files, *told), message)
+        self._background.begin(
+            f"Upload {folder.name} to corpus '{corpus}'",
+            lambda *told: self._work(folder, corpus, files, *told),
+            message,
+        )
 
     def _work(
         self, folder: Path, corpus: str, files: Sequence[Path | str], on_stage: OnStage, stopped: Callable[[], bool]

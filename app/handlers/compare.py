@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app import demo_lesson
 from app.comparison import (
     MAX_QUESTIONS,
     Comparison,
@@ -34,7 +35,7 @@ from app.rendering import (
     side_names,
     sides_html,
 )
-from app.retriever import Choice, Retrieval, find_choice, starting_choice, taught_choice
+from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
@@ -214,7 +215,9 @@ def list_contrasts(
             found = find_contrasts(looked_at, one, other, _N_LISTED)
     except UserError as error:
         return ContrastView(gr.update(visible=False), notice_html(str(error), "error"))
-    samples = [[each.question, f"{100 * each.overlap:.0f} %"] for each in found]
+    gained = demo_lesson.gained_by(bench, opened.name, *(choice.key for choice in choices))
+    samples = [[question, "found by Taught alone"] for question in gained]
+    samples += [[each.question, f"{100 * each.overlap:.0f} %"] for each in found if each.question not in gained]
     limited = f" of {len(known):,}" if len(known) > MAX_QUESTIONS else ""
     note = f"The most different of {len(looked_at):,}{limited} questions. Click one to compare it."
     return ContrastView(gr.update(samples=samples, visible=True), notice_html(note))
@@ -245,7 +248,8 @@ def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str
     except UserError as error:
         return VoteView(note=notice_html(str(error), "error"))
     score = show_score(bench, compared.corpus, [side.retriever for side in compared.sides])
-    note = reveal_html("Thank you, your vote is kept.", compared.labels)
+    preferred = compared.labels[entry.sides.index(entry.winner)] if entry.winner else ""
+    note = reveal_html("Thank you, your vote is kept.", compared.labels, preferred)
     if not compared.is_closed:
         return VoteView(note=note, score=score)
     opened = show(replace(compared, is_closed=False))
@@ -305,13 +309,17 @@ def new_visitor(visitor: str | None) -> str:
 
 
 def show_score(bench: Workbench, corpus: str | None, retrievers: Sequence[str | None]) -> str:
-    """How the votes on these retrievers stand, in the order of their names: a blind vote's sides do not change it."""
-    names = sorted({name for name in retrievers if name})
-    if not corpus or len(names) < len(retrievers):
+    """How the votes on these retrievers stand, in the order of their keys: a blind vote's sides do not change it."""
+    keys = sorted({key for key in retrievers if key})
+    if not corpus or len(keys) < len(retrievers):
         return ""
     try:
+        choices = look_up(bench.paths, bench.encoder, corpus)[2]
+        labels = {key: find_choice(choices, key).label for key in keys}
         votes = VoteBook(bench.paths.votes).votes()
     except UserError as error:
         return notice_html(str(error), "error")
-    scores = {pair: count_votes(votes, corpus, *pair) for pair in combinations(names, 2)}
+    pairs = combinations(keys, 2)
+    scores = {(labels[one], labels[other]): count_votes(votes, corpus, one, other) for one, other in pairs}
+    names = list(labels.values())
     return score_html(scores[names[0], names[1]], *names) if len(names) == 2 else scores_html(scores)

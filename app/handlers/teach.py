@@ -215,7 +215,7 @@ def estimate(bench: Workbench, form: Form) -> str:
     """What the form, as it is filled in, would ask, cost and take."""
     try:
         plan = _plan(bench, form)
-        return estimate_html(foresee(plan, bench.paths))
+        return estimate_html(*foresee(plan, bench.paths))
     except UserError as error:
         return notice_html(str(error))
 
@@ -259,15 +259,27 @@ def resume(bench: Workbench, picked: str | None, budget: str, key: str) -> str:
     )
 
 
-def promote_run(bench: Workbench, picked: str | None) -> str:
-    """Lets the run's encoder answer for its corpus."""
+class PromoteView(NamedTuple):
+    """What became of the wish to promote, and the run that was asked about."""
+
+    message: Update
+    asked: Update
+
+
+def promote_run(bench: Workbench, picked: str | None, asked: str) -> PromoteView:
+    """Lets the run's encoder answer for its corpus; without a clear gain only if that is said twice."""
     run = _run(bench, picked)
     if run is None:
-        return notice_html("This run is not there any more.", "error")
-    return _say(
+        return PromoteView(notice_html("This run is not there any more.", "error"), "")
+    outcome = _folder(bench, run.name).outcome
+    if asked != run.name and not (outcome and outcome.promoted):
+        sentence = f"'{run.name}' showed no clear gain. Press Promote once more to let it answer all the same."
+        return PromoteView(notice_html(sentence), run.name)
+    said = _say(
         lambda: promote(bench.paths, run.corpus, run.name, run.name),
         f"'{run.name}' answers for corpus '{run.corpus}' from now on. Roll back whenever you like.",
     )
+    return PromoteView(said, "")
 
 
 def roll_back(bench: Workbench, picked: str | None) -> str:

@@ -204,10 +204,18 @@ def _between(what: str, value: float | None, least: int, most: int) -> int:
 # Seconds on two cores: of a question whose candidates are scored and that trains, of a passage that is embedded.
 _A_QUESTION = {"query": 0.25, "both": 1.4}
 _A_PASSAGE = 1 / 40
+_FEW_PASSAGES = 100
 
 
-def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
-    """Sentences on what the plan would ask, cost and take, and what it can show in the end."""
+class Foreseen(NamedTuple):
+    """Sentences on what a plan would ask, cost and take, and what it can show in the end; `details` have numbers."""
+
+    said: tuple[str, ...]
+    details: tuple[str, ...] = ()
+
+
+def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
+    """What can be said of `plan` before it runs."""
     from distill.pipeline import estimate, price_of
     from distill.questions.sources import assign_splits
 
@@ -224,12 +232,19 @@ def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
         n_training=n_training,
     )
     sentences = [*(_about_questions(split, held_out) if split else ()), *_about_people(plan)]
+    details = []
+    if n_passages < _FEW_PASSAGES:
+        sentences.insert(
+            0,
+            f"Corpus '{config.corpus}' has only {n_passages:,} passage(s). Any retriever finds its way among so few: "
+            f"teaching rarely shows a gain below {_FEW_PASSAGES:,}.",
+        )
     if found.calls:
         cost = "at a price that is not known" if found.cost is None else f"for about {_dollars(found.cost)}"
         cost = "on this machine, for free" if plan.llm.is_embedded else cost
-        sentences.append(
-            f"About {found.calls:,} calls of {plan.llm.name} would read {found.prompt_tokens:,} tokens and write "
-            f"{found.reply_tokens:,}, {cost}."
+        sentences.append(f"{plan.llm.name} is asked, {cost}.")
+        details.append(
+            f"About {found.calls:,} calls would read {found.prompt_tokens:,} tokens and write {found.reply_tokens:,}."
         )
     else:
         sentences.append("No LLM is asked, so it costs nothing.")
@@ -239,7 +254,7 @@ def foresee(plan: Plan, paths: DataPaths) -> tuple[str, ...]:
     own = n_taught * (n_questions * _A_QUESTION[config.train] + n_passages * embeds * _A_PASSAGE)
     also = "" if plan.llm.is_embedded or not found.calls else ", and however long the endpoint takes"
     sentences.append(f"That takes about {_duration(own + (found.seconds or 0))} on two cores{also}.")
-    return tuple(sentences)
+    return Foreseen(tuple(sentences), tuple(details))
 
 
 def _about_questions(split: Sequence[Query], held_out: Sequence[Query]) -> list[str]:

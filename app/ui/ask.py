@@ -24,7 +24,7 @@ _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidde
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskTab:
-    """What other parts of the page need of this tab; `restore` puts the question of a link into its box, and `drop`
+    """What other parts of the page need of this tab; `restore` asks the question of a link, and `drop`
     takes files while there is no corpus.
     """
 
@@ -39,7 +39,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
     """The tab with its events."""
     with gr.Tab("Ask", id="ask") as tab:
         flag = gr.State(StopFlag())
-        turns, last, shown, chosen = gr.State(()), gr.State(""), gr.State(None), gr.State({})
+        turns, last, shown, chosen, linked = gr.State(()), gr.State(""), gr.State(None), gr.State({}), gr.State("")
         with gr.Row(elem_classes="question"):
             question = gr.Textbox(
                 label="Question",
@@ -103,7 +103,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         "concurrency_limit": _N_AT_ONCE,
         "concurrency_id": "ask",
     }
-    gr.on([button.click, question.submit], **ask)
+    gr.on([button.click, question.submit, linked.change], **ask)
     examples.click(lambda sample: sample[0], examples, question, api_visibility="private").then(**ask)
     retry.click(lambda last: last, last, question, api_visibility="private").then(**ask)
     fresh.click(handlers.start_afresh, None, list(view), api_visibility="private", queue=False)
@@ -115,11 +115,11 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
     ) -> pickers.AskChoices:
         return pickers.list_ask_choices(bench, corpus, chosen, current, read_link(dict(request.query_params)))
 
-    def restore(question: str, request: gr.Request) -> Update:
+    def restore(question: str, request: gr.Request) -> tuple[Update, Update]:
         link = read_link(dict(request.query_params))
         linked = "" if link.sides else link.question
         # Nothing to put there: the box is left alone, as something may have been typed since the page was asked for.
-        return linked if linked and not question else gr.skip()
+        return (linked, linked) if linked and not question else (gr.skip(), gr.skip())
 
     picked = [corpus, way, retriever, rerank, examples, drop, chosen]
     shown_lesson = _wire_lesson(bench, lesson, corpus, chosen, picked)
@@ -129,13 +129,15 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         [question, *picked],
         api_visibility="private",
     ).then(**ask)
+    # At once, in the browser: whoever presses Enter right after picking is asked for with what was picked.
+    way.input(None, way, retriever, js="(key) => key", **_QUIETLY)
     for each in (way, retriever):
         each.input(partial(pickers.choose, bench), [corpus, each, chosen], picked, **_QUIETLY)
     return AskTab(
         tab=tab,
         drop=drop,
         refresh=Refresh(fn=look, inputs=[corpus, chosen, retriever], outputs=picked),
-        restore=Refresh(fn=restore, inputs=[question], outputs=[question]),
+        restore=Refresh(fn=restore, inputs=[question], outputs=[question, linked]),
         lesson=shown_lesson,
     )
 

@@ -72,6 +72,11 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
     """The tab with its events."""
     with gr.Tab("Compare", id="compare") as tab:
         flag, compared, is_picked = gr.State(StopFlag()), gr.State(None), gr.State(False)
+        gr.HTML(
+            '<p class="aside">One question to two retrievers or more: what does each find, and which answer is better? '
+            "Your votes are added up below, and can teach.</p>",
+            js_on_load=None,
+        )
         picked = _build_pickers(corpus)
         teach = gr.HTML(visible=False, elem_id="compare-teach", js_on_load=None)
         with gr.Column(visible=False) as body:
@@ -190,17 +195,7 @@ def _restore(question: gr.Textbox) -> Refresh:
 
 def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -> None:
     """The list of questions on which the left and the right retriever differ most."""
-    with gr.Accordion("Questions on which they differ most", open=False, elem_id="compare-contrasts"):
-        with gr.Row(elem_classes="options"):
-            find = gr.Button("Look for them", size="sm", scale=0, min_width=150, elem_id="contrast-find")
-            upload = gr.UploadButton(
-                "Look among questions of a file",
-                file_types=[".jsonl", ".txt"],
-                size="sm",
-                scale=0,
-                min_width=240,
-                elem_id="contrast-upload",
-            )
+    with gr.Accordion("Questions on which they differ most", open=False, elem_id="compare-contrasts") as box:
         note = gr.HTML(elem_id="contrast-note", js_on_load=None)
         found = gr.Dataset(
             label="Most different first",
@@ -210,13 +205,21 @@ def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -
             visible=False,
             elem_id="contrast-list",
         )
+        upload = gr.UploadButton(
+            "Look among questions of a file",
+            file_types=[".jsonl", ".txt"],
+            size="sm",
+            scale=0,
+            min_width=240,
+            elem_id="contrast-upload",
+        )
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": 1}
 
     def among_known(corpus: str | None, left: str | None, right: str | None) -> compare.ContrastView:
         return compare.list_contrasts(bench, corpus, left, right, None)
 
     pair = [picked.corpus, picked.left, picked.right]
-    find.click(among_known, pair, [found, note], **quietly)
+    box.expand(among_known, pair, [found, note], **quietly)
     upload.upload(partial(compare.list_contrasts, bench), [*pair, upload], [found, note], **quietly)
     found.click(_first, found, question, api_visibility="private", queue=False)
 

@@ -155,7 +155,7 @@ def build_corpora(
 def _build_form(bench: Workbench) -> _Form:
     gr.HTML("<h2>Add files</h2>", js_on_load=None)
     target = gr.Dropdown(
-        label="Corpus",
+        label="Add to corpus",
         info="Pick one, or type a new name; a new corpus is named after its first file otherwise.",
         choices=[],
         value=None,

@@ -139,21 +139,21 @@ def build_app(bench: Workbench) -> gr.Blocks:
             api_visibility="private",
             show_progress="hidden",
         )
-        page.load(None, js=_ADDRESS)
+        page.load(None, js=_SCRIPT)
         opened = Refresh(fn=open_page, inputs=[corpus, remembered], outputs=[corpus, tabs]).on([page.load])
         looked = corpora.refresh.on([finished.change])
         corpora.refresh.on([corpora.tab.select, corpus.input])
         corpora.refresh.after(opened)
         for each in (ask, compare, evaluate):
             each.refresh.on([each.tab.select, corpus.input])
-            each.refresh.after(opened)
             each.refresh.after(looked)
+        ask.restore.after(ask.refresh.after(opened))
+        compare.restore.after(compare.refresh.after(opened))
+        evaluate.refresh.after(opened)
         corpus.change(None, corpus, remembered, js=_REMEMBER, api_visibility="private", show_progress="hidden")
         ask.lesson.on([ask.tab.select, finished.change])
         teach.refresh.on([teach.tab.select, finished.change])
         page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")
-        ask.restore.on([page.load])
-        compare.restore.on([page.load])
         build_api(bench)
     page.queue(default_concurrency_limit=8, max_size=_MAX_WAITING)
     return page  # type: ignore[no-any-return]
@@ -166,14 +166,16 @@ def _header(bench: Workbench) -> str:
     newest = f"The newest questions, up to {MOST_KEPT:,} for each corpus, are kept on this machine, without who asked."
     kept = f" · {newest}" if bench.keeps_questions else ""
     return (
-        f"<h1>{TITLE}</h1><p>Ask your documents, teach the retriever with any LLM, and see what changed.{kept}</p>"
+        f'<div id="told" class="unseen" role="status"></div><h1>{TITLE}</h1>'
+        f"<p>Ask your documents, teach the retriever with any LLM, and see what changed.{kept}</p>"
         f'<p class="llm" title="What writes the answers">LLM: <b>{escape(bench.llm_name)}</b></p>'
         f"{_SIGN_OUT if bench.has_accounts else ''}"
     )
 
 
 # The corpus and the tab stand in the address; what a link asked for goes from it once something else is looked at.
-_ADDRESS = """() => {
+# What is waited for says for how many seconds, the end of an answer is said aloud, "/" goes to the question.
+_SCRIPT = """() => {
   const shown = () => new URLSearchParams(location.search);
   let corpus = shown().get('corpus');
   window.note = (name, value) => {
@@ -194,6 +196,36 @@ _ADDRESS = """() => {
     if (shown().get('corpus') !== corpus) location.reload();
     else document.querySelector(`[role=tab][data-tab-id="${shown().get('tab') || 'ask'}"]`)?.click();
   });
+  window.addEventListener('keydown', (event) => {
+    if (event.key !== '/' || event.target.closest('input, textarea, [contenteditable]')) return;
+    const boxes = [...document.querySelectorAll('#ask-question textarea, #compare-question textarea')];
+    const box = boxes.find((each) => each.offsetParent);
+    if (box) { event.preventDefault(); box.focus(); }
+  });
+  window.addEventListener('click', (event) => {
+    const button = event.target.closest('a.link, button.copy');
+    if (!button) return;
+    event.preventDefault();
+    const text = button.href || button.closest('.answer').querySelector('.text').innerText;
+    const done = () => { button.textContent = 'Copied'; };
+    navigator.clipboard.writeText(text).then(done, () => prompt('Copy this:', text));
+  });
+  let since = {};
+  let was = '';
+  setInterval(() => {
+    const now = {};
+    document.querySelectorAll('.notice.busy').forEach((notice) => {
+      const place = notice.closest('[id]').id;
+      now[place] = since[place] || Date.now();
+      const seconds = Math.floor((Date.now() - now[place]) / 1000);
+      if (seconds > 1) notice.dataset.elapsed = `${seconds} s`;
+    });
+    since = now;
+    const state = document.querySelector('#ask-answer .answer')?.className || '';
+    const told = state === 'answer done' ? 'The answer is complete.' : '';
+    if (state !== was) document.getElementById('told').textContent = told;
+    was = state;
+  }, 250);
 }"""
 _REMEMBER = "(corpus) => { window.note?.('corpus', corpus); return corpus; }"
 
@@ -240,6 +272,8 @@ def build_theme() -> gr.themes.Base:
         color_accent_soft="*primary_50",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_secondary_background_fill="white",
         button_secondary_border_color="*neutral_300",
         button_border_width="1px",

@@ -20,8 +20,8 @@ element.addEventListener('click', (event) => {
   if (!passage) return;
   document.querySelectorAll('details.cited').forEach((other) => {
     other.classList.remove('cited');
-    const marked = other.querySelector('.text');
-    marked.textContent = marked.textContent;
+    const text = other.querySelector('.text');
+    if (!text.querySelector('table')) text.textContent = text.textContent;
   });
   passage.open = true;
   passage.classList.add('cited');
@@ -117,9 +117,9 @@ class Refresh:
         """Looks again at each of `triggers`; gives the event, for what comes after it."""
         return gr.on(list(triggers), self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
 
-    def after(self, event: Any) -> None:
-        """Looks again when `event` has ended."""
-        event.then(self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
+    def after(self, event: Any) -> Any:
+        """Looks again when `event` has ended; gives that event."""
+        return event.then(self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
 
 
 _QUIETLY: dict[str, Any] = {

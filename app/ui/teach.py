@@ -15,6 +15,7 @@ from app.handlers.teach import RunView, show_runs, tick
 from app.jobs.launching import LEAST_CANDIDATES, LEAST_WRITTEN, MOST_CANDIDATES, MOST_WRITTEN, Form
 from app.ui.panel import Refresh
 from app.workbench import Workbench
+from distill.llm.weights import LOCAL_MODELS
 
 _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 _TEACHER_INFO = (
@@ -97,7 +98,11 @@ def _build_questions(fields: dict[str, Any]) -> tuple[gr.Group, gr.Group]:
 
 def _build_teacher(fields: dict[str, Any], bench: Workbench) -> gr.Group:
     fields["teacher"] = gr.Radio(
-        label="Teacher", choices=_teachers(bench), value="page", info=_TEACHER_INFO, elem_id="teach-teacher"
+        label="Teacher",
+        choices=_teachers(bench),
+        value=_teachers(bench)[0][1],
+        info=_TEACHER_INFO,
+        elem_id="teach-teacher",
     )
     endpoint = gr.Group(visible=False)
     with endpoint:
@@ -115,10 +120,11 @@ def _build_teacher(fields: dict[str, Any], bench: Workbench) -> gr.Group:
 
 
 def _teachers(bench: Workbench) -> list[tuple[str, str]]:
-    choices = [(f"The page's LLM: {bench.llm_name}", "page"), ("Another endpoint", "endpoint")]
-    if not bench.llm.is_embedded:
-        choices.append((f"Embedded here: {bench.llm.local_llm}", "embedded"))
-    return [*choices, ("None (the free control)", "none")]
+    """Who can teach, the usual one first; those that come with the page are too small: they would be refused."""
+    others = [("None (the free control)", "none"), ("Another endpoint", "endpoint")]
+    if bench.llm.local_llm not in LOCAL_MODELS:
+        others.append((f"Embedded here: {bench.llm.local_llm}", "embedded"))
+    return others if bench.llm.is_embedded else [(f"The page's LLM: {bench.llm_name}", "page"), *others]
 
 
 def _build_training(fields: dict[str, Any]) -> None:
@@ -251,12 +257,14 @@ def _button(label: str, element: str, variant: Any = "secondary", min_width: int
 
 def wire_desk(bench: Workbench, desk: RunDesk, key: gr.Textbox, refresh: Refresh) -> None:
     """Its events; a run whose key is not known goes on with what is typed into `key`."""
-    doomed = gr.State(None)
+    doomed, asked = gr.State(None), gr.State("")
     budget = desk.parts["budget"]
     done = [
         desk.parts["pause"].click(partial(teach.pause, bench), desk.picked, desk.message, **_QUIETLY),
         desk.parts["resume"].click(partial(teach.resume, bench), [desk.picked, budget, key], desk.message, **_QUIETLY),
-        desk.parts["promote"].click(partial(teach.promote_run, bench), desk.picked, desk.message, **_QUIETLY),
+        desk.parts["promote"].click(
+            partial(teach.promote_run, bench), [desk.picked, asked], [desk.message, asked], **_QUIETLY
+        ),
         desk.parts["rollback"].click(partial(teach.roll_back, bench), desk.picked, desk.message, **_QUIETLY),
     ]
     outputs = [desk.box, desk.message, doomed]

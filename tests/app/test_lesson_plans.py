@@ -94,13 +94,13 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
     plan = plan_of(bench, Form(corpus=corpus, votes=True, asked=True))
     assert json.loads(plan.files["votes.jsonl"]) == {"question": "Why?", "ranking": ["p", "q"]}
     assert Path(plan.config.votes).name == "votes.jsonl" and Path(plan.config.log).name == "asked.jsonl"
-    said = " ".join(foresee(plan, bench.paths))
+    said = " ".join(foresee(plan, bench.paths).said)
     assert "1 order(s), which count beside the teacher's" in said and "1 question(s) that people asked here" in said
     unasked = plan_of(bench, Form(corpus=corpus))
     assert (unasked.config.votes, unasked.config.log, unasked.files) == ("", "", {})
     alone = plan_of(bench, Form(corpus=corpus, votes=True, teacher="none"))
     assert alone.files["votes.jsonl"] == plan.files["votes.jsonl"]
-    assert "1 order(s), which are the only ones" in " ".join(foresee(alone, bench.paths))
+    assert "1 order(s), which are the only ones" in " ".join(foresee(alone, bench.paths).said)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,11 @@ def test_an_uploaded_line_that_is_no_question_is_named_without_the_servers_path(
 
 
 def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench, corpus: str) -> None:
-    said = " ".join(foresee(plan_of(bench, Form(corpus=corpus, n_written=30)), bench.paths))
-    assert "About 124 calls of wise" in said  # 40 to write 30 questions, 24 of which train; 20 asked twice, 20 plants
+    foreseen = foresee(plan_of(bench, Form(corpus=corpus, n_written=30)), bench.paths)
+    said = " ".join(foreseen.said)
+    assert "has only 4 passage(s)" in said, "a corpus that is too small is found out in the end"
+    # 40 to write 30 questions, 24 of which train; 20 asked twice, 20 plants
+    assert "About 124 calls" in foreseen.details[0]
     assert "at a price that is not known" in said
     assert "on two cores, and however long the endpoint takes" in said
     assert not bench.paths.runs.exists()
@@ -156,7 +159,7 @@ def test_without_a_teacher_uploaded_questions_cost_nothing(bench: Workbench, cor
     file = tmp_path / "questions.txt"
     file.write_text("Why do bees dance?\nWhat pulls the sea?\nHow is glass made?\nWhy?\nWho?\n", encoding="utf-8")
     plan = plan_of(bench, Form(corpus=corpus, source="upload", upload=str(file), teacher="none"))
-    said = " ".join(foresee(plan, bench.paths))
+    said = " ".join(foresee(plan, bench.paths).said)
     assert "4 questions train and 1 are held out" in said
     assert "no gain can be measured" in said
     assert "No LLM is asked" in said

@@ -145,19 +145,23 @@ def test_a_question_is_answered_with_citations_that_open_their_passage(page: Pag
     shoot(page, "ask")
 
 
-def test_a_link_brings_back_the_question_and_its_corpus_and_asks_nothing(
-    page: Page, endpoint: ScriptedEndpoint
-) -> None:
+def test_a_link_is_copied_and_asks_its_question_elsewhere(page: Page, endpoint: ScriptedEndpoint) -> None:
     page.locator("#ask-retriever").get_by_role("radio", name="Words", exact=True).check()
     field(page, "ask-question").fill("Why do the tides rise?")
     field(page, "ask-question").press("Enter")
     expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     n_asked = len(endpoint.requests)
     page.locator("#ask-asked a.link").click()
-    expect(field(page, "ask-question")).to_have_value("Why do the tides rise?")
+    expect(page.locator("#ask-asked a.link")).to_have_text("Copied")
+    assert page.locator("#ask-answer .answer.done").is_visible(), "the page was left"
+    page.goto(page.evaluate("navigator.clipboard.readText()"))
+    expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+    expect(page.locator("#ask-asked")).to_contain_text("Why do the tides rise?")
     expect(page.locator("#ask-retriever").get_by_role("radio", name="Words", exact=True)).to_be_checked()
-    expect(page.locator("#ask-retriever")).to_contain_text("The words of the question alone")
-    assert len(endpoint.requests) == n_asked
+    assert len(endpoint.requests) == n_asked + 1
+    page.locator("body").press("/")
+    expect(field(page, "ask-question")).to_be_focused()
 
 
 def test_a_follow_up_is_searched_as_it_was_understood_and_can_be_forgotten(

@@ -14,6 +14,7 @@ from app.rendering import (
     answer_html,
     aside_html,
     comparison_html,
+    details_html,
     notice_html,
     passage_anchor,
     passages_html,
@@ -170,9 +171,7 @@ def test_a_failed_answer_shows_what_came_and_why() -> None:
 
 def test_a_source_line_says_the_page_or_the_place() -> None:
     assert source_line(a_passage(source="a.pdf", document_id="a.pdf", page=3)) == "a.pdf · page 3"
-    assert source_line(a_passage(source="a.csv", document_id="a.csv:7", start=0, end=1200)) == (
-        "a.csv · a.csv:7 · characters 0–1,200"
-    )
+    assert source_line(a_passage(source="a.csv", document_id="a.csv:7", start=0, end=1200)) == ("a.csv · a.csv:7")
 
 
 def test_passages_that_the_answer_does_not_read_are_set_apart() -> None:
@@ -213,8 +212,15 @@ def test_another_passage_of_a_document_is_no_loss() -> None:
 def test_a_long_list_of_files_is_cut_and_counted_failures_first() -> None:
     outcomes = [FileOutcome(source=f"{n:04}.txt", status="read") for n in range(300)]
     html = outcomes_html([*outcomes, FileOutcome(source="z.pdf", status="failed", reason="Scanned.")])
-    assert html.index("z.pdf") < html.index("0000.txt")
-    assert "and 101 more" in html
+    assert html.index("z.pdf") < html.index("<details>") < html.index("0000.txt")
+    assert "300 file(s) went well" in html and "and 100 more" in html
+
+
+def test_a_table_in_a_passage_is_shown_as_one_and_stays_safe() -> None:
+    text = "Ports:\n| port | depth |\n|---|---|\n| Brest <img src=x> | 7 m |\n\nA | b is no table."
+    html = details_html(a_passage(text=text), 1, "", words=["ports"])
+    assert "<td>Brest &lt;img src=x&gt;</td>" in html
+    assert "<mark>Ports</mark>:" in html and "A | b is no table." in html
 
 
 @pytest.mark.parametrize(("n_bytes", "shown"), [(0, "0 B"), (999, "999 B"), (1400, "1.4 kB"), (12_000_000, "12.0 MB")])

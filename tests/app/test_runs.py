@@ -17,7 +17,7 @@ from click.testing import Result
 from finished_runs import METRICS, finished, write
 from typer.testing import CliRunner
 
-from app.handlers.teach import show_runs, tick
+from app.handlers.teach import promote_run, show_runs, tick
 from app.plots import bars_html, bars_of, curves_html
 from app.rendering import command_notice_html
 from app.tables import figures_html, headline_html, runs_table_html, stages_list_html
@@ -33,7 +33,7 @@ from distill.run_folder import (
     list_runs,
     read_outcome,
 )
-from distill.verdict.promotion import promote
+from distill.verdict.promotion import promote, promoted
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 from indexes.processes import birth_of
@@ -135,6 +135,15 @@ def test_a_run_that_goes_on_is_deleted_only_by_force_and_ended_then(bench: Workb
     command(bench.paths, "delete", "taught", "--force")
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     assert not going_on.exists()
+
+
+def test_a_run_without_a_clear_gain_is_promoted_only_once_that_is_said_twice(bench: Workbench, taught: str) -> None:
+    finished(bench.paths, verdict={"promoted": False, "sentence": "No clear gain."})
+    first = promote_run(bench, "taught", "")
+    assert "no clear gain" in first.message
+    assert promoted(bench.paths, "nature") is None
+    assert "from now on" in promote_run(bench, "taught", first.asked).message
+    assert promoted(bench.paths, "nature") == "taught"
 
 
 def test_a_tick_looks_at_what_goes_on_and_at_no_corpus(bench: Workbench, going_on: Path) -> None:

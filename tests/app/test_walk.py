@@ -120,6 +120,8 @@ def test_from_files_to_a_taught_retriever(page: Page, paths: DataPaths, teacher:
     shoot(page, "walk-3-verdict")
     # So few questions can show no clear gain: a person who wants it all the same has a button for that.
     page.locator("#teach-promote").click()
+    expect(page.locator("#teach-said")).to_contain_text("showed no clear gain")
+    page.locator("#teach-promote").click()
     expect(page.locator("#teach-said")).to_contain_text("answers for corpus 'facts' from now on")
     expect(page.locator("#teach-runs")).to_contain_text("answers now")
     assert promoted(paths, "facts") == "facts-taught-1"
