@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast, get_args
 
 import typer
 
@@ -31,10 +33,19 @@ from app.workbench import (
     write_docstrings,
 )
 from distill.__main__ import app as distill_commands
-from distill.llm.connection import LLMConfig, connect_llm, embedded_server
+from distill.llm.connection import LLMConfig, connect_llm, embedded_server, llm_errors
+from distill.llm.weights import LOCAL_MODELS
+from distill.run_folder import State, run_folders
 from indexes.__main__ import app as index_commands
+from indexes.chroma import check_space
 from indexes.commands import run_command_line
+from indexes.corpus import corpora
+from indexes.doctor import examine
+from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
+from indexes.errors import StoreError, UserError
+from indexes.lexical import LexicalIndex
+from indexes.observing import JsonLines, send_traces
 from indexes.paths import DataPaths
 
 if TYPE_CHECKING:
@@ -55,6 +66,7 @@ def serve(context: typer.Context) -> None:
     settings = read_settings()
     read_accounts_of(settings)
     _ = settings.api_keys  # a weak one is told before anything is loaded
+    watch(settings)
     check_mcp(settings)
     check_port(settings.app_host, settings.app_port)
     paths = DataPaths(settings.data_dir, settings.store, settings.embeddings, settings.fetch_private)
@@ -98,6 +110,59 @@ def password(name: str) -> None:
     """Print the line that lets NAME in, for APP_AUTH; the password is asked for and not shown."""
     secret = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     sys.stdout.write(write_account(name, secret) + "\n")
+
+
+@commands.command()
+def doctor() -> None:
+    """Look after all that the page needs: settings, disk, encoder, LLM, store, each corpus; a remedy a line."""
+    settings = read_settings()
+    paths = DataPaths(settings.data_dir, settings.store, settings.embeddings)
+    n_found = 0
+    for what, check in _checks(settings, paths):
+        try:
+            found = list(check())
+        except UserError as error:
+            found = [str(error)]
+        n_found += len(found)
+        sys.stdout.write("".join(f"{what}: {each}\n" for each in found or ["sound"]))
+    if n_found:
+        raise StoreError(f"{n_found} thing(s) to mend; they stand above.")
+
+
+def _checks(settings: Settings, paths: DataPaths) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:
+    def disk() -> Iterable[str]:
+        check_writable(paths)
+        check_space(paths)
+        return ()
+
+    def encoder() -> Iterable[str]:
+        load_encoder(settings.encoder, paths)
+        return ()
+
+    yield "settings", lambda: filter(None, [open_door(settings)])
+    yield "disk", disk
+    yield "encoder", encoder
+    yield "LLM", lambda: _llm_findings(settings, paths)
+    for corpus in corpora(paths):
+        yield f"corpus '{corpus.name}'", partial(_corpus_findings, settings, paths, corpus.name)
+
+
+def _llm_findings(settings: Settings, paths: DataPaths) -> Iterator[str]:
+    local = LOCAL_MODELS.get(settings.local_llm)
+    if settings.uses_endpoint:
+        with llm_errors():
+            connect_llm(_llm_config(settings), paths).invoke("Reply with OK.")
+    elif local and not (paths.models / local.file_name).is_file():
+        yield f"its weights ({local.n_bytes / 1e9:.1f} GB) are not here yet. The page fetches them when it starts."
+
+
+def _corpus_findings(settings: Settings, paths: DataPaths, corpus: str) -> Iterator[str]:
+    remedy = f"Mend it with: python -m indexes doctor '{corpus}' --repair"
+    for each in examine(paths, corpus):
+        yield f"{each.kind} ({each.subject}): {each.sentence} {remedy}"
+    language = LexicalIndex.open(paths, corpus).language
+    if language not in ("", "en") and settings.encoder == DEFAULT_ENCODER:
+        yield f"it is in another language ({language}) than its encoder knows. Set ENCODER to a multilingual one."
 
 
 @commands.command()
@@ -171,14 +236,15 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
 
     from starlette.middleware import Middleware
 
-    from app.access import OwnSiteOnly, Sessions, own_names
+    from app.access import OwnSiteOnly, Sessions, Status, own_names
     from app.openai_api import OpenAIDoor
     from app.ui.page import STYLE_SHEET, QuickSessions, build_app, build_theme
 
     page = build_app(bench)
     names = own_names(settings.app_host, settings.app_root_path, settings.app_hosts)
     accounts = read_accounts_of(settings)
-    middleware = [Middleware(OwnSiteOnly, names=names)]
+    watched = Middleware(Status, gauges=partial(gauges_of, bench.paths), is_open=not accounts)
+    middleware = [Middleware(OwnSiteOnly, names=names), watched]
     if settings.api_keys:
         middleware.append(Middleware(OpenAIDoor, bench=bench, keys=settings.api_keys))
     page.launch(
@@ -204,6 +270,16 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
     page.app.tokens = Sessions()
     page.app.state_holder = page.state_holder = QuickSessions(page)
     return page
+
+
+def gauges_of(paths: DataPaths) -> dict[str, float]:
+    """What is counted on disk: runs by their state, and what they have spent on LLMs."""
+    found = list(run_folders(paths))
+    states = Counter(folder.state for folder, _ in found)
+    spent = [folder.progress.spend for folder, _ in found]
+    figures = {f'rag_jobs{{state="{state}"}}': float(states[state]) for state in get_args(State)}
+    named = ("calls", "prompt_tokens", "reply_tokens", "cost_usd")
+    return figures | {f"rag_teaching_{name}": sum(each.get(name) or 0 for each in spent) for name in named}
 
 
 def read_accounts_of(settings: Settings) -> dict[str, PasswordHash]:
@@ -251,6 +327,17 @@ def keep_quiet() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.ERROR)
+
+
+def watch(settings: Settings) -> None:
+    """Begins the log of steps and the traces, each where it is asked for."""
+    if settings.app_log_json:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonLines())
+            handler.setLevel(logging.INFO)
+        logging.getLogger("intermediate_distillation").setLevel(logging.INFO)
+    if settings.otel_exporter_otlp_endpoint or settings.otel_exporter_otlp_traces_endpoint:
+        send_traces()
 
 
 def main() -> None:

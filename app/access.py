@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from indexes.errors import InputError
+from indexes.observing import count, exposition
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -279,3 +281,39 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, sente
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *_OWN_HEADERS]})
     await send({"type": "http.response.body", "body": body})
+
+
+class Status:
+    """ASGI middleware for who watches the page: /healthz says that it answers, /metrics what it has done.
+
+    Where people sign in, only this machine reads the figures.
+    """
+
+    def __init__(self, app: ASGIApp, gauges: Callable[[], Mapping[str, float]], *, is_open: bool) -> None:
+        self._app = app
+        self._gauges = gauges
+        self._is_open = is_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "") if scope["type"] == "http" else ""
+        if path == "/healthz":
+            await _refuse(scope, receive, send, 200, "ok\n")
+        elif path != "/metrics":
+            await self._counted(scope, receive, send)
+        elif not (self._is_open or _is_this_machine(scope)):
+            await _refuse(scope, receive, send, 403, "The figures are for the machine that the page runs on.")
+        else:
+            await _refuse(scope, receive, send, 200, exposition(await asyncio.to_thread(self._gauges)))
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                count("rag_http_responses_total", status=str(message["status"]))
+            await send(message)
+
+        await self._app(scope, receive, send_counted)
+
+
+def _is_this_machine(scope: Scope) -> bool:
+    client = str((scope.get("client") or ("",))[0])
+    return _is_address(client) and ipaddress.ip_address(client).is_loopback

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import regex
 from langchain_core.language_models import BaseChatModel
@@ -15,6 +15,7 @@ from distill.llm.reply_cache import how_ended, without_thinking
 from distill.prompts import NO_ANSWER, answer_messages, standalone_messages
 from indexes.errors import UserError
 from indexes.lexical import SPACELESS, words_of
+from indexes.observing import count, step
 from indexes.types import Passage
 
 N_REMEMBERED = 6
@@ -221,7 +222,7 @@ def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passag
     started = time.perf_counter()
     answer, said, thinks, ended = Answer(n_passages=len(passages)), "", False, ""
     try:
-        for piece in llm.stream(answer_messages(question, [passage.full_text for passage in passages])):
+        for piece in _pieces(llm, question, passages):
             new = str(piece.text)
             said, ended = said + new, how_ended(piece) or ended
             if thinks and ">" not in new:
@@ -248,6 +249,15 @@ def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passag
         yield fail(answer, "The LLM answered with nothing. Ask again, or put the question in other words.", took_s)
     else:
         yield _with_citations(replace(answer, state="done", took_s=took_s), passages)
+
+
+def _pieces(llm: BaseChatModel, question: str, passages: Sequence[Passage]) -> Iterator[Any]:
+    with step("llm"):
+        for piece in llm.stream(answer_messages(question, [passage.full_text for passage in passages])):
+            for kind, n in (getattr(piece, "usage_metadata", None) or {}).items():
+                if kind in ("input_tokens", "output_tokens"):
+                    count("rag_llm_tokens_total", n, kind=kind)
+            yield piece
 
 
 def _with_citations(answer: Answer, passages: Sequence[Passage]) -> Answer:

@@ -20,6 +20,7 @@ from indexes.encoders.wrappers import SerialEncoder
 from indexes.errors import InputError, NotFoundError
 from indexes.langchain import IndexRetriever, to_candidate
 from indexes.mixes import DEFAULT_MIX, kept_mix
+from indexes.observing import step
 from indexes.paths import DataPaths
 from indexes.retrievers import Retriever, Search, open_search, split_key
 from indexes.types import Candidate, Encoder
@@ -276,9 +277,10 @@ class Retrievers:
 
     def find(self, corpus: Corpus, choice: Choice, question: str, k: int) -> Retrieval:
         """What `choice` finds in `corpus` for `question`; the time is that of the search alone."""
-        retriever = IndexRetriever(search=self.search(corpus, choice))
-        started = time.perf_counter()
-        documents = retriever.invoke(question, k=k)
+        with step("retrieve", retriever=choice.key):
+            retriever = IndexRetriever(search=self.search(corpus, choice))
+            started = time.perf_counter()
+            documents = retriever.invoke(question, k=k)
         took_ms = (time.perf_counter() - started) * 1000
         found = tuple(map(to_candidate, documents))
         return Retrieval(corpus=corpus.name, choice=choice, candidates=found, took_ms=took_ms)

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     app_answer_tokens: int = Field(default=700, ge=50)
     app_demo: bool = True
     app_mcp: bool = False
+    app_log_json: bool = False
+    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_traces_endpoint: str = ""
     app_log_questions: bool = False  # of each corpus the newest, see app.votes.MOST_KEPT
 
     @property
@@ -111,6 +114,7 @@ _EXPECTED = {
     "app_demo": "true or false",
     "app_mcp": "true or false",
     "fetch_private": "true or false",
+    "app_log_json": "true or false",
     "app_log_questions": "true or false",
 }
 

@@ -13,6 +13,7 @@ from app.retriever import Retrieval
 from app.workbench import Workbench
 from distill.prompts import NO_ANSWER
 from indexes.errors import InputError, UserError
+from indexes.observing import answering, new_request, step
 from indexes.types import Passage
 
 T = TypeVar("T")
@@ -139,12 +140,13 @@ def passages_to_read(retrieval: Retrieval) -> list[Passage]:
 
 
 def write_answers(
-    bench: Workbench, question: str, passages: Sequence[Sequence[Passage]], stopped: Stopped
+    bench: Workbench, question: str, passages: Sequence[Sequence[Passage]], stopped: Stopped, request: str = ""
 ) -> Iterator[tuple[Answer, ...]]:
     """The growing answers to `question`, one for each list of passages; at the end none is left waiting."""
+    request = request or new_request()
     start = [Answer(n_passages=len(each), notice="Asking the LLM …") for each in passages]
     latest = tuple(start)
-    for latest in follow([_writer(bench, question, each) for each in passages], start, stopped):
+    for latest in follow([_writer(bench, question, each, request) for each in passages], start, stopped):
         yield latest
     if stopped():
         yield tuple(_stop(answer) for answer in latest)
@@ -154,10 +156,14 @@ def _stop(answer: Answer) -> Answer:
     return replace(answer, state="stopped", notice="Stopped.") if answer.state in ("waiting", "writing") else answer
 
 
-def _writer(bench: Workbench, question: str, passages: Sequence[Passage]) -> Worker[Answer]:
+def _writer(bench: Workbench, question: str, passages: Sequence[Passage], request: str) -> Worker[Answer]:
     waiting = Answer(n_passages=len(passages))
 
     def work(publish: Publish[Answer], stopped: Stopped) -> None:
+        with answering(request), step("answer", llm=bench.llm_name):
+            write(publish, stopped)
+
+    def write(publish: Publish[Answer], stopped: Stopped) -> None:
         if not passages:
             publish(replace(waiting, state="done", text=NO_ANSWER))
             return

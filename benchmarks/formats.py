@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.sample_files import write_samples
-from indexes.documents import read_documents
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
+from indexes.readers.process import read_documents
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import Passage
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import provenance
-from indexes.documents import read_documents
 from indexes.files import open_sources
+from indexes.readers.process import read_documents
 
 _LINE = "Cats purr at twenty-five hertz, wenn sie größer sind. " * 4
 

@@ -13,7 +13,6 @@ from itertools import chain, count
 from pathlib import Path
 
 from indexes import manifest
-from indexes.documents import READING, read_documents
 from indexes.errors import NotFoundError, StoreError, UnreadableFileError
 from indexes.files import kind_of, suffix_of
 from indexes.filters import Facets
@@ -27,6 +26,7 @@ from indexes.manifest import (
     transaction,
 )
 from indexes.paths import DataPaths, replacing
+from indexes.readers.process import READING, read_documents
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import (
     CorpusInfo,

@@ -15,6 +15,7 @@ from indexes.encoders.torch import comparable
 from indexes.errors import EncoderMismatchError, NotFoundError
 from indexes.filters import EVERYTHING, PassageFilter, chroma_where
 from indexes.locks import is_being_written
+from indexes.observing import step
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Encoder, IndexInfo, Vectors
 
@@ -75,7 +76,9 @@ class PassageIndex:
 
     def search_many(self, questions: Sequence[str], k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
         """The `k` (at most `MAX_K`) nearest passages of each question among those that fit `where`, best first."""
-        return self.search_vectors(self.encoder.encode_queries(questions), k, where)
+        with step("embed", encoder=self.encoder.name):
+            vectors = self.encoder.encode_queries(questions)
+        return self.search_vectors(vectors, k, where)
 
     def search_vectors(self, vectors: Vectors, k: int, where: PassageFilter = EVERYTHING) -> list[list[Candidate]]:
         """The `k` nearest passages of each unit vector (B, D), best first; equal scores by passage id."""

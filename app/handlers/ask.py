@@ -18,6 +18,7 @@ from app.streaming import N_READ, N_SHOWN, check_question, find_standalone, pass
 from app.votes import Side
 from app.workbench import Workbench
 from indexes.errors import UserError
+from indexes.observing import answering, new_request
 
 _SAME: Update = gr.skip()
 
@@ -59,7 +60,7 @@ def ask(
 ) -> Iterator[AskView]:
     """First what is being done, then the passages, then the growing answer."""
     flag.is_set = False
-    started = time.perf_counter()
+    started, request = time.perf_counter(), new_request()
     try:
         question = check_question(question)
         yield _started(question, turns)
@@ -70,7 +71,8 @@ def ask(
         if flag.is_set:
             yield _ended(notice_html("Stopped."), can_retry=True)
             return
-        retrieval = bench.retrievers.retrieve(corpus, retriever, searched, N_SHOWN, rerank)
+        with answering(request):
+            retrieval = bench.retrievers.retrieve(corpus, retriever, searched, N_SHOWN, rerank)
     except UserError as error:
         yield _ended(notice_html(str(error), "error"), can_retry=False)
         return
@@ -82,7 +84,7 @@ def ask(
         yield _ended("", can_retry=False)
         return
     answer = Answer(n_passages=len(passages))
-    for (answer,) in write_answers(bench, searched, [passages], flag.read):
+    for (answer,) in write_answers(bench, searched, [passages], flag.read, request):
         # The button too, each time: the page was seen to lose its first enabling among the words.
         yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=busy()[1])
     if answer.state == "done":

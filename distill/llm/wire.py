@@ -17,6 +17,7 @@ import openai
 from distill.llm.embedded import EMBEDDED_HEADER
 from distill.llm.reply_cache import read_reply
 from indexes.errors import LLMRefusedError, LLMUnavailableError
+from indexes.observing import request_number
 
 NO_ANSWER = "something other than an answer"  # in place of an error's words, where there is no reply in a response
 MOST_BYTES = 8_000_000  # of a reply: a streamed token takes about 250, one of a whole reply 5
@@ -122,6 +123,7 @@ class _Wire:
         """
         headers = {name: value for name, value in request.headers.items() if name in _HEADERS}
         headers |= {"authorization": f"Bearer {self._key}", "accept-encoding": "identity"}
+        headers |= {"x-request-id": request_number()} if request_number() else {}
         return httpx2.Request(
             request.method, request.url, headers=headers, content=content, extensions=request.extensions
         )

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.access import OwnSiteOnly, Sessions, own_names
+from app.access import OwnSiteOnly, Sessions, Status, own_names
 
 NAMES = own_names("127.0.0.1", "", "rag.example.org")
 
@@ -135,3 +135,19 @@ def test_a_session_ends_by_itself_and_the_oldest_gives_way() -> None:
         now[0] += 0.01
         sessions[str(number)] = "bob"
     assert len(sessions) == 10_000 and "first" not in sessions and "0" not in sessions and "10000" in sessions
+
+
+def status(scope_app: Any = page, *, is_open: bool) -> Status:
+    return Status(scope_app, lambda: {'rag_jobs{state="running"}': 1.0}, is_open=is_open)
+
+
+@pytest.mark.anyio
+async def test_a_watcher_reads_health_and_figures_without_a_login_on_this_machine_only() -> None:
+    assert (await ask(path="/healthz", app=status(is_open=False))).text == "ok\n"
+    await ask(app=status(is_open=False))
+    figures = (await ask(path="/metrics", app=status(is_open=False))).text
+    assert 'rag_jobs{state="running"} 1' in figures and 'rag_http_responses_total{status="200"}' in figures
+    for is_open, expected in ((True, 200), (False, 403)):
+        far = httpx.ASGITransport(app=status(is_open=is_open), client=("10.0.0.9", 1))
+        async with httpx.AsyncClient(transport=far, base_url="http://127.0.0.1:7860") as client:
+            assert (await client.get("/metrics")).status_code == expected

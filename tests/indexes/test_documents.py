@@ -10,9 +10,9 @@ import pytest
 from fakes import WordTokenizer
 from fpdf import FPDF
 
-from indexes.documents import read_documents
 from indexes.errors import InputError, UnreadableFileError
 from indexes.files import list_files
+from indexes.readers.process import read_documents
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document
 

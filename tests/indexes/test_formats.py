@@ -20,10 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.sample_files import docx_bytes, epub_bytes, mail_bytes, pdf_bytes, pptx_bytes, write_samples, xlsx_bytes
-from indexes.documents import read_documents
 from indexes.errors import UnreadableFileError
 from indexes.files import SUPPORTED_SUFFIXES, kind_of, stem_of, suffix_of
-from indexes.readers.process import read_one
+from indexes.readers.process import read_documents, read_one
 from indexes.readers.text import MAX_PIECE, open_text, text_pieces
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document, Passage
@@ -280,7 +279,7 @@ def test_the_encoding_is_told_from_all_of_a_file(tmp_path: Path) -> None:
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from indexes.documents import read_documents
+from indexes.readers.process import read_documents
 file = Path(sys.argv[1])
 small = file.with_name("small" + "".join(file.suffixes))
 list(read_documents(small, small.name))

@@ -12,10 +12,9 @@ from threading import Thread
 import pytest
 
 from benchmarks.sample_files import pdf_bytes
-from indexes.documents import read_documents
 from indexes.errors import UnreadableFileError
 from indexes.processes import Child
-from indexes.readers.process import ReaderProcess, read_one
+from indexes.readers.process import ReaderProcess, read_documents, read_one
 
 
 def endless_pdf(file: Path, *, depth: int = 9, breadth: int = 10) -> Path:
@@ -92,7 +91,7 @@ def test_what_the_process_reads_and_refuses_is_what_is_read_and_refused_here(tmp
 
 def test_an_add_lets_no_stranger_s_pdf_into_its_own_process(cats: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from indexes.documents import read_documents\n"
+        "import sys; from pathlib import Path; from indexes.readers.process import read_documents\n"
         f"print(len(list(read_documents(Path({str(cats)!r}), 'cats.pdf'))), 'pypdfium2' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

@@ -13,14 +13,13 @@ from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from fakes import KeywordEncoder, WordTokenizer
 
-from indexes.documents import read_documents
 from indexes.errors import UnreadableFileError
 from indexes.files import open_sources
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 from indexes.readers.office import format_number
 from indexes.readers.pdf import Letter, join_words, line_in_order
-from indexes.readers.process import read_one
+from indexes.readers.process import read_documents, read_one
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document
 
