@@ -132,7 +132,7 @@ _FETCHES = re.compile(r"/(?:file=|proxy=).*https?:", re.IGNORECASE)  # gradio wo
 _LIMITS = (
     (re.compile(r"/login/?"), 10, "Too many tries to sign in from this address."),
     (re.compile(r".*/(call|run|api)/.*"), 120, "Too many questions by program from this address."),
-    (re.compile(r".*"), 1200, "Too many requests from this address."),
+    (re.compile(r".*"), 6000, "Too many requests from this address."),
 )
 _MOST_ADDRESSES = 10_000
 _SESSION_S, _MOST_SESSIONS = 12 * 3600, 10_000

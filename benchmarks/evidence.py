@@ -183,7 +183,8 @@ def _drawn(setting: Setting, cells: Mapping[str, Sequence[Cell]]) -> str:
     width, height = _CELL
     left, top = 150, 66
     parts = [
-        _text(8, 20, f"MRR of the targets (and above the better of the two): {setting}", "start"),
+        _text(8, 18, "MRR of the targets, and how far that is above the better of the two; all simulated:", "start"),
+        _text(8, 36, str(setting).removesuffix(" (all simulated)"), "start"),
         *(
             _text(left + (i + 0.5) * width, top - 8, f"ranker {cell.ranker:.2f}")
             for i, cell in enumerate(next(iter(cells.values())))
