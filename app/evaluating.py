@@ -78,19 +78,19 @@ class Asked:
     total: int
 
 
-def choose_questions(paths: DataPaths, corpus: str, queries: Sequence[Query], limit: int) -> tuple[Query, ...]:
-    """At most `limit` of those `queries` that have relevant documents in `corpus`, drawn with a fixed seed, in order.
+def choose_questions(
+    paths: DataPaths, corpus: str, queries: Sequence[Query], limit: int
+) -> tuple[tuple[Query, ...], str]:
+    """At most `limit` of the judged `queries`, drawn with a fixed seed, in order; and which positives are not there.
 
     Raises `InputError` if no question is judged, or the judgements are about documents of another corpus.
     """
-    make_qrels(queries)  # says in a sentence when nothing is judged
-    documents = Corpus.open(paths, corpus).document_ids()
-    unknown_positives(queries, documents)
-    known = [query for query in queries if documents.intersection(query.grades)]
-    if len(known) <= limit:
-        return tuple(known)
-    places = sorted(random.Random(_SAMPLE_SEED).sample(range(len(known)), limit))  # noqa: S311 - no secret
-    return tuple(known[place] for place in places)
+    qrels = make_qrels(queries)
+    said = unknown_positives(queries, Corpus.open(paths, corpus).document_ids())
+    judged = [query for query in queries if query.id in qrels]
+    n_drawn = min(limit, len(judged))
+    places = sorted(random.Random(_SAMPLE_SEED).sample(range(len(judged)), n_drawn))  # noqa: S311 - no secret
+    return tuple(judged[place] for place in places), said
 
 
 def evaluate(

@@ -106,7 +106,7 @@ def run_evaluation(
     try:
         yield _say(notice_html("Reading the questions …", "busy"), busy())
         corpus = picked_corpus(bench.paths, corpus)
-        questions = _questions(bench, corpus, source, file, limit)
+        questions, said = _questions(bench, corpus, source, file, limit)
         for step in _steps(bench, corpus, questions):
             if flag.is_set:
                 break
@@ -121,7 +121,7 @@ def run_evaluation(
         yield _say(notice_html(str(error), "error"), idle())
         return
     with TemporaryDirectory() as folder:  # the page copies the files before it asks for more
-        yield _show(evaluation, metric, Path(folder))
+        yield _show(evaluation, metric, Path(folder))._replace(progress=notice_html(said) if said else "")
 
 
 def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
@@ -130,7 +130,7 @@ def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
 
 def _questions(
     bench: Workbench, corpus: str, source: str | None, file: str | None, limit: float | None
-) -> Sequence[Query]:
+) -> tuple[Sequence[Query], str]:
     read = read_held_out(bench.paths, source) if source else read_upload(file)
     return choose_questions(bench.paths, corpus, read, max(1, min(int(limit or 1), MAX_QUESTIONS)))
 

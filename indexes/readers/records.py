@@ -205,7 +205,7 @@ def _to_document(fields: Fields, source: str, number: int, title: str = "", note
     key = next((name for name in _TEXTS if _plain(first.get(name, "")).strip()), "")
     taken = [name for name in (*_IDS, "title", key) if key and name in first]
     taken += ["date"] if day and key else []
-    taken += ["metadata"] if "_id" in first and first.keys() <= _BEIR else []
+    taken += ["metadata"] if {"_id", "metadata"} <= first.keys() <= _BEIR else []
     others: list[str] = []
     for name, value in fields:
         if name in taken and value == first[name]:

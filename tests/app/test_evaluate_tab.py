@@ -157,6 +157,14 @@ def test_a_corpus_that_was_deleted_in_another_window_gives_a_sentence(
     assert "There is no corpus" in opened
 
 
+def test_positives_that_are_not_there_are_said_and_count_as_not_found(judge: Judge, tmp_path: Path) -> None:
+    """As on the command line: a question that was left out would make the figures better than they are."""
+    lost = {"id": "q9", "question": "Where do honey bees dance?", "positives": ["gone.txt"]}
+    views = judge(_write(tmp_path / "some.jsonl", [RECORDS[0], lost]))
+    assert "1 of 2 positives name no document of this corpus (first: &#x27;gone.txt&#x27;)" in views[-1].progress
+    assert evaluation_of(views).means()["Baseline"]["hit_rate@1"] == 0.5
+
+
 def test_the_evaluation_can_be_stopped(bench: Workbench, corpus: str, questions: str) -> None:
     flag, views = StopFlag(), []
     for view in evaluate.run_evaluation(bench, corpus, "", questions, 1000, "ndcg@10", flag):
@@ -168,8 +176,8 @@ def test_the_evaluation_can_be_stopped(bench: Workbench, corpus: str, questions:
 
 def test_a_limit_draws_the_same_questions_each_time(bench: Workbench, corpus: str) -> None:
     many = [Query(id=f"q{n}", text="bees", positives=("bees.txt",)) for n in range(50)]
-    drawn = choose_questions(bench.paths, corpus, many, 10)
-    assert drawn == choose_questions(bench.paths, corpus, many, 10)
+    drawn, said = choose_questions(bench.paths, corpus, many, 10)
+    assert (drawn, said) == (choose_questions(bench.paths, corpus, many, 10)[0], "")
     assert len(drawn) == 10
     assert list(drawn) == sorted(drawn, key=many.index)
 

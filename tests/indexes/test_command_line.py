@@ -97,7 +97,8 @@ def test_a_benchmark_as_beir_lays_it_out_is_added_and_judged(data: Path, tmp_pat
     """Its queries and judgements are no documents, in a folder or a zip, and positives that are not there are said."""
     folder = tmp_path / "tiny"
     (folder / "qrels").mkdir(parents=True)
-    records = [{"_id": k, "title": "", "text": v, "metadata": {"url": "x"}} for k, v in RECORDS.items()]
+    records: list[dict[str, object]] = [{"_id": k, "title": "", "text": v, "metadata": {}} for k, v in RECORDS.items()]
+    records[0]["metadata"] = {"url": "https://elsewhere.example"}
     (folder / "corpus.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (folder / "queries.jsonl").write_text('{"_id": "1", "text": "two small moons"}\n{"_id": "2", "text": "flour"}\n')
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n1\tmars\t2\n2\tcake\t1\n")
@@ -106,6 +107,7 @@ def test_a_benchmark_as_beir_lays_it_out_is_added_and_judged(data: Path, tmp_pat
         added = run(data, "add", given.stem, given)
         assert "3 documents, 3 passages" in added.stderr
         assert "2 files passed over: .jsonl 1, .tsv 1" in added.stderr
+    assert "elsewhere" not in run(data, "search", "tiny", "elsewhere cats", "--retriever", "lexical", "--json").stdout
     command = ("evaluate", "tiny", "--questions", folder / "queries.jsonl", "--retriever", "lexical", "--json")
     judged = run(data, *command, "--qrels", folder / "qrels" / "test.tsv")
     assert json.loads(judged.stdout)["retrievers"]["lexical"]["ndcg@10"] == 0.5
