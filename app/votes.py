@@ -23,7 +23,6 @@ from indexes.types import Query
 
 Verdict = Literal["left", "right", "tie", "both bad", "first", "second", "third", "fourth", "none"]
 Thumb = Literal["up", "down", "none"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 THUMBS: tuple[Thumb, ...] = get_args(Thumb)
 MAX_SIDES = 4
 _OF_TWO: tuple[Verdict, ...] = ("left", "right", "tie", "both bad")

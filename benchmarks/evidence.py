@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.machine import provenance
 from distill.records import Ranking, ScoreList
-from distill.retriever.evidence import posteriors
+from distill.retriever.evidence import fit_evidence, posteriors
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -132,7 +132,9 @@ def _cell(setting: Setting, teacher: str, ranker: float) -> Cell:
         for i, order in enumerate(orders)
     }
     top1 = _found_planted(teacher, setting.n_planted) if setting.n_planted else None
-    found = posteriors(records, rankings, top1=top1, top1_weight=setting.n_planted)
+    evidence = fit_evidence(records, rankings, top1=top1, top1_weight=setting.n_planted)
+    assert evidence
+    found = posteriors(records, rankings, evidence)
     targets = np.array([[found[each.id][name] for name in names] for each in records])
     rest = np.tile(np.arange(_N_SHOWN, setting.depth), (len(orders), 1))
     return Cell(

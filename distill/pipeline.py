@@ -134,7 +134,7 @@ def _teacher_calls(config: RunConfig, n_questions: int) -> tuple[int, int]:
         asked += sum(2 * n_assessed * calls_per_question(parse_mode(mode), n) for mode in modes)
         n_sampled = min(N_ASKED, n_questions) if config.retrieval == "auto" else 0
         asked += n_sampled * calls_per_question(parse_mode(sample_mode(config)), 2 * n)
-        asked += (n_questions - (0 if config.mode == "pairwise" else n_sampled)) * of_question
+        asked += (n_questions - n_sampled) * of_question
     return asked, min(n, Limits().window) if parse_mode(modes[0]).name == "listwise" else min(n, Limits().best_set)
 
 

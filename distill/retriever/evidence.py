@@ -128,22 +128,14 @@ def fit_evidence(
 
 
 def posteriors(
-    scores: Sequence[ScoreList],
-    rankings: Mapping[str, Ranking],
-    *,
-    top1: float | None = None,
-    top1_weight: float = 0.0,
-    evidence: Evidence | None = None,
+    scores: Sequence[ScoreList], rankings: Mapping[str, Ranking], evidence: Evidence
 ) -> dict[str, dict[str, float]]:
     """How likely each scored passage is the answer, by question and passage, for the questions with an order.
 
     The probabilities of a list sum to 1: what falls to an answer that is none of its passages is left out, as a
     retriever can only learn which of them it should prefer. An order of weight w counts w times; one that places none
-    of two scored passages is no order. `evidence` saves the fit, see `fit_evidence`.
+    of two scored passages is no order.
     """
-    evidence = evidence or fit_evidence(scores, rankings, top1=top1, top1_weight=top1_weight)
-    if not evidence:
-        return {}
     ordered = _all_ordered(scores, rankings)
     found: dict[str, dict[str, float]] = {}
     for first in range(0, len(ordered), _MOST_FITTED):

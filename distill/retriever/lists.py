@@ -168,7 +168,7 @@ def by_evidence(scores: Sequence[ScoreList], orders: Mapping[str, Ranking], evid
     """How likely each passage is the answer, of the questions with an order and of those that the ranker alone can
     speak of: where it is found to say nothing, a question without an order teaches nothing.
     """
-    said = posteriors(scores, orders, evidence=evidence)
+    said = posteriors(scores, orders, evidence)
     rest = [each for each in scores if each.id not in said]
     said |= ranker_posteriors(rest, evidence)
     return [_target(each, said[each.id]) for each in scores if each.id in said]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import takewhile
 from math import log2
@@ -93,27 +93,20 @@ def _gain(heard: Heard, share: float) -> float:
     return 1 / log2(place + 1) if place else 0.0
 
 
-def learn_mixes(run: Distillation, indexes: Mapping[str, Searchable], apart: Sequence[Ranking] = ()) -> dict[str, Mix]:
-    """The mix for each of these indexes by the name of its encoder, written to the run's folder; the base is one.
+def learn_mixes(run: Distillation, encoders: Collection[str]) -> dict[str, Mix]:
+    """The mix for each of these encoders' indexes, written to the run's folder; the base is one.
 
     The base learns from all orders, held near the mix that the corpus had for it before. An encoder that was taught
     puts what it was taught first far too high: from those orders 0.2 would be learned on ObliQA (nDCG@10 0.636), where
-    0.6 is best (0.682). So it learns from the orders `apart`, which trained nothing, held near the mix that it had
-    before or else near the base's, and has that one where there are none.
+    0.6 is best (0.682). So it has the mix that it had before, or else the base's.
     """
     known = read_json(run.file(MIX))
-    if known.keys() >= indexes.keys():
-        return {name: Mix(**known[name]) for name in indexes}
+    if known.keys() >= set(encoders):
+        return {name: Mix(**known[name]) for name in encoders}
     base = run.config.base
-    found = {**orders(run), **{record.id: record for record in apart}}
-    fair = hear(read_records(run.file(CANDIDATES), CandidateList), found, run.index, run.lexical, run.texts)
-    mixes = {base: fit_mix(list(fair.values()), kept_mix(run.corpus, base) or DEFAULT_MIX)}
-    unseen = [fair[record.id] for record in apart if record.id in fair]
-    for name in indexes:
-        if name != base:
-            rankings = indexes[name].search_many([each.question for each in unseen], SCALE_DEPTH)
-            heard = [replace(each, dense=dense) for each, dense in zip(unseen, rankings, strict=True)]
-            mixes[name] = fit_mix(heard, kept_mix(run.corpus, name) or mixes[base])
+    heard = hear(read_records(run.file(CANDIDATES), CandidateList), orders(run), run.index, run.lexical, run.texts)
+    learned = fit_mix(list(heard.values()), kept_mix(run.corpus, base) or DEFAULT_MIX)
+    mixes = {base: learned} | {name: kept_mix(run.corpus, name) or learned for name in encoders if name != base}
     write_json(run.file(MIX), {name: asdict(mix) for name, mix in mixes.items()})
     return mixes
 

@@ -151,8 +151,8 @@ def _sample(queries: Sequence[Query], n: int, seed: int) -> list[Query]:
 
 
 def sample_mode(config: RunConfig) -> str:
-    """How the teacher is asked about the sample: as about all questions, but by pairs it would be asked too often."""
-    return {"auto": AUTO_MODES[0], "pairwise": "best-of"}.get(config.mode, config.mode)
+    """How the teacher is asked about the sample: as about all questions, as far as that is known."""
+    return AUTO_MODES[0] if config.mode == "auto" else config.mode
 
 
 def _ask_sample(run: Distillation, queries: Sequence[Query]) -> _Said:
@@ -172,7 +172,7 @@ def _ask_sample(run: Distillation, queries: Sequence[Query]) -> _Said:
         on_progress=lambda done, total: run.say("candidates", done, total, "asking the teacher about a sample"),
     )
     firsts = {order.id: order.ranking[:1] for order in orders if order.ranking}
-    return _Said(given={} if config.mode == "pairwise" else given, firsts=firsts, found=found)
+    return _Said(given=given, firsts=firsts, found=found)
 
 
 def _either(found: Found, n: int) -> list[Passage]:

@@ -134,7 +134,7 @@ class Order:
     best_at: tuple[tuple[int, int], ...]
 
 
-NO_ORDER = Order(order=(), status="refused", shown=(), n_asked=0, reply="", passes=((), ()), agreement=None, best_at=())
+NO_ORDER = Order(order=(), status="refused", shown=(), n_asked=0, reply="", passes=(), agreement=None, best_at=())
 
 
 @dataclass(slots=True, kw_only=True)

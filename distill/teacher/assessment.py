@@ -110,9 +110,7 @@ def assess_teacher(
     mode = parse_mode(mode) if isinstance(mode, str) else mode
     usable = [record for record in records if len(record.passages) > 1]
     sample = random.Random(seed).sample(usable, min(n_questions, len(usable)))  # noqa: S311
-    # By pairs each is shown in both orders anyway, and a second time they would be the same prompts.
-    repeats = 1 if mode.name == "pairwise" else 2
-    lists = [_asked(record, texts, mode, seed, limits, repeat) for record in sample for repeat in range(repeats)]
+    lists = [_asked(record, texts, mode, seed, limits, repeat) for record in sample for repeat in range(2)]
     plants = [_probed(probe, mode, seed, limits) for probe in probes] if sample else []
     jobs: list[Callable[[Asks], Awaitable[Order | ProbeAnswer]]] = [*lists, *plants]
     found: dict[int, Order | ProbeAnswer | LLMError] = {}
@@ -122,31 +120,28 @@ def assess_teacher(
         on_progress(len(found), len(jobs))
     orders = [each if isinstance(each, Order) else NO_ORDER for job, each in sorted(found.items()) if job < len(lists)]
     answers = [
-        Answers(n=len(record.passages), orders=tuple(orders[place * repeats : (place + 1) * repeats]))
-        for place, record in enumerate(sample)
+        Answers(n=len(record.passages), orders=(first, second))
+        for record, first, second in zip(sample, orders[::2], orders[1::2], strict=True)
     ]
     return assess(str(mode), answers, [each for each in found.values() if isinstance(each, ProbeAnswer)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """A question's `n` passages as the teacher ordered them, asked twice; once in a mode that asks both ways itself."""
+    """A question's `n` passages as the teacher ordered them, asked twice."""
 
     n: int
-    orders: tuple[Order, ...]
+    orders: tuple[Order, Order]
 
     @property
     def pair(self) -> tuple[Sequence[int], Sequence[int]]:
         """The two orders to compare."""
-        if len(self.orders) > 1:
-            return self.orders[0].order, self.orders[1].order
-        return self.orders[0].passes[0], self.orders[0].passes[1]
+        return self.orders[0].order, self.orders[1].order
 
     @property
     def agreement(self) -> float:
         """Kendall τ of the two."""
-        own = self.orders[0].agreement
-        return own if len(self.orders) == 1 and own is not None else pair_agreement(*self.pair, self.n)
+        return pair_agreement(*self.pair, self.n)
 
 
 def _asked(

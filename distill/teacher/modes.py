@@ -73,48 +73,6 @@ def most_choices(n: int, limits: Limits) -> int:
     return groups + (min(n, limits.best_top) - 1) * depth
 
 
-async def pairwise(talk: Talk, repeat: int) -> Order:
-    """All passages by how many others they were preferred to, each pair shown in both orders.
-
-    Equal ones by their own comparisons, then in a shuffled order. Passages of no answered pair are left out.
-    """
-    start = shuffled(range(len(talk.passages)), talk.key, repeat)
-    passes = [
-        await _preferences(talk, [(a, b) if way else (b, a) for a, b in combinations(start, 2)]) for way in (1, 0)
-    ]
-    orders = [_by_wins(start, preferences) for preferences in passes]
-    order = _by_wins(start, passes[0] + passes[1])
-    status = joint_status(talk.statuses)
-    whole = len(order) == len(start)
-    agreement = _same_choices(*passes)
-    return talk.finished(order, orders, "repaired" if status == "partial" and whole else status, agreement)
-
-
-async def _preferences(talk: Talk, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """(preferred, other) of each pair that was answered."""
-    found = []
-    for pair in pairs:
-        if (best := await talk.best(pair)) is not None:
-            found.append((best, pair[1] if best == pair[0] else pair[0]))
-    return found
-
-
-def _by_wins(items: Sequence[int], preferences: Sequence[tuple[int, int]]) -> list[int]:
-    compared = [item for item in items if any(item in pair for pair in preferences)]
-    wins = {item: sum(best == item for best, _ in preferences) for item in compared}
-    among_equals = {
-        item: sum(best == item and wins[best] == wins.get(other) for best, other in preferences) for item in compared
-    }
-    return sorted(compared, key=lambda item: (-wins[item], -among_equals[item]))
-
-
-def _same_choices(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]]) -> float | None:
-    """1 if every pair had the same winner in both orders, -1 if none had; None if no pair was answered twice."""
-    there = {frozenset(pair): pair[0] for pair in second}
-    same = [there[frozenset(pair)] == pair[0] for pair in first if frozenset(pair) in there]
-    return 2 * sum(same) / len(same) - 1 if same else None
-
-
 Permutation = Sequence[int]
 
 
@@ -182,19 +140,17 @@ def first_agreement(orders: Sequence[Permutation]) -> float | None:
     return sum(a == b for a, b in pairs) / len(pairs) if pairs else None
 
 
-Name = Literal["listwise", "best-of", "pairwise"]
+Name = Literal["listwise", "best-of"]
 
-AUTO_MODES = ("listwise", "listwise-3", "best-of")  # pairs take too many requests to be tried on a sample
+AUTO_MODES = ("listwise", "listwise-3", "best-of")  # in the order of their cost
 MOST_SHUFFLES = 20
-_MODE = re.compile(r"(listwise)(?:-(\d+))?|best-of|pairwise")
+_MODE = re.compile(r"(listwise)(?:-(\d+))?|best-of")
 _DEFAULT = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """listwise: whole lists, `shuffles` times, made one. best-of: the best of few, again and again. pairwise: every
-    pair in both orders.
-    """
+    """listwise: whole lists, `shuffles` times, made one. best-of: the best of few, again and again."""
 
     name: Name
     shuffles: int = 1
@@ -204,17 +160,17 @@ class Mode:
 
 
 def parse_mode(text: str) -> Mode:
-    """The mode that `text` names: listwise, listwise-3, best-of or pairwise."""
+    """The mode that `text` names: listwise, listwise-3 or best-of."""
     found = _MODE.fullmatch(text.strip().lower())
     shuffles = int(found[2] or 1) if found else 0
     if not found or not 1 <= shuffles <= MOST_SHUFFLES:
         raise InputError(
-            f"'{text}' is no mode of the teacher. Use listwise, listwise-3 (shuffles, at most {MOST_SHUFFLES}), "
-            "best-of or pairwise."
+            f"'{text}' is no mode of the teacher. Use listwise, listwise-3 (shuffles, at most {MOST_SHUFFLES}) "
+            "or best-of."
         )
     if found[1]:
         return Mode(name="listwise", shuffles=shuffles)
-    return Mode(name="best-of" if found[0] == "best-of" else "pairwise")
+    return Mode(name="best-of")
 
 
 def calls_per_question(mode: Mode | str, n: int, limits: Limits = _DEFAULT) -> int:
@@ -224,7 +180,7 @@ def calls_per_question(mode: Mode | str, n: int, limits: Limits = _DEFAULT) -> i
         return 0
     if mode.name == "listwise":
         return mode.shuffles * len(limits.windows(n))
-    return n * (n - 1) if mode.name == "pairwise" else most_choices(n, limits)
+    return most_choices(n, limits)
 
 
 async def order_question(
@@ -243,9 +199,7 @@ async def order_question(
     """
     fitting = cut(mask_identifiers(question), limits.context_tokens // 8, limits.count)
     talk = Talk(asker=asker, question=fitting, passages=passages, limits=limits, key=key)
-    if mode.name == "listwise":
-        return await _listwise(talk, mode, repeat)
-    return await (best_of if mode.name == "best-of" else pairwise)(talk, repeat)
+    return await (_listwise(talk, mode, repeat) if mode.name == "listwise" else best_of(talk, repeat))
 
 
 async def _listwise(talk: Talk, mode: Mode, repeat: int) -> Order:

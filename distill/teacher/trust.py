@@ -117,7 +117,7 @@ def _planted(
 async def ask_probe(probe: Probe, asker: Asks, mode: Mode, *, seed: int, limits: Limits) -> ProbeAnswer:
     """What the teacher makes of `probe`: one list, or one choice of a few in a mode that asks for choices."""
     shown = list(range(len(probe.passages)))
-    mode = Mode(name="listwise" if mode.name == "listwise" else "best-of")
+    mode = Mode(name=mode.name)
     if mode.name == "best-of":
         others = [place for place in shown if place != probe.plant][: limits.best_set - 1]
         shown = [probe.plant, *others]

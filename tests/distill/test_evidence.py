@@ -57,9 +57,14 @@ class Lists:
             for i, order in enumerate(self.orders)
         }
 
+    def posteriors(self, top1: float | None = None) -> dict[str, dict[str, float]]:
+        evidence = fit_evidence(self.scores, self.rankings, top1=top1, top1_weight=30.0)
+        assert evidence
+        return posteriors(self.scores, self.rankings, evidence)
+
     def rows(self, top1: float | None = None) -> Floats:
         """The posteriors, (n, depth)."""
-        found = posteriors(self.scores, self.rankings, top1=top1, top1_weight=30.0)
+        found = self.posteriors(top1)
         return np.array([[found[each.id][name] for name in self.names] for each in self.scores])
 
     def mrr(self, values: Floats) -> float:
@@ -145,6 +150,7 @@ def test_one_order_is_bounded_however_sure_the_teacher() -> None:
 def test_an_order_counts_by_its_weight_and_needs_two_scored_passages_and_a_placed_one() -> None:
     lists = Lists(80, ranker=1.0, answer=3.0)
     evidence = fit_evidence(lists.scores, lists.rankings)
+    assert evidence
 
     def change(question: str, **fields: Any) -> None:
         lists.rankings[question] = replace(lists.rankings[question], **fields)
@@ -154,12 +160,12 @@ def test_an_order_counts_by_its_weight_and_needs_two_scored_passages_and_a_place
     change("q2", ranking=())
     change("q3", shown=("p01", "stranger"))
     del lists.rankings["q4"]
-    found = posteriors(lists.scores, lists.rankings, evidence=evidence)
+    found = posteriors(lists.scores, lists.rankings, evidence)
     assert {each.id for each in lists.scores} - set(found) == {"q0", "q2", "q3", "q4"}
     assert set(found["q1"]) == set(lists.names), "what was not shown keeps its probability"
     assert all(sum(each.values()) == pytest.approx(1.0) for each in found.values())
     whole, hardly = found["q5"], replace(lists.rankings["q5"], weight=1e-9)
-    alone = posteriors(lists.scores[5:6], {"q5": hardly}, evidence=evidence)["q5"]
+    alone = posteriors(lists.scores[5:6], {"q5": hardly}, evidence)["q5"]
     first = lists.rankings["q5"].ranking[0]
     assert whole[first] > alone[first]
 
@@ -167,7 +173,7 @@ def test_an_order_counts_by_its_weight_and_needs_two_scored_passages_and_a_place
 def test_lists_of_different_lengths_stand_side_by_side() -> None:
     lists = Lists(60, ranker=1.0, answer=3.0, depth=20)
     lists.scores[0] = replace(lists.scores[0], passages=tuple(lists.names[:5]), scores=lists.scores[0].scores[:5])
-    found = posteriors(lists.scores, lists.rankings)
+    found = lists.posteriors()
     assert set(found["q0"]) == set(lists.names[:5])
     assert sum(found["q0"].values()) == pytest.approx(1.0)
     assert sum(found["q1"].values()) == pytest.approx(1.0)
@@ -199,8 +205,7 @@ def test_scores_that_are_all_equal_say_nothing_and_stop_nothing() -> None:
 
 def test_without_any_order_nothing_is_said() -> None:
     lists = Lists(3, ranker=1.0, answer=3.0)
-    assert posteriors(lists.scores, {}) == {}
-    assert posteriors([], lists.rankings) == {}
+    assert fit_evidence([], lists.rankings) is None
     assert fit_evidence(lists.scores, {}) is None
 
 
