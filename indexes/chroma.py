@@ -161,8 +161,11 @@ def is_behind(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> bool:
     return kept is None or (kept.generation, kept.n_passages) != (corpus.generation(), info.n_passages)
 
 
-def refresh(paths: DataPaths, corpus: Corpus, fingerprint: str, *, anew: bool = False) -> None:
-    """Brings the collection of these vectors in step with the manifest; what is not whole, or `anew`, is made again."""
+def refresh(paths: DataPaths, corpus: Corpus, fingerprint: str, encoder: str = "", *, anew: bool = False) -> None:
+    """Brings the collection of these vectors in step with the manifest; what is not whole, or `anew`, is made again.
+
+    `encoder` is who made them, by default one of those that are known to.
+    """
     with _alone(paths, corpus):  # readers who find it corrupt do this, too
         kept = _kept(paths, corpus, fingerprint)
         kept = kept if not anew and _is_whole(paths, corpus, kept) else None
@@ -178,7 +181,8 @@ def refresh(paths: DataPaths, corpus: Corpus, fingerprint: str, *, anew: bool = 
             with sentences(paths, f"bringing it in step with corpus '{corpus.name}'"):
                 if paths.store.is_embedded and kept:
                     _copy(paths.chroma / kept.place, paths.chroma / place)
-                collection = _make(paths, corpus, place)
+                known = (info.encoder for info in corpus.indexes() if info.fingerprint == fingerprint)
+                collection = _make(paths, corpus, place, f"{encoder or next(known, 'an encoder')} ({fingerprint})")
                 for _ in _bring_in_step(collection, corpus, fingerprint, wanted, kept.generation if kept else -1):
                     check_space(paths)
                 stamp = _finish(paths, place, collection)
@@ -260,10 +264,39 @@ def _copy(folder: Path, new: Path) -> None:
         old.backup(copied)
 
 
-def _make(paths: DataPaths, corpus: Corpus, place: str) -> Collection:
+def _make(paths: DataPaths, corpus: Corpus, place: str, encoder: str) -> Collection:
     client, name = _client(paths, place)
-    told = {"uid": corpus.uid, "corpus": corpus.name}
-    return client.get_or_create_collection(name, configuration={"hnsw": _HNSW}, metadata=told, embedding_function=None)
+    told = {"uid": corpus.uid, "corpus": corpus.name, "encoder": encoder}
+    how: Any = {"hnsw": _HNSW, "embedding_function": _refusal(encoder)}
+    return client.get_or_create_collection(name, configuration=how, metadata=told, embedding_function=None)
+
+
+def _refusal(encoder: str) -> Any:
+    """What embeds texts for other clients of Chroma: nothing. By its name a collection says whose vectors it has.
+
+    Without it they would embed a question by Chroma's own model, and get neighbours that mean nothing.
+    """
+    from chromadb.api.types import EmbeddingFunction
+
+    class Refusal(EmbeddingFunction[Any]):
+        def __init__(self) -> None:
+            pass
+
+        def __call__(self, input: Any) -> Any:  # noqa: A002 - its name in Chroma
+            raise ValueError(f"These vectors are of {encoder}: embed by it, and ask with query_embeddings.")
+
+        @staticmethod
+        def name() -> str:
+            return encoder
+
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+        @staticmethod
+        def build_from_config(config: dict[str, Any]) -> EmbeddingFunction[Any]:
+            return Refusal()
+
+    return Refusal()
 
 
 def _get(paths: DataPaths, kept: CollectionInfo) -> Collection:

@@ -70,7 +70,7 @@ def bring_in_step(paths: DataPaths, corpus: Corpus, encoder: str, fingerprint: s
         n_passages = len(manifest.passages_with_vector(connection, fingerprint))
     info = IndexInfo(encoder=encoder, fingerprint=fingerprint, dimension=dimension, n_passages=n_passages)
     if not is_current(paths, corpus, info):
-        refresh(paths, corpus, fingerprint)
+        refresh(paths, corpus, fingerprint, encoder)
     if info not in corpus.indexes():
         corpus.record_index(info)
 

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
 def copied(whole: DataPaths, paths: DataPaths) -> DataPaths:
     shutil.copytree(whole.root, paths.root)
     return paths
+
+
+ASK_BY_TEXT = """
+import sys, chromadb
+collection = chromadb.PersistentClient(sys.argv[1]).get_collection("vectors")
+print(collection.metadata["encoder"], len(collection.query(query_embeddings=[[1.0] * 16], n_results=3)["ids"][0]))
+try:
+    collection.query(query_texts=["7919 104729 1"])
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_another_client_that_asks_by_text_gets_an_error_and_not_another_models_neighbours(copied: DataPaths) -> None:
+    """Chroma would embed the question by its own model, whatever the collection's vectors are of."""
+    (folder,) = (copied.chroma / "zoo").iterdir()
+    asked = subprocess.run([sys.executable, "-c", ASK_BY_TEXT, str(folder)], capture_output=True, text=True, check=True)
+    answered, refused = asked.stdout.splitlines()
+    assert answered == "keywords (fake-1) 3"
+    assert refused.startswith("Embedding function keywords (fake-1) not found")
+    shutil.copytree(folder, copied.root / "again")
+    with pytest.raises(ValueError, match=r"of keywords \(fake-1\): embed by it"):
+        chromadb.PersistentClient(copied.root / "again").get_collection("vectors").query(query_texts=["1"])
 
 
 def files(paths: DataPaths) -> dict[str, int]:
