@@ -282,7 +282,7 @@ def _refusal(encoder: str) -> Any:
         def __init__(self) -> None:
             pass
 
-        def __call__(self, input: Any) -> Any:  # noqa: A002 - its name in Chroma
+        def __call__(self, input: Any) -> Any:
             raise ValueError(f"These vectors are of {encoder}: embed by it, and ask with query_embeddings.")
 
         @staticmethod
