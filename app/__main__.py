@@ -42,6 +42,7 @@ from indexes.commands import run_command_line
 from indexes.corpus import corpora
 from indexes.doctor import examine
 from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.endpoint import PREFIX
 from indexes.encoders.loading import load_encoder
 from indexes.errors import StoreError, UserError
 from indexes.lexical import LexicalIndex
@@ -193,7 +194,9 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
         connect=_connect(settings, paths),
         llm=_llm_config(settings),
         endpoints=settings.endpoints,
-        jobs=Jobs(paths, {**os.environ, **paths.embeddings.environment}),
+        jobs=Jobs(
+            paths, {**os.environ, **(paths.embeddings.environment if settings.encoder.startswith(PREFIX) else {})}
+        ),
         llm_name=_llm_name(settings),
         background=Background(works, StageLines()),
         max_upload_mb=settings.app_max_upload_mb,

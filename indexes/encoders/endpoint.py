@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from indexes.errors import EndpointError
-from indexes.paths import OPENAI_URL, EmbeddingsEndpoint
+from indexes.paths import EmbeddingsEndpoint
 from indexes.types import Tokenizer, Vectors
 
 if TYPE_CHECKING:
@@ -44,12 +44,11 @@ def load_endpoint_encoder(name: str, at: EmbeddingsEndpoint) -> EndpointEncoder:
     """
     import openai
 
-    key = at.api_key or (None if at.base_url in ("", OPENAI_URL) else "none")
     try:
-        # The library reads both variables of the chat, but for an address and a key that are given.
+        # The library reads both variables of the chat where they are left open, and sends that key to any address.
         client = openai.OpenAI(
             base_url=at.base_url or None,
-            api_key=key,
+            api_key=at.api_key or ("none" if at.base_url else None),
             max_retries=_MAX_RETRIES,
             timeout=_TIMEOUT_S,
             http_client=openai.DefaultHttpxClient(
