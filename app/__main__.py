@@ -41,8 +41,8 @@ from indexes.chroma import check_space
 from indexes.commands import run_command_line
 from indexes.corpus import corpora
 from indexes.doctor import examine
-from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.endpoint import PREFIX
+from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.errors import StoreError, UserError
 from indexes.lexical import LexicalIndex
