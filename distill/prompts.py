@@ -20,6 +20,23 @@ def mask_identifiers(text: str) -> str:
     return _IDENTIFIER.sub(r"(\1)", text)
 
 
+# What speaks to whoever judges or answers, in the words of attacks that are known; each gap is bounded.
+_COMMAND = re.compile(
+    r"\b(ignor\w{0,4}|disregard|forget|vergiss|oublie\w{0,2})\s+(\w+\s+){0,3}"
+    r"(instructions?|prompts?|passages?|above|anweisungen|précédentes)|忽略.{0,6}指令|"
+    r"\b(rank|place|put|list|order)s?\s+(it|me|this(\s+\w+)?)\s+(\w+\s+){0,3}(first|top|best|before all)\b|"
+    r"\b(the|this) (correct|right) (ranking|order) is\b|\[\d{1,2}\]\s*>\s*\[\d{1,2}\]|"
+    r"\b(as an?|for|any) (ai|llm|language model|assistants?|ai assistants?|ai ranker|ranker|judge)\b|system prompt|"
+    r"\byou are now\b|<\|?/?(im_start|im_end|system|inst)\b|\[/?inst\]",
+    re.IGNORECASE,
+)
+
+
+def speaks_to_its_reader(text: str) -> bool:
+    """Whether a passage seems to command the LLM that reads it, as injected ones do."""
+    return bool(_COMMAND.search(text))
+
+
 def numbered(passages: Sequence[str]) -> str:
     """The passages as [1] …, [2] …, none of which can pass for another's number."""
     return "\n\n".join(f"[{n}] {mask_identifiers(text)}" for n, text in enumerate(passages, start=1))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from distill.candidates import mine_candidates, shown, with_sources
 from distill.json_files import read_json, read_records, write_json, write_records
+from distill.prompts import speaks_to_its_reader
 from distill.questions.sources import assign_splits, key_of, load_questions, order_by_coverage, read_like, read_log
 from distill.questions.writing import Surroundings, WritingConfig, write_questions
 from distill.records import CandidateList, Ranking
@@ -253,8 +254,22 @@ def kept_out(run: Distillation) -> frozenset[str]:
     return frozenset(read_json(run.file(KEPT_OUT)).get("questions", ()))
 
 
+def _commanding(run: Distillation, records: Sequence[CandidateList]) -> str:
+    """A word on passages that speak to whoever puts them in order, which can buy a place; "" for none."""
+    shown = sorted({passage for record in records for passage in record.passages})
+    found = [passage for passage in shown if speaks_to_its_reader(run.texts[passage])]
+    if not found:
+        return ""
+    return (
+        f"{len(found):,} of {len(shown):,} passages seem to speak to whoever ranks them, such as {found[0]!r}. They "
+        "may have bought their place: look at them, and take those out of the corpus that nobody who is trusted wrote."
+    )
+
+
 def _ask(run: Distillation, records: Sequence[CandidateList]) -> None:
     """Has the LLM put in order what it has not yet."""
+    if told := _commanding(run, records):
+        run.say("rankings", remark=told)
     file = run.file(RANKINGS)
     teacher = run.teacher
     if not file.is_file() and sample_mode(run.config) == teacher.mode:

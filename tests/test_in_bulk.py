@@ -1,0 +1,194 @@
+"""What strangers write, by the thousand: replies, texts, answers, files of questions and settings, damaged documents.
+
+Some here; `BULK=100000 pytest tests/test_in_bulk.py` takes as many, and a twentieth of that in damaged files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fakes import WordTokenizer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.answering import cite_by_words, find_citations
+from app.rendering import to_safe_html
+from benchmarks.sample_files import write_samples
+from distill.questions.sources import read_like, read_log
+from distill.run_config import read_settings
+from distill.teacher.orders import read_votes
+from distill.teacher.replies import parse_choice, parse_permutation
+from indexes.errors import UnreadableFileError, UserError
+from indexes.queries import read_queries
+from indexes.readers.process import ReaderProcess, read_documents
+from indexes.splitting import PassageSettings, split_document
+from indexes.types import Document
+
+N = int(os.environ.get("BULK", "150"))
+often = settings(
+    max_examples=N, deadline=None, suppress_health_check=list(HealthCheck), derandomize="BULK" not in os.environ
+)
+PIECES = [
+    "[1]",
+    "[2]",
+    "[9]",
+    "[1, 3]",
+    "【2】",
+    " > ",
+    "\n",
+    "passage ",
+    "best",
+    "not ",
+    "1. ",
+    "<think>",
+    "</think>",
+    "{",
+    "}",
+    '"',
+    ",",
+]
+pieces = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=12)), max_size=30).map("".join)
+
+
+@often
+@given(pieces, st.integers(1, 12))
+def test_a_reply_teaches_only_positions_that_there_are_each_once(reply: str, n: int) -> None:
+    found = parse_permutation(reply, n)
+    assert len(set(found.order)) == len(found.order) and set(found.order) <= set(range(n))
+    assert (found.status == "refused") == (len(found.order) < min(2, n))
+    choice = parse_choice(reply, n)
+    assert choice.position is None or 0 <= choice.position < n
+
+
+@often
+@given(st.text(max_size=600), st.sampled_from(["a.txt", "a.md", "a.py", "a.rst", "a.html", "a.csv"]))
+def test_text_out_is_text_in(text: str, source: str) -> None:
+    document = Document(id=source, source=source, text=text, title="t")
+    for passage in split_document(document, WordTokenizer(), PassageSettings(max_tokens=24, overlap_tokens=4)):
+        assert passage.text == text[passage.start : passage.end]
+
+
+class Tags(HTMLParser):
+    """The tags of a piece of HTML."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.found.add(tag)
+
+
+MARKUP = [
+    "<script>",
+    "<img src=x>",
+    "![a](http://b)",
+    "[a](javascript:b)",
+    "`",
+    "```",
+    "|",
+    "# ",
+    "* ",
+    "&",
+    "http://a.b",
+    "[1]",
+]
+
+
+@often
+@given(st.lists(st.one_of(st.sampled_from(MARKUP), st.text(max_size=9)), max_size=25).map("".join), st.integers(0, 6))
+def test_an_answer_is_safe_and_cites_what_there_is(text: str, n: int) -> None:
+    for citation in find_citations(text, n):
+        assert 0 <= citation.start < citation.end <= len(text) and all(1 <= each <= n for each in citation.numbers)
+    tags = Tags()
+    tags.feed(to_safe_html(text, n, lambda number, claim: f"<b>{number}</b>"))
+    assert not tags.found & {"script", "img", "a", "iframe", "style", "link", "svg", "object", "form", "input", "meta"}
+    cite_by_words(text, [text, "another passage with words"])
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8), lambda v: st.lists(v, max_size=4)
+)
+NAMES = [
+    "id",
+    "question",
+    "positives",
+    "answers",
+    "split",
+    "ranking",
+    "shown",
+    "corpus",
+    "name",
+    "seed",
+    "mode",
+    "n_written",
+    "rounds",
+]
+records = st.lists(st.dictionaries(st.sampled_from(NAMES), values, max_size=6), max_size=4)
+
+
+READERS = (
+    read_queries,
+    read_log,
+    read_votes,
+    lambda file: read_like(file, seed=1),
+    lambda file: read_settings(file, {}),
+)
+
+
+@settings(often, max_examples=max(50, N // 4))
+@given(st.one_of(st.binary(max_size=200), records.map(lambda rows: "\n".join(map(json.dumps, rows)).encode())))
+def test_files_of_questions_orders_and_settings_are_read_or_refused_in_a_sentence(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("a.jsonl", "a.txt", "a.json", "a.toml", "a.jsonl.gz"):
+            file = Path(folder) / name
+            file.write_bytes(content)
+            for read in (
+                read_queries,
+                read_log,
+                read_votes,
+                lambda f: read_like(f, seed=1),
+                lambda f: read_settings(f, {}),
+            ):
+                try:
+                    read(file)
+                except UserError as error:
+                    assert len(str(error)) > 20
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """`content` with bytes turned, taken out, doubled or cut off."""
+    data = bytearray(content)
+    for _ in range(draw.choice((1, 1, 3, 20))):
+        at, length = draw.randrange(len(data) or 1), draw.choice((1, 2, 16, 200))
+        match draw.randrange(4):
+            case 0:
+                data[at : at + 1] = bytes([draw.randrange(256)])
+            case 1:
+                del data[at : at + length]
+            case 2:
+                data[at:at] = data[at : at + length]
+            case _:
+                data[at : at + length] = draw.randbytes(length)
+    return bytes(data[: draw.randrange(len(data)) + 1]) if draw.random() < 0.15 and data else bytes(data)
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_read_or_refused_and_the_next_one_is_read(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path)
+    reader, draw = ReaderProcess(limit_s=20), random.Random(7)  # noqa: S311
+    for number in range(max(50, N // 20)):
+        sample = samples[number % len(samples)]
+        file = tmp_path / f"damaged-{sample.name}"
+        file.write_bytes(damaged(sample.read_bytes(), draw))
+        try:
+            for document in read_documents(file, file.name, reader.read):
+                document.text.encode()
+        except UnreadableFileError as error:
+            assert str(error)
