@@ -28,11 +28,12 @@ _LONGER = " APP_ANSWER_TOKENS sets how long it may be; LLMs that think aloud nee
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One question as it was typed and as it was searched, and its answer."""
+    """One question as it was typed and as it was searched, and its answer with where its passages stand."""
 
     question: str
     searched: str
     answer: str
+    sources: tuple[str, ...] = ()
 
 
 def remember(turns: Sequence[Turn], turn: Turn) -> tuple[Turn, ...]:

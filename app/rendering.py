@@ -209,7 +209,7 @@ def format_ms(took_ms: float) -> str:
 
 def _passage_html(candidate: Candidate, anchor: str, number: int, marks: str) -> str:
     passage = candidate.passage
-    snippet = " ".join(passage.text.split())
+    snippet = " ".join(re.sub(r"\|[-:|\s]*", " ", passage.text).split())  # a table without its lines
     snippet = snippet if len(snippet) <= _SNIPPET_CHARACTERS else snippet[:_SNIPPET_CHARACTERS].rstrip() + "…"
     name = f' id="{escape(anchor)}" data-passage="{escape(passage.id)}"'
     return details_html(passage, number, snippet, marks=marks, name=name, foot=_thumbs_html(number))
@@ -232,7 +232,7 @@ def details_html(
         f'<span class="title" dir="auto">{mark_words(passage.title or passage.source, words)}</span>{marks}'
         f'<span class="snippet" dir="auto">{mark_words(snippet, words)}</span></summary>'
         f'<div class="text" dir="auto">{_body_html(passage.text, words)}</div>'
-        f'<p class="source">{source_line(passage)}</p>{foot}</details>'
+        f'<p class="source">{escape(source_line(passage))}</p>{foot}</details>'
     )
 
 
@@ -260,10 +260,9 @@ def _thumbs_html(number: int) -> str:
 
 
 def source_line(passage: Passage) -> str:
-    """Where a passage stands: its file, its document and section if they are not the file, and its page."""
+    """Where a passage stands: its file, its document and section if they are not the file, and its page; no HTML."""
     where = f"page {passage.page}" if passage.page else ""
-    parts = dict.fromkeys(filter(None, [passage.source, passage.document_id, passage.title, where]))
-    return " · ".join(escape(part) for part in parts)
+    return " · ".join(dict.fromkeys(filter(None, [passage.source, passage.document_id, passage.title, where])))
 
 
 def _move_html(move: Move, is_reference: bool, n_others: int) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from app import demo_lesson
-from app.answering import Answer, Turn, remember
+from app.answering import N_REMEMBERED, Answer, Turn, remember
 from app.handlers.buttons import StopFlag, Update, busy, idle, make_link
-from app.rendering import answer_html, asked_html, notice_html, passages_html, turns_html
+from app.rendering import answer_html, asked_html, notice_html, passages_html, source_line, turns_html
 from app.retriever import Retrieval
 from app.streaming import N_READ, N_SHOWN, check_question, find_standalone, passages_to_read, write_answers
 from app.votes import Side
@@ -88,7 +91,8 @@ def ask(
         # The button too, each time: the page was seen to lose its first enabling among the words.
         yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=busy()[1])
     if answer.state == "done":
-        turns = remember(turns, Turn(question=question, searched=searched, answer=answer.text))
+        sources = tuple(map(source_line, passages))
+        turns = remember(turns, Turn(question=question, searched=searched, answer=answer.text, sources=sources))
     yield _ended(_SAME, can_retry=answer.state != "done")._replace(turns=turns, fresh=gr.update(visible=bool(turns)))
 
 
@@ -143,6 +147,83 @@ def start_afresh() -> AskView:
     return AskView(
         answer="", passages="", asked="", earlier="", turns=(), shown=None, fresh=gr.update(visible=False), last=""
     )
+
+
+MOST_KEPT = 40
+Conversation = Mapping[str, Any]
+Kept = Mapping[str, Sequence[Conversation]]
+"""The conversations that a browser keeps, the newest first, by the name that each person signs in with."""
+
+
+class ConversationsView(NamedTuple):
+    """The conversations of this browser, the one that goes on, its name, and it as a file."""
+
+    kept: Update
+    box: Update
+    picked: Update
+    title: Update
+    export: Update
+
+
+def list_conversations(kept: Kept, who: str, picked: str | None = None) -> Iterator[ConversationsView]:
+    """Those of `who`, one of them `picked`."""
+    mine = kept.get(who, ())
+    one = next((each for each in mine if each["id"] == picked), None)
+    with TemporaryDirectory() as folder:  # the page copies the file before it asks for more
+        file = Path(folder) / "conversation.md"
+        file.write_text(as_markdown(one) if one else "", encoding="utf-8", errors="replace")
+        yield ConversationsView(
+            kept=kept,
+            box=gr.update(visible=bool(mine)),
+            picked=gr.update(choices=[(each["title"], each["id"]) for each in mine], value=one and one["id"]),
+            title=gr.update(value=one["title"] if one else "", interactive=one is not None),
+            export=gr.update(value=str(file) if one else None, interactive=one is not None),
+        )
+
+
+def keep_turn(
+    turns: tuple[Turn, ...], corpus: str | None, picked: str | None, kept: Kept, who: str
+) -> Iterator[ConversationsView]:
+    """The newest turn in the conversation that goes on, or in a new one."""
+    mine = [*kept.get(who, ())]
+    one = next((each for each in mine if each["id"] == picked), None)
+    if turns:
+        turn = {**asdict(turns[-1]), "sources": list(turns[-1].sources)}
+        new = {"id": secrets.token_hex(4), "title": turn["question"][:80], "corpus": corpus or "", "turns": []}
+        before = one or new
+        if turn not in before["turns"][-1:]:  # one that was opened again is there already
+            mine = [{**before, "turns": [*before["turns"], turn]}, *(each for each in mine if each is not one)]
+        picked = before["id"]
+    yield from list_conversations({**kept, who: mine[:MOST_KEPT]}, who, picked if turns else None)
+
+
+def change_conversation(kept: Kept, who: str, picked: str | None, title: str | None) -> Iterator[ConversationsView]:
+    """The picked conversation under another name; without one it is deleted."""
+    mine = [
+        {**each, "title": title.strip()[:80] or each["title"]} if title is not None and each["id"] == picked else each
+        for each in kept.get(who, ())
+        if title is not None or each["id"] != picked
+    ]
+    yield from list_conversations({**kept, who: mine}, who, picked)
+
+
+def open_conversation(kept: Kept, who: str, picked: str | None) -> AskView:
+    """The conversation as it stood, to go on with."""
+    one = next((each for each in kept.get(who, ()) if each["id"] == picked), None)
+    turns = tuple(Turn(**{**each, "sources": tuple(each["sources"])}) for each in one["turns"]) if one else ()
+    remembered = turns[-N_REMEMBERED:]
+    return start_afresh()._replace(
+        earlier=turns_html(turns), turns=remembered, fresh=gr.update(visible=bool(remembered))
+    )
+
+
+def as_markdown(conversation: Conversation) -> str:
+    """A conversation to take away, with where its passages stand."""
+    lines = [f"# {conversation['title']}", f"Corpus: {conversation['corpus']}"]
+    for turn in conversation["turns"]:
+        sources = "\n".join(f"{n}. {source}" for n, source in enumerate(turn["sources"], start=1))
+        lines += [f"## {turn['question']}", turn["answer"], f"Sources:\n\n{sources}"]
+    return "\n\n".join(lines) + "\n"
 
 
 class LessonView(NamedTuple):

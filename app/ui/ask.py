@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ class AskTab:
     refresh: Refresh
     restore: Refresh
     lesson: Refresh
+    conversations: Refresh
 
 
 def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> AskTab:
@@ -78,6 +79,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
             retry = gr.Button("Try again", visible=False, size="sm", scale=0, min_width=110, elem_id="ask-retry")
             fresh = gr.Button("New conversation", visible=False, size="sm", scale=0, min_width=150, elem_id="ask-fresh")
         panel = build_panel("ask", empty=_EMPTY)
+        conversations, delete = _build_conversations()
         note = gr.HTML(elem_id="ask-note", js_on_load=None)
 
     view = handlers.AskView(
@@ -121,6 +123,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         # Nothing to put there: the box is left alone, as something may have been typed since the page was asked for.
         return (linked, linked) if linked and not question else (gr.skip(), gr.skip())
 
+    listed = _wire_conversations(conversations, delete, turns, corpus, list(view))
     picked = [corpus, way, retriever, rerank, examples, drop, chosen]
     shown_lesson = _wire_lesson(bench, lesson, corpus, chosen, picked)
     lesson.found.click(
@@ -139,7 +142,50 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         refresh=Refresh(fn=look, inputs=[corpus, chosen, retriever], outputs=picked),
         restore=Refresh(fn=restore, inputs=[question], outputs=[question, linked]),
         lesson=shown_lesson,
+        conversations=listed,
     )
+
+
+def _build_conversations() -> tuple[handlers.ConversationsView, gr.Button]:
+    """What this browser keeps of what was asked before, and the button that deletes one."""
+    kept = gr.BrowserState({}, storage_key="conversations", secret="conversations")  # noqa: S106 - hides nothing
+    with gr.Accordion("Conversations", open=False, visible=False, elem_id="ask-conversations") as box, gr.Row():
+        picked = gr.Dropdown(label="Go on with", choices=[], min_width=240, elem_id="conversation")
+        title = gr.Textbox(label="Name, then Enter", min_width=200, max_length=80, elem_id="conversation-title")
+        export = gr.DownloadButton("Save as Markdown", min_width=150, elem_id="conversation-export")
+        delete = gr.Button("Delete", min_width=90, elem_id="conversation-delete")
+    return handlers.ConversationsView(kept=kept, box=box, picked=picked, title=title, export=export), delete
+
+
+def _wire_conversations(
+    part: handlers.ConversationsView, delete: gr.Button, turns: gr.State, corpus: gr.Dropdown, view: Sequence[Any]
+) -> Refresh:
+    """Its events: what is answered is kept, and what is picked goes on."""
+
+    def show(kept: handlers.Kept, request: gr.Request) -> Iterator[handlers.ConversationsView]:
+        yield from handlers.list_conversations(kept, request.username or "")
+
+    def keep(
+        turns: Any, corpus: str | None, picked: str | None, kept: handlers.Kept, request: gr.Request
+    ) -> Iterator[handlers.ConversationsView]:
+        yield from handlers.keep_turn(turns, corpus, picked, kept, request.username or "")
+
+    def rename(
+        kept: handlers.Kept, picked: str | None, title: str, request: gr.Request
+    ) -> Iterator[handlers.ConversationsView]:
+        yield from handlers.change_conversation(kept, request.username or "", picked, title)
+
+    def forget(kept: handlers.Kept, picked: str | None, request: gr.Request) -> Iterator[handlers.ConversationsView]:
+        yield from handlers.change_conversation(kept, request.username or "", picked, None)
+
+    def open_it(kept: handlers.Kept, picked: str | None, request: gr.Request) -> handlers.AskView:
+        return handlers.open_conversation(kept, request.username or "", picked)
+
+    turns.change(keep, [turns, corpus, part.picked, part.kept], list(part), **_QUIETLY)
+    delete.click(forget, [part.kept, part.picked], list(part), **_QUIETLY)
+    part.title.submit(rename, [part.kept, part.picked, part.title], list(part), **_QUIETLY)
+    part.picked.input(open_it, [part.kept, part.picked], list(view), **_QUIETLY)
+    return Refresh(fn=show, inputs=[part.kept], outputs=list(part))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,6 +151,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         compare.restore.after(compare.refresh.after(opened))
         evaluate.refresh.after(opened)
         corpus.change(None, corpus, remembered, js=_REMEMBER, api_visibility="private", show_progress="hidden")
+        ask.conversations.on([page.load])
         ask.lesson.on([ask.tab.select, finished.change])
         teach.refresh.on([teach.tab.select, finished.change])
         page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")

@@ -182,6 +182,16 @@ def test_a_follow_up_is_searched_as_it_was_understood_and_can_be_forgotten(
         shoot(page, "ask-follow-up")
         page.locator("#ask-fresh").click()
         expect(page.locator("#ask-earlier")).not_to_contain_text("tides")
+        page.reload()
+        page.locator("#ask-conversations > button").click()
+        field(page, "conversation").click()
+        page.get_by_role("option", name="Why do the tides rise?", exact=True).click()
+        expect(page.locator("#ask-earlier")).to_contain_text("And fall?")
+        with page.expect_download() as download:
+            page.locator("#conversation-export").click()
+        assert "Sources:" in Path(download.value.path()).read_text(encoding="utf-8")
+        page.locator("#conversation-delete").click()
+        expect(page.locator("#ask-conversations")).to_be_hidden()
     finally:
         endpoint.reply = reply
 

@@ -77,7 +77,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def test_before_anything_runs_the_page_says_what_it_would_ask(page: Page, paths: DataPaths) -> None:
     expect(page.locator("#corpus input")).to_have_value("facts")
-    expect(page.locator("#teach-foreseen")).to_contain_text("calls of scripted would read")
+    expect(page.locator("#teach-foreseen")).to_contain_text("calls would read")
     expect(page.locator("#teach-runs")).to_contain_text("No retriever has been taught yet")
     page.get_by_label("Upload a file").check()
     expect(page.locator("#teach-foreseen")).to_contain_text("Upload a file of questions first")
