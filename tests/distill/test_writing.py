@@ -1,4 +1,4 @@
-"""What is written is filtered, kept as it comes, and goes on where it was."""
+"""Questions that the LLM writes, and the topics that they are about."""
 
 import re
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from fakes import KeywordEncoder
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import Message, ScriptedEndpoint
 
 from distill.json_files import read_records
 from distill.llm.calls import Asker
-from distill.questions.writing import Draft, Surroundings, WritingConfig, Written, write_questions
+from distill.questions.writing import Draft, Surroundings, Topics, WritingConfig, Written, write_questions
 from indexes.errors import InputError, LLMError
 from indexes.types import Candidate, Passage
 
@@ -192,3 +194,23 @@ def test_styles_are_those_wanted_or_those_of_the_examples(
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InputError):
         WritingConfig(**{"n_questions": 1} | settings)  # type: ignore[arg-type]
+
+
+TEXTS = [f"Every applicant shall keep records about subject{n} and about nothing else." for n in range(30)]
+
+
+def test_rare_words_stand_for_the_passage() -> None:
+    topics = Topics([*TEXTS, "Every applicant shall insure horses against lightning."])
+    words = topics.of("Every applicant shall insure horses against lightning and nothing but horses.").split(", ")
+    assert [word for word in words if word in {"insure", "horses", "lightning"}] == ["insure", "horses", "lightning"]
+
+
+def test_numbers_and_short_words_are_no_topic() -> None:
+    assert Topics(TEXTS).of("3.1.2 (a) if it is so, 2024 or 7 of us") == ""
+
+
+@given(st.text(max_size=400))
+def test_at_most_nine_words_of_the_text_itself(text: str) -> None:
+    words = [word for word in Topics([text, "other words"]).of(text).split(", ") if word]
+    assert len(words) <= 9
+    assert all(word in text for word in words)

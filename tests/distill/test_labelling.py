@@ -1,0 +1,157 @@
+"""Where a run's orders come from, beside its LLM: people, and passages known to answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from scripted_endpoint import Message, ScriptedEndpoint
+from tiny_encoders import tiny_transformer
+
+from distill.json_files import read_records
+from distill.llm.calls import Asker
+from distill.records import CandidateList
+from distill.run import Distillation
+from distill.run_config import WITHOUT_LLM, RunConfig
+from distill.stages.labelling import assess, make_candidates, make_questions, make_rankings, orders
+from indexes.encoders.loading import load_encoder
+from indexes.errors import InputError
+from indexes.ingest import add_files
+from indexes.paths import DataPaths
+
+TEXTS = {"cats": "cats purr", "dogs": "dogs bark", "bread": "bread is baked of flour", "mars": "the planet mars"}
+
+
+@pytest.fixture
+def corpus(paths: DataPaths, tmp_path: Path) -> DataPaths:
+    """A data folder with four documents."""
+    tiny_transformer(tmp_path).save_pretrained(str(paths.encoder("tiny")), create_model_card=False)
+    file = tmp_path / "corpus.jsonl"
+    file.write_text("".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in TEXTS.items()))
+    for _ in add_files(paths, "words", [file], load_encoder("tiny", paths)):
+        pass
+    return paths
+
+
+def begun(paths: DataPaths, folder: Path, name: str, held_out: str = "mars", **settings: str) -> Distillation:
+    """A run without an LLM over three questions, the last of them held out, with its candidates."""
+    questions = folder / "questions.jsonl"
+    asked = [
+        ("q1", "who purr", ["cats"], "train"),
+        ("q2", "what bark", [], "train"),
+        ("q3", "where", [held_out], "dev"),
+    ]
+    records = [dict(zip(("id", "question", "positives", "split"), each, strict=True)) for each in asked]
+    questions.write_text("".join(json.dumps(record) + "\n" for record in records))
+    config = RunConfig(
+        name=name,
+        corpus="words",
+        base="tiny",
+        questions=str(questions),
+        teacher=WITHOUT_LLM,
+        n_candidates=2,
+        **settings,
+    )
+    run = Distillation(paths, config, _nobody, lambda event: None)
+    make_questions(run)
+    make_candidates(run)
+    return run
+
+
+def _nobody(temperature: float) -> None:
+    raise AssertionError("No LLM is to be asked.")
+
+
+def test_without_a_teacher_there_is_no_order(corpus: DataPaths, tmp_path: Path) -> None:
+    assert orders(begun(corpus, tmp_path, "free")) == {}
+
+
+def test_a_passage_known_to_answer_teaches_without_an_llm(corpus: DataPaths, tmp_path: Path) -> None:
+    run = begun(corpus, tmp_path, "labelled", positives="first")
+    candidates = {record.id: record.candidates for record in read_records(run.file("candidates.jsonl"), CandidateList)}
+    cats = next(each.passage for each in candidates["q1"] if each.document == "cats")
+    assert cats in [each.passage for each in candidates["q1"][:2]], "BM25 finds it by its word"
+    (found,) = orders(run).values()
+    assert (found.id, found.ranking, found.weight) == ("q1", (cats,), 1.0)
+    assert found.shown == tuple(each.passage for each in candidates["q1"][:2]), "no more than a teacher is shown"
+
+
+def test_people_are_heard_without_an_llm(corpus: DataPaths, tmp_path: Path) -> None:
+    candidates = read_records(begun(corpus, tmp_path, "free").file("candidates.jsonl"), CandidateList)
+    best = [each.passage for each in candidates[1].candidates[:2]][::-1]
+    votes = tmp_path / "votes.jsonl"
+    votes.write_text(json.dumps({"question": "What bark?", "ranking": best}) + "\n")
+    found = orders(begun(corpus, tmp_path, "voted", votes=str(votes)))
+    assert [each.ranking for each in found.values()] == [tuple(best)]
+
+
+def test_held_out_questions_about_another_corpus_are_refused_before_anything_trains(
+    corpus: DataPaths, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"1 of 1 positives name no document of this corpus \(first: 'pluto'\)"):
+        begun(corpus, tmp_path, "mine", held_out="pluto")
+    assert begun(corpus, tmp_path, "mine").file("questions.jsonl").is_file(), "the right file can be given then"
+
+
+def again(run: Distillation, questions: Path) -> tuple[bytes, list[str]]:
+    """The questions that the run has when it is begun once more with the file `questions`, and what it says."""
+    heard: list[str] = []
+    config = replace(run.config, questions=str(questions))
+    once_more = Distillation(run.paths, config, _nobody, lambda event: heard.append(event.remark))
+    make_questions(once_more)
+    return once_more.file("questions.jsonl").read_bytes(), heard
+
+
+def test_a_question_file_that_moved_or_went_stops_no_run_that_has_its_copy(corpus: DataPaths, tmp_path: Path) -> None:
+    run = begun(corpus, tmp_path, "mine")
+    before, file = run.file("questions.jsonl").read_bytes(), tmp_path / "questions.jsonl"
+    os.utime(file, (4e9, 4e9))
+    assert again(run, file) == (before, []), "touched, not changed"
+    moved = file.rename(tmp_path / "elsewhere.jsonl")
+    assert again(run, moved) == (before, [])
+    moved.unlink()
+    assert again(run, file) == (before, [])
+
+
+def test_a_question_file_that_changed_is_said_and_another_one_is_refused(corpus: DataPaths, tmp_path: Path) -> None:
+    run = begun(corpus, tmp_path, "mine")
+    before, file = run.file("questions.jsonl").read_bytes(), tmp_path / "questions.jsonl"
+    stamp = file.stat()
+    file.write_text(file.read_text().replace("who purr", "who bark"))
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    kept, (said,) = again(run, file)
+    assert (kept, "was changed since" in said) == (before, True)
+    with pytest.raises(InputError, match="begun with other settings"):
+        again(run, file.rename(tmp_path / "another.jsonl"))
+
+
+def worst_first(messages: list[Message]) -> str:
+    """An LLM that orders by the words shared with the question, the wrong way round."""
+    prompt = str(messages[1]["content"])
+    asked = set(re.findall(r"\n\nQuestion: (.*?)\n\n", prompt)[0].split())
+    shown = re.findall(r"^\[(\d+)\] (.*)$", prompt, re.MULTILINE)
+    ranked = sorted(shown, key=lambda passage: (len(asked & set(passage[1].split())), passage[1]))
+    return " > ".join(f"[{place}]" for place, _ in ranked)
+
+
+def test_an_llm_that_orders_the_wrong_way_round_is_not_used_even_if_one_insists(
+    corpus: DataPaths, tmp_path: Path, connect: Callable[[], BaseChatModel], endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.reply = worst_first
+    heard: list[str] = []
+    free = begun(corpus, tmp_path, "free")
+    config = replace(free.config, name="upside-down", teacher="scripted", insist=True)
+    run = Distillation(corpus, config, lambda temperature: Asker(connect()), lambda event: heard.append(event.remark))
+    for stage in (make_questions, make_candidates, assess, make_rankings):
+        stage(run)
+    teacher = json.loads(run.file("teacher.json").read_text())
+    assert (teacher["trust"], teacher["assessments"][0]["verdict_kind"]) == ("refuse", "reversed")
+    assert teacher["top1"] < 0.3
+    assert any("wrong way round" in remark for remark in heard)
+    assert not run.file("rankings.jsonl").exists()
