@@ -96,7 +96,8 @@ def _cite(sentence: str, known: Sequence[frozenset[str]]) -> str:
     best = max(range(len(shares)), key=shares.__getitem__)
     if shares[best] < _MIN_SHARE:
         return sentence
-    stem = _LAST.sub("", sentence)
+    found = _STEM.match(sentence)
+    stem = found[0] if found else ""
     return f"{stem} [{best + 1}]{sentence[len(stem) :]}"
 
 
@@ -158,7 +159,7 @@ _CITATION = regex.compile(
 )
 _RANGE = regex.compile(rf"(\d+)\s*(?:[-–—~〜～]|to|bis|à|到)\s*(?:{_LABEL}|[\^#№])?(\d+)|(\d+)", regex.IGNORECASE)
 _ASIDE = regex.compile(r"†[^\]］】,;，；、\n]*")
-_LAST = regex.compile(r"[\p{SB=Close}\p{SB=STerm}.\s]++$")
+_STEM = regex.compile(r"(?s:.*)(?<![\p{SB=Close}\p{SB=STerm}.\s])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,7 @@ _NUMBER = re.compile(r"^\s*(?:\(?\d{1,2}[.)\]:、．]|[-*•‣])\s+")
 _PREFACE = re.compile(r"^[^?？؟]{0,160}[:：]\s*$")
 _NOTE = re.compile(r"^\W*(?:note|explanation|answer)\s*:", re.IGNORECASE)
 _REFERENCE = re.compile(
-    r"\d+(?:\.\d+)+|\d+\s?\(\w{1,4}\)|§\s*\d|\b(?:section|article|rule|chapter|paragraph)\s+\d", re.I
+    r"(?<!\d)(?:\d+(?:\.\d+)+|\d+\s?\(\w{1,4}\))|§\s*\d|\b(?:section|article|rule|chapter|paragraph)\s+\d", re.I
 )
 # Words for the thing in front of the writer, in the languages of most users. What is not listed here is still caught
 # by the round trip, for such a question does not find its passage again.

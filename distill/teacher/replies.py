@@ -156,7 +156,7 @@ _NAME = rf"(?:passage|document|text|snippet|item)s?\s*(?:number\s*|no\.?\s*|nr\.
 _CHAIN = re.compile(rf"(?:\[\s*{_N}\s*\]|{_N})(?:\s*[>≻→»<≺←«≥≤=≈~]+\s*(?:\[\s*{_N}\s*\]|{_N}))+")
 _COMMAS = re.compile(rf"(?:\[\s*{_N}\s*\]|{_N})(?:\s*,\s*(?:\[\s*{_N}\s*\]|{_N}))+")
 _LIST_ITEM = re.compile(
-    rf"^\s*({_N})[.):]\s*(?:(?:passage\s*)?\[({_N})\](.*)|passage\s+({_N})\b(.*)|({_N})\s*)$",
+    rf"^[^\S\n]*({_N})[.):]\s*(?:(?:passage\s*)?\[({_N})\](.*)|passage\s+({_N})\b(.*)|({_N})\s*)$",
     re.MULTILINE | re.IGNORECASE,
 )
 _TIE, _DOWNWARDS, _UPWARDS = re.compile(r"[=≈~≥≤]"), re.compile(r"[>≻]"), re.compile(r"[<≺←«]")

@@ -47,14 +47,14 @@ _MAX_BANNER = 1000  # characters of a notice about cookies; what is longer is a 
 _APART = ("button", "dd", "details", "dt", "label", "legend", "option", "select", "summary", "textarea")
 _W = {"w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main"}
 _WORD_PART = re.compile(r"word/(document|header|footer|comment)s?\d*\.xml")
-_MERGED = re.compile(rb"<(?:\w+:)?mergeCell [^>]*ref=\"([A-Z]+\d+:[A-Z]+\d+)\"")
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell [^<>]*ref=\"([A-Z]+\d+:[A-Z]+\d+)\"")
 _NO_VALUE = re.compile(
-    rb"<(?:\w+:)?f(?: [^>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)\s*"  # a formula, and then no value or an empty one
-    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v></(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
+    rb"<(?:\w+:)?f(?: [^<>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)\s*+"  # a formula, and then no value or an empty one
+    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v></(?:\w+:)?v>)?\s*+</(?:\w+:)?c>"
 )
-_LITERAL = re.compile(r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]|\[[^\]]*\]|_.|\*.')
-_NUMBER_SHAPE = re.compile(r"([^#0,.?%E]*)([#0,?]+)(\.[0#?]+)?(\s?%)?([^#0,.?%E]*)")
-_IMAGE = re.compile(r"!\[([^\]\n]*)\]\(([^)\n]*)\)")
+_LITERAL = re.compile(r'"([^"]*)"|\\(.)|\[\$([^\[\]-]*+)[^\[\]]*+\]|\[[^\[\]]*+\]|_.|\*.')
+_NUMBER_SHAPE = re.compile(r"([^#0,.?%E]*+)([#0,?]++)(\.[0#?]+)?(\s?%)?([^#0,.?%E]*)")
+_IMAGE = re.compile(r"!\[([^\[\]\n]*+)\]\(((?:[^()\n]++|\([^()\n]*+\))*+)\)")
 
 
 def read_html(file: Path) -> Text:

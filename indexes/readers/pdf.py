@@ -144,7 +144,7 @@ def _is_title(lines: Sequence[str]) -> bool:
 # how wide a letter is on average, at least and at most; how far a line of the same cell is below. Guesses.
 _ROW_GAP, _CELL_GAP, _NARROW, _WIDE, _SAME_CELL = 1.0, 0.36, 0.48, 0.56, 1.35
 _WORD = re.compile(r"\S+")
-_LABEL = re.compile(r"\W*\w{0,3}\W*")
+_LABEL = re.compile(r"\W*+\w{0,3}\W*")
 _PROSE = 40  # characters: two columns of such cells are columns of text
 
 

@@ -1,14 +1,20 @@
 """Nothing of a file is lost in silence: every kind of file that used to lose content gives all of it, or says so."""
 
+import importlib
 import io
 import json
+import re
+import time
 import zipfile
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import docx
 import openpyxl
 import pytest
+import regex
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from fakes import KeywordEncoder, WordTokenizer
@@ -205,6 +211,53 @@ def test_a_page_is_its_content_without_what_frames_or_hides(tmp_path: Path) -> N
     assert [text for text in there if text not in page.text] == []
     gone = ["cookies.", "Home", "About", "ghost", "Ltd"]
     assert [text for text in gone if text in page.text] == []
+
+
+READ_WITH = (
+    *("indexes.readers.text", "indexes.readers.records", "indexes.readers.mail", "indexes.readers.office"),
+    *("indexes.readers.pdf", "indexes.readers.process", "indexes.encodings", "indexes.splitting", "indexes.lexical"),
+    *("app.answering", "app.rendering", "distill.prompts", "distill.llm.reply_cache", "distill.teacher.replies"),
+)
+OF_ONE_PLACE = ("_NUMBER_SHAPE", "_LABEL", "_STEM", "_SEPARATOR_LINE", "_TAG_BEGUN", "_THOUGHT")  # never searched for
+RUNS = (
+    *("a", " ", "\n", "a ", "a\n", " \n", "1", "-", "=", "|", ".", "。", "中", "हि", "ا", "אב ", "!", "\"", "\\", "$"),
+    *("[", "![", "![a](", "](", "(", "[$", "[1,", "[1-", "[1†", "[Source 1 ", "(source ", "1 to ", "# ", "```\n", "<"),
+    *("<think>", "<f>", "<a:f ", "<mergeCell ", "<f/> ", "<meta ", "a-", "a.", "a\ufffe", "|-", "a|b\n", "---\n", "T1"),
+    *("http://", "](x", "aA", "A", "a/", "(a)", "sep=", "SUMMARY", "\\\"", "_*", "x\u00ad", "-\n", "….", ": "),
+)
+
+
+def patterns() -> dict[str, re.Pattern[str] | regex.Pattern[str]]:
+    """Every pattern that texts of strangers are read with, by name."""
+    found = {}
+    for module in READ_WITH:
+        for name, value in vars(importlib.import_module(module)).items():
+            each = [part.pattern for part in value] if name.endswith("_BREAKS") else [value]
+            compiled = (part for part in each if isinstance(part, re.Pattern | regex.Pattern))
+            found.update({f"{module}.{name}.{number}": pattern for number, pattern in enumerate(compiled)})
+    return found
+
+
+@pytest.mark.parametrize("name", patterns())
+def test_no_pattern_goes_back_over_what_it_has_read(name: str) -> None:
+    """A file of a million characters would keep its reader busy for hours: four times the text takes four times as
+    long, and not sixteen times."""
+    pattern = patterns()[name]
+
+    def took(text: str) -> float:
+        shown: Any = text.encode() if isinstance(pattern.pattern, bytes) else text
+        begun = time.thread_time()
+        if name.split(".")[-2] in OF_ONE_PLACE:
+            pattern.match(shown)
+        else:
+            deque(pattern.finditer(shown), 0)
+        return time.thread_time() - begun
+
+    for run in RUNS:
+        for before, after in (("", ""), ("\n---\n", "\0")):
+            few, many = (before + run * (n // len(run)) + after for n in (2_000, 8_000))
+            if took(few) > 0.002 and min(took(few), took(few)) > 0.002:
+                assert min(took(many) for _ in range(2)) < 10 * max(took(few) for _ in range(3)), repr(run)
 
 
 def test_a_page_full_of_blanks_and_an_endless_word_are_read_at_once(tmp_path: Path) -> None:
