@@ -409,6 +409,12 @@ class Corpus:
         with self.connect() as connection:
             return manifest.get_passages(connection, ids)
 
+    def document(self, document_id: str) -> list[Passage]:
+        """The passages of one document, in their order."""
+        with self.connect() as connection:
+            rows = connection.execute("SELECT id FROM passages WHERE document_id = ? ORDER BY rowid", (document_id,))
+            return manifest.get_passages(connection, [row[0] for row in rows])
+
     def facets(self) -> list[Facets]:
         """Each combination of source, type and date that passages have."""
         with self.connect() as connection:

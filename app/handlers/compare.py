@@ -29,6 +29,7 @@ from app.rendering import (
     ballot_html,
     comparison_html,
     notice_html,
+    place_html,
     reveal_html,
     score_html,
     scores_html,
@@ -39,6 +40,7 @@ from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choi
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
+from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
 from indexes.queries import read_queries
 
@@ -274,11 +276,16 @@ def _as_vote(verdict: str, compared: Compared | None, visitor: str) -> Vote:
 def judge_passage(
     bench: Workbench, event: Mapping[str, Any], shown: Shown | Compared | None, visitor: str | None
 ) -> Update:
-    """A thumb on one of the passages that this visitor sees is kept; anything else is refused."""
+    """A thumb on one of the passages that this visitor sees is kept, or that passage is shown where it stands.
+
+    Anything else is refused.
+    """
     passage, thumb = str(event.get("passage")), next((each for each in THUMBS if each == event.get("thumb")), None)
     sides: tuple[Side, ...] = () if shown is None else (shown.side,) if isinstance(shown, Shown) else shown.sides
     documents = {p: d for side in sides for p, d in zip(side.passages, side.documents, strict=True)}
     try:
+        if shown is not None and event.get("thumb") == "place" and passage in documents:
+            return place_html(passage, Corpus.open(bench.paths, shown.corpus).document(documents[passage]))
         if shown is None or thumb is None or passage not in documents:
             raise InputError("This passage is not shown any more. Ask again, and judge it then.")
         VoteBook(bench.paths.votes).add(

@@ -13,7 +13,7 @@ from app.demo_lesson import RUN
 from app.handlers import ask as handlers
 from app.handlers import compare, pickers
 from app.handlers.buttons import StopFlag, Update, press_stop, read_link
-from app.ui.panel import Refresh, build_panel, on_thumb
+from app.ui.panel import Refresh, build_note, build_panel, on_thumb
 from app.workbench import Workbench
 
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
@@ -79,8 +79,8 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
             retry = gr.Button("Try again", visible=False, size="sm", scale=0, min_width=110, elem_id="ask-retry")
             fresh = gr.Button("New conversation", visible=False, size="sm", scale=0, min_width=150, elem_id="ask-fresh")
         panel = build_panel("ask", empty=_EMPTY)
+        note = build_note("ask")
         conversations, delete = _build_conversations()
-        note = gr.HTML(elem_id="ask-note", js_on_load=None)
 
     view = handlers.AskView(
         answer=panel.answer,

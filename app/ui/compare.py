@@ -13,7 +13,7 @@ from gradio.components import Component
 from app.handlers import compare, pickers
 from app.handlers.buttons import StopFlag, Update, press_stop, read_link
 from app.handlers.compare import VoteView
-from app.ui.panel import Refresh, build_answer, build_passages, on_thumb
+from app.ui.panel import Refresh, build_answer, build_note, build_passages, on_thumb
 from app.votes import MAX_SIDES
 from app.workbench import Workbench
 
@@ -108,7 +108,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
             summary = gr.HTML(elem_id="compare-summary", js_on_load=None)
             answers = build_answer("compare")
             ballot = build_ballot()
-            note = gr.HTML(elem_id="compare-note", js_on_load=None)
+            note = build_note("compare")
             passages = build_passages("compare")
             score = gr.HTML(elem_id="compare-score", js_on_load=None)
 

@@ -41,12 +41,24 @@ element.addEventListener('click', (event) => {
 });
 """
 
+# A passage that is shown in its place comes into view.
+_SHOW_PLACE = """
+new MutationObserver(() => {
+  const mark = element.querySelector('.place mark');
+  if (!mark) return;
+  const text = mark.closest('.text');
+  text.scrollTop = mark.offsetTop - text.offsetTop - 40;
+  mark.closest('.place').scrollIntoView({behavior: 'smooth', block: 'nearest'});
+}).observe(element, {childList: true, subtree: true});
+"""
+
 # A thumb is a toggle; pointing at a passage shows where it stands on the other side.
 _JUDGE_AND_FOLLOW = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button.thumb');
   if (!button) return;
   const passage = button.closest('details').dataset.passage;
+  if (button.dataset.thumb === 'place') { trigger('select', {passage, thumb: 'place'}); return; }
   const pressed = button.getAttribute('aria-pressed') === 'true';
   const thumb = pressed ? 'none' : button.dataset.thumb;
   element.querySelectorAll('details').forEach((each) => {
@@ -92,6 +104,11 @@ def build_answer(prefix: str, empty: str = "") -> gr.HTML:
 def build_passages(prefix: str) -> gr.HTML:
     """Where passages are listed."""
     return gr.HTML(elem_id=f"{prefix}-passages", elem_classes="panel-passages", js_on_load=_JUDGE_AND_FOLLOW)
+
+
+def build_note(prefix: str) -> gr.HTML:
+    """Where what is said of a passage stands, and the passage in its place."""
+    return gr.HTML(elem_id=f"{prefix}-note", js_on_load=_SHOW_PLACE)
 
 
 def on_thumb(
