@@ -46,8 +46,8 @@ def language_advice(encoder: str, language: str) -> str:
     if encoder != DEFAULT_ENCODER or not language:
         return ""
     return (
-        f"Most of this corpus is in {language}, and the encoder {encoder} knows English only: search by words finds "
-        f"what it should, by meaning hardly. Take a multilingual encoder, as ENCODER={_MULTILINGUAL} does."
+        f"Most of this corpus is in {language}, and the encoder {encoder} knows English only: search by meaning "
+        f"misses more than it need, by words it does not. Take a multilingual encoder, as ENCODER={_MULTILINGUAL} does."
     )
 
 
