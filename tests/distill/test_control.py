@@ -26,7 +26,7 @@ from indexes.ingest import add_files
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 TOPICS = ("cats", "dogs", "bread", "flour", "mars", "moons")
 SAID = ("purr", "bark", "baked", "planet")

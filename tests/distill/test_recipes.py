@@ -19,7 +19,7 @@ from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def taught_by(

@@ -21,7 +21,7 @@ from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.paths import DataPaths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 class KilledError(Exception):

@@ -168,12 +168,12 @@ def test_a_long_text_under_a_new_name_leaves_the_old_name_free(
 ) -> None:
     """Its parts are named by the file, so they have to be renamed with it."""
     file, kept = tmp_path / "long.txt", tmp_path / "kept.txt"
-    file.write_text(f"{'c' * 1000} " * 1100)
+    file.write_text("c" + " " * 1_100_000 + "c")
     add(paths, encoder, file)
     file.rename(kept)
     events = add_files(paths, "pets", [kept], encoder, sync=True)
     assert [event.outcome.status for event in events if event.outcome] == ["renamed"]
-    file.write_text(f"{'d' * 1000} " * 1100)
+    file.write_text("d" + " " * 1_100_000 + "d")
     assert [outcome.status for outcome in add(paths, encoder, file)] == ["read"]
 
 
