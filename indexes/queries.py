@@ -95,7 +95,7 @@ def parse_query(line: str, number: int, file: Path) -> Query:
             relevance=tuple((str(key), int(grade)) for key, grade in relevance.items()),
             split=str(record.get("split") or ""),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"Line {number} of '{file}' is no question. Expected one record a line: {_EXPECTED}"
         ) from error
@@ -139,7 +139,7 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
         try:
             query, document, grade = _judgement(line)
             found.setdefault(query, {})[document] = int(float(grade))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError, TypeError, AttributeError) as error:
             if number == 1 and not any(part.strip().lstrip("-").isdigit() for part in line.split("\t")[2:]):
                 continue  # the header
             raise InputError(

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import tempfile
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from app.answering import cite_by_words, find_citations
 from app.rendering import to_safe_html
 from benchmarks.sample_files import write_samples
+from distill.json_files import peek_json
 from distill.questions.sources import read_like, read_log
 from distill.run_config import read_settings
 from distill.teacher.orders import read_votes
@@ -160,6 +162,18 @@ def test_files_of_questions_orders_and_settings_are_read_or_refused_in_a_sentenc
                     read(file)
                 except UserError as error:
                     assert len(str(error)) > 20
+
+
+DEEP = b'{"id": "a", "question": "q", "ranking": ' + b"[" * 100_000
+
+
+@pytest.mark.parametrize("content", [DEEP, DEEP + b"]" * 100_000 + b"}\n", b'{"id": ' + b"9" * 5000 + b"}\n"])
+def test_a_file_that_is_made_to_break_its_reader_is_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    for read in READERS:
+        with suppress(UserError):
+            read(tmp_path / "a.jsonl")
+    assert peek_json(tmp_path / "a.jsonl") == {}
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:

@@ -287,7 +287,7 @@ def _record(line: str) -> tuple[str, Reply | None, str]:
         if not record.keys() & {"response", "error"}:
             raise KeyError
         response, error = record.get("response") or {}, record.get("error")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return "", None, "no record of a batch's output"
     if not re.fullmatch(r"[0-9a-f]{64}", key):
         return key, None, f"custom_id {key[:80]!r} is none that was exported here"
