@@ -297,14 +297,20 @@ def _columns_of(lines: Sequence[_Line]) -> list[tuple[float, float]]:
         else:
             groups.append([cell])
         end = max(end, cell.right)
-    tolerance = lines[0].size / 4 if lines else 0.0
+    tolerance, names = (lines[0].size / 4, set(lines[0].cells)) if lines else (0.0, set())
     columns: list[tuple[float, float]] = []
     for cells in groups:
-        places = [[c.left for c in cells], [c.right for c in cells], [(c.left + c.right) / 2 for c in cells]]
-        is_straight = len(cells) > 1 and any(max(each) - min(each) <= tolerance for each in places)
+        below = [cell for cell in cells if cell not in names]  # names of columns may stand otherwise
+        is_straight = any(_are_straight(each, tolerance) for each in (cells, below))
         first = cells[0].left if is_straight or not columns else columns.pop()[0]
         columns.append((first, max(cell.right for cell in cells)))
     return columns
+
+
+def _are_straight(cells: Sequence[_Cell], tolerance: float) -> bool:
+    """Whether several cells begin, end or have their middle at one place."""
+    places = [[c.left for c in cells], [c.right for c in cells], [(c.left + c.right) / 2 for c in cells]]
+    return len(cells) > 1 and any(max(each) - min(each) <= tolerance for each in places)
 
 
 def _is_apart(above: _Line, line: _Line) -> bool:

@@ -105,11 +105,12 @@ def test_large_letters_of_a_pdf_are_headings_and_gaps_make_tables(tmp_path: Path
         write(pdf, f"{page} What the animals of\nhouse {page} eat", 16)
         write(pdf, prose)
         write(pdf, "# a comment\n" + prose)
+    rows = [("Animal", "Food and water", "Kilograms"), ("Cat | tom", "Fish", "0.5"), ("Dog", "Meat", "12.25")]
     with pdf.table(borders_layout="NONE") as table:
-        for cells in (("Animal", "Food and water", "Kilograms"), ("Cat | tom", "Fish", "0.5"), ("Dog", "", "1.25")):
+        for cells in (*rows, ("Hen", "", "0.1")):
             row = table.row()
             for cell in cells:
-                row.cell(cell)
+                row.cell(cell, align="C" if cell in rows[0] else "R" if "." in cell else "L")
     write(pdf, prose)
     pdf.output(str(tmp_path / "animals.pdf"))
     (document,) = read(tmp_path / "animals.pdf")
@@ -124,7 +125,8 @@ def test_large_letters_of_a_pdf_are_headings_and_gaps_make_tables(tmp_path: Path
                 "| Animal | Food and water | Kilograms |",
                 "| --- | --- | --- |",
                 "| Cat \\| tom | Fish | 0.5 |",
-                "| Dog |  | 1.25 |",
+                "| Dog | Meat | 12.25 |",
+            "| Hen |  | 0.1 |",
             ]
         )
         in document.text
