@@ -299,12 +299,24 @@ def _columns_of(lines: Sequence[_Line]) -> list[tuple[float, float]]:
         end = max(end, cell.right)
     tolerance, names = (lines[0].size / 4, set(lines[0].cells)) if lines else (0.0, set())
     columns: list[tuple[float, float]] = []
-    for cells in groups:
+    for cells in _under_names(groups, names):
         below = [cell for cell in cells if cell not in names]  # names of columns may stand otherwise
         is_straight = any(_are_straight(each, tolerance) for each in (cells, below))
         first = cells[0].left if is_straight or not columns else columns.pop()[0]
         columns.append((first, max(cell.right for cell in cells)))
     return columns
+
+
+def _under_names(groups: Sequence[list[_Cell]], names: set[_Cell]) -> list[list[_Cell]]:
+    """The groups of cells, a name that stands beside its column with it."""
+    joined: list[list[_Cell]] = []
+    for cells in groups:
+        pair = [joined[-1], cells] if joined else []
+        if sum(len(each) == 1 and each[0] in names for each in pair) == 1 == sum(map(names.isdisjoint, pair)):
+            joined[-1] = [*joined[-1], *cells]
+        else:
+            joined.append(cells)
+    return joined
 
 
 def _are_straight(cells: Sequence[_Cell], tolerance: float) -> bool:

@@ -115,7 +115,7 @@ def test_large_letters_of_a_pdf_are_headings_and_gaps_make_tables(tmp_path: Path
     pdf.output(str(tmp_path / "animals.pdf"))
     (document,) = read(tmp_path / "animals.pdf")
     passages = split_document(document, WordTokenizer(), PassageSettings(max_tokens=300, overlap_tokens=0))
-    assert {passage.title for passage in passages if "keeper" in passage.text} == {
+    assert {passage.title.split(" › Animal,")[0] for passage in passages if "keeper" in passage.text} == {
         f"Keeping animals › {page} What the animals of house {page} eat" for page in (1, 2, 3)
     }
     assert {passage.page for passage in passages if "house 2" in passage.title} <= {2, 3}
@@ -126,7 +126,7 @@ def test_large_letters_of_a_pdf_are_headings_and_gaps_make_tables(tmp_path: Path
                 "| --- | --- | --- |",
                 "| Cat \\| tom | Fish | 0.5 |",
                 "| Dog | Meat | 12.25 |",
-            "| Hen |  | 0.1 |",
+                "| Hen |  | 0.1 |",
             ]
         )
         in document.text
