@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
-# Of prompts that are too long, as OpenAI, vLLM, Mistral and llama.cpp, Anthropic, Google, TGI and Bedrock say it.
+# Of prompts that are too long, as OpenAI, vLLM, Mistral and llama.cpp, Anthropic, Google, TGI and Bedrock say it, and
+# whoever speaks of the tokens of a prompt that are too many; a parameter that is too large is no prompt.
 _OVERFLOW = re.compile(
-    r"context|prompt is too long|token count|tokens? (limit|allowed)|`?inputs`? tokens|input (is )?too long|above_max",
-    re.I,
+    r"context|prompt is too long|token count|tokens? (limit|allowed)|`?inputs`? tokens|input (is )?too long|above_max|"
+    r"^(?!.*max_\w*tokens)(?=.*\b(?:prompts?|inputs?|messages?|request)\b)(?=.*\b(?:tokens?|length)\b)"
+    r".*\b(?:max|maximum|limit|exceeds?|exceeded|too|longer|larger|more than|at most|fewer|reduce|shorten)\b",
+    re.I | re.S,
 )
 
 
