@@ -147,10 +147,11 @@ class Sessions(dict[str, str]):
         self._until: dict[str, float] = {}
 
     def __setitem__(self, token: str, user: str) -> None:
-        ended = [each for each in self._until if each not in self]
-        for old in ended or [*self._until][: max(0, len(self) - _MOST_SESSIONS + 1)]:
-            self.pop(old, None)
+        # All last as long, so the oldest ends first.
+        while (old := next(iter(self._until), None)) and (old not in self or len(self._until) >= _MOST_SESSIONS):
             del self._until[old]
+            self.pop(old, None)
+        self._until.pop(token, None)
         super().__setitem__(token, user)
         self._until[token] = self._now() + _SESSION_S
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 from fakes import KeywordEncoder
@@ -26,8 +27,10 @@ _n_set_aside = 0
 
 def pytest_configure(config: pytest.Config) -> None:
     """Puts temporary folders into memory where there is room: each small database would wait for the disk otherwise.
-    Of several workers each has one core, and its libraries know that.
+    Of several workers each has one core, and its libraries know that. No generated case is held to a time.
     """
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     elif "PYTEST_DEBUG_TEMPROOT" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:

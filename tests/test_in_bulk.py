@@ -33,9 +33,7 @@ from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document
 
 N = int(os.environ.get("BULK", "150"))
-often = settings(
-    max_examples=N, deadline=None, suppress_health_check=list(HealthCheck), derandomize="BULK" not in os.environ
-)
+often = settings(max_examples=N, suppress_health_check=list(HealthCheck), derandomize="BULK" not in os.environ)
 PIECES = [
     "[1]",
     "[2]",

@@ -257,7 +257,7 @@ def test_equal_places_are_no_bias_and_one_place_is_all_of_it() -> None:
     assert position_test([]) == (1, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(2, 12).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n))), max_size=60))
 def test_bias_and_its_p_are_shares(best_at: list[tuple[int, int]]) -> None:
     p, bias = position_test(best_at)

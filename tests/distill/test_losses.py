@@ -15,7 +15,7 @@ from distill.ranker.losses import Loss, list_mle, p_list_mle
 # Steps of 1/8: a shift of such scores changes none of their differences.
 SCORES = st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=2, max_size=6)
 every_loss = pytest.mark.parametrize("loss", [list_mle, p_list_mle])
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 @st.composite

@@ -55,7 +55,7 @@ def true_order(worths: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(range(len(worths)), key=lambda item: -worths[item]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.permutations(range(8)), st.sampled_from(["listwise", "listwise-3", "listwise-2"]))
 def test_a_consistent_teachers_order_comes_out_whole(worths: list[int], mode: str) -> None:
     teacher = ByWorth()
@@ -66,7 +66,7 @@ def test_a_consistent_teachers_order_comes_out_whole(worths: list[int], mode: st
     assert found.n_asked == len(teacher.prompts) == calls_per_question(mode, 8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 30).flatmap(lambda n: st.permutations(range(n))), st.integers(1, 6), st.integers(2, 5))
 def test_best_of_finds_the_best_in_order_and_asks_at_most_what_was_said(worths: list[int], top: int, size: int) -> None:
     limits = Limits(best_top=top, best_set=size)
@@ -75,7 +75,7 @@ def test_best_of_finds_the_best_in_order_and_asks_at_most_what_was_said(worths: 
     assert found.n_asked <= calls_per_question("best-of", len(worths), limits)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 40).flatmap(lambda n: st.permutations(range(n))), st.integers(2, 9), st.integers(1, 8))
 def test_windows_say_the_front_and_never_the_retrievals_tail(worths: list[int], window: int, stride: int) -> None:
     limits = Limits(window=window, stride=min(stride, window - 1))

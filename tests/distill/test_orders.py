@@ -234,7 +234,7 @@ def test_three_rounds_join_as_two_do() -> None:
     assert merged(said("ab"), said("ca"), said("dc")).ranking == tuple("dcab")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.permutations(range(12)), st.integers(2, 5), st.integers(1, 5))
 def test_no_order_says_more_than_its_rounds(worths: list[int], size: int, named: int) -> None:
     """A teacher that prefers the higher worth, names only some, and sees the best so far with what is new."""

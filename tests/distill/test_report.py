@@ -218,7 +218,7 @@ def test_no_name_becomes_markup(name: str) -> None:
     report_markdown(all_metrics(name)).encode("utf-8")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(alphabet=st.sampled_from("ab1 .-+=#*_`~<>|[]()!&;:/@\\\n\t\r\x0b\x85\u2028$\"'"), max_size=12))
 def test_no_text_at_all_changes_the_elements_of_the_report(name: str) -> None:
     name = f"{name}x"

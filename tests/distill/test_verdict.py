@@ -211,7 +211,7 @@ def test_a_ranker_no_better_than_the_baseline_is_named_as_the_ceiling() -> None:
         assert ("Even the ranker" in said) == is_near
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.integers(0, 10_000),
     st.integers(1, 60),

@@ -24,7 +24,7 @@ QRELS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(qrels=QRELS, run=RUNS, cutoffs=st.sets(st.integers(1, 40), min_size=1, max_size=5))
 def test_every_metric_at_every_cutoff_is_pytrec_evals(
     qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]], cutoffs: set[int]

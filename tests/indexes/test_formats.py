@@ -206,7 +206,7 @@ def test_a_few_damaged_bytes_do_not_make_utf8_something_else(tmp_path: Path) -> 
     assert "schön laut" in read(write(tmp_path / "note.txt", text * 5 + b"\xff\xfe broken"))[0].text
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     suffix=st.sampled_from(SUPPORTED_SUFFIXES),
     content=st.one_of(
@@ -229,7 +229,7 @@ def test_no_content_raises_anything_but_its_sentence(tmp_path: Path, suffix: str
         assert passage.text == texts[passage.document_id][passage.start : passage.end]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_sample_with_some_bytes_changed_raises_nothing_but_its_sentence(
     samples: dict[str, Path], tmp_path: Path, data: st.DataObject
@@ -245,7 +245,7 @@ def test_a_sample_with_some_bytes_changed_raises_nothing_but_its_sentence(
         assert str(error)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text(alphabet="ab \n", max_size=200), st.integers(2, 40))
 def test_pieces_of_a_text_are_the_text(text: str, most: int) -> None:
     pieces = list(text_pieces(io.StringIO(text), most))

@@ -22,7 +22,7 @@ def uncovered(text: str, passages: list[Passage]) -> str:
     return "".join(letter for letter, seen in zip(text, covered, strict=True) if not seen)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     st.text(alphabet=st.sampled_from("ab .\n,é漢。"), max_size=400),
     st.sampled_from(["note.txt", "cats.py", "page.pdf"]),
@@ -36,7 +36,7 @@ def test_every_passage_is_its_span_fits_and_no_word_is_lost(text: str, source: s
     assert [p.start for p in passages] == sorted({p.start for p in passages})
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(st.text(alphabet=st.sampled_from("ab #=-|`\n"), max_size=300), st.sampled_from(["a.md", "a.rst", "a.xlsx"]))
 def test_of_marked_up_text_only_headings_are_outside_the_passages_and_they_are_in_their_titles(
     text: str, source: str
