@@ -115,6 +115,9 @@ def answer_html(
     found; without `times` nothing says how long anything took.
     """
     parts = []
+    if times and (line := _times(answer, searched_s)):  # above the words: below them it would move with every line
+        copy = ' <button type="button" class="copy">Copy</button>' if answer.state == "done" and answer.text else ""
+        parts.append(f'<p class="times"><span>{line}</span>{copy}</p>')
     if answer.says_nothing and answer.state == "done":
         parts.append(
             '<p class="refusal">The corpus does not say.</p>'
@@ -130,9 +133,6 @@ def answer_html(
         parts.append(aside_html(answer.notice))
     elif answer.notice:
         parts.append(notice_html(answer.notice, {"failed": "error", "waiting": "busy"}.get(answer.state, "info")))
-    if times and (line := _times(answer, searched_s)):
-        copy = ' <button type="button" class="copy">Copy</button>' if answer.state == "done" and answer.text else ""
-        parts.append(f'<p class="times"><span>{line}</span>{copy}</p>')
     busy = "true" if answer.state in ("waiting", "writing") else "false"
     return f'<section class="answer {answer.state}" aria-label="Answer" aria-busy="{busy}">{"".join(parts)}</section>'
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
@@ -111,13 +112,22 @@ def field(page: Page, element_id: str) -> Locator:
     return page.locator(f"#{element_id}").locator("input, textarea").first
 
 
+def expect_accessible(page: Page) -> None:
+    """Nothing that is shown breaks a rule of WCAG 2.1, A or AA, that axe-core can see."""
+    page.wait_for_timeout(300)  # colours that change take a moment
+    rules = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    found = Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]}).response["violations"]
+    broken = [f"{rule['id']}: {node['html']}: {node['failureSummary']}" for rule in found for node in rule["nodes"]]
+    assert not broken, "\n".join(broken)
+
+
 def shoot(page: Page, name: str) -> None:
-    """Keeps the tab in both themes and at the width of a telephone, where nothing may stick out."""
+    """Keeps the tab in both themes, which all can read, and at a telephone's width, where nothing may stick out."""
     ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
-    page.evaluate("document.body.classList.add('dark')")
-    page.screenshot(path=ARTIFACTS / f"{name}-dark.png", full_page=True)
-    page.evaluate("document.body.classList.remove('dark')")
+    for ending in ("-dark", ""):
+        page.evaluate(f"document.body.classList.toggle('dark', {str(bool(ending)).lower()})")
+        page.screenshot(path=ARTIFACTS / f"{name}{ending}.png", full_page=True, animations="disabled")
+        expect_accessible(page)
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(300)
     page.screenshot(path=ARTIFACTS / f"{name}-390.png", full_page=True)

@@ -44,7 +44,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         with gr.Row(elem_classes="question"):
             question = gr.Textbox(
                 label="Question",
-                placeholder="Ask the corpus something, or follow up, then press Enter",
+                placeholder="Ask or follow up, then press Enter",
                 lines=1,
                 show_label=False,
                 container=False,

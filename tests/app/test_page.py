@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import ARTIFACTS, field, free_port, open_tab, visit
+from browsing import expect_accessible, field, free_port, open_tab, shoot, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import Message, ScriptedEndpoint
 
@@ -87,11 +87,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     """A visitor's page; at the end, nothing wrong may have been seen on it."""
     with visit(browser, address) as page:
         yield page
-
-
-def shoot(page: Page, name: str) -> None:
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
 
 
 def test_the_empty_page_says_what_to_do(page: Page) -> None:
@@ -295,6 +290,53 @@ def test_a_retriever_taught_meanwhile_appears_and_is_compared(page: Page, paths:
     book = VoteBook(paths.votes)
     assert [vote.verdict for vote in book.votes()] == ["right"]
     assert [thumb.thumb for thumb in book.thumbs()] == ["up"]
+
+
+def test_on_a_telephone_an_answer_is_read_in_place_and_compared(page: Page, endpoint: ScriptedEndpoint) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator("#ask-retriever")).to_contain_text("Taught")
+    endpoint.reply, endpoint.delay_s = (
+        (lambda messages: f"{reply(messages)}\n\n{'The moon pulls the sea [1]. ' * 8}"),
+        0.04,
+    )
+    try:
+        page.evaluate(_COUNT_SHIFTS)
+        field(page, "ask-question").fill("Why do the tides rise?")
+        page.locator("#ask-button").click()
+        expect(page.locator("#ask-answer .answer.done")).to_contain_text("The moon pulls the sea")
+        page.wait_for_timeout(500)
+        assert page.evaluate("window.shifted") < 0.05, "what is read stays where it is while the answer is written"
+    finally:
+        endpoint.reply, endpoint.delay_s = reply, 0.01
+    expect(page.locator("#ask-answer .answer")).to_be_in_viewport()
+    field(page, "ask-question").focus()
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", "focus is seen"
+    page.locator("#ask-answer a.citation").first.click()
+    expect(page.locator("#ask-passage-2 .source")).to_be_in_viewport()
+    assert page.evaluate(_WIDTH) <= 390
+    open_tab(page, "Compare")
+    field(page, "compare-question").fill("Why do the tides rise?")
+    page.locator("#compare-button").click()
+    for side in ("left", "right"):
+        expect(page.locator(f"#{side}-answer .answer.done")).to_contain_text("The moon pulls the sea")
+    page.locator("#vote-tie").click()
+    expect(page.locator("#compare-note")).to_contain_text("Thank you, your vote is kept")
+    assert page.evaluate(_WIDTH) <= 390
+    expect_accessible(page)
+
+
+_WIDTH = "document.documentElement.scrollWidth"
+# The sum of all shifts that follow no click within half a second: more than the worst five seconds, which are CLS.
+_COUNT_SHIFTS = """() => {
+  window.shifted = 0;
+  const count = (list) => list.getEntries().forEach((each) => {
+    if (!each.hadRecentInput && each.startTime > since) window.shifted += each.value;
+  });
+  const since = performance.now();
+  new PerformanceObserver(count).observe({type: 'layout-shift', buffered: true});
+}"""
 
 
 def test_a_file_and_then_the_corpus_are_deleted_after_a_question(page: Page) -> None:
