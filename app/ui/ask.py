@@ -13,24 +13,19 @@ from app.demo_lesson import RUN
 from app.handlers import ask as handlers
 from app.handlers import compare, pickers
 from app.handlers.buttons import StopFlag, Update, press_stop, read_link
-from app.ui.panel import Refresh, build_note, build_panel, on_thumb
+from app.ui.panel import QUIETLY, Parts, Refresh, Tab, build_answer, build_note, build_passages, on_thumb, outputs_of
 from app.workbench import Workbench
 
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
 _N_AT_ONCE = 8
 _TICK_S = 1.5
-_QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskTab:
-    """What other parts of the page need of this tab; `restore` asks the question of a link, and `drop`
-    takes files while there is no corpus.
-    """
+class AskTab(Tab):
+    """The same of this one; `restore` asks the question of a link, and `drop` takes files while there is no corpus."""
 
-    tab: gr.Tab
     drop: gr.File
-    refresh: Refresh
     restore: Refresh
     lesson: Refresh
     conversations: Refresh
@@ -39,10 +34,10 @@ class AskTab:
 def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> AskTab:
     """The tab with its events."""
     with gr.Tab("Ask", id="ask") as tab:
-        flag = gr.State(StopFlag())
-        turns, last, shown, chosen, linked = gr.State(()), gr.State(""), gr.State(None), gr.State({}), gr.State("")
+        flag, chosen, linked = gr.State(StopFlag()), gr.State({}), gr.State("")
+        parts: Parts = {"turns": gr.State(()), "last": gr.State(""), "shown": gr.State(None)}
         with gr.Row(elem_classes="question"):
-            question = gr.Textbox(
+            question = parts["question"] = gr.Textbox(
                 label="Question",
                 placeholder="Ask or follow up, then press Enter",
                 lines=1,
@@ -52,8 +47,8 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
                 min_width=240,
                 elem_id="ask-question",
             )
-            button = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="ask-button")
-            stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="ask-stop")
+            parts["ask"] = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="ask-button")
+            parts["stop"] = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="ask-stop")
         way = gr.Radio(label="How it searches", info=" ", choices=[], elem_id="ask-retriever")
         with gr.Accordion("More …", open=False, elem_id="ask-more"), gr.Row():
             retriever = gr.Dropdown(label="Every retriever of this corpus", choices=[], elem_id="ask-any")
@@ -73,44 +68,38 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
             elem_id="ask-examples",
         )
         lesson = build_lesson()
-        earlier = gr.HTML(elem_id="ask-earlier", js_on_load=None)
+        parts["earlier"] = gr.HTML(elem_id="ask-earlier", js_on_load=None)
         with gr.Row(elem_classes="asked-row"):
-            asked = gr.HTML(elem_id="ask-asked", js_on_load=None, scale=8, min_width=240)
-            retry = gr.Button("Try again", visible=False, size="sm", scale=0, min_width=110, elem_id="ask-retry")
-            fresh = gr.Button("New conversation", visible=False, size="sm", scale=0, min_width=150, elem_id="ask-fresh")
-        panel = build_panel("ask", empty=_EMPTY)
+            parts["asked"] = gr.HTML(elem_id="ask-asked", js_on_load=None, scale=8, min_width=240)
+            parts["retry"] = gr.Button(
+                "Try again", visible=False, size="sm", scale=0, min_width=110, elem_id="ask-retry"
+            )
+            parts["fresh"] = gr.Button(
+                "New conversation", visible=False, size="sm", scale=0, min_width=150, elem_id="ask-fresh"
+            )
+        with gr.Row(elem_classes="panel"):
+            with gr.Column(scale=5, min_width=320):
+                parts["answer"] = build_answer("ask", _EMPTY)
+            with gr.Column(scale=6, min_width=320):
+                parts["passages"] = build_passages("ask")
         note = build_note("ask")
         conversations, delete = _build_conversations()
 
-    view = handlers.AskView(
-        answer=panel.answer,
-        passages=panel.passages,
-        asked=asked,
-        earlier=earlier,
-        question=question,
-        ask=button,
-        stop=stop,
-        retry=retry,
-        fresh=fresh,
-        turns=turns,
-        last=last,
-        shown=shown,
-    )
+    view = outputs_of(parts, handlers.AskView)
     ask: dict[str, Any] = {
         "fn": partial(handlers.ask, bench),
-        "inputs": [question, corpus, retriever, rerank, turns, flag],
-        "outputs": list(view),
-        "api_visibility": "private",
-        "show_progress": "hidden",
+        "inputs": [question, corpus, retriever, rerank, parts["turns"], flag],
+        "outputs": view,
         "concurrency_limit": _N_AT_ONCE,
         "concurrency_id": "ask",
+        **QUIETLY,
     }
-    gr.on([button.click, question.submit, linked.change], **ask)
+    gr.on([parts["ask"].click, question.submit, linked.change], **ask)
     examples.click(lambda sample: sample[0], examples, question, api_visibility="private").then(**ask)
-    retry.click(lambda last: last, last, question, api_visibility="private").then(**ask)
-    fresh.click(handlers.start_afresh, None, list(view), api_visibility="private", queue=False)
-    stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
-    on_thumb(panel.passages, partial(compare.judge_passage, bench), [shown, visitor], note)
+    parts["retry"].click(lambda last: last, parts["last"], question, api_visibility="private").then(**ask)
+    parts["fresh"].click(handlers.start_afresh, None, view, api_visibility="private", queue=False)
+    parts["stop"].click(press_stop, flag, parts["stop"], api_visibility="private", queue=False)
+    on_thumb(parts["passages"], partial(compare.judge_passage, bench), [parts["shown"], visitor], note)
 
     def look(
         corpus: str | None, chosen: pickers.Chosen, current: str | None, request: gr.Request
@@ -123,7 +112,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         # Nothing to put there: the box is left alone, as something may have been typed since the page was asked for.
         return (linked, linked) if linked and not question else (gr.skip(), gr.skip())
 
-    listed = _wire_conversations(conversations, delete, turns, corpus, list(view))
+    listed = _wire_conversations(conversations, delete, parts["turns"], corpus, view)
     picked = [corpus, way, retriever, rerank, examples, drop, chosen]
     shown_lesson = _wire_lesson(bench, lesson, corpus, chosen, picked)
     lesson.found.click(
@@ -133,9 +122,9 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         api_visibility="private",
     ).then(**ask)
     # At once, in the browser: whoever presses Enter right after picking is asked for with what was picked.
-    way.input(None, way, retriever, js="(key) => key", **_QUIETLY)
+    way.input(None, way, retriever, js="(key) => key", **QUIETLY)
     for each in (way, retriever):
-        each.input(partial(pickers.choose, bench), [corpus, each, chosen], picked, **_QUIETLY)
+        each.input(partial(pickers.choose, bench), [corpus, each, chosen], picked, **QUIETLY)
     return AskTab(
         tab=tab,
         drop=drop,
@@ -181,31 +170,15 @@ def _wire_conversations(
     def open_it(kept: handlers.Kept, picked: str | None, request: gr.Request) -> handlers.AskView:
         return handlers.open_conversation(kept, request.username or "", picked)
 
-    turns.change(keep, [turns, corpus, part.picked, part.kept], list(part), **_QUIETLY)
-    delete.click(forget, [part.kept, part.picked], list(part), **_QUIETLY)
-    part.title.submit(rename, [part.kept, part.picked, part.title], list(part), **_QUIETLY)
-    part.picked.input(open_it, [part.kept, part.picked], list(view), **_QUIETLY)
+    turns.change(keep, [turns, corpus, part.picked, part.kept], list(part), **QUIETLY)
+    delete.click(forget, [part.kept, part.picked], list(part), **QUIETLY)
+    part.title.submit(rename, [part.kept, part.picked, part.title], list(part), **QUIETLY)
+    part.picked.input(open_it, [part.kept, part.picked], list(view), **QUIETLY)
     return Refresh(fn=show, inputs=[part.kept], outputs=list(part))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """The demonstration's lesson on this tab: what it says, its button, and questions that show what it changed."""
-
-    text: gr.HTML
-    teach: gr.Button
-    found: gr.Dataset
-    timer: gr.Timer
-    state: gr.State
-
-    @property
-    def view(self) -> handlers.LessonView:
-        """What `show_lesson` sets."""
-        return handlers.LessonView(self.text, self.teach, self.found, self.timer, self.state)
-
-
-def build_lesson() -> Lesson:
-    """Its components, unseen until `show_lesson` has something to say."""
+def build_lesson() -> handlers.LessonView:
+    """The demonstration's lesson on this tab, unseen until `show_lesson` has something to say."""
     text = gr.HTML(elem_id="ask-lesson", visible=False, js_on_load=None)
     teach = gr.Button("Teach it now", visible=False, variant="primary", elem_id="ask-teach")
     found = gr.Dataset(
@@ -215,19 +188,19 @@ def build_lesson() -> Lesson:
         visible=False,
         elem_id="ask-found",
     )
-    return Lesson(text=text, teach=teach, found=found, timer=gr.Timer(_TICK_S, active=False), state=gr.State(""))
+    return handlers.LessonView(text, teach, found, timer=gr.Timer(_TICK_S, active=False), state=gr.State(""))
 
 
 def _wire_lesson(
-    bench: Workbench, lesson: Lesson, corpus: gr.Dropdown, chosen: gr.State, picked: Sequence[Any]
+    bench: Workbench, lesson: handlers.LessonView, corpus: gr.Dropdown, chosen: gr.State, picked: Sequence[Any]
 ) -> Refresh:
     """Its events but for the questions'; who saw it come to its end finds the taught retriever picked."""
 
     def look_at_taught(corpus: str | None, chosen: pickers.Chosen, state: str) -> pickers.AskChoices | Update:
         return pickers.choose(bench, corpus, RUN, chosen) if state == handlers.ENDED else gr.skip()
 
-    shown = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus, lesson.state], outputs=list(lesson.view))
+    shown = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus, lesson.state], outputs=list(lesson))
     shown.on([corpus.change, lesson.timer.tick])
-    lesson.teach.click(partial(handlers.teach_demo, bench), [corpus], list(lesson.view), **_QUIETLY)
-    lesson.state.change(look_at_taught, [corpus, chosen, lesson.state], list(picked), **_QUIETLY)
+    lesson.teach.click(partial(handlers.teach_demo, bench), [corpus], list(lesson), **QUIETLY)
+    lesson.state.change(look_at_taught, [corpus, chosen, lesson.state], list(picked), **QUIETLY)
     return shown

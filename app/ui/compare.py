@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,8 +11,7 @@ from gradio.components import Component
 
 from app.handlers import compare, pickers
 from app.handlers.buttons import StopFlag, Update, press_stop, read_link
-from app.handlers.compare import VoteView
-from app.ui.panel import Refresh, build_answer, build_note, build_passages, on_thumb
+from app.ui.panel import QUIETLY, Parts, Refresh, Tab, build_answer, build_note, build_passages, on_thumb, outputs_of
 from app.votes import MAX_SIDES
 from app.workbench import Workbench
 
@@ -23,36 +21,13 @@ element.addEventListener('click', (event) => {
   if (button) trigger('select', {verdict: button.dataset.verdict});
 });
 """
-
-
-def build_ballot() -> gr.HTML:
-    """Where `ballot_html` is shown."""
-    return gr.HTML(elem_id="compare-ballot", js_on_load=_VOTE)
-
-
-def on_vote(
-    ballot: gr.HTML,
-    vote: Callable[[str, Any, str], VoteView],
-    inputs: Sequence[Component],
-    outputs: Sequence[Component],
-) -> None:
-    """Calls `vote` with the verdict of the button that was pressed and `inputs`; what it returns goes to `outputs`."""
-
-    def take(state: Any, visitor: str, event: gr.EventData) -> VoteView:
-        return vote(str(getattr(event, "verdict", "")), state, visitor)
-
-    ballot.select(take, list(inputs), list(outputs), api_visibility="private", show_progress="hidden")
-
-
 _N_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompareTab:
-    """What other parts of the page need of this tab; `restore` opens it with the question of a link."""
+class CompareTab(Tab):
+    """The same of this one; `restore` opens it with the question of a link."""
 
-    tab: gr.Tab
-    refresh: Refresh
     restore: Refresh
 
 
@@ -71,7 +46,8 @@ class _Pickers:
 def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> CompareTab:
     """The tab with its events."""
     with gr.Tab("Compare", id="compare") as tab:
-        flag, compared, is_picked = gr.State(StopFlag()), gr.State(None), gr.State(False)
+        flag, is_picked = gr.State(StopFlag()), gr.State(False)
+        parts: Parts = {"compared": gr.State(None)}
         gr.HTML(
             '<p class="aside">One question to two retrievers or more: what does each find, and which answer is better? '
             "Your votes are added up below, and can teach.</p>",
@@ -91,8 +67,10 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
                     min_width=240,
                     elem_id="compare-question",
                 )
-                button = gr.Button("Compare", variant="primary", scale=1, min_width=110, elem_id="compare-button")
-                stop = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="compare-stop")
+                parts["compare"] = gr.Button(
+                    "Compare", variant="primary", scale=1, min_width=110, elem_id="compare-button"
+                )
+                parts["stop"] = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="compare-stop")
             with gr.Row(elem_classes="options"):
                 with_answers = gr.Checkbox(
                     label="Write the answers", value=True, container=False, min_width=180, elem_id="compare-answers"
@@ -105,38 +83,30 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
                     elem_id="compare-blind",
                 )
             _build_contrasts(bench, picked, question)
-            summary = gr.HTML(elem_id="compare-summary", js_on_load=None)
-            answers = build_answer("compare")
-            ballot = build_ballot()
-            note = build_note("compare")
-            passages = build_passages("compare")
-            score = gr.HTML(elem_id="compare-score", js_on_load=None)
+            parts["summary"] = gr.HTML(elem_id="compare-summary", js_on_load=None)
+            parts["answers"] = build_answer("compare")
+            parts["ballot"] = gr.HTML(elem_id="compare-ballot", js_on_load=_VOTE)
+            parts["note"] = build_note("compare")
+            parts["passages"] = build_passages("compare")
+            parts["score"] = gr.HTML(elem_id="compare-score", js_on_load=None)
 
-    view = compare.CompareView(
-        summary=summary,
-        answers=answers,
-        passages=passages,
-        compare=button,
-        stop=stop,
-        ballot=ballot,
-        note=note,
-        compared=compared,
-    )
     gr.on(
-        [button.click, question.submit],
+        [parts["compare"].click, question.submit],
         partial(compare.compare, bench),
         [question, *picked.all, with_answers, is_blind, flag],
-        list(view),
-        api_visibility="private",
-        show_progress="hidden",
+        outputs_of(parts, compare.CompareView),
         concurrency_limit=_N_AT_ONCE,
+        **QUIETLY,
     )
-    stop.click(press_stop, flag, stop, api_visibility="private", queue=False)
-    on_vote(
-        ballot, partial(compare.vote, bench), [compared, visitor], [note, score, summary, answers, passages, compared]
-    )
-    on_thumb(passages, partial(compare.judge_passage, bench), [compared, visitor], note)
-    refresh = _wire_pickers(bench, picked, is_picked, [teach, body, score])
+    parts["stop"].click(press_stop, flag, parts["stop"], api_visibility="private", queue=False)
+
+    def vote(compared: Any, visitor: str, event: gr.EventData) -> compare.VoteView:
+        return compare.vote(bench, str(getattr(event, "verdict", "")), compared, visitor)
+
+    judging = [parts["compared"], visitor]
+    parts["ballot"].select(vote, judging, outputs_of(parts, compare.VoteView), **QUIETLY)
+    on_thumb(parts["passages"], partial(compare.judge_passage, bench), judging, parts["note"])
+    refresh = _wire_pickers(bench, picked, is_picked, [teach, body, parts["score"]])
     return CompareTab(tab=tab, refresh=refresh, restore=_restore(question))
 
 
@@ -176,10 +146,9 @@ def _wire_pickers(bench: Workbench, picked: _Pickers, is_picked: gr.State, shown
         link = read_link(dict(request.query_params))
         return pickers.list_compare_choices(bench, corpus, left, right, more, is_picked, link)
 
-    quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     for side in (picked.left, picked.right, picked.more):
-        side.input(show_score, picked.all, shown[-1], **quietly)
-    picked.right.input(lambda: True, None, is_picked, queue=False, **quietly)
+        side.input(show_score, picked.all, shown[-1], **QUIETLY)
+    picked.right.input(lambda: True, None, is_picked, queue=False, **QUIETLY)
     return Refresh(fn=look, inputs=[*picked.all, is_picked], outputs=[*picked.all, is_picked, *shown])
 
 
@@ -213,16 +182,9 @@ def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -
             min_width=240,
             elem_id="contrast-upload",
         )
-    quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": 1}
-
-    def among_known(corpus: str | None, left: str | None, right: str | None) -> compare.ContrastView:
-        return compare.list_contrasts(bench, corpus, left, right, None)
-
+    slowly: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": 1}
     pair = [picked.corpus, picked.left, picked.right]
-    box.expand(among_known, pair, [found, note], **quietly)
-    upload.upload(partial(compare.list_contrasts, bench), [*pair, upload], [found, note], **quietly)
-    found.click(_first, found, question, api_visibility="private", queue=False)
-
-
-def _first(sample: list[str]) -> str:
-    return sample[0]
+    among = partial(compare.list_contrasts, bench)
+    box.expand(lambda corpus, left, right: among(corpus, left, right, None), pair, [found, note], **slowly)
+    upload.upload(among, [*pair, upload], [found, note], **slowly)
+    found.click(lambda sample: sample[0], found, question, api_visibility="private", queue=False)

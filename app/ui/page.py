@@ -20,7 +20,7 @@ from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
 from app.ui.evaluate import build_evaluate
-from app.ui.panel import Refresh
+from app.ui.panel import QUIETLY, Refresh
 from app.ui.teach import build_teach
 from app.votes import MOST_KEPT
 from app.workbench import Workbench
@@ -136,8 +136,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             partial(show_background, bench),
             finished,
             [banner, timer, finished],
-            api_visibility="private",
-            show_progress="hidden",
+            **QUIETLY,
         )
         page.load(None, js=_SCRIPT)
         opened = Refresh(fn=open_page, inputs=[corpus, remembered], outputs=[corpus, tabs]).on([page.load])
@@ -150,11 +149,11 @@ def build_app(bench: Workbench) -> gr.Blocks:
         ask.restore.after(ask.refresh.after(opened))
         compare.restore.after(compare.refresh.after(opened))
         evaluate.refresh.after(opened)
-        corpus.change(None, corpus, remembered, js=_REMEMBER, api_visibility="private", show_progress="hidden")
+        corpus.change(None, corpus, remembered, js=_REMEMBER, **QUIETLY)
         ask.conversations.on([page.load])
         ask.lesson.on([ask.tab.select, finished.change])
         teach.refresh.on([teach.tab.select, finished.change])
-        page.load(new_visitor, visitor, visitor, api_visibility="private", show_progress="hidden")
+        page.load(new_visitor, visitor, visitor, **QUIETLY)
         build_api(bench)
     page.queue(default_concurrency_limit=8, max_size=_MAX_WAITING)
     return page  # type: ignore[no-any-return]

@@ -1,10 +1,10 @@
-"""The panel that Ask and Compare repeat, and how a tab looks again at what is on disk."""
+"""What tabs are built of: answers and passages, parts by name, and how a tab looks again at what is on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.blocks import BlockContext
@@ -78,22 +78,14 @@ element.addEventListener('focusin', follow);
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """The two parts of a panel."""
-
-    answer: gr.HTML
-    passages: gr.HTML
+QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+Parts = dict[str, Any]
+"""The components of a tab by name, filled as they are built."""
 
 
-def build_panel(prefix: str, *, empty: str = "") -> Panel:
-    """A panel of two columns, whose element ids begin with `prefix`."""
-    with gr.Row(elem_classes="panel"):
-        with gr.Column(scale=5, min_width=320):
-            answer = build_answer(prefix, empty)
-        with gr.Column(scale=6, min_width=320):
-            passages = build_passages(prefix)
-    return Panel(answer=answer, passages=passages)
+def outputs_of(parts: Parts, view: type[NamedTuple]) -> list[Any]:
+    """Where the fields of a handler's `view` are shown: the parts of these names."""
+    return [parts[name] for name in view._fields]
 
 
 def build_answer(prefix: str, empty: str = "") -> gr.HTML:
@@ -119,7 +111,7 @@ def on_thumb(
     def take(state: Any, visitor: str, event: gr.EventData) -> Any:
         return judge({name: getattr(event, name, "") for name in ("passage", "thumb")}, state, visitor)
 
-    passages.select(take, list(inputs), note, api_visibility="private", show_progress="hidden", queue=False)
+    passages.select(take, list(inputs), note, queue=False, **QUIETLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,15 +124,19 @@ class Refresh:
 
     def on(self, triggers: Sequence[Any]) -> Any:
         """Looks again at each of `triggers`; gives the event, for what comes after it."""
-        return gr.on(list(triggers), self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
+        return gr.on(list(triggers), self.fn, list(self.inputs), list(self.outputs), **_LATEST)
 
     def after(self, event: Any) -> Any:
         """Looks again when `event` has ended; gives that event."""
-        return event.then(self.fn, list(self.inputs), list(self.outputs), **_QUIETLY)
+        return event.then(self.fn, list(self.inputs), list(self.outputs), **_LATEST)
 
 
-_QUIETLY: dict[str, Any] = {
-    "api_visibility": "private",
-    "show_progress": "hidden",
-    "trigger_mode": "always_last",
-}
+_LATEST: dict[str, Any] = {**QUIETLY, "trigger_mode": "always_last"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """What other parts of the page need of a tab."""
+
+    tab: gr.Tab
+    refresh: Refresh
