@@ -194,12 +194,6 @@ def original_of(connection: sqlite3.Connection, folder: Path, source: str) -> Pa
     return original(folder, source, row[0]) if row else None
 
 
-def originals(connection: sqlite3.Connection, folder: Path) -> dict[str, Path]:
-    """Where the original of each source is kept, by source."""
-    rows = connection.execute("SELECT source, content_hash FROM sources ORDER BY source")
-    return {source: original(folder, source, content_hash) for source, content_hash in rows}
-
-
 def keep_original(file: Path, kept: Path) -> None:
     """Copies `file` to `kept`, which appears whole or not at all; the same content is there only once."""
     if kept.is_file():
@@ -215,12 +209,8 @@ def is_named(connection: sqlite3.Connection, folder: Path, kept: Path) -> bool:
     return any(original(folder, row[0], content_hash) == kept for row in named)
 
 
-def stray_files(folder: Path, wanted: set[Path]) -> list[Path]:
-    """What is kept under a corpus's folder and is none of the originals that are wanted."""
-    return [file for file in sorted((folder / FILES).glob("*")) if file not in wanted]
-
-
 _COUNTED = ("sources", "documents", "passages")
+_COUNT_CHANGE = "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'index_changes'"
 
 
 def corpora(paths: DataPaths) -> list[Corpus]:
@@ -329,11 +319,13 @@ class Corpus:
     def originals(self) -> dict[str, Path]:
         """Where the original of each source is kept."""
         with self.connect() as connection:
-            return originals(connection, self.folder)
+            rows = connection.execute("SELECT source, content_hash FROM sources ORDER BY source")
+            return {source: original(self.folder, source, content_hash) for source, content_hash in rows}
 
     def stray_files(self) -> list[Path]:
         """What is kept and no source names, as an add or a delete leaves it that was killed."""
-        return stray_files(self.folder, set(self.originals().values()))
+        wanted = set(self.originals().values())
+        return [file for file in sorted((self.folder / FILES).glob("*")) if file not in wanted]
 
     def remove_source(self, source: str) -> None:
         """Forgets a source with its documents, passages and kept original; `NotFoundError` if there is none."""
@@ -386,7 +378,8 @@ class Corpus:
     def passages(self) -> Iterator[Passage]:
         """Every passage, by document and place in it."""
         with self.connect() as connection:
-            yield from manifest.all_passages(connection)
+            rows = connection.execute(f"SELECT {manifest.COLUMNS} FROM passages ORDER BY source, rowid")  # noqa: S608
+            yield from map(manifest.to_passage, rows)
 
     def size(self) -> tuple[int, float]:
         """How many passages there are, and the mean length of their texts in characters, by some from all over."""
@@ -455,12 +448,16 @@ class Corpus:
     def indexes(self) -> list[IndexInfo]:
         """The complete indexes of this corpus, by encoder name."""
         with self.connect() as connection:
-            return manifest.list_indexes(connection)
+            query = "SELECT encoder, fingerprint, dimension, n_passages FROM indexes ORDER BY encoder"
+            rows = connection.execute(query).fetchall()
+        return [IndexInfo(encoder=r[0], fingerprint=r[1], dimension=r[2], n_passages=r[3]) for r in rows]
 
     def promotions(self) -> list[PromotionInfo]:
         """Every promotion that this corpus has seen, withdrawn ones too, newest first."""
         with self.connect() as connection:
-            return manifest.list_promotions(connection)
+            query = "SELECT number, encoder, run, promoted_at, withdrawn_at FROM promotions ORDER BY number DESC"
+            rows = connection.execute(query).fetchall()
+        return [PromotionInfo(number=r[0], encoder=r[1], run=r[2], promoted_at=r[3], withdrawn_at=r[4]) for r in rows]
 
     def promoted(self) -> PromotionInfo | None:
         """The promotion that counts: the last one that was not withdrawn and whose index is still there."""
@@ -468,11 +465,18 @@ class Corpus:
         return next((each for each in self.promotions() if not each.withdrawn_at and each.encoder in indexed), None)
 
     def record_index(self, info: IndexInfo) -> None:
-        """Makes `info` the index of its encoder: the one atomic step by which new vectors take over."""
+        """Makes `info` the index of its encoder: the one atomic step by which new vectors take over.
+
+        Who has the same vectors has as many.
+        """
+        row = (info.encoder, info.fingerprint, info.dimension, info.n_passages)
         with self.connect() as connection:
-            manifest.record_index(connection, info)
+            connection.execute("INSERT OR REPLACE INTO indexes VALUES (?, ?, ?, ?)", row)
+            connection.execute("UPDATE indexes SET n_passages = ? WHERE fingerprint = ?", (row[3], row[1]))
+            connection.execute(_COUNT_CHANGE)
 
     def forget_index(self, encoder: str) -> None:
         """Takes the index of `encoder` off the list."""
         with self.connect() as connection:
-            manifest.forget_index(connection, encoder)
+            connection.execute("DELETE FROM indexes WHERE encoder = ?", (encoder,))
+            connection.execute(_COUNT_CHANGE)

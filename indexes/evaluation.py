@@ -109,10 +109,6 @@ def evaluate_run(qrels: Qrels, run: Run, cutoffs: Sequence[int] = DEFAULT_CUTOFF
     return {query: _named(found[query], ks) for query in judged}
 
 
-def _top(scores: Mapping[str, float], k: int) -> dict[str, float]:
-    return dict(sorted(scores.items(), key=lambda item: item[1], reverse=True)[:k])
-
-
 def _named(found: Mapping[str, float], ks: Sequence[int]) -> dict[str, float]:
     hit_rates = {f"hit_rate@{k}": found[f"success_{k}"] for k in ks}
     recalls = {f"recall@{k}": found[f"recall_{k}"] for k in sorted({*ks, _RANK_METRICS_CUTOFF})}
@@ -176,9 +172,9 @@ def write_trec_run(file: Path, run: Run, name: str) -> None:
     """Writes `run` as trec_eval reads it: `question Q0 document rank score name`."""
     tag = _word(name)
     lines = [
-        f"{_word(query)} Q0 {_word(document)} {rank} {score:.9g} {tag}\n"
+        f"{_word(query)} Q0 {_word(document)} {rank} {scores[document]:.9g} {tag}\n"
         for query, scores in run.items()
-        for rank, (document, score) in enumerate(_top(scores, len(scores)).items(), start=1)
+        for rank, document in enumerate(sorted(scores, key=scores.__getitem__, reverse=True), start=1)
     ]
     _write(file, lines)
 

@@ -18,7 +18,7 @@ from indexes.errors import DamagedError, InputError, StoreError
 from indexes.files import kind_of
 from indexes.paths import can_write, replacing
 from indexes.splitting import PassageSettings
-from indexes.types import CollectionInfo, IndexInfo, Passage, PromotionInfo, Vectors
+from indexes.types import CollectionInfo, Passage, Vectors
 
 MANIFEST = "manifest.sqlite"
 FORMAT_VERSION = 3
@@ -195,30 +195,6 @@ def _has_column(connection: sqlite3.Connection, column: str, table: str = "passa
     return bool(found)
 
 
-def list_indexes(connection: sqlite3.Connection) -> list[IndexInfo]:
-    """The complete indexes, by encoder name."""
-    rows = connection.execute("SELECT encoder, fingerprint, dimension, n_passages FROM indexes ORDER BY encoder")
-    return [IndexInfo(encoder=r[0], fingerprint=r[1], dimension=r[2], n_passages=r[3]) for r in rows]
-
-
-def record_index(connection: sqlite3.Connection, info: IndexInfo) -> None:
-    """Makes `info` the index of its encoder; who has the same vectors has as many."""
-    row = (info.encoder, info.fingerprint, info.dimension, info.n_passages)
-    connection.execute("INSERT OR REPLACE INTO indexes VALUES (?, ?, ?, ?)", row)
-    connection.execute("UPDATE indexes SET n_passages = ? WHERE fingerprint = ?", (info.n_passages, info.fingerprint))
-    _count_index_change(connection)
-
-
-def forget_index(connection: sqlite3.Connection, encoder: str) -> None:
-    """Takes the index of `encoder` off the list."""
-    connection.execute("DELETE FROM indexes WHERE encoder = ?", (encoder,))
-    _count_index_change(connection)
-
-
-def _count_index_change(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'index_changes'")
-
-
 def content_key(title: str, text: str) -> bytes:
     """What a vector is kept by: a digest of what encoders read of a passage."""
     return hashlib.blake2b(f"{title}\x1f{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -316,13 +292,7 @@ def forget_collection(connection: sqlite3.Connection, fingerprint: str, store: s
     connection.execute("DELETE FROM collections WHERE fingerprint = ? AND store = ?", (fingerprint, store))
 
 
-_COLUMNS = "id, document_id, source, title, text, start, end, page, kind, date"
-
-
-def all_passages(connection: sqlite3.Connection) -> Iterator[Passage]:
-    """Every passage, by document and place in it."""
-    for row in connection.execute(f"SELECT {_COLUMNS} FROM passages ORDER BY source, rowid"):  # noqa: S608
-        yield _to_passage(row)
+COLUMNS = "id, document_id, source, title, text, start, end, page, kind, date"
 
 
 def get_passages(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Passage]:
@@ -330,12 +300,13 @@ def get_passages(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Pas
     found: dict[str, Passage] = {}
     for some in pages(ids):
         marks = ", ".join("?" * len(some))
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM passages WHERE id IN ({marks})", some)  # noqa: S608
-        found |= {row[0]: _to_passage(row) for row in rows}
+        rows = connection.execute(f"SELECT {COLUMNS} FROM passages WHERE id IN ({marks})", some)  # noqa: S608
+        found |= {row[0]: to_passage(row) for row in rows}
     return [found[identifier] for identifier in ids if identifier in found]
 
 
-def _to_passage(row: tuple[str, str, str, str, str, int, int, int | None, str, str]) -> Passage:
+def to_passage(row: tuple[str, str, str, str, str, int, int, int | None, str, str]) -> Passage:
+    """The passage in a row of `COLUMNS`."""
     return Passage(
         id=row[0],
         document_id=row[1],
@@ -348,13 +319,6 @@ def _to_passage(row: tuple[str, str, str, str, str, int, int, int | None, str, s
         kind=row[8],
         date=row[9],
     )
-
-
-def list_promotions(connection: sqlite3.Connection) -> list[PromotionInfo]:
-    """Every promotion that the corpus ever saw, withdrawn ones too, newest first."""
-    query = "SELECT number, encoder, run, promoted_at, withdrawn_at FROM promotions ORDER BY number DESC"
-    rows = connection.execute(query)
-    return [PromotionInfo(number=r[0], encoder=r[1], run=r[2], promoted_at=r[3], withdrawn_at=r[4]) for r in rows]
 
 
 def record_promotion(folder: Path, encoder: str, run: str) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
+from typing import Any
 
 from distill.llm.calls import Asker, work_through
 from distill.records import CandidateList
@@ -110,8 +112,9 @@ def assess_teacher(
     mode = parse_mode(mode) if isinstance(mode, str) else mode
     usable = [record for record in records if len(record.passages) > 1]
     sample = random.Random(seed).sample(usable, min(n_questions, len(usable)))  # noqa: S311
-    lists = [_asked(record, texts, mode, seed, limits, repeat) for record in sample for repeat in range(2)]
-    plants = [_probed(probe, mode, seed, limits) for probe in probes] if sample else []
+    how: dict[str, Any] = {"mode": mode, "seed": seed, "limits": limits}
+    lists = [partial(ask_order, record, texts, repeat=repeat, **how) for record in sample for repeat in range(2)]
+    plants = [partial(ask_probe, probe, **how) for probe in probes] if sample else []
     jobs: list[Callable[[Asks], Awaitable[Order | ProbeAnswer]]] = [*lists, *plants]
     found: dict[int, Order | ProbeAnswer | LLMError] = {}
     on_progress(0, len(jobs))
@@ -142,22 +145,6 @@ class Answers:
     def agreement(self) -> float:
         """Kendall τ of the two."""
         return pair_agreement(*self.pair, self.n)
-
-
-def _asked(
-    record: CandidateList, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits, repeat: int
-) -> Callable[[Asks], Awaitable[Order]]:
-    async def ask(asker: Asks) -> Order:
-        return await ask_order(record, texts, asker, mode, seed=seed, limits=limits, repeat=repeat)
-
-    return ask
-
-
-def _probed(probe: Probe, mode: Mode, seed: int, limits: Limits) -> Callable[[Asks], Awaitable[ProbeAnswer]]:
-    async def ask(asker: Asks) -> ProbeAnswer:
-        return await ask_probe(probe, asker, mode, seed=seed, limits=limits)
-
-    return ask
 
 
 def assess(mode: str, answers: Sequence[Answers], probe_answers: Sequence[ProbeAnswer]) -> Assessment:

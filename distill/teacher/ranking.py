@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from distill.json_files import appending, read_records
@@ -42,7 +43,7 @@ def rank_candidates(
     waiting = [record for record in records if record.id not in done and len(record.passages) > 1]
     total = len(done) + len(waiting)
     on_progress(len(done), total)
-    jobs = [_job(record, texts, mode, seed, limits) for record in waiting]
+    jobs = [partial(ask_order, record, texts, mode=mode, seed=seed, limits=limits) for record in waiting]
     failed: list[Ranking] = []
     with appending(file) as append:
         for n_done, (position, order) in enumerate(work_through(asker, jobs) if jobs else (), start=len(done) + 1):
@@ -63,12 +64,6 @@ def given_up(rankings: Sequence[Ranking]) -> str:
         f" (and {len(failed) - _MOST_NAMED} more)" if failed[_MOST_NAMED:] else ""
     )
     return f"{len(failed)} of {len(rankings)} questions were given up. {shown}" if failed else ""
-
-
-def _job(
-    record: CandidateList, texts: Mapping[str, str], mode: Mode, seed: int, limits: Limits
-) -> Callable[[Asks], Awaitable[Order]]:
-    return lambda asker: ask_order(record, texts, asker, mode, seed=seed, limits=limits)
 
 
 async def ask_order(

@@ -33,7 +33,11 @@ def take_look(file: Path, run: str, held_out: Sequence[Query]) -> int:
     """
     asked = {key_of(query) for query in held_out}
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    earlier = [entry for entry in map(_entry, filter(str.strip, lines)) if entry is None or _is_same(entry[1], asked)]
+    earlier = [
+        entry
+        for entry in map(_entry, filter(str.strip, lines))
+        if entry is None or 2 * len(entry[1] & asked) >= len(asked) > 0
+    ]
     names = [entry[0] if entry else None for entry in earlier]
     if run in names:
         return names.index(run) + 1
@@ -54,10 +58,6 @@ def _entry(line: str) -> tuple[str, set[str]] | None:
         return str(entry["run"]), {str(key) for key in entry["questions"]}
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _is_same(seen: set[str], asked: set[str]) -> bool:
-    return 2 * len(seen & asked) >= len(asked) > 0
 
 
 def _note(file: Path, entry: dict[str, object]) -> None:
@@ -127,14 +127,14 @@ class Verdict:
     `on_trial` that only questions by an LLM did. `alpha` is the level that p had to be below, at the `look`-th look.
     """
 
-    encoder: str
-    promoted: bool
-    on_trial: bool
-    judged_by: JudgedBy
+    encoder: str = ""
+    promoted: bool = False
+    on_trial: bool = False
+    judged_by: JudgedBy = ""
     reason: Reason
     sentence: str
-    advice: tuple[Advice, ...]
-    n_questions: int
+    advice: tuple[Advice, ...] = ()
+    n_questions: int = 0
     look: int = 1
     alpha: float = 0.0
     gain: Gain | None = None
@@ -230,14 +230,9 @@ def decide(
 def undecided(rows: Rows, trust: str = "") -> Verdict:
     """The verdict where nothing judges."""
     return Verdict(
-        encoder="",
-        promoted=False,
-        on_trial=False,
-        judged_by="",
         reason="unjudged",
         sentence=f"No held-out question says which documents answer it, so nothing could be measured: {_stays(rows)}.",
         advice=advice_on("unjudged", trust=trust),
-        n_questions=0,
     )
 
 
@@ -271,16 +266,12 @@ def _too_few(found: _Found, rows: Rows, judged_by: JudgedBy) -> Verdict:
     own = rows.taught or rows.control
     n = found.n_queries
     return Verdict(
-        encoder="",
-        promoted=False,
-        on_trial=False,
         judged_by=judged_by,
         reason="few",
         sentence=(
             f"{_plural(n)} {'is' if n == 1 else 'are'} too few to tell ({_SHOWN[found.metric]} "
             f"{found.mean(rows.base):.3f} before, {found.mean(own):.3f} after; it takes {FEW_QUERIES}): {_stays(rows)}."
         ),
-        advice=(),
         n_questions=n,
         gain=_gain(found, rows),
     )
