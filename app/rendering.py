@@ -315,12 +315,12 @@ def asked_html(question: str, searched: str = "", remark: str = "", link: str = 
     note = (
         f'<p class="aside">Searched for: <q class="searched" dir="auto">{escape(searched)}</q></p>' if searched else ""
     )
-    anchor = (
-        f' <a class="link" href="{escape(link)}" title="This corpus, retriever and question">Copy link</a>'
-        if link
-        else ""
-    )
+    anchor = _copy_link(link, "This corpus, retriever and question")
     return f'<h2 class="asked" dir="auto">{escape(question)}{anchor}</h2>{note}{aside_html(remark) if remark else ""}'
+
+
+def _copy_link(link: str, title: str) -> str:
+    return f' <a class="link" href="{escape(link)}" title="{title}">Copy link</a>' if link else ""
 
 
 def turns_html(turns: Sequence[Turn]) -> str:
@@ -333,11 +333,7 @@ def turns_html(turns: Sequence[Turn]) -> str:
         for turn in turns
     )
     head = f"Earlier in this conversation ({len(turns)})"
-    return (
-        f'<section class="turns" aria-label="Earlier questions"><h3>{head}</h3><ol>{items}</ol></section>'
-        if turns
-        else ""
-    )
+    return f'<section class="turns" aria-label="Earlier questions"><h3>{head}</h3><ol>{items}</ol></section>'
 
 
 _BEFORE = 80
@@ -450,11 +446,7 @@ def comparison_html(comparison: Comparison, *, is_blind: bool = False, link: str
     shared = f"{comparison.n_shared} of {n_found} passages were found by {_NUMBERS[len(comparison.sides)]}."
     first = [side.candidates[0].passage.id for side in comparison.sides if side.candidates]
     verdict = "They agree on the first one." if len(set(first)) == 1 else "They disagree on the first one."
-    anchor = (
-        f' <a class="link" href="{escape(link)}" title="This corpus, these retrievers and this question">Copy link</a>'
-        if link
-        else ""
-    )
+    anchor = _copy_link(link, "This corpus, these retrievers and this question")
     return f'<div class="comparison"><p>{shared} {verdict}{anchor}</p>{"" if is_blind else f"<ul>{times}</ul>"}</div>'
 
 

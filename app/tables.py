@@ -84,9 +84,7 @@ def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | Non
         )
         for each in corpora
     ]
-    return _table(
-        "Corpora", ("Corpus", "Files", "Documents", "Passages", "Size", "Indexed by (passages)"), rows, len(rows)
-    )
+    return _table("Corpora", ("Corpus", "Files", "Documents", "Passages", "Size", "Indexed by (passages)"), rows)
 
 
 def _in_language(corpus: CorpusInfo) -> str:
@@ -119,8 +117,8 @@ def format_bytes(n_bytes: int) -> str:
     return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def _table(name: str, heads: Sequence[str], rows: Iterable[Sequence[str]], n_rows: int) -> str:
-    """A table of cells that are safe HTML already."""
+def _table(name: str, heads: Sequence[str], rows: Iterable[Sequence[str]], n_rows: int = 0) -> str:
+    """A table of cells that are safe HTML already; of `n_rows` the first so many are given."""
     head = "".join(f"<th>{head}</th>" for head in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     more = f'<p class="aside">and {n_rows - _MAX_ROWS:,} more</p>' if n_rows > _MAX_ROWS else ""
@@ -321,13 +319,13 @@ def runs_table_html(runs: Sequence[RunInfo]) -> str:
     """Every run with its verdict."""
     if not runs:
         return '<p class="empty">No retriever has been taught yet. Press Teach: what is filled in will do.</p>'
-    rows = "".join(
-        f"<tr><td>{escape(run.name)}{' <b>answers now</b>' if run.answers_now else ''}</td>"
-        f'<td>{escape(run.corpus)}</td><td><span class="state {run.state}">{STATE_WORDS[run.state]}</span></td>'
-        f"<td>{escape(run.sentence)}</td></tr>"
+    rows = [
+        (
+            escape(run.name) + (" <b>answers now</b>" if run.answers_now else ""),
+            escape(run.corpus),
+            f'<span class="state {run.state}">{STATE_WORDS[run.state]}</span>',
+            escape(run.sentence),
+        )
         for run in runs
-    )
-    return (
-        '<div class="scroll"><table class="figures" aria-label="Runs"><thead><tr><th>Retriever</th><th>Corpus</th>'
-        f"<th>State</th><th>Verdict</th></tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    ]
+    return _table("Runs", ("Retriever", "Corpus", "State", "Verdict"), rows)

@@ -317,7 +317,7 @@ def keep_question(paths: DataPaths, corpus: str, question: str) -> None:
     try:
         with FileLock(f"{file}.lock", timeout=_LOCK_TIMEOUT_S / 2):
             with appending(file) as append:
-                append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "question": question})
+                append({"time": now(), "question": question})
             _drop_oldest(file)
     except (OSError, Timeout, StoreError) as error:
         _log.error("A question could not be kept in %s (%s).", file, error)

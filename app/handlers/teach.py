@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.handlers.buttons import Update
 from app.jobs.launching import CommandNeededError, Form, Plan, begin, foresee, go_on, make_plan
 from app.plots import bars_html, bars_of, curves_html
 from app.rendering import command_notice_html, notice_html, to_safe_html
@@ -29,7 +30,6 @@ from distill.run_folder import RunFolder, RunInfo, delete_run, list_runs, run_in
 from distill.verdict.promotion import promote, promoted, rollback
 from indexes.errors import UserError
 
-Update = Any
 _RESUMABLE = ("paused", "interrupted", "failed")
 
 
