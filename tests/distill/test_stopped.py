@@ -44,9 +44,12 @@ def test_ctrl_c_says_where_it_stands_and_a_moved_folder_is_the_one_that_is_worke
         }
         command = ["run", f"--data-dir={paths.root}", f"--config={folder / 'settings.json'}"]
         endpoint.stall()
+        # What a shell runs in the background ignores Ctrl-C, and so would the child; a handler is not handed on.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         child = subprocess.Popen(
             [sys.executable, "-m", "distill", *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
         )
+        signal.signal(signal.SIGINT, before)
         deadline = time.monotonic() + 100
         while not endpoint.requests and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -54,7 +57,7 @@ def test_ctrl_c_says_where_it_stands_and_a_moved_folder_is_the_one_that_is_worke
             delete_corpus(paths, "facts")
         child.send_signal(signal.SIGINT)
         said = child.communicate(timeout=60)[1]
-        assert child.returncode == 130
+        assert child.returncode == 130, said
         assert "Stopped in stage " in said and "give the same command again" in said
         assert "Traceback" not in said
         endpoint.recover()
