@@ -434,10 +434,17 @@ class Corpus:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else None
 
+    def language(self) -> str | None:
+        """The language that most of the corpus is in, as it was noted; None if passages have changed since."""
+        return self.meta("language") if self.meta("language_at") == self.meta("generation") else None
+
     def note_language(self, language: str) -> None:
-        """Notes the language that most of the corpus is in."""
+        """Notes the language that most of the corpus is in, as its passages are now."""
         with self.connect() as connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('language', ?)", (language,))
+            connection.execute(
+                "INSERT OR REPLACE INTO meta SELECT 'language_at', value FROM meta WHERE key = 'generation'"
+            )
 
     def changed_since(self, generation: int) -> list[str]:
         """Ids of the passages that are new or may have other facets since that generation."""

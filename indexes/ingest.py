@@ -178,7 +178,9 @@ def add_files(
 
 def _noted(corpus: Corpus, encoder: Encoder) -> Iterator[Progress]:
     """Notes the language of the corpus, and says so where it is not the encoder's."""
-    corpus.note_language(language := foreign_language(sample_of(corpus, corpus.passage_ids_by_length())))
+    language = corpus.language()
+    if language is None:
+        corpus.note_language(language := foreign_language(sample_of(corpus, corpus.passage_ids_by_length())))
     if advice := language_advice(encoder.name, language):
         outcome = FileOutcome(source=corpus.name, status="noted", reason=advice)
         yield Progress(stage="embedding", done=0, total=0, outcome=outcome)

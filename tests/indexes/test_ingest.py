@@ -48,6 +48,17 @@ def test_a_corpus_in_a_language_that_the_encoder_does_not_know_is_told(
     assert ("Most of this corpus is in Chinese" in corpora_html(list_corpora(paths))) == is_told
 
 
+def test_the_language_is_looked_for_again_only_where_passages_have_changed(paths: DataPaths, cats: Path) -> None:
+    add(paths, KeywordEncoder(), cats)
+    (info,) = list_corpora(paths)
+    Corpus.open(paths, info.name).note_language("Chinese")
+    add(paths, KeywordEncoder(), cats)
+    assert [each.language for each in list_corpora(paths)] == ["Chinese"]
+    cats.write_text("Cats purr when they are fed.", encoding="utf-8")
+    add(paths, KeywordEncoder(), cats)
+    assert [each.language for each in list_corpora(paths)] == [""]
+
+
 def sources_found(paths: DataPaths, encoder: KeywordEncoder, question: str) -> list[str]:
     return [c.passage.source for c in PassageIndex.open(paths, "pets", encoder).search(question)]
 
