@@ -39,13 +39,12 @@ from distill.run_folder import State, run_folders
 from indexes.__main__ import app as index_commands
 from indexes.chroma import check_space
 from indexes.commands import run_command_line
-from indexes.corpus import corpora
+from indexes.corpus import Corpus, corpora
 from indexes.doctor import examine
 from indexes.encoders.endpoint import PREFIX
-from indexes.encoders.finding import DEFAULT_ENCODER
+from indexes.encoders.finding import language_advice
 from indexes.encoders.loading import load_encoder
 from indexes.errors import StoreError, UserError
-from indexes.lexical import LexicalIndex
 from indexes.observing import JsonLines, send_traces
 from indexes.paths import DataPaths
 
@@ -161,9 +160,8 @@ def _corpus_findings(settings: Settings, paths: DataPaths, corpus: str) -> Itera
     remedy = f"Mend it with: python -m indexes doctor '{corpus}' --repair"
     for each in examine(paths, corpus):
         yield f"{each.kind} ({each.subject}): {each.sentence} {remedy}"
-    language = LexicalIndex.open(paths, corpus).language
-    if language not in ("", "en") and settings.encoder == DEFAULT_ENCODER:
-        yield f"it is in another language ({language}) than its encoder knows. Set ENCODER to a multilingual one."
+    if advice := language_advice(settings.encoder, Corpus.open(paths, corpus).info().language):
+        yield advice
 
 
 @commands.command()
