@@ -295,13 +295,20 @@ def _given(texts: Sequence[str]) -> list[Path | str]:
         path = Path(text)
         if is_address(text):
             given.append(text)
-        elif path.suffix.lower() == ".txt" and path.is_file() and is_address(path.read_text("utf-8", "replace")[:9]):
+        elif path.suffix.lower() == ".txt" and path.is_file() and _begins_with_address(path):
             from indexes.web_pages import listed_addresses
 
             given += listed_addresses(path.read_bytes()) or [path]
         else:
             given.append(path)
     return given
+
+
+def _begins_with_address(file: Path) -> bool:
+    from indexes.files import is_address
+
+    with file.open("rb") as content:
+        return is_address(content.read(9).decode("utf-8", "replace"))
 
 
 def _outcome_line(outcome: FileOutcome) -> str:
