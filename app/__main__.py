@@ -192,9 +192,7 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
         connect=_connect(settings, paths),
         llm=_llm_config(settings),
         endpoints=settings.endpoints,
-        jobs=Jobs(
-            paths, {**os.environ, **(paths.embeddings.environment if settings.encoder.startswith(PREFIX) else {})}
-        ),
+        jobs=Jobs(paths, paths.embeddings.environment if settings.encoder.startswith(PREFIX) else {}),
         llm_name=_llm_name(settings),
         background=Background(works, StageLines()),
         max_upload_mb=settings.app_max_upload_mb,

@@ -28,6 +28,7 @@ from distill.llm.connection import LLMConfig
 from indexes.corpus import corpora
 from indexes.errors import InputError, StoreError, UserError
 from indexes.paths import DataPaths, write_file
+from indexes.processes import child_environment
 from indexes.types import Encoder, FileOutcome
 
 if TYPE_CHECKING:
@@ -271,7 +272,9 @@ def _index_demo(
 def write_docstrings(file: Path) -> None:
     """Writes the documentation of Python's standard library to `file`, read by a child process."""
     command = [sys.executable, "-m", "app.demo", str(file)]
-    result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)  # noqa: S603
+    result = subprocess.run(  # noqa: S603
+        command, cwd=Path(__file__).parent.parent, env=child_environment(), capture_output=True, text=True
+    )
     if result.returncode or not file.is_file():
         last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise InputError(

@@ -29,7 +29,7 @@ from indexes.errors import NotFoundError, StoreError, UserError
 from indexes.locks import holding, is_being_written
 from indexes.manifest import MANIFEST, OLD_COLLECTIONS, is_sound, pages
 from indexes.paths import DataPaths, StoreSettings, can_write, scratch
-from indexes.processes import child_command
+from indexes.processes import child_command, child_environment
 from indexes.types import CollectionInfo, IndexInfo, Passage
 
 if TYPE_CHECKING:
@@ -441,7 +441,7 @@ def take_over(paths: DataPaths, corpus: Corpus) -> None:
         old = Corpus(corpus.folder).old_collections
         if old and (paths.chroma / _TABLES).is_file():
             command = child_command(__name__, str(paths.root.resolve()), corpus.name)
-            done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+            done = subprocess.run(command, env=child_environment(), capture_output=True, text=True)  # noqa: S603
             if done.returncode:
                 _log.warning("Old vectors of corpus '%s' cannot be read; `add` embeds them again.", corpus.name)
         if old and not paths.store.is_embedded:

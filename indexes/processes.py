@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,11 +18,16 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from tempfile import gettempdir
 from typing import IO, Any
 
 import psutil
 
+# Where things are, how to speak and how to compute: no key is among it, no address, nothing of how a page is reached.
+_PLAIN = (
+    r"PATH|HOME|USER|LANG(UAGE)?|LC_\w+|TZ|TE?MP(DIR)?|VIRTUAL_ENV|LD_LIBRARY_PATH|PYTHON\w*|XDG_\w+|"
+    r"(OMP|MKL|OPENBLAS|CUDA|NVIDIA|NCCL|HIP|ROCR|GGML|TORCH|PYTORCH|TRANSFORMERS|TOKENIZERS)_\w+"
+)
+NETWORK = r"(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+|(CURL|REQUESTS)_CA_BUNDLE"
 PATIENCE_S = 60.0  # a process that does not end by itself within this time is killed; its files bear it
 _CHILD_PATIENCE_S = 5.0  # the same of a child, which has nothing to lose
 _START = (
@@ -30,24 +36,27 @@ _START = (
 )
 
 
+def child_environment(*more: str) -> dict[str, str]:
+    """What a child gets of our environment: what any program needs, and the variables that `more` (patterns) name."""
+    needed = re.compile("|".join((_PLAIN, *more)), re.IGNORECASE)
+    return {name: value for name, value in os.environ.items() if needed.fullmatch(name)}
+
+
 def child_command(module: str, *arguments: str) -> list[str]:
     """The command that calls `main` of `module` with `arguments`, in an interpreter that finds modules as this does."""
     return [sys.executable, "-c", _START, json.dumps(sys.path), module, *arguments]
 
 
 class Child:
-    """A process in which `main` of `module` answers, by `serve`. Ctrl-C is not for it; it ends when we do.
+    """A process in which `main` of `module` answers, by `serve`. Ctrl-C is not for it; it ends when we do."""
 
-    One that is to read what may be hostile is `bare`: what breaks into it finds no key in its environment.
-    """
-
-    def __init__(self, module: str, errors: IO[bytes] | None = None, *, bare: bool = False) -> None:
+    def __init__(self, module: str, errors: IO[bytes] | None = None) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             child_command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={"TMPDIR": gettempdir(), "LANG": "C.UTF-8"} if bare else None,
+            env=child_environment(),
             text=True,
             encoding="ascii",
             start_new_session=True,

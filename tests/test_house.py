@@ -29,6 +29,7 @@ def modules() -> list[Path]:
 
 def may_read_the_environment(path: Path) -> bool:
     readers = {ROOT / "app" / "settings.py", ROOT / "indexes" / "commands.py", ROOT / "distill" / "commands.py"}
+    readers.add(ROOT / "indexes" / "processes.py")  # which hands on to children what they need of it
     return path in readers or path.name == "__main__.py"
 
 
@@ -103,6 +104,17 @@ def test_only_the_settings_and_the_command_lines_read_the_environment(path: Path
 )
 def test_every_way_to_the_environment_is_seen(source: str) -> None:
     assert environment_reads(source)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_child_is_begun_with_the_whole_environment(path: Path) -> None:
+    """Keys are in it, and what children read and import is not all ours."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(
+            ("subprocess.", "os.spawn", "os.posix_spawn")
+        ):
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert given.get("env", "").startswith(("child_environment(", "environment")), f"line {node.lineno}"
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in modules()}), ids=lambda path: path.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from filelock import FileLock
@@ -19,21 +19,15 @@ from distill.json_files import write_json
 from distill.run_folder import CONFIG, JOB, LOG, SETTINGS, Job, RunFolder
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
-from indexes.processes import birth_of, end_within, process_of
+from indexes.processes import NETWORK, birth_of, child_environment, end_within, process_of
 
 _ROOT = Path(__file__).parent.parent.parent
 _COURTESY = 10  # so that those who ask meanwhile come first
 _SLOT = "teaching.lock"
-# What a child needs of the page's environment: neither keys of other services, nor how the page is reached.
-_NEEDED = re.compile(
-    r"PATH|HOME|USER|LANG(UAGE)?|LC_\w+|TZ|TE?MP(DIR)?|VIRTUAL_ENV|LD_LIBRARY_PATH|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+|"
-    r"(CURL|REQUESTS)_CA_BUNDLE|PYTHON\w*|(HF|XDG|PIP|OMP|MKL|OPENBLAS|CUDA|NVIDIA|NCCL|HIP|ROCR|TORCH|PYTORCH|"
-    r"TRANSFORMERS|TOKENIZERS|CHROMA|EMBEDDINGS|OTEL)_\w+",
-    re.IGNORECASE,
-)
+_SERVICES = r"(HF|PIP|CHROMA|EMBEDDINGS|OTEL)_\w+"  # that a run uses beside its LLM, with their keys
 
 
-def start_process(command: Sequence[str], environment: Mapping[str, str] | None, log_file: Path) -> tuple[int, str]:
+def start_process(command: Sequence[str], environment: Mapping[str, str], log_file: Path) -> tuple[int, str]:
     """The number and the birth of the process that `command` became; it writes to the end of `log_file`."""
     try:
         with log_file.open("ab") as log:
@@ -65,18 +59,18 @@ def arguments_of(folder: Path, data_dir: Path) -> tuple[str, ...]:
 class Jobs:
     """The one teaching slot of a data folder, shared by every visitor and every page over that folder.
 
-    Of `environment` each child gets what it needs. `program` is run with a run's settings; a test gives another.
+    `environment` is what each child gets beside what it needs of ours. `program` is run with a run's settings; a test
+    gives another.
     """
 
     def __init__(
         self,
         paths: DataPaths,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
         program: Sequence[str] = (sys.executable, "-m", "distill", "run"),
     ) -> None:
         self._paths = paths
-        known = environment or {}
-        self._environment = environment and {name: known[name] for name in known if _NEEDED.fullmatch(name)}
+        self._environment = environment
         self._program = tuple(program)
         self._keys: dict[str, Mapping[str, str]] = {}
 
@@ -139,7 +133,8 @@ class Jobs:
 
     def _launch(self, job: Job, secrets: Mapping[str, str]) -> None:
         folder = self._paths.run(job.name)
-        environment = None if self._environment is None else {**self._environment, **job.environment, **secrets}
+        known = child_environment(_SERVICES, NETWORK)
+        environment = {**known, **self._environment, **job.environment, **secrets}
         budget = [f"--budget={job.budget}"] if job.budget else []
         command = [*self._program, *arguments_of(folder, self._paths.root), *budget]
         pid, born = start_process(command, environment, folder / LOG)

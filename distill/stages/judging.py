@@ -49,6 +49,7 @@ from indexes.lexical import Searchable
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, keep_mix, kept_mix
 from indexes.passage_index import PassageIndex
 from indexes.paths import write_file
+from indexes.processes import child_environment
 from indexes.queries import read_queries
 from indexes.retrievers import AskedOnce, Retriever, Scorer, Search
 from indexes.types import Candidate, Query
@@ -286,7 +287,8 @@ def _commit() -> str:
     """The commit of the code that runs, "" where it is not a git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        found = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=True)  # noqa: S603
+        return found.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

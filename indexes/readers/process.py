@@ -67,7 +67,7 @@ class ReaderProcess:
         try:
             with self._lock:
                 if self._child is None or self._child.status is not None:
-                    self._child = Child(__name__, bare=True)
+                    self._child = Child(__name__)
                 return _documents(self._child.ask(question, self._limit_s))
         except TimeoutError:
             raise UnreadableFileError(

@@ -101,7 +101,7 @@ def test_an_add_lets_no_stranger_s_pdf_into_its_own_process(cats: Path) -> None:
 
 def test_what_breaks_into_a_reader_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    child = Child("indexes.readers.process", bare=True)
+    child = Child("indexes.readers.process")
     environment = Path(f"/proc/{child._process.pid}/environ").read_bytes()
     child.end()
     assert b"LANG=" in environment and b"sk-secret" not in environment
