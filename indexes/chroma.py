@@ -11,7 +11,6 @@ import json
 import logging
 import shutil
 import sqlite3
-import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -27,9 +26,8 @@ from indexes import manifest
 from indexes.corpus import Corpus
 from indexes.errors import NotFoundError, StoreError, UserError
 from indexes.locks import holding, is_being_written
-from indexes.manifest import MANIFEST, OLD_COLLECTIONS, is_sound, pages
+from indexes.manifest import pages
 from indexes.paths import DataPaths, StoreSettings, can_write, scratch
-from indexes.processes import child_command, child_environment
 from indexes.types import CollectionInfo, IndexInfo, Passage
 
 if TYPE_CHECKING:
@@ -138,7 +136,6 @@ def open_collection(paths: DataPaths, corpus: Corpus, fingerprint: str, *, anew:
     """The collection of the vectors with this fingerprint. One that is gone, corrupt or (`anew`) fails is made again
     from the manifest, and nothing is embedded; one that is behind answers as it is.
     """
-    take_over(paths, corpus)
     kept = _kept(paths, corpus, fingerprint)
     is_changing = bool(kept) and not paths.store.is_embedded and is_being_written(paths, corpus.name)
     if anew or not (is_changing or _is_whole(paths, corpus, kept)):
@@ -217,7 +214,6 @@ def drop_collection(paths: DataPaths, corpus: Corpus, fingerprint: str) -> None:
 def drop_collections(paths: DataPaths, folder: Path, corpus: Corpus | None) -> None:
     """Deletes every collection of the corpus in `folder`; of one whose manifest is damaged, those on a server stay."""
     if corpus:
-        take_over(paths, corpus)
         with corpus.connect() as connection:
             places = manifest.list_places(connection, paths.store.url).values()
         for place in () if paths.store.is_embedded else places:
@@ -427,66 +423,3 @@ def check_space(paths: DataPaths) -> None:
             "free so that what is there can be searched. Free some space and run the same command again; it goes on "
             "where it stopped."
         )
-
-
-def take_over(paths: DataPaths, corpus: Corpus) -> None:
-    """Copies the vectors of collections from before the manifest had them into it, once, and deletes the collections.
-
-    A process of its own reads those of the embedded store, as a corrupt one can crash it; what it cannot read lacks
-    vectors, and is embedded again by the next `add`.
-    """
-    if not corpus.old_collections:
-        return
-    with _alone(paths, corpus):
-        old = Corpus(corpus.folder).old_collections
-        if old and (paths.chroma / _TABLES).is_file():
-            command = child_command(__name__, str(paths.root.resolve()), corpus.name)
-            done = subprocess.run(command, env=child_environment(), capture_output=True, text=True)  # noqa: S603
-            if done.returncode:
-                _log.warning("Old vectors of corpus '%s' cannot be read; `add` embeds them again.", corpus.name)
-        if old and not paths.store.is_embedded:
-            with sentences(paths, "reading older collections"):
-                _copy_old(connect(paths.store), corpus)
-            for name in old:
-                _delete_on_server(paths, name)
-        with corpus.connect() as connection:
-            connection.execute("DELETE FROM meta WHERE key = ?", (OLD_COLLECTIONS,))
-        corpus.old_collections = {}
-        _drop_old_store(paths)
-
-
-def main(root: str, corpus: str) -> None:
-    """Copies the old vectors of a corpus out of the embedded store."""
-    import chromadb
-
-    paths = DataPaths(Path(root))
-    _copy_old(chromadb.PersistentClient(paths.chroma, _settings()), Corpus.open(paths, corpus))
-
-
-def _copy_old(client: ClientAPI, corpus: Corpus) -> None:
-    from chromadb.errors import NotFoundError as ChromaNotFoundError
-
-    dimensions = {info.fingerprint: info.dimension for info in corpus.indexes()}
-    for name, fingerprint in corpus.old_collections.items():
-        with suppress(ChromaNotFoundError):
-            collection = client.get_collection(name, embedding_function=None)
-            for page in pages(collection.get(include=[])["ids"]):
-                found = collection.get(ids=page, include=["embeddings"])
-                vectors = np.asarray(found["embeddings"], dtype=np.float32)
-                sound = [is_sound(vector, dimensions[fingerprint]) for vector in vectors]
-                ids = [each for each, is_good in zip(found["ids"], sound, strict=True) if is_good]
-                with corpus.connect() as connection:
-                    manifest.write_vectors(connection, fingerprint, ids, vectors[sound])
-
-
-def _drop_old_store(paths: DataPaths) -> None:
-    """Deletes what the embedded store was, once no corpus has vectors left in it."""
-    for file in paths.corpora.glob(f"*/{MANIFEST}"):
-        with suppress(StoreError):
-            if Corpus(file.parent).old_collections:
-                return
-    for each in paths.chroma.glob("*"):
-        if (each / "header.bin").is_file():
-            shutil.rmtree(each, ignore_errors=True)
-        elif each.is_file():
-            each.unlink(missing_ok=True)

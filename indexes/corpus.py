@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import sqlite3
 from collections.abc import Container, Iterator, Sequence
@@ -16,15 +15,7 @@ from indexes import manifest
 from indexes.errors import NotFoundError, StoreError, UnreadableFileError
 from indexes.files import kind_of, suffix_of
 from indexes.filters import Facets
-from indexes.manifest import (
-    MANIFEST,
-    OLD_COLLECTIONS,
-    connect,
-    content_key,
-    create_manifest,
-    read_meta,
-    transaction,
-)
+from indexes.manifest import MANIFEST, connect, content_key, create_manifest, read_meta, transaction
 from indexes.paths import DataPaths, replacing
 from indexes.readers.process import READING, read_documents
 from indexes.splitting import PassageSettings, split_document
@@ -259,7 +250,6 @@ class Corpus:
         meta = read_meta(folder / MANIFEST, opened)
         self.name = meta["name"]
         self.uid = meta["uid"]
-        self.old_collections: dict[str, str] = json.loads(meta.get(OLD_COLLECTIONS, "{}"))
         self.settings = PassageSettings(max_tokens=int(meta["max_tokens"]), overlap_tokens=int(meta["overlap_tokens"]))
 
     @classmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexes import manifest
-from indexes.chroma import drop_collection, is_current, take_over
+from indexes.chroma import drop_collection, is_current
 from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.finding import DEFAULT_ENCODER, remove_unused_graphs, unused_graphs
 from indexes.errors import DamagedError, NotFoundError
@@ -64,7 +64,6 @@ def examine(paths: DataPaths, corpus: str, *, is_ours: bool = False) -> list[Fin
         return [Finding(kind="damaged manifest", subject=MANIFEST, sentence=str(error))]
     found = [*_interrupted_delete(folder), *_files(opened), *_lexical(opened)]
     if is_ours or not is_being_written(paths, opened.name):
-        take_over(paths, opened)
         for info in {info.fingerprint: info for info in opened.indexes()}.values():
             found += _index(paths, opened, info)
         found += _leftovers(opened)

@@ -17,7 +17,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 
 from indexes import manifest
-from indexes.chroma import check_space, drop_collections, is_current, refresh, take_over
+from indexes.chroma import check_space, drop_collections, is_current, refresh
 from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.finding import language_advice
 from indexes.encoders.loading import load_encoder
@@ -51,7 +51,6 @@ def update_index(
     that embeds passages as another one does (the same fingerprint) shares its collection. A changed encoder gets a new
     collection, and the old one answers until the new one is complete. `embed` embeds elsewhere than in this process.
     """
-    take_over(paths, corpus)
     previous = find_index(corpus, encoder)
     encoder = as_indexed(encoder, [info.fingerprint for info in _own_first(corpus, encoder)])
     with corpus.connect() as connection:
@@ -301,7 +300,6 @@ def remove_sources(paths: DataPaths, corpus: str, sources: Sequence[str]) -> Non
     """Takes `sources` out of the corpus and out of every index of it."""
     with writing(paths, corpus, f"removing files from corpus '{corpus}'"):
         opened = Corpus.open(paths, corpus)
-        take_over(paths, opened)
         for source in sources:
             opened.remove_source(source)
         for info in opened.indexes():
@@ -343,7 +341,6 @@ def export_corpus(paths: DataPaths, corpus: str, file: Path) -> None:
         raise InputError(f"'{file}' is there already. Delete it, or give another name.")
     with writing(paths, corpus, f"exporting corpus '{corpus}'"), TemporaryDirectory(dir=paths.root) as folder:
         opened, copied = Corpus.open(paths, corpus), Path(folder) / MANIFEST
-        take_over(paths, opened)
         with opened.connect() as connection:
             connection.execute("VACUUM INTO ?", (str(copied),))
         with closing(sqlite3.connect(copied, isolation_level=None)) as connection:

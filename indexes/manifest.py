@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import sqlite3
 import uuid
@@ -15,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from indexes.errors import DamagedError, InputError, StoreError
-from indexes.files import kind_of
 from indexes.paths import can_write, replacing
 from indexes.splitting import PassageSettings
 from indexes.types import CollectionInfo, Passage, Vectors
@@ -27,47 +25,34 @@ _STORED = np.float16
 _UNIT_TOLERANCE = 0.01  # vectors of int8 and bf16 encoders are a little longer or shorter than one
 _AT_ONCE = 500  # SQLite bounds the number of parameters
 # Vectors are kept by what an encoder reads, so that a passage that moves keeps its vector; as float16, which changes a
-# score by less than 0.0001 and takes 40 % of the space.
-_SINCE_FORMAT_2 = """
-CREATE INDEX passages_by_content ON passages (content);
-CREATE TABLE vectors (fingerprint TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL);
-CREATE UNIQUE INDEX vectors_by_content ON vectors (fingerprint, content);
-CREATE TABLE collections (
-    fingerprint TEXT NOT NULL, store TEXT NOT NULL, place TEXT NOT NULL, generation INTEGER NOT NULL,
-    n_passages INTEGER NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (fingerprint, store));
-"""
-_PROMOTIONS = """
-CREATE TABLE IF NOT EXISTS promotions (
-    number INTEGER PRIMARY KEY, encoder TEXT NOT NULL, run TEXT NOT NULL, promoted_at TEXT NOT NULL,
-    withdrawn_at TEXT NOT NULL DEFAULT '');
-"""
-_SCHEMA = f"""
+# score by less than 0.0001 and takes 40 % of the space. The `uid` is of the corpus, whatever its name.
+_SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sources (
     source TEXT PRIMARY KEY, content_hash TEXT NOT NULL, n_bytes INTEGER NOT NULL, n_documents INTEGER NOT NULL,
-    reading INTEGER NOT NULL DEFAULT 1);
+    reading INTEGER NOT NULL);
 CREATE INDEX sources_by_content ON sources (content_hash);
 CREATE TABLE documents (id TEXT PRIMARY KEY, source TEXT NOT NULL);
 CREATE INDEX documents_by_source ON documents (source);
 CREATE TABLE passages (
     id TEXT PRIMARY KEY, document_id TEXT NOT NULL, source TEXT NOT NULL, ordinal INTEGER NOT NULL,
     title TEXT NOT NULL, text TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER,
-    kind TEXT NOT NULL DEFAULT '', date TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL DEFAULT 0,
-    content BLOB NOT NULL DEFAULT x'');
+    kind TEXT NOT NULL, date TEXT NOT NULL, revision INTEGER NOT NULL, content BLOB NOT NULL);
 CREATE INDEX passages_by_source ON passages (source);
 CREATE INDEX passages_by_document ON passages (document_id, ordinal);
 CREATE INDEX passages_by_revision ON passages (revision);
+CREATE INDEX passages_by_content ON passages (content);
 CREATE TABLE indexes (
     encoder TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, dimension INTEGER NOT NULL, n_passages INTEGER NOT NULL);
-{_PROMOTIONS}{_SINCE_FORMAT_2}"""
-# What format 1 lacks; `uid` is of the corpus, whatever its name.
-_SINCE_FORMAT_1 = """
-CREATE INDEX IF NOT EXISTS sources_by_content ON sources (content_hash);
-CREATE INDEX IF NOT EXISTS passages_by_revision ON passages (revision);
-INSERT OR IGNORE INTO meta VALUES ('generation', '0'), ('index_changes', '0');
+CREATE TABLE promotions (
+    number INTEGER PRIMARY KEY, encoder TEXT NOT NULL, run TEXT NOT NULL, promoted_at TEXT NOT NULL,
+    withdrawn_at TEXT NOT NULL DEFAULT '');
+CREATE TABLE vectors (fingerprint TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL);
+CREATE UNIQUE INDEX vectors_by_content ON vectors (fingerprint, content);
+CREATE TABLE collections (
+    fingerprint TEXT NOT NULL, store TEXT NOT NULL, place TEXT NOT NULL, generation INTEGER NOT NULL,
+    n_passages INTEGER NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (fingerprint, store));
 """
-# Collections of before, whose vectors are taken over once: by name, with the fingerprint of their encoder.
-OLD_COLLECTIONS = "collections of format 2"
 
 
 def connect(manifest: Path) -> sqlite3.Connection:
@@ -131,22 +116,18 @@ def create_manifest(folder: Path, name: str, settings: PassageSettings) -> None:
 
 
 def read_meta(manifest: Path, opened: sqlite3.Connection | None = None) -> dict[str, str]:
-    """The settings kept in a manifest, which is of the present format now; a newer one is refused with a sentence."""
+    """The settings kept in a manifest; one of another format is refused with a sentence."""
     with transaction(manifest, opened) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
     if not {"format", "name", "max_tokens", "overlap_tokens"} <= meta.keys():
         raise damaged(manifest, "its settings are gone")
-    if int(meta["format"]) > FORMAT_VERSION:
+    if int(meta["format"]) != FORMAT_VERSION:
+        newer = "Update this program, or use another DATA_DIR."
+        older = "Nothing reads it any more: add its files again, with another DATA_DIR."
         raise StoreError(
-            f"The corpus in {manifest.parent} was written by a newer version (format {meta['format']}, this one reads "
-            f"{FORMAT_VERSION}). Update this program, or use another DATA_DIR."
+            f"The corpus in {manifest.parent} was written by another version (format {meta['format']}, this one reads "
+            f"{FORMAT_VERSION}). {newer if int(meta['format']) > FORMAT_VERSION else older}"
         )
-    if int(meta["format"]) == FORMAT_VERSION:
-        return meta
-    with transaction(manifest) as connection:
-        _migrate(connection)
-        meta = dict(connection.execute("SELECT key, value FROM meta"))
-    _let_readers_read_while_it_is_written(manifest)
     return meta
 
 
@@ -158,41 +139,6 @@ def _let_readers_read_while_it_is_written(manifest: Path) -> None:
         pass  # some network file systems cannot: there a reader waits for the writer instead
     finally:
         connection.close()
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")  # two programs may open it at once; one of them finds it done
-    (version,) = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-    if int(version) >= FORMAT_VERSION:
-        return
-    if not _has_column(connection, "kind"):
-        for column in ("kind", "date"):
-            connection.execute(f"ALTER TABLE passages ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
-        sources = [row[0] for row in connection.execute("SELECT source FROM sources")]
-        kinds = [(kind_of(source), source) for source in sources]
-        connection.executemany("UPDATE passages SET kind = ? WHERE source = ?", kinds)
-    if not _has_column(connection, "revision"):
-        connection.execute("ALTER TABLE passages ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
-    if not _has_column(connection, "reading", "sources"):
-        connection.execute("ALTER TABLE sources ADD COLUMN reading INTEGER NOT NULL DEFAULT 1")
-    connection.execute("ALTER TABLE passages ADD COLUMN content BLOB NOT NULL DEFAULT x''")
-    connection.create_function("content_key", 2, content_key, deterministic=True)
-    connection.execute("UPDATE passages SET content = content_key(title, text)")
-    old = dict(connection.execute("SELECT collection, fingerprint FROM indexes"))
-    connection.execute("INSERT INTO meta VALUES (?, ?)", (OLD_COLLECTIONS, json.dumps(old)))
-    connection.execute("ALTER TABLE indexes DROP COLUMN collection")
-    connection.execute("DROP TABLE IF EXISTS collections")
-    for statement in (_PROMOTIONS + _SINCE_FORMAT_1 + _SINCE_FORMAT_2).split(
-        ";\n"
-    ):  # executescript would commit what came before
-        connection.execute(statement)
-    connection.execute("INSERT OR IGNORE INTO meta VALUES ('uid', ?)", (uuid.uuid4().hex,))
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT_VERSION),))
-
-
-def _has_column(connection: sqlite3.Connection, column: str, table: str = "passages") -> bool:
-    found = connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone()
-    return bool(found)
 
 
 def content_key(title: str, text: str) -> bytes:

@@ -63,11 +63,9 @@ class Retriever:
 
 
 def split_key(key: str) -> tuple[str, bool]:
-    """The key of a retriever without its re-ranking, and whether it is re-ranked; links of before had it at the end."""
-    for start, end in (("reranked(", ")"), ("", "+rerank")):
-        if key.startswith(start) and key.endswith(end):
-            return key[len(start) : -len(end)], True
-    return key, False
+    """The key of a retriever without its re-ranking, and whether it is re-ranked."""
+    is_reranked = key.startswith("reranked(") and key.endswith(")")
+    return (key[len("reranked(") : -1] if is_reranked else key), is_reranked
 
 
 class Scorer(Protocol):

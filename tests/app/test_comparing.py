@@ -84,7 +84,7 @@ def test_four_retrievers_stand_side_by_side(
 
 
 def test_more_than_four_are_refused(bench: Workbench, corpus: str, taught: str) -> None:
-    (view,) = compared(bench, corpus, "keywords", taught, "lexical", "fused", "lexical+rerank")
+    (view,) = compared(bench, corpus, "keywords", taught, "lexical", "fused", "reranked(lexical)")
     assert "at most 4" in view.summary
 
 

@@ -100,7 +100,7 @@ def test_a_rollback_brings_back_the_mix_of_the_encoder_before(bench: Workbench, 
 
 
 def test_the_ranker_puts_what_was_found_in_its_own_order(ranked: Workbench, corpus: str) -> None:
-    for key, reranked in (("reranked(fused(keywords))", False), ("fused", True), ("fused+rerank", False)):
+    for key, reranked in (("reranked(fused(keywords))", False), ("fused", True)):
         found = ranked.retrievers.retrieve(corpus, key, QUESTION, 10, reranked)
         sources = [each.passage.source for each in found.candidates]
         assert sources[0] == "glass.txt"
@@ -170,7 +170,7 @@ def test_a_link_brings_back_what_it_was_made_of() -> None:
 
 
 def test_a_link_picks_its_corpus_and_retriever_until_something_else_is_picked(ranked: Workbench, corpus: str) -> None:
-    link = Link(corpus=corpus, retriever="lexical+rerank")
+    link = Link(corpus=corpus, retriever="reranked(lexical)")
     choices = pickers.list_ask_choices(ranked, corpus, {}, None, link)
     assert (choices.retriever["value"], choices.rerank["value"]) == ("lexical", True)
     picked = pickers.choose(ranked, corpus, "keywords", choices.chosen)

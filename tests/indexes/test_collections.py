@@ -2,21 +2,18 @@
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import chromadb
-import numpy as np
 import pytest
 from fakes import KeywordEncoder
 
 from indexes.corpus import Corpus
 from indexes.doctor import examine
 from indexes.ingest import add_files, remove_sources
-from indexes.manifest import OLD_COLLECTIONS, read_vectors
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
@@ -181,48 +178,3 @@ def test_a_removed_passage_is_not_shown_before_the_collection_knows(copied: Data
     index = PassageIndex.open(copied, "zoo", keywords())
     assert index.search("7919 104729 1", 5) == []
     assert "python -m indexes add 'zoo'" in index.notice
-
-
-def make_old(paths: DataPaths) -> None:
-    """Turns the data folder into one of format 2, whose vectors are in one embedded store."""
-    corpus = Corpus.open(paths, "zoo")
-    (info,) = corpus.indexes()
-    with corpus.connect() as connection:
-        vectors = read_vectors(connection, info.fingerprint, corpus.passage_ids_by_length())
-    shutil.rmtree(paths.chroma)
-    old = chromadb.PersistentClient(paths.chroma)
-    collection = old.create_collection("zoo-1234", embedding_function=None)
-    collection.add(ids=list(vectors), embeddings=np.stack(list(vectors.values())))
-    old.close()  # type: ignore[attr-defined]
-    with corpus.connect() as connection:
-        connection.execute("DROP INDEX passages_by_content")
-        connection.execute("ALTER TABLE passages DROP COLUMN content")
-        connection.execute("ALTER TABLE indexes ADD COLUMN collection TEXT NOT NULL DEFAULT 'zoo-1234'")
-        for table in ("vectors", "collections"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
-
-
-def test_a_data_folder_from_before_is_taken_over_without_embedding(whole: DataPaths, copied: DataPaths) -> None:
-    make_old(copied)
-    assert found(copied) == found(whole)
-    assert not (copied.chroma / "chroma.sqlite3").exists(), "the old store takes up the disk"
-    assert examine(copied, "zoo") == []
-
-
-@pytest.mark.parametrize("name", ["header.bin", "chroma.sqlite3"])
-def test_a_corrupt_store_from_before_is_embedded_again(copied: DataPaths, name: str) -> None:
-    make_old(copied)
-    truncated(name)(copied)
-    encoder = keywords()
-    list(add_files(copied, "zoo", [], encoder))
-    assert examine(copied, "zoo") == []
-    found(copied)
-
-
-def test_the_migration_keeps_what_it_found_when_it_is_repeated(copied: DataPaths) -> None:
-    make_old(copied)
-    assert Corpus.open(copied, "zoo").old_collections == {"zoo-1234": "fake-1"}
-    with sqlite3.connect(copied.corpus("zoo") / "manifest.sqlite") as connection:
-        (kept,) = connection.execute("SELECT value FROM meta WHERE key = ?", (OLD_COLLECTIONS,)).fetchone()
-    assert "zoo-1234" in kept

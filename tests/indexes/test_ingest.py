@@ -220,12 +220,15 @@ def test_any_name_works_and_stays_in_the_data_folder(
     assert PassageIndex.open(paths, name, encoder).search("purr", 1)
 
 
-def test_a_store_of_a_newer_version_is_refused(paths: DataPaths, encoder: KeywordEncoder, cats: Path) -> None:
+@pytest.mark.parametrize(("version", "remedy"), [(99, "Update this program"), (2, "add its files again")])
+def test_a_store_of_another_version_is_refused(
+    paths: DataPaths, encoder: KeywordEncoder, cats: Path, version: int, remedy: str
+) -> None:
     add(paths, encoder, cats)
     manifest = Corpus.open(paths, "pets").folder / "manifest.sqlite"
     with sqlite3.connect(manifest) as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
-    with pytest.raises(StoreError, match="newer version"):
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(version),))
+    with pytest.raises(StoreError, match=remedy):
         Corpus.open(paths, "pets")
 
 
@@ -236,27 +239,6 @@ def test_passages_are_found_with_their_kind_and_day(paths: DataPaths, encoder: K
     (found,) = PassageIndex.open(paths, "pets", encoder).search("purr", 1)
     assert (stored.kind, stored.date) == ("txt", "2023-11-14")
     assert found.passage == stored
-
-
-def test_a_manifest_from_before_kinds_and_dates_is_migrated(
-    paths: DataPaths, encoder: KeywordEncoder, cats: Path
-) -> None:
-    add(paths, encoder, cats)
-    with sqlite3.connect(Corpus.open(paths, "pets").folder / "manifest.sqlite") as connection:
-        connection.execute("DROP INDEX passages_by_revision")
-        connection.execute("DROP INDEX passages_by_content")
-        for column in ("kind", "date", "revision", "content"):
-            connection.execute(f"ALTER TABLE passages DROP COLUMN {column}")
-        connection.execute("ALTER TABLE indexes ADD COLUMN collection TEXT NOT NULL DEFAULT ''")
-        for table in ("collections", "vectors", "promotions"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("DELETE FROM meta WHERE key IN ('uid', 'generation', 'index_changes')")
-        connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
-    assert Corpus.open(paths, "pets").promoted() is None
-    (passage,) = Corpus.open(paths, "pets").passages()
-    assert (passage.kind, passage.date) == ("txt", "")
-    assert [outcome.status for outcome in add(paths, encoder, cats)] == ["unchanged"]
-    assert sources_found(paths, encoder, "purr") == ["cats.txt"]
 
 
 def test_many_questions_are_answered_at_once(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
