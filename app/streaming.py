@@ -124,13 +124,15 @@ def check_question(question: str) -> str:
 def find_standalone(bench: Workbench, turns: Sequence[Turn], question: str, stopped: Stopped) -> tuple[str, str]:
     """`question` as a search understands it without the turns before, and a remark where that could not be found."""
 
+    as_typed = question, "Searched as typed, without the questions before it."
+
     def work(publish: Publish[tuple[str, str]], stopped: Stopped) -> None:
         try:
             publish((stand_alone(bench.connect(lambda status: None), turns, question), ""))
         except UserError as error:
             publish((question, f"Searched as typed, without the questions before it: {error}"))
 
-    *_, (latest,) = [((question, ""),), *follow([work], [(question, "")], stopped)]
+    *_, (latest,) = [(as_typed,), *follow([work], [as_typed], stopped)]
     return latest
 
 
@@ -153,7 +155,8 @@ def write_answers(
 
 
 def _stop(answer: Answer) -> Answer:
-    return replace(answer, state="stopped", notice="Stopped.") if answer.state in ("waiting", "writing") else answer
+    notice = "Stopped." if answer.text else "No answer was written: read the passages instead."
+    return replace(answer, state="stopped", notice=notice) if answer.state in ("waiting", "writing") else answer
 
 
 def _writer(bench: Workbench, question: str, passages: Sequence[Passage], request: str) -> Worker[Answer]:
@@ -164,6 +167,8 @@ def _writer(bench: Workbench, question: str, passages: Sequence[Passage], reques
             write(publish, stopped)
 
     def write(publish: Publish[Answer], stopped: Stopped) -> None:
+        if stopped():
+            return
         if not passages:
             publish(replace(waiting, state="done", text=NO_ANSWER))
             return

@@ -135,8 +135,8 @@ class Uploads:
         self._turn = threading.Lock()
         self.latest: Uploaded | None = None
 
-    def take(self, corpus: str, files: Sequence[Path] = (), addresses: Sequence[str] = ()) -> None:
-        """Takes `files` over and begins to add them to `corpus`, with the web pages at `addresses`.
+    def take(self, corpus: str, files: Sequence[Path] = (), addresses: Sequence[str] = (), visitor: str = "") -> None:
+        """Takes `files` of a `visitor` over and begins to add them to `corpus`, with the web pages at `addresses`.
 
         Without any, its indexes are brought in step.
         """
@@ -150,7 +150,7 @@ class Uploads:
             raise StoreError(
                 f"The files could not be taken over ({error.strerror or error}). Add them again."
             ) from None
-        write_json(folder / self._REQUEST, {"corpus": corpus, "addresses": list(addresses)})
+        write_json(folder / self._REQUEST, {"corpus": corpus, "addresses": list(addresses), "visitor": visitor})
         self._begin(folder)
 
     def resume(self) -> None:
@@ -161,10 +161,13 @@ class Uploads:
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def stop(self) -> None:
-        """Ends all of it soon; what was read until then is kept."""
-        for request in self._paths.uploads.glob(f"*/{self._REQUEST}"):
+    def stop(self, visitor: str = "") -> int:
+        """How much of this `visitor` ends soon; what was read until then is kept."""
+        requests = self._paths.uploads.glob(f"*/{self._REQUEST}")
+        own = [request for request in requests if read_json(request).get("visitor", "") == visitor]
+        for request in own:
             request.unlink(missing_ok=True)
+        return len(own)
 
     def _begin(self, folder: Path) -> None:
         request = read_json(folder / self._REQUEST)

@@ -71,9 +71,6 @@ def ask(
         if turns:
             yield AskView(answer=notice_html("Reading the question in the light of those before …", "busy"))
             searched, remark = find_standalone(bench, turns, question, flag.read)
-        if flag.is_set:
-            yield _ended(notice_html("Stopped."), can_retry=True)
-            return
         with answering(request):
             retrieval = bench.retrievers.retrieve(corpus, retriever, searched, N_SHOWN, rerank)
     except UserError as error:
@@ -89,15 +86,19 @@ def ask(
     answer = Answer(n_passages=len(passages))
     for (answer,) in write_answers(bench, searched, [passages], flag.read, request):
         # The button too, each time: the page was seen to lose its first enabling among the words.
-        yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=busy()[1])
+        stop = busy("Stop" if answer.text else _SKIP)[1]
+        yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=stop)
     if answer.state == "done":
         sources = tuple(map(source_line, passages))
         turns = remember(turns, Turn(question=question, searched=searched, answer=answer.text, sources=sources))
     yield _ended(_SAME, can_retry=answer.state != "done")._replace(turns=turns, fresh=gr.update(visible=bool(turns)))
 
 
+_SKIP = "Skip the answer"  # while no word of it is there
+
+
 def _started(question: str, turns: tuple[Turn, ...]) -> AskView:
-    button, stop = busy()
+    button, stop = busy(_SKIP)
     return AskView(
         answer=notice_html("Searching …", "busy"),
         passages="",

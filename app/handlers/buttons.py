@@ -34,35 +34,42 @@ def press_stop(flag: StopFlag) -> Update:
     return gr.update(interactive=False)
 
 
-def busy() -> tuple[Update, Update]:
+def busy(label: str = "Stop") -> tuple[Update, Update]:
     """The start and the stop button while something is going on."""
-    return gr.update(interactive=False), gr.update(interactive=True)
+    return gr.update(interactive=False), gr.update(value=label, interactive=True)
 
 
 def idle() -> tuple[Update, Update]:
-    return gr.update(interactive=True), gr.update(interactive=False)
+    return gr.update(interactive=True), gr.update(value="Stop", interactive=False)
+
+
+BUSY_S, IDLE_S = 1.0, 10.0
 
 
 class BackgroundView(NamedTuple):
-    """What goes on in the background; `finished` counts up when something has ended, so that pickers look again."""
+    """What goes on in the background; `finished` counts up when something has ended, so that pickers look again.
+
+    `seen` is how much had ended at this look.
+    """
 
     banner: Update
     timer: Update
+    seen: Update
     finished: Update
 
 
-def show_background(bench: Workbench, finished: int | None) -> BackgroundView:
-    """The state of the background work now; the timer runs as long as there is any.
+def show_background(bench: Workbench, seen: int | None) -> BackgroundView:
+    """The state of the background work now, whoever began it; the timer is slow while there is none.
 
-    A page that is opened (`finished` is None then) after all work has ended has nothing to look at again.
+    A page that is opened (`seen` is None then) has just looked at everything.
     """
     is_busy = bench.background.is_busy  # before the stages: work that ends in between is told by the next look
     n_ended, stages = bench.background.n_ended, bench.background.stages
-    is_news = n_ended != finished and (is_busy or finished is not None)
     return BackgroundView(
         banner=gr.update(value=stages_html(stages), visible=any(stage.state != "done" for stage in stages)),
-        timer=gr.update(active=is_busy),
-        finished=n_ended if is_news else gr.skip(),
+        timer=gr.update(value=BUSY_S if is_busy else IDLE_S),
+        seen=n_ended,
+        finished=n_ended if n_ended != seen is not None else gr.skip(),
     )
 
 

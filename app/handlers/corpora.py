@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import gradio as gr
 
-from app.handlers.buttons import Update
+from app.handlers.buttons import BUSY_S, Update
 from app.handlers.pickers import corpus_picker
 from app.passage_map import N_NEIGHBOURS, Neighbours, PassageMap, draw_map, make_map
 from app.plots import to_svg
@@ -27,49 +27,46 @@ MAX_NAME_CHARACTERS = 80
 
 
 class AddView(NamedTuple):
-    """What became of the wish to add files, the form, and the timer that tells how far they are.
-
-    `finished` is how much had ended before: what ends from now on is news to this visitor.
-    """
+    """What became of the wish to add files, the form, and the timer that tells how far they are."""
 
     said: Update
     files: Update = gr.skip()
     timer: Update = gr.skip()
     awaited: Update = gr.skip()
-    finished: Update = gr.skip()
 
 
-def add(bench: Workbench, files: Sequence[str] | None, corpus: str | None, addresses: str) -> AddView:
+def add(
+    bench: Workbench, files: Sequence[str] | None, corpus: str | None, addresses: str, visitor: str | None = None
+) -> AddView:
     """The files, and the addresses of web pages, are taken over, and added while the page goes on.
 
     A corpus without a name gets that of the first of them.
     """
-    finished = bench.background.n_ended
     try:
         pages = addresses.split()
         check_files(files or [], pages)
         name = check_name((corpus or "").strip() or Path([*(files or []), *pages][0]).stem)
-        bench.uploads.take(name, [Path(file) for file in files or []], pages)
+        bench.uploads.take(name, [Path(file) for file in files or []], pages, visitor or "")
     except UserError as error:
         return AddView(notice_html(str(error), "error"))
     said = notice_html("Taken over. It goes on when this page is closed, and is told above.", "busy")
-    return AddView(said, None, gr.update(active=True), name, finished)
+    return AddView(said, None, gr.update(value=BUSY_S), name)
 
 
-def reindex(bench: Workbench, corpus: str | None) -> AddView:
+def reindex(bench: Workbench, corpus: str | None, visitor: str | None = None) -> AddView:
     """Every index of `corpus` is brought in step with its files while the page goes on; what is there is kept."""
-    finished = bench.background.n_ended
     try:
-        bench.uploads.take(Corpus.open(bench.paths, check_name(corpus)).name)
+        bench.uploads.take(Corpus.open(bench.paths, check_name(corpus)).name, visitor=visitor or "")
     except UserError as error:
         return AddView(notice_html(str(error), "error"))
-    return AddView("", timer=gr.update(active=True), finished=finished)
+    return AddView("", timer=gr.update(value=BUSY_S))
 
 
-def stop(bench: Workbench) -> str:
-    """Ends every upload soon, whoever began it."""
-    bench.uploads.stop()
-    return notice_html("Whatever is being added stops as soon as what is in hand is kept.")
+def stop(bench: Workbench, visitor: str | None = None) -> str:
+    """Ends what this visitor is adding, and nobody else's."""
+    if not bench.uploads.stop(visitor or ""):
+        return notice_html("Nothing that was added from this browser is under way.")
+    return notice_html("It stops as soon as what is in hand is kept.")
 
 
 def choose_of_folder(folder: Sequence[str] | None, files: Sequence[str] | None) -> tuple[list[str], str]:

@@ -48,7 +48,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
                 elem_id="ask-question",
             )
             parts["ask"] = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="ask-button")
-            parts["stop"] = gr.Button("Stop", interactive=False, scale=1, min_width=90, elem_id="ask-stop")
+            parts["stop"] = gr.Button("Stop", interactive=False, scale=1, min_width=160, elem_id="ask-stop")
         way = gr.Radio(label="How it searches", info=" ", choices=[], elem_id="ask-retriever")
         with gr.Accordion("More …", open=False, elem_id="ask-more"), gr.Row():
             retriever = gr.Dropdown(label="Every retriever of this corpus", choices=[], elem_id="ask-any")

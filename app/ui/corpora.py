@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from html import escape
 
 import gradio as gr
-from gradio.components import Component
 
 from app.handlers import corpora as handlers
 from app.rendering import aside_html
@@ -70,11 +68,11 @@ def _build_map(bench: Workbench, corpus: gr.Dropdown) -> None:
 
 
 def build_corpora(
-    bench: Workbench, corpus: gr.Dropdown, tabs: gr.Tabs, drop: gr.File, telling: Sequence[Component]
+    bench: Workbench, corpus: gr.Dropdown, visitor: gr.BrowserState, tabs: gr.Tabs, drop: gr.File, timer: gr.Timer
 ) -> Tab:
-    """The tab with its events; `telling` says how far an upload is, and what is put into `drop` is one too."""
+    """The tab with its events; the `timer` tells how far an upload is, and what is put into `drop` is one too."""
     with gr.Tab("Corpora", id="corpora") as tab:
-        parts: Parts = {"corpus": corpus, "awaited": gr.State("")}
+        parts: Parts = {"corpus": corpus, "awaited": gr.State(""), "timer": timer}
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 _build_form(bench, parts)
@@ -86,15 +84,14 @@ def build_corpora(
         inputs=[corpus, parts["awaited"]],
         outputs=outputs_of(parts, handlers.CorporaView),
     )
-    parts["timer"], parts["finished"] = telling
     adding = outputs_of(parts, handlers.AddView)
-    given = [parts["files"], parts["target"], parts["addresses"]]
+    given = [parts["files"], parts["target"], parts["addresses"], visitor]
     parts["add"].click(partial(handlers.add, bench), given, adding, **QUIETLY)
-    parts["stop"].click(partial(handlers.stop, bench), None, parts["said"], **QUIETLY, queue=False)
+    parts["stop"].click(partial(handlers.stop, bench), visitor, parts["said"], **QUIETLY, queue=False)
     dropped = outputs_of({**parts, "files": drop}, handlers.AddView)
-    drop.upload(lambda files: handlers.add(bench, files, "", ""), drop, dropped, **QUIETLY)
+    drop.upload(lambda files, who: handlers.add(bench, files, "", "", who), [drop, visitor], dropped, **QUIETLY)
     parts["ask"].click(lambda: gr.update(selected="ask"), None, tabs, **QUIETLY, queue=False)
-    parts["reindex"].click(partial(handlers.reindex, bench), corpus, adding, **QUIETLY)
+    parts["reindex"].click(partial(handlers.reindex, bench), [corpus, visitor], adding, **QUIETLY)
     _wire_deletion(bench, parts, refresh)
     return Tab(tab=tab, refresh=refresh)
 

@@ -14,7 +14,7 @@ from gradio.events import api
 from gradio.state_holder import SessionState, StateHolder
 
 from app.handlers import pickers
-from app.handlers.buttons import read_link, show_background
+from app.handlers.buttons import BUSY_S, read_link, show_background
 from app.handlers.compare import new_visitor
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
@@ -121,8 +121,8 @@ def build_app(bench: Workbench) -> gr.Blocks:
                 elem_id="corpus",
             )
         banner = gr.HTML(elem_id="banner", js_on_load=None)
-        timer = gr.Timer(1.0, active=True)
-        finished = gr.State(None)
+        timer = gr.Timer(BUSY_S)
+        seen, finished = gr.State(None), gr.State(None)
         visitor = gr.BrowserState("", storage_key="visitor", secret=_VISITOR)
         remembered = gr.BrowserState("", storage_key="corpus", secret=_VISITOR)
         with gr.Tabs() as tabs:
@@ -130,12 +130,13 @@ def build_app(bench: Workbench) -> gr.Blocks:
             compare = build_compare(bench, visitor, corpus)
             teach = build_teach(bench, corpus)
             evaluate = build_evaluate(bench, corpus)
-            corpora = build_corpora(bench, corpus, tabs, ask.drop, [timer, finished])
+            corpora = build_corpora(bench, corpus, visitor, tabs, ask.drop, timer)
         gr.on(
             [page.load, timer.tick],
             partial(show_background, bench),
-            finished,
-            [banner, timer, finished],
+            seen,
+            [banner, timer, seen, finished],
+            queue=False,
             **QUIETLY,
         )
         page.load(None, js=_SCRIPT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
+from app.answering import Turn
 from app.handlers import ask
 from app.handlers.buttons import StopFlag, press_stop
 from app.streaming import MAX_QUESTION_CHARACTERS
@@ -101,6 +102,23 @@ def test_stop_keeps_what_came(bench: Workbench, corpus: str, endpoint: ScriptedE
     assert "word word" in last
     assert 'aria-busy="false"' in last
     assert is_enabled(views[-1].ask)
+
+
+def test_who_does_not_wait_for_the_llm_has_the_passages(
+    bench: Workbench, corpus: str, endpoint: ScriptedEndpoint
+) -> None:
+    """Also where the LLM is still reading a follow-up: it is searched as typed."""
+    flag, views = StopFlag(), []
+    turns = (Turn(question="Why?", searched="Why?", answer="So."),)
+    endpoint.delay_s = 20
+    for view in ask.ask(bench, QUESTION, corpus, "keywords", False, turns, flag):
+        views.append(view)
+        press_stop(flag)
+    assert views[0].stop["value"] == "Skip the answer"
+    assert "bees.txt" in shown(views, "passages")[-1]
+    assert "Searched as typed" in shown(views, "asked")[-1]
+    assert "No answer was written" in shown(views, "answer")[-1]
+    assert (views[-1].stop["value"], views[-1].turns) == ("Stop", turns)
 
 
 def test_a_new_question_is_not_stopped_by_an_old_click(bench: Workbench, corpus: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.demo import DEMO_CORPUS
-from app.handlers.buttons import show_background
+from app.handlers.buttons import BUSY_S, IDLE_S, show_background
 from app.workbench import Background, OnStage, Stage, Work, Workbench, prepare_corpus
 from indexes.corpus import list_corpora
 from indexes.errors import StoreError
@@ -77,10 +77,10 @@ def test_a_failure_is_shown_on_the_page(bench: Workbench, error: Exception, show
         raise error
 
     background, _ = run_to_end(work)
-    view = show_background(replace(bench, background=background), finished=0)
+    view = show_background(replace(bench, background=background), seen=0)
     assert shown in view.banner["value"]
     assert view.banner["visible"] is True
-    assert view.timer["active"] is False
+    assert view.timer["value"] == IDLE_S
 
 
 def test_the_page_looks_again_when_something_has_ended(bench: Workbench) -> None:
@@ -92,11 +92,13 @@ def test_the_page_looks_again_when_something_has_ended(bench: Workbench) -> None
 
     background = Background({"Work": work}, lambda stage: None)
     background.start()
-    during = show_background(replace(bench, background=background), finished=0)
+    during = show_background(replace(bench, background=background), seen=0)
     go.set()
     background.stop()
-    after = show_background(replace(bench, background=background), finished=0)
-    opened_later = show_background(replace(bench, background=background), finished=None)
-    assert (during.timer["active"], isinstance(during.finished, int)) == (True, False)
-    assert (after.timer["active"], after.finished, after.banner["visible"]) == (False, 1, False)
+    after = show_background(replace(bench, background=background), seen=0)
+    opened_later = show_background(replace(bench, background=background), seen=None)
+    assert (during.timer["value"], isinstance(during.finished, int)) == (BUSY_S, False)
+    assert (after.timer["value"], after.finished, after.banner["visible"]) == (IDLE_S, 1, False)
     assert not isinstance(opened_later.finished, int)  # every tab would look again for nothing
+    idle = show_background(replace(bench, background=background), seen=opened_later.seen)
+    assert not isinstance(idle.finished, int)

@@ -12,7 +12,7 @@ import pytest
 from fakes import KeywordEncoder
 
 from app.handlers import corpora
-from app.handlers.buttons import show_background
+from app.handlers.buttons import BUSY_S, IDLE_S, show_background
 from app.handlers.corpora import CorporaView
 from app.workbench import Background, Stage, Uploads, Workbench
 from indexes.corpus import Corpus, list_corpora
@@ -103,13 +103,13 @@ def test_an_upload_that_was_broken_off_keeps_what_it_read(bench: Workbench, writ
 
     first = Background({}, see)
     uploads = Uploads(bench.paths, first, lambda: KeywordEncoder("keywords"))
-    uploads.take("garden", [Path(file) for file in files])
+    uploads.take("garden", [Path(file) for file in files], visitor="one")
     assert reached.wait(10)
     if how == "page ended":
         ending = threading.Thread(target=first.stop)
         ending.start()
     else:
-        uploads.stop()
+        assert (uploads.stop("another"), uploads.stop("one")) == (0, 1), "somebody else's upload is stopped"
     gate.set()
     while first.is_busy:
         time.sleep(0.01)
@@ -127,16 +127,18 @@ def test_an_upload_that_was_broken_off_keeps_what_it_read(bench: Workbench, writ
 def test_the_page_tells_of_an_upload_wherever_it_is_opened(bench: Workbench, write_files: WriteFiles) -> None:
     gate = threading.Event()
     bench = replace(bench, background=Background({}, lambda stage: gate.wait(10) and None))
+    idle = show_background(bench, None)
     corpora.add(bench, write_files({"a.txt": "Text."}), "garden", "")
-    view = show_background(bench, None)
-    assert (view.timer["active"], view.banner["visible"]) == (True, True)
+    view = show_background(bench, idle.seen)
+    assert (view.timer["value"], view.banner["visible"]) == (BUSY_S, True)
     assert "corpus &#x27;garden&#x27;" in view.banner["value"]
     gate.set()
     while bench.background.is_busy:
         time.sleep(0.01)
-    ended = show_background(bench, view.finished)
-    assert (ended.timer["active"], ended.banner["visible"]) == (False, False)
-    assert ended.finished != view.finished, "what can be picked is not looked at again"
+    for seen in (view.seen, idle.seen):  # also where all of it went between two slow looks
+        ended = show_background(bench, seen)
+        assert (ended.timer["value"], ended.banner["visible"]) == (IDLE_S, False)
+        assert ended.finished == 1, "what can be picked is not looked at again"
 
 
 def test_deleting_asks_first_and_then_deletes(bench: Workbench, corpus: str) -> None:
