@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,11 @@ def browser() -> Browser:
     return _CHROMIUM.browser()
 
 
+def named_encoder(name: str) -> KeywordEncoder:
+    """An encoder whose vectors nobody else's are."""
+    return KeywordEncoder(name, fingerprint=f"of-{name}")
+
+
 @pytest.fixture
 def endpoint() -> Iterator[ScriptedEndpoint]:
     with ScriptedEndpoint(lambda messages: "Bees dance [1].") as endpoint:
@@ -60,7 +66,7 @@ def bench(paths: DataPaths, endpoint: ScriptedEndpoint) -> Workbench:
     return Workbench(
         paths=paths,
         encoder="keywords",
-        retrievers=Retrievers(paths, "keywords", lambda name, paths: KeywordEncoder(name, fingerprint=f"of-{name}")),
+        retrievers=Retrievers(paths, "keywords", lambda name, paths: named_encoder(name)),
         connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
         llm_name="scripted",
         background=Background({}),
@@ -96,19 +102,30 @@ def upload(bench: Workbench) -> Callable[[list[str], str], CorporaView]:
     return upload
 
 
+@pytest.fixture(scope="session")
+def nature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data folders, made once to be copied: "indexed" with a corpus, "taught" with a second index of it."""
+    folder = tmp_path_factory.mktemp("nature")
+    paths, baseline, second = DataPaths(folder / "indexed"), named_encoder("keywords"), named_encoder("taught")
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    list(add_files(paths, "nature", [folder / name for name in TEXTS], baseline))
+    taught = DataPaths(shutil.copytree(paths.root, folder / "taught"))
+    taught.encoder("taught").mkdir(parents=True)
+    list(update_index(taught, Corpus.open(taught, "nature"), second))
+    return folder
+
+
 @pytest.fixture
-def corpus(bench: Workbench, write_files: Callable[[dict[str, str]], list[str]]) -> str:
+def corpus(bench: Workbench, nature: Path) -> str:
     """The name of a corpus of four small files, indexed by the baseline encoder."""
-    files = [Path(file) for file in write_files(TEXTS)]
-    for _ in add_files(bench.paths, "nature", files, bench.retrievers.encoder("keywords")):
-        pass
+    shutil.copytree(nature / "indexed", bench.paths.root)
     return "nature"
 
 
 @pytest.fixture
-def taught(bench: Workbench, corpus: str) -> str:
+def taught(bench: Workbench, corpus: str, nature: Path) -> str:
     """The name of a second encoder that the corpus is indexed with, as a distillation leaves it."""
-    bench.paths.encoder("taught").mkdir(parents=True)
-    for _ in update_index(bench.paths, Corpus.open(bench.paths, corpus), bench.retrievers.encoder("taught")):
-        pass
+    shutil.rmtree(bench.paths.root)
+    shutil.copytree(nature / "taught", bench.paths.root)
     return "taught"

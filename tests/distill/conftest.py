@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from langchain_core.language_models import BaseChatModel
-from scripted_endpoint import Message, ScriptedEndpoint
+from scripted_endpoint import ScriptedEndpoint
 from worth_lesson import ranks_by_worth, write_worths
 
 from distill.llm.connection import LLMConfig, connect_llm
 from indexes.paths import DataPaths
-
-
-def shown_passages(messages: Sequence[Message]) -> list[str]:
-    """The numbered passages of a prompt, in order."""
-    prompt = str(messages[-1]["content"])
-    body = re.split(r"\n\nQuestion: ", prompt)[0]
-    return [text.strip() for text in re.split(r"\n\n\[\d+\] ", body)[1:]]
-
-
-def asked_question(messages: Sequence[Message]) -> str:
-    """The question that a ranking prompt is about."""
-    found = re.search(r"\n\nQuestion: (.*?)\n\n", str(messages[-1]["content"]), re.DOTALL)
-    assert found
-    return found[1]
 
 
 @pytest.fixture
@@ -63,7 +49,16 @@ def ranking_endpoint() -> Iterator[ScriptedEndpoint]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def worths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `worth_lesson` writes, made once: to be copied."""
+    folder = tmp_path_factory.mktemp("worths")
+    write_worths(DataPaths(folder / "data"), folder)
+    return folder
+
+
 @pytest.fixture
-def worth_questions(paths: DataPaths, tmp_path: Path) -> Path:
+def worth_questions(paths: DataPaths, tmp_path: Path, worths: Path) -> Path:
     """The questions of `worth_lesson`, its corpus being there."""
-    return write_worths(paths, tmp_path)
+    shutil.copytree(worths / "data", paths.root)
+    return shutil.copy(worths / "questions.jsonl", tmp_path / "questions.jsonl")

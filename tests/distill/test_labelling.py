@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,14 +30,21 @@ from indexes.paths import DataPaths
 TEXTS = {"cats": "cats purr", "dogs": "dogs bark", "bread": "bread is baked of flour", "mars": "the planet mars"}
 
 
-@pytest.fixture
-def corpus(paths: DataPaths, tmp_path: Path) -> DataPaths:
-    """A data folder with four documents."""
-    tiny_transformer(tmp_path).save_pretrained(str(paths.encoder("tiny")), create_model_card=False)
-    file = tmp_path / "corpus.jsonl"
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with four documents, made once to be copied."""
+    folder = tmp_path_factory.mktemp("words")
+    paths = DataPaths(folder / "data")
+    tiny_transformer(folder).save_pretrained(str(paths.encoder("tiny")), create_model_card=False)
+    file = folder / "corpus.jsonl"
     file.write_text("".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in TEXTS.items()))
-    for _ in add_files(paths, "words", [file], load_encoder("tiny", paths)):
-        pass
+    list(add_files(paths, "words", [file], load_encoder("tiny", paths)))
+    return paths.root
+
+
+@pytest.fixture
+def corpus(paths: DataPaths, words: Path) -> DataPaths:
+    shutil.copytree(words, paths.root)
     return paths
 
 
