@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from typing import Any
@@ -138,12 +139,19 @@ class _Wire:
             ) from None
 
 
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates of this machine, read once: each answer connects anew, and they take most of its time."""
+    return httpx2.create_ssl_context()
+
+
 class SyncClient(openai.DefaultHttpxClient):
     """An HTTP client for openai's that sends and takes only what `_Wire` lets through."""
 
     def __init__(self, base_url: str, key: str, model: str, *, place: str, **options: Any) -> None:
         self._wire = _Wire(base_url, key, model, place)
-        super().__init__(follow_redirects=False, **options)  # which could lead a server's server anywhere
+        # Redirects could lead a server's server anywhere.
+        super().__init__(follow_redirects=False, verify=_trusted(), **options)
 
     def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """The response, whole, or as a stream where that was asked for and is what came."""
@@ -167,7 +175,8 @@ class AsyncClient(openai.DefaultAsyncHttpxClient):
 
     def __init__(self, base_url: str, key: str, model: str, *, place: str, **options: Any) -> None:
         self._wire = _Wire(base_url, key, model, place)
-        super().__init__(follow_redirects=False, **options)  # which could lead a server's server anywhere
+        # Redirects could lead a server's server anywhere.
+        super().__init__(follow_redirects=False, verify=_trusted(), **options)
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """The response, whole, or as a stream where that was asked for and is what came."""
