@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from browsing import Chromium
 from fakes import KeywordEncoder
@@ -17,6 +18,7 @@ from app.handlers import corpora
 from app.handlers.corpora import CorporaView
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
+from app.ui.page import build_app
 from app.workbench import Background, Workbench
 from distill.llm.connection import LLMConfig, connect_llm
 from indexes.corpus import Corpus
@@ -59,10 +61,9 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
         yield endpoint
 
 
-@pytest.fixture
-def bench(paths: DataPaths, endpoint: ScriptedEndpoint) -> Workbench:
+def make_bench(paths: DataPaths, base_url: str) -> Workbench:
     """A workbench without a corpus, whose baseline encoder is called 'keywords'."""
-    config = LLMConfig(base_url=endpoint.base_url, api_key="a-key", model="scripted")
+    config = LLMConfig(base_url=base_url, api_key="a-key", model="scripted")
     return Workbench(
         paths=paths,
         encoder="keywords",
@@ -72,6 +73,17 @@ def bench(paths: DataPaths, endpoint: ScriptedEndpoint) -> Workbench:
         background=Background({}),
         jobs=Jobs(paths),
     )
+
+
+@pytest.fixture
+def bench(paths: DataPaths, endpoint: ScriptedEndpoint) -> Workbench:
+    return make_bench(paths, endpoint.base_url)
+
+
+@pytest.fixture(scope="session")
+def empty_page(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
+    """A page without a corpus, made once: to be looked at."""
+    return build_app(make_bench(DataPaths(tmp_path_factory.mktemp("empty")), "http://127.0.0.1:9/v1"))
 
 
 @pytest.fixture
@@ -119,7 +131,7 @@ def nature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def corpus(bench: Workbench, nature: Path) -> str:
     """The name of a corpus of four small files, indexed by the baseline encoder."""
-    shutil.copytree(nature / "indexed", bench.paths.root)
+    shutil.copytree(nature / "indexed", bench.paths.root, dirs_exist_ok=True)
     return "nature"
 
 

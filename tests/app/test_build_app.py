@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
 import gradio as gr
-import pytest
 
 from app.ui.page import STYLE_SHEET, build_app, build_theme
 from app.workbench import Workbench
@@ -17,46 +16,41 @@ from app.workbench import Workbench
 _FILLED_IN = (gr.Request, gr.Request | None, gr.EventData)  # by gradio
 
 
-@pytest.fixture
-def page(bench: Workbench) -> gr.Blocks:
-    return build_app(bench)
-
-
-def test_every_event_returns_as_many_values_as_it_has_outputs(page: gr.Blocks) -> None:
-    events = [event for event in page.fns.values() if event.fn]  # the others are the browser's own
+def test_every_event_returns_as_many_values_as_it_has_outputs(empty_page: gr.Blocks) -> None:
+    events = [event for event in empty_page.fns.values() if event.fn]  # the others are the browser's own
     checked = [_n_values(event.fn) == len(event.outputs) for event in events if _n_values(event.fn)]
     assert all(checked)
     assert len(checked) >= 12
 
 
-def test_every_event_takes_as_many_values_as_it_has_inputs(page: gr.Blocks) -> None:
-    events = [event for event in page.fns.values() if event.fn]
+def test_every_event_takes_as_many_values_as_it_has_inputs(empty_page: gr.Blocks) -> None:
+    events = [event for event in empty_page.fns.values() if event.fn]
     counted = [event for event in events if _given(event.fn) != ["values"]]
     assert len(events) - len(counted) == 2, "the form's, whose inputs are the fields of `Form` in their order"
     for event in counted:
         assert len(_given(event.fn)) == len(event.inputs), event.fn
 
 
-def test_nothing_of_the_page_is_counted_or_kept_elsewhere(page: gr.Blocks) -> None:
-    assert page.analytics_enabled is False
-    assert page.delete_cache == (3600, 86400)
+def test_nothing_of_the_page_is_counted_or_kept_elsewhere(empty_page: gr.Blocks) -> None:
+    assert empty_page.analytics_enabled is False
+    assert empty_page.delete_cache == (3600, 86400)
 
 
-def test_several_visitors_can_ask_at_once(page: gr.Blocks) -> None:
-    limits = {event.api_name: event.concurrency_limit for event in page.fns.values()}
+def test_several_visitors_can_ask_at_once(empty_page: gr.Blocks) -> None:
+    limits = {event.api_name: event.concurrency_limit for event in empty_page.fns.values()}
     assert limits["ask"] > 1
     assert limits["compare"] > 1
 
 
-def test_only_asking_and_comparing_are_public(page: gr.Blocks) -> None:
-    public = {event.api_name for event in page.fns.values() if event.api_visibility == "public"}
+def test_only_asking_and_comparing_are_public(empty_page: gr.Blocks) -> None:
+    public = {event.api_name for event in empty_page.fns.values() if event.api_visibility == "public"}
     assert public == {"ask", "compare"}
 
 
-def test_two_pages_share_nothing(bench: Workbench) -> None:
-    first, second = build_app(bench), build_app(bench)
-    assert first is not second
-    assert not set(map(id, first.blocks.values())) & set(map(id, second.blocks.values()))
+def test_two_pages_share_nothing(empty_page: gr.Blocks, bench: Workbench) -> None:
+    other = build_app(bench)
+    assert other is not empty_page
+    assert not set(map(id, empty_page.blocks.values())) & set(map(id, other.blocks.values()))
 
 
 def test_the_theme_loads_nothing_from_elsewhere() -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import run_here
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +60,7 @@ def test_it_is_the_same_each_time(records: list[dict[str, str]], tmp_path: Path)
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == records
 
 
-def test_wrong_usage_is_told_apart(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "app.demo"], cwd=ROOT, capture_output=True, text=True)
+def test_wrong_usage_is_told_apart() -> None:
+    done = run_here("app.demo", environment=os.environ)
     assert done.returncode == 2
     assert "usage" in done.stderr

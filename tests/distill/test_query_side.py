@@ -1,5 +1,6 @@
 """Training the query side moves the questions only, and the index keeps its vectors."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,13 +66,26 @@ def best_passage(model: SentenceTransformer, question: str) -> str:
     return words[int(np.argmax(passages @ model.encode_query(question, normalize_embeddings=True)))]
 
 
+def saved(model: SentenceTransformer, folder: Path) -> Path:
+    """`folder` with the encoder as "base", and as "taught" what it was taught to be."""
+    model.save_pretrained(str(folder / "base"), create_model_card=False)
+    taught(model, folder).save_pretrained(str(folder / "taught"), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("transformer")
+    return saved(tiny_transformer(folder), folder)
+
+
 @pytest.mark.parametrize("kind", ["transformer", "static"])
-def test_questions_move_to_what_the_teacher_wants_and_passages_stay_to_the_bit(tmp_path: Path, kind: str) -> None:
-    model = tiny_transformer(tmp_path) if kind == "transformer" else tiny_static()
+def test_questions_move_to_what_the_teacher_wants_and_passages_stay_to_the_bit(
+    tmp_path: Path, transformer: Path, kind: str
+) -> None:
+    folder = transformer if kind == "transformer" else saved(tiny_static(), tmp_path)
+    model, anyone = (SentenceTransformer(str(folder / name), device="cpu") for name in ("base", "taught"))
     before = model.encode_document(list(TEXTS.values()))
-    encoder = taught(model, tmp_path)
-    encoder.save_pretrained(str(tmp_path / "taught"), create_model_card=False)
-    anyone = SentenceTransformer(str(tmp_path / "taught"), device="cpu")
     assert np.array_equal(anyone.encode_document(list(TEXTS.values())), before)
     right = [best_passage(anyone, each.question) == each.passages[0] for each in records()]
     assert np.mean(right) > 0.8
@@ -79,17 +93,16 @@ def test_questions_move_to_what_the_teacher_wants_and_passages_stay_to_the_bit(t
 
 
 def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
-    tmp_path: Path, paths: DataPaths
+    tmp_path: Path, paths: DataPaths, transformer: Path
 ) -> None:
-    model = tiny_transformer(tmp_path)
-    model.save_pretrained(str(paths.encoder("base")), create_model_card=False)
+    shutil.copytree(transformer / "base", paths.encoder("base"))
     files = []
     for word, text in TEXTS.items():
         files.append(tmp_path / f"{word}.txt")
         files[-1].write_text(text, encoding="utf-8")
     base = load_encoder("base", paths)
     list(add_files(paths, "words", files, base))
-    taught(model, tmp_path).save_pretrained(str(paths.encoder("taught")), create_model_card=False)
+    shutil.copytree(transformer / "taught", paths.encoder("taught"))
 
     encoder = load_encoder("taught", paths)
     assert encoder.fingerprint == base.fingerprint
@@ -102,9 +115,9 @@ def test_the_baselines_collection_serves_the_taught_encoder_and_outlives_either(
 
 
 @pytest.mark.parametrize("train", ["query", "both"])
-def test_an_encoder_with_two_sides_can_be_taught_again(tmp_path: Path, train: str) -> None:
+def test_an_encoder_with_two_sides_can_be_taught_again(tmp_path: Path, transformer: Path, train: str) -> None:
     """A second run on a promoted encoder must not mistake its passage side for both."""
-    model = taught(tiny_transformer(tmp_path), tmp_path)
+    model = SentenceTransformer(str(transformer / "taught"), device="cpu")
     before = model.encode_document(list(TEXTS.values()))
     settings = replace(SETTINGS, train=train, n_epochs=4, learning_rate=5e-3)
     again = replace(job(tmp_path), config=settings, checkpoints=tmp_path / "again")

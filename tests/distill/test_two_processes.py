@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
-from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 import small_training
 import torch
+from forked import run_forked
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import tiny_transformer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[ForkServerContext]:
-    """Processes that begin with torch imported: its import takes longer than the training."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sentence_transformers", "datasets", "accelerate"])
-    yield context
-
-
-def run(context: ForkServerContext, *jobs: tuple[Callable[..., None], tuple[object, ...]]) -> list[int | None]:
-    """The exit codes of `jobs`, which run at the same time."""
-    started = [context.Process(target=target, args=arguments) for target, arguments in jobs]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(120)
-        process.kill()
-    return [process.exitcode for process in started]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -58,7 +37,7 @@ def has_trained(base: Path, folder: Path) -> bool:
     [{"train": "both"}, {"train": "both", "most_activations_mb": 0}, {"train": "query"}],
     ids=["both", "both, activations computed again", "query"],
 )
-def test_two_processes_train_as_one(processes: ForkServerContext, tmp_path: Path, changes: dict[str, object]) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, changes: dict[str, object]) -> None:
     """Each has half of every step and the negatives of all of it, so the result may differ by rounding only. Without
     dropout: each draws its own.
     """
@@ -68,11 +47,9 @@ def test_two_processes_train_as_one(processes: ForkServerContext, tmp_path: Path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    codes = run(
-        processes,
-        *((small_training.train_together, (base, tmp_path, "together", changes, rank, port)) for rank in range(2)),
-    )
-    assert codes == [0, 0]
+    shares = ((base, tmp_path, "together", changes, rank, port) for rank in range(2))
+    ended = run_forked(*((small_training.train_together, share) for share in shares))
+    assert [each.code for each in ended] == [0, 0], ended
     one, two = weights(tmp_path / "unshared"), weights(tmp_path / "together")
     assert has_trained(base, tmp_path / "unshared")
     assert largest_difference(one, two) < 1e-4
@@ -80,17 +57,14 @@ def test_two_processes_train_as_one(processes: ForkServerContext, tmp_path: Path
     assert cards[0] == cards[1]
 
 
-@pytest.mark.parametrize("halt_at", [6, 14])
-def test_a_killed_training_ends_as_if_it_had_not_been(
-    processes: ForkServerContext, tmp_path: Path, halt_at: int
-) -> None:
+def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Order of the lists, dropout, optimizer and schedule all go on where they were, and the loss that is reported."""
     base = tmp_path / "model"
     tiny_transformer(tmp_path, dropout=0.1)
     changes: dict[str, object] = {"train": "both"}
     small_training.train(base, tmp_path, "through", changes)
-    (code,) = run(processes, (small_training.train, (base, tmp_path, "killed", changes, halt_at)))
-    assert code == -9
+    (killed,) = run_forked((small_training.train, (base, tmp_path, "killed", changes, 14)))
+    assert killed.code == -9, killed.said
     assert has_trained(base, tmp_path / "through")
     assert not (tmp_path / "killed").exists()
     assert list((tmp_path / "killed-checkpoints").glob("checkpoint-*"))

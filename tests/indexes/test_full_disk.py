@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import store_tasks
 from fakes import KeywordEncoder
+from forked import Ended, run_forked
 
 from indexes.corpus import Corpus
 from indexes.doctor import examine
@@ -19,26 +21,6 @@ from indexes.paths import DataPaths, write_file
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-ADD = """
-import resource, sys
-from pathlib import Path
-sys.path.insert(0, "tests")
-from fakes import KeywordEncoder
-from indexes.errors import StoreError
-from indexes.ingest import add_files
-from indexes.paths import DataPaths, write_file
-root, file, most = sys.argv[1:]
-paths = DataPaths(Path(root))
-most = int(most)
-if most:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # no file may grow beyond it: what a full disk does
-try:
-    list(add_files(paths, "zoo", [Path(file)], KeywordEncoder()))
-except StoreError as error:
-    sys.exit(f"sentence: {error}")
-"""
-
 
 def write(file: Path, n_records: int) -> Path:
     records = [{"text": f"Fact {n} of {file.stem}."} for n in range(n_records)]
@@ -46,9 +28,8 @@ def write(file: Path, n_records: int) -> Path:
     return file
 
 
-def add_in_a_child(paths: DataPaths, file: Path, most: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", ADD, str(paths.root), str(file), str(most)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def add_in_a_child(paths: DataPaths, file: Path, most: int = 0) -> Ended:
+    return run_forked((store_tasks.add, (paths, file, most)))[0]
 
 
 def largest(folder: Path) -> int:
@@ -64,11 +45,11 @@ def test_the_old_index_answers_and_the_next_add_completes_it(
     list(add_files(paths, "zoo", [write(tmp_path / "old.jsonl", 300)], encoder))
     new = write(tmp_path / "new.jsonl", 1500)
     failed = add_in_a_child(paths, new, largest(paths.root / where) + more)
-    assert failed.returncode == 1, "nothing failed: the limit was not met"
-    assert failed.stderr.startswith("sentence: "), failed.stderr
+    assert failed.code == 1, "nothing failed: the limit was not met"
+    assert failed.said.startswith("sentence: "), failed.said
     assert PassageIndex.open(paths, "zoo", encoder).search("Fact 7 of old.", 1)[0].passage.source == "old.jsonl"
     completed = add_in_a_child(paths, new)
-    assert completed.returncode == 0, completed.stderr
+    assert completed.code == 0, completed.said
     assert examine(paths, "zoo") == []
     assert PassageIndex.open(paths, "zoo", encoder).n_passages == Corpus.open(paths, "zoo").info().n_passages == 1800
 
@@ -90,17 +71,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_an_add_stops_while_there_is_room_to_read(small_disk: Path, tmp_path: Path) -> None:
     """SQLite cannot even open a store on a full disk, so that nobody could search it."""
     paths = DataPaths(small_disk / "data")
-    assert add_in_a_child(paths, write(tmp_path / "old.jsonl", 300)).returncode == 0
+    assert add_in_a_child(paths, write(tmp_path / "old.jsonl", 300)).code == 0
     failed = add_in_a_child(paths, write(tmp_path / "new.jsonl", 9000))
-    assert failed.returncode == 1
-    assert "MiB left" in failed.stderr
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); from fakes import KeywordEncoder; "
-        "from indexes.passage_index import PassageIndex; from indexes.paths import DataPaths; "
-        "print(PassageIndex.open(DataPaths(Path(sys.argv[1])), 'zoo', KeywordEncoder()).search('Fact 7 of old.', 1))"
-    )
-    asked = subprocess.run([sys.executable, "-c", script, str(paths.root)], cwd=ROOT, capture_output=True, text=True)
-    assert "old.jsonl" in asked.stdout, asked.stderr
+    assert (failed.code, "MiB left" in failed.said) == (1, True)
+    use(paths)
 
 
 def test_a_disk_that_is_all_but_full_is_a_sentence_at_once(small_disk: Path, encoder: KeywordEncoder) -> None:
@@ -131,49 +105,26 @@ def test_a_file_that_does_not_fit_leaves_the_one_before(small_disk: Path) -> Non
     assert [(each.name, each.read_text()) for each in small_disk.iterdir()] == [("a", "before")]
 
 
-USE = """
-import shutil, sys
-from pathlib import Path
-sys.path.insert(0, "tests")
-from fakes import KeywordEncoder
-from indexes.corpus import list_corpora
-from indexes.ingest import delete_corpus
-from indexes.paths import DataPaths
-from indexes.retrievers import Retriever, open_search
-paths = DataPaths(Path(sys.argv[1]))
-for kind in ("dense", "lexical", "fused"):
-    search = open_search(paths, "zoo", Retriever(encoder="keywords", kind=kind), lambda name: KeywordEncoder())
-    print(kind, search.search("Fact 7 of old.", 1)[0].passage.source)
-print([corpus.name for corpus in list_corpora(paths)])
-if "delete" in sys.argv:
-    delete_corpus(paths, "zoo")
-    print(list_corpora(paths), shutil.disk_usage(paths.root).free > 10**6)
-"""
-
-
-def use(root: Path, *more: str) -> str:
-    done = subprocess.run([sys.executable, "-c", USE, str(root), *more], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-FOUND = "dense old.jsonl\nlexical old.jsonl\nfused old.jsonl\n['zoo']\n"
+def use(paths: DataPaths, *, deletes: bool = False) -> None:
+    """Searches from another process, which may delete the corpus then."""
+    (ended,) = run_forked((store_tasks.use, (paths, deletes)))
+    assert ended.code == 0, ended.said
 
 
 @pytest.mark.parametrize("searched_before", [True, False])
 def test_what_is_there_is_read_on_a_full_disk_and_on_one_that_cannot_be_written_and_a_deletion_frees(
     small_disk: Path, tmp_path: Path, searched_before: bool
 ) -> None:
-    data = small_disk / "data"
-    assert add_in_a_child(DataPaths(data), write(tmp_path / "old.jsonl", 300)).returncode == 0
+    paths = DataPaths(small_disk / "data")
+    assert add_in_a_child(paths, write(tmp_path / "old.jsonl", 300)).code == 0
     if searched_before:
-        assert use(data) == FOUND
+        use(paths)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    assert use(data) == FOUND
+    use(paths)
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     with pytest.raises(OSError, match="No space"), (small_disk / "films").open("wb") as films:
         while True:
             films.write(b"0" * 4096)
             films.flush()
-    assert use(data) == FOUND
-    assert use(data, "delete") == f"{FOUND}[] True\n"
+    use(paths)
+    use(paths, deletes=True)

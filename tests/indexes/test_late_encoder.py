@@ -26,13 +26,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def tiny(paths: DataPaths, tmp_path: Path) -> DataPaths:
-    """A data folder with an encoder "tiny" in it."""
-    tiny_transformer(tmp_path).save_pretrained(str(paths.encoder("tiny")), create_model_card=False)
-    return paths
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Four files."""
     folder = tmp_path / "files"

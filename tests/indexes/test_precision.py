@@ -37,13 +37,6 @@ pytestmark = pytest.mark.slow
 TEXTS = [" ".join(WORDS[start : start + length]) for start in range(8) for length in (1, 3, 9)] + ["", "unknown " * 90]
 
 
-@pytest.fixture
-def tiny(paths: DataPaths, tmp_path: Path) -> DataPaths:
-    """A data folder with an encoder "tiny" in it."""
-    tiny_transformer(tmp_path).save_pretrained(str(paths.encoder("tiny")), create_model_card=False)
-    return paths
-
-
 def files(folder: Path, n_files: int = 4) -> list[Path]:
     written = [folder / f"{number}.txt" for number in range(n_files)]
     for number, file in enumerate(written):
@@ -245,6 +238,7 @@ def test_a_static_encoder_computes_by_torch_says_so_and_finds_what_it_indexed(pa
 
 
 def test_where_nothing_can_be_written_the_encoder_works_without_a_conversion(tiny: DataPaths) -> None:
+    shutil.rmtree(tiny.graphs)
     tiny.graphs.write_text("a file where the folder should be", encoding="utf-8")
     said: list[str] = []
     assert isinstance(load_encoder("tiny", tiny, "auto", said.append), SentenceTransformerEncoder)

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from fakes import KeywordEncoder
+from forked import run_forked
+from store_tasks import add_in_turns
 
 from indexes.chroma import connect
 from indexes.corpus import Corpus
@@ -22,21 +25,7 @@ from indexes.manifest import list_places
 from indexes.passage_index import PassageIndex, delete_index
 from indexes.paths import DataPaths, StoreSettings, read_store
 
-ROOT = Path(__file__).resolve().parents[2]
 CHROMA = shutil.which("chroma", path=str(Path(sys.executable).parent))
-WRITE = """
-import sys
-from pathlib import Path
-sys.path.insert(0, "tests")
-from fakes import KeywordEncoder
-from indexes.ingest import add_files
-from indexes.paths import DataPaths
-from indexes.paths import StoreSettings
-root, url, corpus, *files = sys.argv[1:]
-for file in files:
-    list(add_files(DataPaths(Path(root), StoreSettings(url=url)), corpus, [Path(file)], KeywordEncoder(), wait_s=60))
-"""
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMA is None, reason="chromadb's command line is not beside this Python"),
@@ -195,25 +184,16 @@ def test_processes_write_at_once_while_others_read(server: DataPaths, tmp_path: 
     for corpus in ("one", "two"):
         list(add_files(server, corpus, [tmp_path / "0.jsonl"], encoder))
     plan = {"one": ((1, 2, 3), (4, 5)), "two": ((6, 7),)}
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITE, str(server.root), server.store.url, corpus]
-            + [str(tmp_path / f"{n}.jsonl") for n in numbers],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for corpus, parts in plan.items()
-        for numbers in parts
-    ]
-    n_read = 0
-    while any(writer.poll() is None for writer in writers):
-        for corpus in plan:
-            assert PassageIndex.open(server, corpus, encoder).search("Fact 7 of file 0.", 5)
-            n_read += 1
+    parts = [(corpus, [tmp_path / f"{n}.jsonl" for n in part]) for corpus, of in plan.items() for part in of]
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(run_forked, *((add_in_turns, (server, *part)) for part in parts))
+        n_read = 0
+        while not writing.done():
+            for corpus in plan:
+                assert PassageIndex.open(server, corpus, encoder).search("Fact 7 of file 0.", 5)
+                n_read += 1
     assert n_read
-    for writer in writers:
-        assert writer.wait() == 0, writer.stderr.read() if writer.stderr else ""
+    assert [each.code for each in writing.result()] == [0, 0, 0], writing.result()
     assert PassageIndex.open(server, "one", encoder).n_passages == 6 * 40
     assert PassageIndex.open(server, "two", encoder).n_passages == 3 * 40
     assert examine(server, "one") == examine(server, "two") == []
