@@ -44,7 +44,7 @@ def test_the_surface_is_what_was_promised() -> None:
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import indexes, distill", "torch transformers chromadb langchain_core numpy"),
+        ("import indexes, distill, app", "torch transformers chromadb langchain_core numpy gradio"),
         ("from indexes import *; from distill import *", "torch transformers chromadb"),
     ],
 )

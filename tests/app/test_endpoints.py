@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+from browsing import free_port
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from scripted_endpoint import Message, ScriptedEndpoint
@@ -27,9 +27,7 @@ N_VISITORS = 20
 
 @pytest.fixture
 def page(bench: Workbench, corpus: str) -> Iterator[gr.Blocks]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     opened = launch(bench, Settings(data_dir=bench.paths.root, app_port=port))
     yield opened
     opened.close(verbose=False)

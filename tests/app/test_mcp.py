@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from browsing import free_port
 from gradio_client import Client
 
 from app.__main__ import launch
@@ -26,9 +26,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def address(bench: Workbench, taught: str) -> Iterator[str]:
     """Where the tools of a page over a small corpus are offered."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     page = launch(bench, Settings(data_dir=bench.paths.root, app_port=port, app_mcp=True))
     yield f"http://127.0.0.1:{port}/gradio_api/mcp/"
     page.close(verbose=False)

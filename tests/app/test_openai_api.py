@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import httpx
 import openai
 import pytest
+from browsing import free_port
 from scripted_endpoint import ScriptedEndpoint
 
 from app.__main__ import launch
@@ -21,9 +21,7 @@ QUESTION = {"role": "user", "content": "Why do honey bees dance?"}
 
 
 def open_page(bench: Workbench, **settings: object) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     page = launch(bench, Settings.model_validate({"data_dir": bench.paths.root, "app_port": port, **settings}))
     try:
         yield f"http://127.0.0.1:{port}"

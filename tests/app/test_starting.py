@@ -10,7 +10,7 @@ from app.settings import Settings, check_mcp, open_door
 from indexes.errors import InputError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def account() -> SecretStr:
     return SecretStr(write_account("ann", "a long password"))
 

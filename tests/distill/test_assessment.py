@@ -45,6 +45,7 @@ def test_a_good_teacher_is_used_in_every_mode(mode: str) -> None:
         assert found.probe_first == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["listwise", "listwise-3", "best-of"])
 @pytest.mark.parametrize("teacher", ["random", "last in the prompt, mostly"])
 def test_noise_and_the_place_in_the_prompt_are_refused_in_every_mode(mode: str, teacher: str) -> None:

@@ -1,7 +1,5 @@
 """Which passages the teacher is shown."""
 
-from pathlib import Path
-
 import pytest
 from fakes import KeywordEncoder
 from hypothesis import given
@@ -48,20 +46,25 @@ def test_nothing_is_lost_or_doubled_and_sources_are_shown_first(n: int, n_shown:
     assert len(sources & set(after[:n_shown])) == min(n_known, n_shown)
 
 
-@pytest.fixture
-def indexes(paths: DataPaths, tmp_path: Path) -> tuple[PassageIndex, LexicalIndex]:
-    """Of a hundred and twenty passages that share some words with each other, two of them with the same text."""
-    encoder = KeywordEncoder()
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    """A corpus of a hundred and twenty passages that share some words with each other, two of them the same text."""
+    folder = tmp_path_factory.mktemp("words")
     files = []
     for number in range(120):
-        files.append(tmp_path / f"{number:03}.txt")
+        files.append(folder / f"{number:03}.txt")
         words = [f"word{number % divisor}of{divisor}" for divisor in (3, 5, 7, 11, 13)]
         files[-1].write_text(f"a passage of {' '.join(words)}" if number else "a passage of word1of3", encoding="utf-8")
-    files.append(tmp_path / "again.txt")
+    files.append(folder / "again.txt")
     files[-1].write_text("a  passage of word1of3", encoding="utf-8")
-    for _ in add_files(paths, "words", files, encoder):
-        pass
-    return PassageIndex.open(paths, "words", encoder), LexicalIndex.open(paths, "words")
+    paths = DataPaths(folder / "data")
+    list(add_files(paths, "words", files, KeywordEncoder()))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def indexes(data: DataPaths) -> tuple[PassageIndex, LexicalIndex]:
+    return PassageIndex.open(data, "words", KeywordEncoder()), LexicalIndex.open(data, "words")
 
 
 QUERIES = [Query(id=f"q{n}", text=f"word{n % 3}of3 and word{n % 7}of7 word{n % 11}of11") for n in range(12)]
@@ -79,9 +82,9 @@ def test_what_the_teacher_is_shown_does_not_depend_on_what_is_scored(
 
 
 def test_given_passages_come_first_found_or_not_and_equal_texts_once(
-    indexes: tuple[PassageIndex, LexicalIndex], paths: DataPaths
+    indexes: tuple[PassageIndex, LexicalIndex], data: DataPaths
 ) -> None:
-    ids = {passage.source: passage for passage in Corpus.open(paths, "words").passages()}
+    ids = {passage.source: passage for passage in Corpus.open(data, "words").passages()}
     given_ones = {"q0": Given(passages=(ids["000.txt"], ids["again.txt"], ids["119.txt"]), n_shown=3)}
     first, second = mine_candidates(QUERIES[:2], *indexes, 4, n_more=2, given=given_ones)
     assert order(first)[:2] == [ids["000.txt"].id, ids["119.txt"].id]

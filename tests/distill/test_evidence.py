@@ -80,6 +80,7 @@ class Lists:
         return max(self.mrr(self.values), self.mrr(by_order))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "ranker"), [(1.0, 0.3), (1.0, 1.0), (1.0, 5.0), (3.0, 0.0), (3.0, 2.0), (8.0, 0.3), (8.0, 5.0)]
 )
@@ -90,6 +91,7 @@ def test_targets_are_no_worse_than_the_better_of_ranker_and_teacher(answer: floa
     assert lists.mrr(lists.rows(top1)) > lists.better - 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranker", [0.3, 2.0, 5.0])
 def test_they_are_no_worse_where_the_answer_often_was_not_shown(ranker: float) -> None:
     lists = Lists(300, ranker=ranker, answer=4.0, depth=30, outside=0.4)
@@ -129,6 +131,7 @@ def test_what_is_known_of_the_teacher_tells_a_useless_ranker_from_a_useless_teac
     assert doubted.teacher_first < 0.3 and doubted.confidence > 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ranker", "answer"), [(0.5, 4.0), (1.0, 2.5), (2.0, 2.5), (3.0, 1.0)])
 def test_probabilities_come_true(ranker: float, answer: float) -> None:
     lists = Lists(600, ranker=ranker, answer=answer)

@@ -22,7 +22,7 @@ from indexes.commands import run_command_line
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 TEXTS = ["the cats purr", "mars", "what is the bread baked of", "the planet mars\nand the moons of mars " * 9]
 CARD = Card(name="taught", base="tiny", corpus="words", teacher="none", questions="3", license="mit")
 

@@ -214,6 +214,7 @@ for _ in ask_all(asker, [[HumanMessage(f"question q{n}.")] for n in range(500)])
 """
 
 
+@pytest.mark.slow
 def test_spend_is_right_after_a_kill_and_a_budget_is_for_the_whole_run(
     endpoint: ScriptedEndpoint, tmp_path: Path
 ) -> None:

@@ -58,7 +58,7 @@ def test_a_second_round_asks_about_what_is_new_beside_the_best_and_its_orders_te
     )
 
 
-@pytest.mark.parametrize("at", [("ranker", 1), ("retriever", 1), ("rankings", 10), ("rankings", 13)])
+@pytest.mark.parametrize("at", [("ranker", 1), ("retriever", 1), ("rankings", 10)])
 def test_a_run_that_was_killed_in_a_round_goes_on_and_pays_no_reply_twice(
     paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint, at: tuple[str, int]
 ) -> None:

@@ -294,14 +294,14 @@ print(n_characters, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 @pytest.mark.parametrize(
     ("name", "head", "line", "n_bytes"),
     [
-        ("long.txt", "", "Cats purr at twenty-five hertz. " * 6 + "\n", 200 * 2**20),
+        ("long.txt", "", "Cats purr at twenty-five hertz. " * 6 + "\n", 80 * 2**20),
         ("long.csv", "title,text\n", "Cats," + "They purr at twenty-five hertz. " * 60 + "\n", 60 * 2**20),
         ("long.jsonl", "", json.dumps({"text": "They purr at twenty-five hertz. " * 60}) + "\n", 60 * 2**20),
         ("long.txt.gz", "", "Cats purr at twenty-five hertz. " * 6 + "\n", 60 * 2**20),
     ],
 )
 def test_a_file_is_never_held_as_a_whole(tmp_path: Path, name: str, head: str, line: str, n_bytes: int) -> None:
-    """Read whole, the largest of these takes several times its 200 MiB."""
+    """Read whole, the largest of these takes several times its 80 MiB."""
     suffix = name.removeprefix("long")
     lines = (line * (2**20 // len(line))).encode()
     for stem, n_blocks in (("small", 2), ("long", n_bytes // len(lines))):

@@ -49,6 +49,7 @@ def cats(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_pdf_that_keeps_its_reader_busy_is_given_up_and_the_next_one_is_read(tmp_path: Path, cats: Path) -> None:
     reader = ReaderProcess(limit_s=6)
     with pytest.raises(UnreadableFileError, match=r"more than 6 seconds.*damaged, or made to be slow"):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import free_port
 from command_line import run_here
 
 pytestmark = pytest.mark.slow
@@ -31,12 +32,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "APP_DEMO": "0",
         "APP_PORT": str(free_port()),
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -87,16 +82,6 @@ def test_the_page_opens_and_ends_cleanly(environment: dict[str, str]) -> None:
     assert process.returncode == 0
     assert "The page is open on http://127.0.0.1:" in said
     assert "Traceback" not in said
-
-
-def test_importing_the_page_builds_nothing_and_imports_no_torch() -> None:
-    check = (
-        "import sys, app.__main__, app.handlers, app.ui.page\n"
-        "assert not {'torch', 'transformers', 'sentence_transformers', 'chromadb', 'xllamacpp'} & set(sys.modules)\n"
-        "import gradio; assert not gradio.Blocks.get_instances()"
-    )
-    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_only_errors_of_libraries_come_to_the_terminal() -> None:

@@ -52,6 +52,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_another_client_that_asks_by_text_gets_an_error_and_not_another_models_neighbours(copied: DataPaths) -> None:
     """Chroma would embed the question by its own model, whatever the collection's vectors are of."""
     (folder,) = (copied.chroma / "zoo").iterdir()
@@ -144,7 +145,9 @@ def test_searching_and_looking_leave_the_files_as_they_are(copied: DataPaths) ->
     assert files(copied) == before
 
 
-@pytest.mark.parametrize("n_new", [1, 700, 1500])
+@pytest.mark.parametrize(
+    "n_new", [1, pytest.param(700, marks=pytest.mark.slow), pytest.param(1500, marks=pytest.mark.slow)]
+)
 def test_what_follows_an_addition_or_a_removal_is_in_step_and_leaves_no_folder(
     copied: DataPaths, tmp_path: Path, n_new: int
 ) -> None:
