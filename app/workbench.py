@@ -25,6 +25,7 @@ from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from distill.json_files import read_json, write_json
 from distill.llm.connection import LLMConfig
+from indexes.chroma import has_room
 from indexes.corpus import corpora
 from indexes.errors import InputError, StoreError, UserError
 from indexes.paths import DataPaths, write_file
@@ -145,12 +146,11 @@ class Uploads:
             (folder / self._FILES).mkdir(parents=True)
             for file in files:
                 shutil.move(file, folder / self._FILES / file.name)
-        except OSError as error:
+            write_json(folder / self._REQUEST, {"corpus": corpus, "addresses": list(addresses), "visitor": visitor})
+        except (OSError, StoreError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise StoreError(
-                f"The files could not be taken over ({error.strerror or error}). Add them again."
-            ) from None
-        write_json(folder / self._REQUEST, {"corpus": corpus, "addresses": list(addresses), "visitor": visitor})
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(f"The files could not be taken over ({reason}). Add them again.") from None
         self._begin(folder)
 
     def resume(self) -> None:
@@ -183,19 +183,41 @@ class Uploads:
     def _work(
         self, folder: Path, corpus: str, files: Sequence[Path | str], on_stage: OnStage, stopped: Callable[[], bool]
     ) -> None:
-        outcomes: list[FileOutcome] = []
+        found: dict[str, FileOutcome] = {}
+
+        def is_over() -> bool:
+            return stopped() or not (folder / self._REQUEST).is_file()
+
         with self._turn:
             try:
-                for progress in self._steps(corpus, files, on_stage):
-                    outcomes += filter(None, [progress.outcome])
-                    if stopped() or not (folder / self._REQUEST).is_file():
+                for progress in self._steps_with_room(corpus, files, on_stage, is_over):
+                    found |= {outcome.source: outcome for outcome in filter(None, [progress.outcome])}
+                    if is_over():
                         break
-                sentence, kind = _became(corpus, files, outcomes, (folder / self._REQUEST).is_file())
+                sentence, kind = _became(corpus, files, tuple(found.values()), (folder / self._REQUEST).is_file())
             except UserError as error:
                 sentence, kind = str(error), "error"
-            self.latest = Uploaded(corpus=corpus, sentence=sentence, kind=kind, outcomes=tuple(outcomes))
+            self.latest = Uploaded(corpus=corpus, sentence=sentence, kind=kind, outcomes=tuple(found.values()))
             if not stopped():
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _steps_with_room(
+        self, corpus: str, files: Sequence[Path | str], on_stage: OnStage, is_over: Callable[[], bool]
+    ) -> Iterator[Progress]:
+        """The steps; where the disk is full they are gone on with once there is room again."""
+        while True:
+            try:
+                yield from self._steps(corpus, files, on_stage)
+                return
+            except StoreError as error:
+                if has_room(self._paths):
+                    raise
+                why = str(error).partition(". ")[0]
+            on_stage(Stage(message=f"{why}. It goes on by itself once some space is free"))
+            while not has_room(self._paths):
+                if is_over():
+                    return
+                time.sleep(1)
 
     def _steps(self, corpus: str, files: Sequence[Path | str], on_stage: OnStage) -> Iterator[Progress]:
         from indexes.ingest import add_files

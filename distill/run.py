@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
@@ -158,8 +159,17 @@ class ProgressFile:
         self._state |= {"beat": self._written_at, "spend": dict(self._spent())}
         if not self._file.parent.is_dir():
             return
-        with suppress(StoreError):  # a full disk ends the run where it writes what it is for, and says so there
+        try:
             write_json(self._file, self._state)
+        except StoreError:  # a full disk ends the run where it writes what it is for, and says so there
+            if self._state["end"]:
+                self._write_over()
+
+    def _write_over(self) -> None:
+        """Says how it ended where something was said before: that much room there is on a full disk too."""
+        with suppress(OSError), self._file.open("r+b") as opened:
+            opened.write(json.dumps(self._state).encode())
+            opened.truncate()
 
 
 def _end(error: BaseException | None) -> tuple[str, str]:

@@ -415,11 +415,21 @@ _MAX_SHARE = 4  # of a small disk, no more than this part is kept free
 
 def check_space(paths: DataPaths) -> None:
     """Raises a sentence when DATA_DIR's disk is all but full: SQLite needs room even to be read."""
-    usage = shutil.disk_usage(paths.root)
-    reserve = min(_RESERVE, usage.total // _MAX_SHARE)
-    if usage.free < reserve:
+    if not has_room(paths):
+        usage = shutil.disk_usage(paths.root)
+        reserve = _reserve(usage.total)
         raise StoreError(
             f"The disk of {paths.root} has {usage.free / 2**20:.0f} MiB left, and {reserve / 2**20:.0f} MiB are kept "
             "free so that what is there can be searched. Free some space and run the same command again; it goes on "
             "where it stopped."
         )
+
+
+def has_room(paths: DataPaths) -> bool:
+    """Whether DATA_DIR's disk is not all but full."""
+    usage = shutil.disk_usage(paths.root)
+    return usage.free >= _reserve(usage.total)
+
+
+def _reserve(total: int) -> int:
+    return min(_RESERVE, total // _MAX_SHARE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from fakes import KeywordEncoder
 from app.handlers import corpora
 from app.handlers.buttons import BUSY_S, IDLE_S, show_background
 from app.handlers.corpora import CorporaView
+from app.retriever import Retrievers
 from app.workbench import Background, Stage, Uploads, Workbench
 from indexes.corpus import Corpus, list_corpora
 from indexes.ingest import delete_corpus
+from indexes.paths import DataPaths
 
 WriteFiles = Callable[[dict[str, str]], list[str]]
 Upload = Callable[[list[str], str], CorporaView]
@@ -122,6 +125,34 @@ def test_an_upload_that_was_broken_off_keeps_what_it_read(bench: Workbench, writ
         time.sleep(0.01)
     assert list_corpora(bench.paths)[0].n_sources == (3 if how == "page ended" else 1)
     assert not any(bench.paths.uploads.iterdir())
+
+
+def test_an_upload_on_a_full_disk_says_so_and_goes_on_by_itself_once_some_space_is_free(
+    bench: Workbench, write_files: WriteFiles, small_disk: Path
+) -> None:
+    paths = DataPaths(small_disk / "data")
+    paths.root.mkdir()
+    bench = replace(
+        bench, paths=paths, retrievers=Retrievers(paths, "keywords", lambda name, paths: KeywordEncoder(name))
+    )
+    films = small_disk / "films"
+    films.write_bytes(b"0" * (20 * 2**20))
+    corpora.add(bench, write_files({"newts.txt": "Newts live in bogs.", "owls.txt": "Owls hunt at night."}), "zoo", "")
+    deadline = time.monotonic() + 60
+    while "goes on by itself" not in bench.background.stages[0].message:
+        assert time.monotonic() < deadline, bench.background.stages
+        time.sleep(0.01)
+    assert "MiB left" in bench.background.stages[0].message and bench.uploads.latest is None
+    with films.open("ab", buffering=0) as film, suppress(OSError):
+        while True:
+            film.write(b"0" * 4096)
+    refused = corpora.add(bench, write_files({"bats.txt": "Bats hear what they hunt."}), "zoo", "")
+    assert "could not be taken over" in str(refused.said)
+    films.unlink()
+    while bench.background.is_busy:
+        time.sleep(0.01)
+    assert [each.source for each in Corpus.open(paths, "zoo").sources()] == ["newts.txt", "owls.txt"]
+    assert list(paths.uploads.iterdir()) == []
 
 
 def test_the_page_tells_of_an_upload_wherever_it_is_opened(bench: Workbench, write_files: WriteFiles) -> None:

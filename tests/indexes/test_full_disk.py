@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,20 +51,6 @@ def test_the_old_index_answers_and_the_next_add_completes_it(
     assert completed.code == 0, completed.said
     assert examine(paths, "zoo") == []
     assert PassageIndex.open(paths, "zoo", encoder).n_passages == Corpus.open(paths, "zoo").info().n_passages == 1800
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
-    if sys.platform != "linux":
-        pytest.skip("mounts a tmpfs")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a file system can be mounted by root only")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_an_add_stops_while_there_is_room_to_read(small_disk: Path, tmp_path: Path) -> None:
