@@ -73,6 +73,7 @@ _DISK_WORDS = (
     "no space left",  # the system's own, in the words of a library that wraps it, as safetensors does
     "disk is full",  # SQLite
     "pytorchstreamwriter failed",  # torch, which does not say why
+    "inline_container.cc",  # torch again, as it closes what it could not write
 )
 _WORDS = (
     "out of memory",  # torch on a GPU

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from distill.json_files import write_json
 from distill.run_folder import CONFIG, JOB, LOG, SETTINGS, Job, RunFolder
+from indexes.chroma import check_space
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
 from indexes.processes import NETWORK, birth_of, child_environment, end_within, process_of
@@ -122,6 +123,7 @@ class Jobs:
     def _slot(self) -> Iterator[None]:
         """Held while a job is being started, so that of two people who press at once one gets the sentence."""
         self._paths.runs.mkdir(parents=True, exist_ok=True)
+        check_space(self._paths)  # before there is half a run
         with FileLock(self._paths.runs / _SLOT, timeout=30):
             if job := self.running():
                 since = time.strftime("%H:%M", time.localtime(job.started_at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from filelock import FileLock
 
 from indexes.encoders.finding import EncoderCard, Side, prompt_of, tokenizer_of
 from indexes.encoders.torch import FastTokenizer, Precision, mark, modules_of
-from indexes.paths import put_in_place
+from indexes.paths import can_write, put_in_place
 from indexes.types import Encoder, Tokenizer, Vectors
 
 if TYPE_CHECKING:
@@ -182,7 +183,9 @@ def _attempt(partial: Path, make: Callable[[], None], side: Side, model: Sentenc
         return _compare(Graph.open(partial), side, model)
     except OSError:
         raise  # a full disk says nothing about the encoder
-    except Exception as error:  # noqa: BLE001  # an exporter fails in as many ways as there are architectures
+    except Exception as error:  # an exporter fails in as many ways as there are architectures
+        if not can_write(partial):  # nor does one of which another library has words of its own
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         return GraphReport(refused=f"it cannot be converted ({line})")
 

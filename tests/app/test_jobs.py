@@ -17,7 +17,7 @@ import pytest
 
 from app.jobs.jobs import Jobs
 from distill.run_folder import Job, RunFolder
-from indexes.errors import InputError
+from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
 from indexes.processes import birth_of, end_within
 
@@ -123,6 +123,14 @@ def test_a_key_is_in_the_environment_with_what_is_needed_and_nowhere_else(jobs: 
     assert "sk-secret" not in json.dumps(child["argv"])
     for file in paths.run("first").iterdir():
         assert file.name == "seen.json" or "sk-secret" not in file.read_text(encoding="utf-8")
+
+
+def test_on_a_full_disk_no_job_begins_and_its_name_stays_free(small_disk: Path) -> None:
+    jobs, films = Jobs(DataPaths(small_disk)), small_disk / "films"
+    films.write_bytes(b"0" * (20 * 2**20))
+    with pytest.raises(StoreError, match="MiB left"):
+        jobs.start(job(), {}, {"like.txt": b"x"})
+    assert list((small_disk / "runs").iterdir()) == []
 
 
 def test_of_two_who_start_at_once_one_is_told_who_teaches_what(jobs: Jobs, paths: DataPaths) -> None:
