@@ -154,6 +154,12 @@ def test_no_file_names_a_machine_path_or_a_package_registry() -> None:
     assert found == []
 
 
+def test_the_tests_that_documents_name_are_there() -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for document in (ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"):
+        assert {*re.findall(r"\btest_\w+\.py", document.read_text(encoding="utf-8"))} <= there
+
+
 def test_every_package_but_torch_is_installed_by_its_hash() -> None:
     """Whoever stands between us and a registry could give another file under the same name."""
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if re.match(r"[A-Za-z]", line)]

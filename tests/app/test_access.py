@@ -84,7 +84,7 @@ def guarded(bench: Workbench) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_the_page_answers_nobody_who_has_not_logged_in(guarded: str) -> None:
-    with httpx.Client(base_url=guarded, trust_env=False) as visitor:
+    with httpx.Client(base_url=guarded, trust_env=False, timeout=60) as visitor:
         assert visitor.get("/config").status_code == 401
         assert visitor.get("/gradio_api/info").status_code == 401
         wrong = visitor.post("/login", data={"username": "ann", "password": "wrong password"})
