@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-_LIBRARIES = ["chromadb", "sentence_transformers", "datasets", "accelerate"]
+_OF_TRAINING = ("sentence_transformers", "datasets", "accelerate")
 Job = tuple[Callable[..., None], tuple[object, ...]]  # a function of a module beside this one, and its arguments
 
 
@@ -22,9 +23,12 @@ class Ended:
 
 
 def run_forked(*jobs: Job, limit_s: float = 300) -> list[Ended]:
-    """How `jobs` ended, which run at the same time; who takes longer than `limit_s` is killed."""
+    """How `jobs` ended, which run at the same time; who takes longer than `limit_s` is killed.
+
+    They begin with the store's library imported, and with those of training where this process has them.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_LIBRARIES)
+    context.set_forkserver_preload(["chromadb", *(name for name in _OF_TRAINING if name in sys.modules)])
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(number) for number in range(len(jobs))]
         started = [context.Process(target=_do, args=(file, *job)) for file, job in zip(files, jobs, strict=True)]
