@@ -256,30 +256,8 @@ def _thumbs_html(number: int) -> str:
         f'aria-label="Passage {number} {words}">{shown}</button>'
         for thumb, shown, words in (("up", "Helps", "helps"), ("down", "Does not help", "does not help"))
     )
-    buttons += '<button type="button" class="thumb" data-thumb="place">In its place</button>'
+    buttons += '<button type="button" class="thumb" data-thumb="place">Show in the file</button>'
     return f'<p class="thumbs" role="group" aria-label="Your judgement of passage {number}">{buttons}</p>'
-
-
-_AROUND = 3000
-
-
-def place_html(passage: str, document: Sequence[Passage]) -> str:
-    """The passage with this id where it stands in the text of its document, which is given by its passages."""
-    one = next((each for each in document if each.id == passage), None)
-    if one is None:
-        return notice_html("This passage is not in the corpus any more. Ask again.", "error")
-    text, cursor = "", document[0].start
-    for each in sorted(document, key=lambda each: each.start):
-        gap = "\n\n" if each.start > cursor else ""
-        text += gap + each.text[max(0, cursor - each.start) :]
-        cursor = max(cursor, each.end)
-    start = max(0, text.find(one.text))
-    before, after = text[max(0, start - _AROUND) : start], text[start + len(one.text) :][:_AROUND]
-    whole = f"{_body_html(before, ())}<mark>{_body_html(one.text, ())}</mark>{_body_html(after, ())}"
-    return (
-        f'<section class="place" aria-label="The passage in its place"><h3>{escape(source_line(one))}</h3>'
-        f'<div class="text" dir="auto">{whole}</div></section>'
-    )
 
 
 def source_line(passage: Passage) -> str:

@@ -312,6 +312,11 @@ class Corpus:
             rows = connection.execute("SELECT source, content_hash FROM sources ORDER BY source")
             return {source: original(self.folder, source, content_hash) for source, content_hash in rows}
 
+    def original_of(self, source: str) -> Path | None:
+        """Where the original of `source` is kept, None if there is no such source."""
+        with self.connect() as connection:
+            return original_of(connection, self.folder, source)
+
     def stray_files(self) -> list[Path]:
         """What is kept and no source names, as an add or a delete leaves it that was killed."""
         wanted = set(self.originals().values())

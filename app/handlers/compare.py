@@ -29,7 +29,6 @@ from app.rendering import (
     ballot_html,
     comparison_html,
     notice_html,
-    place_html,
     reveal_html,
     score_html,
     scores_html,
@@ -37,6 +36,7 @@ from app.rendering import (
     sides_html,
 )
 from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
+from app.sources import source_html
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
@@ -276,7 +276,7 @@ def _as_vote(verdict: str, compared: Compared | None, visitor: str) -> Vote:
 def judge_passage(
     bench: Workbench, event: Mapping[str, Any], shown: Shown | Compared | None, visitor: str | None
 ) -> Update:
-    """A thumb on one of the passages that this visitor sees is kept, or that passage is shown where it stands.
+    """A thumb on one of the passages that this visitor sees is kept, or that passage is shown in its file.
 
     Anything else is refused.
     """
@@ -285,7 +285,7 @@ def judge_passage(
     documents = {p: d for side in sides for p, d in zip(side.passages, side.documents, strict=True)}
     try:
         if shown is not None and event.get("thumb") == "place" and passage in documents:
-            return place_html(passage, Corpus.open(bench.paths, shown.corpus).document(documents[passage]))
+            return source_html(Corpus.open(bench.paths, shown.corpus), documents[passage], passage)
         if shown is None or thumb is None or passage not in documents:
             raise InputError("This passage is not shown any more. Ask again, and judge it then.")
         VoteBook(bench.paths.votes).add(

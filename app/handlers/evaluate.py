@@ -14,22 +14,27 @@ from langchain_core.language_models import BaseChatModel
 
 from app.answering import Answer, answer_question
 from app.evaluating import (
+    METRICS,
     ORDERS,
     Asked,
     Evaluation,
     Graded,
     Quality,
+    charts_html,
     choose_answerable,
     choose_questions,
+    draw,
     evaluate,
+    figures_html,
     grade,
     judged_runs,
     pair_up,
+    question_html,
     read_held_out,
     read_upload,
     summarise,
+    write_files,
 )
-from app.evaluation_report import METRICS, charts_html, draw, figures_html, question_html, write_files
 from app.handlers.buttons import StopFlag, Update, busy, idle
 from app.handlers.pickers import corpus_picker
 from app.rendering import notice_html

@@ -9,8 +9,7 @@ from html import escape
 import gradio as gr
 from gradio.components import Component
 
-from app.evaluating import EXAMPLE, ORDERS
-from app.evaluation_report import METRICS
+from app.evaluating import EXAMPLE, METRICS, ORDERS
 from app.handlers import evaluate
 from app.handlers.buttons import StopFlag, press_stop
 from app.ui.panel import QUIETLY, Parts, Refresh, Tab, outputs_of

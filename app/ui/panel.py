@@ -44,11 +44,10 @@ element.addEventListener('click', (event) => {
 # A passage that is shown in its place comes into view.
 _SHOW_PLACE = """
 new MutationObserver(() => {
-  const mark = element.querySelector('.place mark');
-  if (!mark) return;
-  const text = mark.closest('.text');
-  text.scrollTop = mark.offsetTop - text.offsetTop - 40;
-  mark.closest('.place').scrollIntoView({behavior: 'smooth', block: 'nearest'});
+  const mark = element.querySelector('.place mark, .place .here');
+  const text = mark && mark.closest('.text');
+  if (text) text.scrollTop += mark.getBoundingClientRect().top - text.getBoundingClientRect().top - 60;
+  element.querySelector('.place')?.scrollIntoView({behavior: 'smooth', block: 'nearest'});
 }).observe(element, {childList: true, subtree: true});
 """
 

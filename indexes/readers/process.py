@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import tempfile
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -41,7 +42,7 @@ from indexes.readers.office import (
     read_word,
     read_workbook,
 )
-from indexes.readers.pdf import read_pdf
+from indexes.readers.pdf import PagePicture, draw_pages, read_pdf
 from indexes.readers.records import read_json, read_jsonl, read_table
 from indexes.readers.text import Text, guess_note, open_text, text_pieces
 from indexes.types import Document
@@ -63,12 +64,26 @@ class ReaderProcess:
 
     def read(self, file: Path, source: str) -> list[Document]:
         """The documents in `file`; raises `UnreadableFileError`, also if it takes longer than the limit."""
-        question = {"file": str(file.resolve()), "source": source, "limit_s": self._limit_s}
+        told = self._ask({"file": str(file.resolve()), "source": source})
+        return [Document(**each | {"page_starts": tuple(each["page_starts"])}) for each in told["documents"]]
+
+    def draw(self, file: Path, page: int, text: str) -> list[PagePicture]:
+        """The pages of a PDF from `page` on that `text` stands on; raises `UnreadableFileError` as `read` does."""
+        told = self._ask({"file": str(file.resolve()), "page": page, "text": text})
+        return [
+            PagePicture(**each | {"webp": b64decode(each["webp"]), "marks": tuple(map(tuple, each["marks"]))})
+            for each in told["pages"]
+        ]
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
             with self._lock:
                 if self._child is None or self._child.status is not None:
                     self._child = Child(__name__)
-                return _documents(self._child.ask(question, self._limit_s))
+                told = self._child.ask(question | {"limit_s": self._limit_s}, self._limit_s)
+            if "unreadable" in told:
+                raise UnreadableFileError(str(told["unreadable"]))
+            return told
         except TimeoutError:
             raise UnreadableFileError(
                 f"Reading took more than {self._limit_s:g} seconds and was given up. The file is damaged, or made to "
@@ -99,24 +114,24 @@ def main() -> None:
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     _alarm(asked["limit_s"] + _GRACE_S)
-    reply = _reply(read_one, Path(asked["file"]), asked["source"])
+    try:
+        reply = _drawn(asked) if "page" in asked else _read(asked)
+    except UnreadableFileError as error:
+        reply = {"unreadable": str(error)}
+    except Exception as error:  # noqa: BLE001  # one bad file never stops the rest
+        broke = f"{_BROKE} ({type(error).__name__}): it is damaged, or of a kind that is not known here."
+        reply = {"unreadable": broke}
     _alarm(0)
     return reply
 
 
-def _reply(read: ReadOne, file: Path, source: str) -> dict[str, Any]:
-    try:
-        return {"documents": [asdict(document) for document in read(file, source)]}
-    except UnreadableFileError as error:
-        return {"unreadable": str(error)}
-    except Exception as error:  # noqa: BLE001  # one bad file never stops the rest
-        return {"unreadable": f"{_BROKE} ({type(error).__name__}): it is damaged, or of a kind that is not known here."}
+def _read(asked: dict[str, Any]) -> dict[str, Any]:
+    return {"documents": [asdict(document) for document in read_one(Path(asked["file"]), asked["source"])]}
 
 
-def _documents(told: dict[str, Any]) -> list[Document]:
-    if "unreadable" in told:
-        raise UnreadableFileError(str(told["unreadable"]))
-    return [Document(**each | {"page_starts": tuple(each["page_starts"])}) for each in told["documents"]]
+def _drawn(asked: dict[str, Any]) -> dict[str, Any]:
+    drawn = draw_pages(Path(asked["file"]), asked["page"], asked["text"])
+    return {"pages": [asdict(each) | {"webp": b64encode(each.webp).decode("ascii")} for each in drawn]}
 
 
 def _alarm(after_s: float) -> None:

@@ -24,10 +24,12 @@ from app.evaluating import (
     judged_runs,
     normal_words,
     pair_up,
+    plain_cell,
     read_upload,
     summarise,
+    to_csv,
+    write_files,
 )
-from app.evaluation_report import plain_cell, to_csv, write_files
 from app.handlers import evaluate
 from app.handlers.buttons import StopFlag, press_stop
 from app.plots import Dot, Drawing, Text, to_file, to_svg

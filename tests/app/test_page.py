@@ -137,6 +137,11 @@ def test_a_question_is_answered_with_citations_that_open_their_passage(page: Pag
     expect(second).to_have_attribute("open", "")
     expect(second.locator(".source")).to_be_in_viewport()
     expect(page.locator("#ask-button")).to_be_enabled()
+    page.locator("#ask-passage-1 summary").click()
+    page.locator("#ask-passage-1").get_by_role("button", name="Show in the file").click()
+    place = page.locator("#ask-note .place")
+    expect(place.locator(".here")).to_contain_text("Tides rise and fall")
+    expect(place.get_by_role("heading", name="Harbours")).to_be_in_viewport()
     shoot(page, "ask")
 
 

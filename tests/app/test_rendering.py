@@ -18,7 +18,6 @@ from app.rendering import (
     notice_html,
     passage_anchor,
     passages_html,
-    place_html,
     source_line,
     to_safe_html,
 )
@@ -231,15 +230,3 @@ def test_sizes_are_readable(n_bytes: int, shown: str) -> None:
 
 def _no_link(number: int, claim: str) -> str:
     return str(number)
-
-
-def test_a_passage_is_shown_in_its_place_overlaps_once_and_safe() -> None:
-    texts = ("One <b>two", "two three", "four")
-    places = ((0, 10), (7, 16), (18, 22))
-    document = [
-        a_passage(id=str(n), text=text, start=start, end=end)
-        for n, (text, (start, end)) in enumerate(zip(texts, places, strict=True))
-    ]
-    html = place_html("1", document)
-    assert "One &lt;b&gt;<mark>two three</mark>\n\nfour" in html
-    assert "not in the corpus any more" in place_html("gone", document)

@@ -6,10 +6,14 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 
+import pypdfium2
 import pytest
+from PIL import Image, ImageOps
 
 from benchmarks.sample_files import pdf_bytes
 from indexes.errors import UnreadableFileError
@@ -75,6 +79,32 @@ def test_a_reader_that_dies_costs_the_file_that_it_reads(tmp_path: Path, cats: P
         reader.read(endless_pdf(tmp_path / "endless.pdf"), "endless.pdf")
     killer.join()
     assert reader.read(cats, "cats.pdf")[0].text.startswith("Cats purr.")
+
+
+@pytest.mark.parametrize("change", ["", "turned", "cropped", "vast"])
+def test_a_page_is_drawn_small_with_its_words_where_they_stand(tmp_path: Path, cats: Path, change: str) -> None:
+    with closing(pypdfium2.PdfDocument(cats)) as pdf:
+        page = pdf[2]
+        if change == "turned":
+            page.set_rotation(90)
+        elif change == "cropped":
+            page.set_cropbox(20, 500, 300, 842)
+        elif change == "vast":
+            page.set_mediabox(0, 0, 2000, 842)
+        pdf.save(tmp_path / "changed.pdf")
+    (drawn,) = ReaderProcess(60).draw(tmp_path / "changed.pdf", 3, "Dogs bark.")
+    assert drawn.width <= 1100 and drawn.height <= 1600
+    (mark,) = drawn.marks
+    picture = Image.open(BytesIO(drawn.webp)).convert("L")
+    ink = ImageOps.invert(picture).point(lambda level: 255 * (level > 100)).getbbox()
+    assert ink is not None
+    left, top, width, height = (share * side for share, side in zip(mark, (drawn.width, drawn.height) * 2, strict=True))
+    assert ink == pytest.approx((left, top, left + width, top + height), abs=12)
+
+
+def test_a_page_that_is_not_there_is_refused_in_a_sentence(cats: Path) -> None:
+    with pytest.raises(UnreadableFileError, match="The reader failed on the file"):
+        ReaderProcess(60).draw(cats, 9, "Dogs bark.")
 
 
 def test_what_the_process_reads_and_refuses_is_what_is_read_and_refused_here(tmp_path: Path, cats: Path) -> None:
