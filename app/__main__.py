@@ -278,7 +278,7 @@ def gauges_of(paths: DataPaths) -> dict[str, float]:
     spent = [folder.progress.spend for folder, _ in found]
     figures = {f'rag_jobs{{state="{state}"}}': float(states[state]) for state in get_args(State)}
     named = ("calls", "prompt_tokens", "reply_tokens", "cost_usd")
-    return figures | {f"rag_teaching_{name}": sum(each.get(name) or 0 for each in spent) for name in named}
+    return figures | {f"rag_teaching_{name}": sum(getattr(each, name) or 0 for each in spent) for name in named}
 
 
 def read_accounts_of(settings: Settings) -> dict[str, PasswordHash]:

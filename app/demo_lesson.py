@@ -170,8 +170,8 @@ def progress_html(bench: Workbench) -> str:
 
 def verdict_html(bench: Workbench, found: Found) -> str:
     """What the lesson came to, by the run's own verdict and in questions that can be looked at."""
-    outcome = _run(bench).outcome
-    measured = escape(outcome.sentence) if outcome else "This run has no verdict."
+    verdict = _run(bench).verdict
+    measured = escape(verdict.sentence) if verdict else "This run has no verdict."
     return (
         f'<div class="notice done lesson"><b>Taught</b> from ready orders. {escape(found_sentence(found))}'
         f'<p class="aside">{measured}</p></div>'

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any, Literal
+from typing import Literal
 
 from distill.run_folder import Losses
+from distill.verdict.report import Metrics
 from indexes.evaluation import Comparison
 from indexes.retrievers import Retriever
 
@@ -296,10 +297,9 @@ class Bar:
     kind: str
 
 
-def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
+def bars_of(metrics: Metrics) -> list[Bar]:
     """nDCG@10 of every retriever that the run judged, in the run's order."""
-    config = metrics.get("config") or {}
-    base, name = str(config.get("base", "")), str(config.get("name", ""))
+    base, name = metrics.settings.base, metrics.settings.name
     known = {"lexical": (Retriever(kind="lexical").name, "other")}
     for encoder, alias, kind in (
         (base, "Baseline", "baseline"),
@@ -311,16 +311,12 @@ def bars_of(metrics: Mapping[str, Any]) -> list[Bar]:
         fused = replace(dense, kind="fused")
         reranked = replace(fused, is_reranked=True)
         known |= {each.key: (each.name, kind) for each in (dense, fused, reranked)}
-        known |= {replace(dense, is_reranked=True).key: known[reranked.key]}  # as earlier versions wrote it
-    known["ranker over fused"] = known[Retriever(encoder=base, kind="fused", is_reranked=True).key]
-    intervals = metrics.get("intervals") or {}
     bars = []
-    for retriever, values in (metrics.get("retrievers") or {}).items():
+    for retriever, values in metrics.retrievers.items():
         if _METRIC in values:
             label, kind = known.get(retriever, (f"{retriever}, promoted before", "other"))
-            low_high = intervals.get(retriever)
-            interval = (float(low_high[0]), float(low_high[1])) if low_high else None
-            bars.append(Bar(label=label, value=float(values[_METRIC]), interval=interval, kind=kind))
+            interval = metrics.intervals.get(retriever)
+            bars.append(Bar(label=label, value=values[_METRIC], interval=interval, kind=kind))
     return bars
 
 

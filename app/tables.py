@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
 
 from app.rendering import aside_html, notice_html
 from app.workbench import Stage
-from distill.run_folder import Outcome, Progress, RunInfo, StageProgress, State
+from distill.records import Assessment, Spend
+from distill.run_folder import Progress, RunInfo, StageProgress, State
+from distill.verdict.verdict import Verdict
 from indexes.encoders.finding import language_advice
 from indexes.types import CorpusInfo, FileOutcome, SourceInfo
 
@@ -168,7 +169,7 @@ def promise_html() -> str:
     )
 
 
-def headline_html(run: RunInfo, verdict: Outcome | None) -> str:
+def headline_html(run: RunInfo, verdict: Verdict | None) -> str:
     """One sentence on how the run stands; for a finished one its verdict."""
     if run.state == "done":
         return _verdict_html(run, verdict)
@@ -190,12 +191,12 @@ def _title(run: RunInfo) -> str:
     )
 
 
-def _verdict_html(run: RunInfo, verdict: Outcome | None) -> str:
+def _verdict_html(run: RunInfo, verdict: Verdict | None) -> str:
     now = f"It answers for corpus '{run.corpus}' now." if run.answers_now else ""
     if verdict is None:
         return f"{_title(run)}{notice_html(f'This run has no verdict. {now}'.strip())}"
     word, kind = _word(verdict)
-    advice = "".join(f"<li>{escape(each)}</li>" for each in verdict.advice)
+    advice = "".join(f"<li>{escape(each.sentence)}</li>" for each in verdict.advice)
     standing = now or f"It does not answer for corpus '{run.corpus}'; on the Ask and Compare tabs it can be picked."
     return (
         f'{_title(run)}<div class="verdict {kind}" role="status"><b>{word}</b> {escape(verdict.sentence)}</div>'
@@ -203,7 +204,7 @@ def _verdict_html(run: RunInfo, verdict: Outcome | None) -> str:
     )
 
 
-def _word(verdict: Outcome) -> tuple[str, str]:
+def _word(verdict: Verdict) -> tuple[str, str]:
     """The verdict in a word or two, and how it looks."""
     if verdict.promoted:
         return ("On trial" if verdict.on_trial else "Use it"), "better"
@@ -263,38 +264,32 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def figures_html(
-    malformed: tuple[int, float | None] | None, assessment: Mapping[str, Any], spend: Mapping[str, float | None]
-) -> str:
+def figures_html(malformed: tuple[int, float | None] | None, assessment: Assessment | None, spend: Spend) -> str:
     """What is known of the teacher and of what it has cost, as pairs of a name and a figure."""
     pairs: list[tuple[str, str, str]] = []
     if assessment:
-        agreement, found = assessment.get("best_agreement"), assessment.get("probe_first")
-        if isinstance(agreement, int | float):
-            hint = f"Puts the same passage first when asked twice, on {assessment.get('n_questions', 0)} questions"
-            pairs.append(("Agrees with itself", f"{agreement:.0%}", hint))
-        if isinstance(found, int | float):
-            hint = f"Puts a passage that answers before others drawn at random, {assessment.get('n_probes', 0)} times"
-            pairs.append(("Finds planted answers", f"{found:.0%}", hint))
+        hint = f"Puts the same passage first when asked twice, on {assessment.n_questions} questions"
+        pairs.append(("Agrees with itself", f"{assessment.best_agreement:.0%}", hint))
+        if assessment.probe_first is not None:
+            hint = f"Puts a passage that answers before others drawn at random, {assessment.n_probes} times"
+            pairs.append(("Finds planted answers", f"{assessment.probe_first:.0%}", hint))
         words = {"use": "use it", "weigh": "with less weight", "refuse": "refused"}
-        if trust := words.get(str(assessment.get("trust"))):
+        if trust := words.get(assessment.trust):
             pairs.append(("Trust in the teacher", trust, "By both, and by what decides its orders"))
     if malformed:
         n_orders, share = malformed
         pairs.append(("Orders", f"{n_orders:,}", "Questions whose passages the teacher has put in order"))
         if share is not None:
             pairs.append(("Malformed replies", f"{share:.0%}", "Orders that were not in the form asked for"))
-    if spend.get("calls") or spend.get("cached"):
-        calls, cached = int(spend.get("calls") or 0), int(spend.get("cached") or 0)
-        pairs.append(("Calls", f"{calls:,}", f"Beside {cached:,} replies that were known already"))
-        tokens = int(spend.get("prompt_tokens") or 0), int(spend.get("reply_tokens") or 0)
-        pairs.append(("Tokens", f"{tokens[0]:,} + {tokens[1]:,}", "Read and written by the LLM"))
-        cost = spend.get("cost_usd")
-        pairs.append(("Cost", "unknown" if cost is None else f"{cost:.2f} $", "By the price table of the model"))
+    if spend.calls or spend.cached:
+        pairs.append(("Calls", f"{spend.calls:,}", f"Beside {spend.cached:,} replies that were known already"))
+        pairs.append(("Tokens", f"{spend.prompt_tokens:,} + {spend.reply_tokens:,}", "Read and written by the LLM"))
+        cost = "unknown" if spend.cost_usd is None else f"{spend.cost_usd:.2f} $"
+        pairs.append(("Cost", cost, "By the price table of the model"))
     items = "".join(
         f'<div title="{escape(hint)}"><dt>{name}</dt><dd>{escape(each)}</dd></div>' for name, each, hint in pairs
     )
-    said = str(assessment.get("sentence") or "")
+    said = assessment.sentence if assessment else ""
     return (f'<dl class="pairs" aria-label="Teacher and spend">{items}</dl>' if items else "") + (
         aside_html(said) if said else ""
     )

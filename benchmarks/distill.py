@@ -127,16 +127,17 @@ def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Fi
         run_distillation(paths, config, _no_llm, clock.tick, until="scores")
         _write_targets(paths, config, method)
     metrics = run_distillation(paths, config, _no_llm, clock.tick)
+    assert metrics is not None
     shutil.rmtree(paths.run(config.name) / "retriever-checkpoints", ignore_errors=True)
     queries = [q for q in read_queries(paths.run(config.name) / "questions.jsonl") if q.split != "train" and q.grades]
     return {
         "set": name,
         "row": row,
         "seed": seed,
-        "retrievers": metrics["retrievers"],
+        "retrievers": metrics.retrievers,
         "by_query": _by_query(paths, config, queries),
-        "evidence": metrics.get("evidence", {}),
-        "promoted": bool(metrics["verdict"].get("encoder")),
+        "evidence": metrics.evidence,
+        "promoted": bool(metrics.verdict and metrics.verdict.encoder),
         "seconds": clock.seconds(),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "machine": provenance(),

@@ -96,7 +96,8 @@ def _measure(paths: DataPaths, folder: Path, row: str, seed: int, token_vectors:
     config = replace(config, retrieval=_SHOWN[folder.name], **ROWS[row])
     metrics = run_distillation(paths, config, _no_llm, _say, token_vectors=token_vectors)
     shutil.rmtree(paths.run(config.name) / "retriever-checkpoints", ignore_errors=True)
-    names = {role: metrics["rows"][role] for role in ("control", "taught")}
+    assert metrics is not None
+    names = {"control": metrics.rows.control, "taught": metrics.rows.taught}
     encoders = [config.base, *names.values()]
     dev = [query for query in read_queries(folder / "questions.jsonl.gz") if query.split == "dev"]
     kept = _kept_out(paths.run(config.name))

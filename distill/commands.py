@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distill.llm.calls import Asker
     from distill.llm.spending import Meter
     from distill.run_config import Asking, RunConfig
+    from distill.verdict.report import Metrics
 
 
 def llm_config() -> LLMConfig:
@@ -160,7 +161,7 @@ def run(
         return
     metrics = _distil(settings, asking, llm, paths, batch=batch, until=until)
     if as_json:
-        print_json(metrics)
+        print_json(asdict(metrics) if metrics else {})
     elif metrics:
         from distill.verdict.report import print_report
 
@@ -195,7 +196,7 @@ def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConf
 
 def _distil(
     settings: RunConfig, asking: Asking, llm: LLMConfig, paths: DataPaths, *, batch: bool, until: str
-) -> dict[str, Any]:
+) -> Metrics | None:
     from distill.pipeline import run_distillation
     from distill.run import Event, ProgressFile
     from distill.run_config import STAGES
@@ -262,7 +263,7 @@ def report(name: str, data_dir: DataDir = Path("data")) -> None:
 
     paths = open_paths(data_dir)
     metrics = RunFolder(paths.run(name)).metrics
-    if not metrics:
+    if metrics is None:
         known = ", ".join(f"'{each.name}'" for each in list_runs(paths) if each.state == "done")
         raise NotFoundError(
             f"There is no finished run '{name}' (there are: {known or 'none yet'}). One that was begun goes on when "

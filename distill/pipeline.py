@@ -7,22 +7,21 @@ import gc
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from distill.json_files import read_json
 from distill.llm.connection import DEFAULT_OPENAI_MODEL, LLMConfig
 from distill.llm.spending import FREE, Estimate, Price, find_price
 from distill.questions.sources import assign_splits
 from distill.ranker.ranker import TokenVectors
 from distill.run import Connect, Distillation, Report, only_process
 from distill.run_config import FROM_FILE, STAGES, WITHOUT_LLM, RunConfig, Stage
-from distill.run_folder import METRICS
+from distill.run_folder import RunFolder
 from distill.stages import judging, labelling, rounds, training
 from distill.stages.proposing import N_ASKED, sample_mode
 from distill.teacher.asking import Limits
 from distill.teacher.assessment import N_QUESTIONS
 from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
 from distill.teacher.trust import N_PROBES, N_SHOWN
+from distill.verdict.report import Metrics
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 
@@ -48,8 +47,8 @@ def run_distillation(
     until: Stage = "verdict",
     report_to: str = "none",
     token_vectors: TokenVectors | None = None,
-) -> dict[str, Any]:
-    """The run's metrics (what `metrics.json` holds), after all stages up to `until`; {} if it ends before the verdict.
+) -> Metrics | None:
+    """The run's metrics, after all stages up to `until`; None if it ends before the verdict.
 
     Raises `InputError` if a run of this name has other settings or goes on in another process, and whatever sentence
     a stage has. Runs over one corpus that share `token_vectors` embed its passages for the ranker once.
@@ -66,7 +65,7 @@ def run_distillation(
             _release_memory()
         if until == "verdict":
             rounds.drop_indexes(run)
-    return read_json(run.file(METRICS)) if until == "verdict" else {}
+    return RunFolder(run.folder).metrics if until == "verdict" else None
 
 
 def _release_memory() -> None:

@@ -14,14 +14,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from distill.json_files import parsed, peek_json, read_json, write_json
 from distill.llm.calls import Asker
 from distill.ranker.ranker import TokenVectors
-from distill.records import Ranking
+from distill.records import Ranking, Spend
 from distill.run_config import FILES, RunConfig, Stage
-from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Teacher, round_name
+from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Progress, Remark, StageProgress, round_name
+from distill.verdict.report import Teacher
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
@@ -57,7 +58,6 @@ class Event:
 
 
 Report = Callable[[Event], None]
-Spent = Callable[[], Mapping[str, float | None]]
 Connect = Callable[[float], Asker]  # temperature → the LLM; all that one command connects share a meter
 
 
@@ -69,7 +69,9 @@ class ProgressFile:
     the run has asked the LLM so far; no key, prompt or reply ever stands in the file.
     """
 
-    def __init__(self, file: Path, spent: Spent = dict, *, every_s: float = 0.5, beat_s: float = 5.0) -> None:
+    def __init__(
+        self, file: Path, spent: Callable[[], Spend] = Spend, *, every_s: float = 0.5, beat_s: float = 5.0
+    ) -> None:
         self._file = file
         self._spent = spent
         self._every_s = every_s
@@ -77,20 +79,17 @@ class ProgressFile:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._written_at = 0.0
-        self._state: dict[str, Any] = {}
+        self._state = Progress()
 
     def __enter__(self) -> ProgressFile:
-        before = peek_json(self._file)
-        self._state = {
-            "pid": os.getpid(),
-            "born": birth_of(os.getpid()),
-            "begun": time.time(),
-            "stage": "",
-            "stages": dict(before.get("stages") or {}),
-            "remarks": list(before.get("remarks") or []),
-            "note": "",
-            "end": None,
-        }
+        before = parsed(Progress, peek_json(self._file))
+        self._state = Progress(
+            pid=os.getpid(),
+            born=birth_of(os.getpid()),
+            begun=time.time(),
+            stages=before.stages,
+            remarks=before.remarks,
+        )
         self._write()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
         return self
@@ -101,53 +100,54 @@ class ProgressFile:
         self._over.set()
         how, sentence = _end(error)
         with self._lock:
-            if how == "done" and self._state["stage"]:
-                self._close(self._state["stage"])
-            self._state["note"] = ""
-            self._state["end"] = {"how": how, "sentence": sentence, "at": time.time()}
+            if how == "done":
+                self._close_stage()
+            self._state = replace(self._state, note="", how=how, sentence=sentence, ended=time.time())
             self._write()
 
     def __call__(self, event: Event) -> None:
         """Takes an event; a stage that begins ends the one before it."""
         with self._lock:
             now = time.time()
-            is_news = event.stage != self._state["stage"] or (event.remark and not event.total)
-            if event.stage != self._state["stage"]:
-                if self._state["stage"]:
-                    self._close(self._state["stage"])
-                self._state |= {"stage": event.stage, "note": ""}
-            stage = self._state["stages"].setdefault(event.stage, {"began": now})
-            stage.pop("ended", None)
+            is_news = event.stage != self._state.stage or (event.remark and not event.total)
+            if event.stage != self._state.stage:
+                self._close_stage()
+                self._state = replace(self._state, stage=event.stage, note="")
+            stage = replace(self._state.stages.get(event.stage) or StageProgress(began=now), ended=0.0)
             if event.total:
-                if stage.get("total") != event.total or stage.get("label") != event.remark:
-                    stage |= {"counted_from": now, "first": event.done}
-                stage |= {"done": event.done, "total": event.total, "label": event.remark}
+                if (stage.total, stage.label) != (event.total, event.remark):
+                    stage = replace(stage, counted_from=now, first=event.done)
+                stage = replace(stage, done=event.done, total=event.total, label=event.remark)
             elif event.remark:
-                self._remark(event.stage, event.remark, now)
+                self._remark(Remark(at=now, stage=event.stage, text=event.remark))
+            self._state = replace(self._state, stages={**self._state.stages, event.stage: stage})
             if is_news or event.done == event.total or now - self._written_at >= self._every_s:
                 self._write()
 
     @property
     def place(self) -> str:
         """Where the run is, such as " in stage rankings, at 20 of 300"; "" before its first stage."""
-        stage = self._state["stage"]
-        at = self._state["stages"].get(stage, {})
-        counted = f", at {at['done']} of {at['total']}" if at.get("total") else ""
+        stage = self._state.stage
+        at = self._state.stages.get(stage, StageProgress())
+        counted = f", at {at.done} of {at.total}" if at.total else ""
         return f" in stage {stage}{counted}" if stage else ""
 
     def say(self, text: str) -> None:
         """Takes a line on what is being waited for, such as weights that are fetched."""
         with self._lock:
-            self._state["note"] = text
+            self._state = replace(self._state, note=text)
             if time.time() - self._written_at >= self._every_s:
                 self._write()
 
-    def _remark(self, stage: str, text: str, now: float) -> None:
-        kept = [each for each in self._state["remarks"] if each["text"] != text]
-        self._state["remarks"] = [*kept, {"at": now, "stage": stage, "text": text}][-_MOST_REMARKS:]
+    def _remark(self, remark: Remark) -> None:
+        kept = [each for each in self._state.remarks if each.text != remark.text]
+        self._state = replace(self._state, remarks=(*kept, remark)[-_MOST_REMARKS:])
 
-    def _close(self, stage: str) -> None:
-        self._state["stages"][stage].setdefault("ended", time.time())
+    def _close_stage(self) -> None:
+        name = self._state.stage
+        if name and not self._state.stages[name].ended:
+            closed = replace(self._state.stages[name], ended=time.time())
+            self._state = replace(self._state, stages={**self._state.stages, name: closed})
 
     def _beat(self) -> None:
         while not self._over.wait(self._beat_s):
@@ -156,23 +156,23 @@ class ProgressFile:
 
     def _write(self) -> None:
         self._written_at = time.time()
-        self._state |= {"beat": self._written_at, "spend": dict(self._spent())}
+        self._state = replace(self._state, beat=self._written_at, spend=self._spent())
         if not self._file.parent.is_dir():
             return
         try:
-            write_json(self._file, self._state)
+            write_json(self._file, asdict(self._state))
         except StoreError:  # a full disk ends the run where it writes what it is for, and says so there
-            if self._state["end"]:
+            if self._state.how:
                 self._write_over()
 
     def _write_over(self) -> None:
         """Says how it ended where something was said before: that much room there is on a full disk too."""
         with suppress(OSError), self._file.open("r+b") as opened:
-            opened.write(json.dumps(self._state).encode())
+            opened.write(json.dumps(asdict(self._state)).encode())
             opened.truncate()
 
 
-def _end(error: BaseException | None) -> tuple[str, str]:
+def _end(error: BaseException | None) -> tuple[Literal["done", "failed", "stopped"], str]:
     if error is None:
         return "done", ""
     if isinstance(error, UserError):
@@ -232,9 +232,9 @@ class Distillation:
         """The full text of each passage by id."""
         return {passage.id: passage.full_text for passage in self.corpus.passages()}
 
-    def spent(self) -> dict[str, float | None]:
-        """What the run has spent on the LLM, {} if it has asked none."""
-        return read_json(self.file(SPEND))
+    def spent(self) -> Spend:
+        """What the run has spent on the LLM."""
+        return parsed(Spend, read_json(self.file(SPEND)))
 
     def say(self, stage: Stage, done: int = 0, total: int = 0, remark: str = "") -> None:
         """Reports where the run is."""

@@ -7,7 +7,7 @@ that has not changed is not read again, so that to look often costs little.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,8 +17,11 @@ from typing import Any, Literal
 import psutil
 
 from distill.json_files import parsed, peek_json, peek_records, read_json
-from distill.records import Ranking
+from distill.records import Ranking, Spend
 from distill.run_config import RunConfig
+from distill.verdict.promotion import promoted
+from distill.verdict.report import Metrics, Teacher
+from distill.verdict.verdict import Verdict
 from indexes.errors import InputError, NotFoundError, UserError
 from indexes.manifest import MANIFEST
 from indexes.paths import DataPaths
@@ -83,8 +86,17 @@ class StageProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a stage had to say, and when."""
+
+    at: float
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a run says of itself; `sentence` is why it failed."""
+    """What a run says of itself: `how` it ended ("" before that) and when, and in a `sentence` why if it failed."""
 
     pid: int = 0
     born: str = ""
@@ -92,51 +104,12 @@ class Progress:
     beat: float = 0.0
     stage: str = ""
     stages: Mapping[str, StageProgress] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
     note: str = ""
-    spend: Mapping[str, float | None] = field(default_factory=dict)
-    how: str = ""
+    spend: Spend = field(default_factory=Spend)
+    how: Literal["", "done", "failed", "stopped"] = ""
     sentence: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Teacher:
-    """Whose orders teach, what they are worth, and what was found out about that, the `mode` that was chosen among it.
-
-    `trust` is "use", "weigh" or "refuse", "" where nobody was asked; `top1` how often its first is right.
-    """
-
-    name: str = ""
-    mode: str = ""
-    trust: str = ""
-    weight: float = 1.0
-    top1: float | None = None
-    top1_weight: float = 0.0
-    assessments: Sequence[Mapping[str, Any]] = ()
-
-    @property
-    def assessment(self) -> Mapping[str, Any]:
-        """What was found out in the chosen mode, {} if nothing was."""
-        return next((each for each in reversed(self.assessments) if each.get("mode") == self.mode), {})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a finished run has decided, whatever was promoted by hand later.
-
-    `encoder` is what it promoted, "" for nothing: its own (`promoted`), or the free control beside it. `on_trial` says
-    that only questions by an LLM judged; `is_open` that too few did, or none.
-    """
-
-    sentence: str
-    promoted: bool = False
-    advice: tuple[str, ...] = ()
-    encoder: str = ""
-    on_trial: bool = False
-    reason: str = ""
-
-    @property
-    def is_open(self) -> bool:
-        return self.reason in ("few", "unjudged")
+    ended: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +191,7 @@ class RunFolder:
     @property
     def progress(self) -> Progress:
         """What the process of the run said last."""
-        value = self._peek(PROGRESS)
-        return parsed(Progress, {**value, **(value.get("end") or {})})
+        return parsed(Progress, self._peek(PROGRESS))
 
     @property
     def process(self) -> psutil.Process | None:
@@ -253,14 +225,15 @@ class RunFolder:
         return f"It ended before it began: {last}" if last else "It ended before it began, and said nothing."
 
     @property
-    def metrics(self) -> Mapping[str, Any]:
-        """What the run measured, {} before its end."""
-        return self._peek(METRICS)
+    def metrics(self) -> Metrics | None:
+        """What the run measured and decided, None before its end."""
+        found = self._peek(METRICS)
+        return parsed(Metrics, found) if found else None
 
     @property
-    def outcome(self) -> Outcome | None:
-        """What the run decided, None before its end."""
-        return read_outcome(self.metrics)
+    def verdict(self) -> Verdict | None:
+        """What the run decided, whatever was promoted by hand later; None before its end."""
+        return self.metrics.verdict if self.metrics else None
 
     @property
     def teacher(self) -> Teacher:
@@ -329,15 +302,6 @@ def round_name(run: str, number: int) -> str:
 def _has_spoken(job: Job, progress: Progress) -> bool:
     """Whether the last process of the run has said anything before it died."""
     return progress.pid == job.pid or progress.begun > job.started_at > 0
-
-
-def read_outcome(metrics: Mapping[str, Any]) -> Outcome | None:
-    """What a run with these metrics decided; advice for who fills in a form, without what to type."""
-    verdict = metrics.get("verdict")
-    if not isinstance(verdict, Mapping) or not verdict.get("sentence"):
-        return None
-    advice = (each.get("sentence", "") if isinstance(each, Mapping) else each for each in verdict.get("advice") or ())
-    return parsed(Outcome, {**verdict, "advice": tuple(map(str, advice))})
 
 
 Stamp = tuple[int, ...]
@@ -409,8 +373,8 @@ def run_info(paths: DataPaths, name: str) -> RunInfo | None:
 
 
 def _info(folder: RunFolder, config: RunConfig, standing: str) -> RunInfo:
-    state, outcome = folder.state, folder.outcome
-    sentence = outcome.sentence if outcome and state == "done" else folder.failure if state == "failed" else ""
+    state, verdict = folder.state, folder.verdict
+    sentence = verdict.sentence if verdict and state == "done" else folder.failure if state == "failed" else ""
     return RunInfo(
         name=config.name,
         corpus=config.corpus,
@@ -424,8 +388,6 @@ def _info(folder: RunFolder, config: RunConfig, standing: str) -> RunInfo:
 
 def _promoted(paths: DataPaths, corpus: str) -> str:
     """What answers for `corpus`, "" for the baseline, or where that cannot be known."""
-    from distill.verdict.promotion import promoted
-
     if corpus.strip() and (paths.corpus(corpus) / MANIFEST).is_file():
         with suppress(UserError):
             return promoted(paths, corpus) or ""

@@ -114,19 +114,19 @@ def run_choices(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
 def _parts(bench: Workbench, run: RunInfo) -> dict[str, dict[str, Any]]:
     """The properties of each part of the run's view."""
     folder = _folder(bench, run.name)
-    progress, metrics, outcome = folder.progress, folder.metrics, folder.outcome
+    progress, metrics, verdict = folder.progress, folder.metrics, folder.verdict
     job, report = folder.job, folder.report
-    spend = progress.spend or metrics.get("spend") or {}
+    spend = metrics.spend if metrics else progress.spend
     stages = silence_html(progress, run.state, time.time())
     stages += stages_list_html(progress, run.state) if job or progress.stages else ""
     resumable = run.state in _RESUMABLE
     has_end = run.state == "done"
     return {
-        "headline": {"value": headline_html(run, outcome)},
+        "headline": {"value": headline_html(run, verdict)},
         "stages": {"value": stages},
         "figures": {"value": figures_html(folder.orders, folder.teacher.assessment, spend)},
         "curves": {"value": curves_html({"ranker": folder.losses("ranker"), "retriever": folder.losses("retriever")})},
-        "bars": {"value": bars_html(bars_of(metrics), int(metrics.get("questions") or 0))},
+        "bars": {"value": bars_html(bars_of(metrics), metrics.questions or 0) if metrics else ""},
         "report": {"value": _report_html(report) if report else ""},
         "report_box": {"visible": bool(report)},
         "log": {"value": log_html(folder.log_tail)},
@@ -136,7 +136,7 @@ def _parts(bench: Workbench, run: RunInfo) -> dict[str, dict[str, Any]]:
         "cancel": {"visible": run.is_going_on or run.state == "paused"},
         "promote": {
             "visible": has_end and not run.answers_now,
-            "variant": "primary" if outcome and outcome.promoted else "secondary",
+            "variant": "primary" if verdict and verdict.promoted else "secondary",
         },
         "rollback": {"visible": has_end and _is_promoted(bench, run.corpus)},
         "delete": {"visible": not run.is_going_on and run.state != "paused"},
@@ -271,8 +271,8 @@ def promote_run(bench: Workbench, picked: str | None, asked: str) -> PromoteView
     run = _run(bench, picked)
     if run is None:
         return PromoteView(notice_html("This run is not there any more.", "error"), "")
-    outcome = _folder(bench, run.name).outcome
-    if asked != run.name and not (outcome and outcome.promoted):
+    verdict = _folder(bench, run.name).verdict
+    if asked != run.name and not (verdict and verdict.promoted):
         sentence = f"'{run.name}' showed no clear gain. Press Promote once more to let it answer all the same."
         return PromoteView(notice_html(sentence), run.name)
     said = _say(

@@ -8,14 +8,15 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from distill.json_files import read_json, write_json
+from distill.json_files import parsed, read_json, write_json
+from distill.records import Spend
 from indexes.errors import BudgetSpentError, InputError, LLMError
 
 _BYTES_A_TOKEN = 3.5  # of UTF-8: English has about 4, other scripts fewer characters but more bytes a character
@@ -133,10 +134,9 @@ class Meter:
         self._underestimated = 1.0  # how many times more tokens a prompt had than was estimated, at most so far
         self._reserved = (0, 0)  # tokens read and written of what is in flight, at most
         self._n_open = 0
-        known = read_json(file) if file else {}
-        self.calls, self.cached, self.prompt_tokens, self.reply_tokens = (
-            int(known.get(name) or 0) for name in ("calls", "cached", "prompt_tokens", "reply_tokens")
-        )
+        known = parsed(Spend, read_json(file)) if file else Spend()
+        self.calls, self.cached = known.calls, known.cached
+        self.prompt_tokens, self.reply_tokens = known.prompt_tokens, known.reply_tokens
 
     def count_cached(self) -> None:
         """Counts a reply that was known."""
@@ -190,7 +190,7 @@ class Meter:
 
     def _keep(self) -> None:
         if self._file:
-            write_json(self._file, self.summary())
+            write_json(self._file, asdict(self.summary()))
 
     def _check(self, prompt: int) -> None:
         if self._budget is None:
@@ -213,18 +213,18 @@ class Meter:
         assert self._budget  # noqa: S101 - only asked with one
         return self._price.of(read, written) if self._budget.unit == "usd" and self._price else read + written
 
-    def summary(self) -> dict[str, float | int | None]:
-        """What was spent, and at most will be on what is in flight; `cost_usd` is None where the price is not known."""
+    def summary(self) -> Spend:
+        """What was spent, and at most will be on what is in flight."""
         read, written = self.prompt_tokens, self.reply_tokens
         if self._n_open:
             read, written = read + self._reserved[0], written + self._reserved[1]
-        return {
-            "calls": self.calls + self._n_open,
-            "cached": self.cached,
-            "prompt_tokens": read,
-            "reply_tokens": written,
-            "cost_usd": round(self._price.of(read, written), 6) if self._price else None,
-        }
+        return Spend(
+            calls=self.calls + self._n_open,
+            cached=self.cached,
+            prompt_tokens=read,
+            reply_tokens=written,
+            cost_usd=round(self._price.of(read, written), 6) if self._price else None,
+        )
 
 
 def estimate_tokens(messages: Sequence[BaseMessage]) -> int:

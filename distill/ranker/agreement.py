@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -102,9 +101,6 @@ def _says_something(record: CandidateList, ranking: Ranking) -> bool:
     return ranking.weight > 0 and len(candidates) > 1 and any(candidate.passage in placed for candidate in candidates)
 
 
-Kept = Literal["untrained", "fitted", "trained"]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankerSettings:
     """How stage 1 trains. `batch_size` counts questions, each with at most `n_passages` of its list, which are cut to
@@ -129,24 +125,3 @@ class RankerSettings:
     max_tokens: int = 128
     seed: int = 42
     report_to: str = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankerReport:
-    """What training did. Agreement is `agreement.first_place` on orders that trained no model: of the order that
-    retrieval gave, of the ranker as it began, with its head fitted to the teacher, and with its model trained too.
-
-    `kept` says which of the last three the ranker is now. `n_left_out` orders said nothing or had the weight 0.
-    """
-
-    kind: str
-    loss: str
-    n_train: int
-    n_held_out: int
-    n_left_out: int
-    agreement_retrieval: float
-    agreement_untrained: float
-    agreement_fitted: float | None
-    agreement_trained: float | None
-    kept: Kept
-    notes: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distill.ranker.agreement import Kept, Orders, RankerReport, RankerSettings, informative_orders
+from distill.ranker.agreement import Orders, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
 from distill.ranker.losses import (
     CrossEncoderLoss,
@@ -22,7 +22,7 @@ from distill.ranker.losses import (
     p_list_mle,
 )
 from distill.ranker.ranker import LateInteractionRanker, Ranker
-from distill.records import CandidateList, Ranking
+from distill.records import CandidateList, Kept, RankerReport, Ranking
 from distill.trainer import (
     DivergedError,
     ProgressCallback,

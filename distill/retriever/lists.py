@@ -147,20 +147,6 @@ class Training:
     report_to: str = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrieverReport:
-    """What training did: how many lists trained, the mean loss (KL divergence) of the first and of the last tenth of
-    its steps, and sentences on what had to be done for it.
-    """
-
-    n_train: int
-    lists_in_a_step: int
-    n_steps: int
-    loss_at_first: float
-    loss_at_last: float
-    notes: tuple[str, ...] = ()
-
-
 _LEAST = 1e-6  # a probability below it is as good as none, and its logarithm can be held by JSON
 
 

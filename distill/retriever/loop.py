@@ -20,7 +20,8 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import nn
 
-from distill.retriever.lists import RetrieverConfig, RetrieverReport, Training, TrainingList, lists_in_a_step
+from distill.records import RetrieverReport
+from distill.retriever.lists import RetrieverConfig, Training, TrainingList, lists_in_a_step
 from distill.trainer import ProgressCallback, quiet_trainer, train_with_smaller_batches, trainer_options
 
 _STEPS_IN_A_BLOCK = 8  # whose lists are sorted by length; the blocks and the steps are in random order
@@ -161,6 +162,7 @@ def fit(
     tenth = max(1, len(losses) // 10)
     model.eval()
     return RetrieverReport(
+        train=config.train,
         n_train=len(train),
         lists_in_a_step=size,
         n_steps=trainers[0].state.global_step,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distill.records import ScoreList
-from distill.retriever.lists import RetrieverConfig, RetrieverReport, Training, TrainingList, training_lists
+from distill.records import RetrieverReport, ScoreList
+from distill.retriever.lists import RetrieverConfig, Training, TrainingList, training_lists
 from indexes.errors import InputError
 from indexes.types import Vectors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import takewhile
 from math import log2
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from distill.json_files import read_json, read_records, write_json
+from distill.json_files import parsed, read_json, read_records, write_json
 from distill.ranker.ranker import load_ranker
 from distill.ranker.rerank import RankerScorer
-from distill.records import CandidateList, Ranking
+from distill.records import CandidateList, RankerReport, Ranking, RetrieverReport
 from distill.run import Distillation
 from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.run_folder import (
@@ -31,14 +31,13 @@ from distill.run_folder import (
     RANKINGS,
     REPORT,
     RETRIEVER,
-    TEACHER,
 )
 from distill.stages.labelling import kept_out, orders
 from distill.stages.training import control_of
 from distill.teacher.orders import first_choices
 from distill.teacher.ranking import status_shares
 from distill.verdict.promotion import promote, promoted
-from distill.verdict.report import report_markdown
+from distill.verdict.report import Metrics, report_markdown
 from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, take_look, undecided
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.torch import comparable
@@ -204,28 +203,25 @@ def make_verdict(run: Distillation) -> None:
         promote(run.paths, run.corpus.name, verdict.encoder, run.config.name)
     keep_mixes(run, mixes, promoted=bool(verdict.encoder))
     rankings = read_records(run.file(RANKINGS), Ranking)
-    metrics = {
-        "config": read_json(run.file(CONFIG)),
-        "versions": {package: version(package) for package in _VERSIONED},
-        "commit": _commit(),
-        "questions": len(held_out),
-        "held_out": _ORDERS if judged_by == "orders" else run.config.origin,
-        "retrievers": {},
-        "comparisons": [],
-        "intervals": {},
+    metrics = Metrics(
+        config=read_json(run.file(CONFIG)),
+        versions={package: version(package) for package in _VERSIONED},
+        commit=_commit(),
+        questions=len(held_out),
+        held_out=_ORDERS if judged_by == "orders" else run.config.origin,
+        rows=opened.rows,
+        mixes=mixes,
+        verdict=verdict,
+        teacher=replace(run.teacher, statuses=status_shares(rankings) if rankings else {}),
+        spend=run.spent(),
+        evidence=read_json(run.file(EVIDENCE)),
+        ranker=parsed(RankerReport, read_json(run.file(RANKER) / "report.json")),
+        retriever=parsed(RetrieverReport, read_json(run.file(RETRIEVER))),
+        control=parsed(RetrieverReport, read_json(run.file(CONTROL))),
         **figures,
-        "rows": asdict(opened.rows),
-        "mixes": {name: asdict(mix) for name, mix in mixes.items()},
-        "verdict": asdict(verdict),
-        "teacher": read_json(run.file(TEACHER)) | ({"statuses": status_shares(rankings)} if rankings else {}),
-        "spend": run.spent(),
-        "evidence": read_json(run.file(EVIDENCE)),
-        "ranker": read_json(run.file(RANKER) / "report.json"),
-        "retriever": read_json(run.file(RETRIEVER)),
-        "control": read_json(run.file(CONTROL)),
-    }
+    )
     write_file(run.file(REPORT), report_markdown(metrics))
-    write_json(file, metrics)
+    write_json(file, asdict(metrics))
 
 
 def open_rows(run: Distillation) -> Opened:
@@ -332,6 +328,6 @@ def _figures(judgement: Judgement) -> dict[str, Any]:
     intervals = {name: mean_interval(values, METRIC) for name, values in judgement.by_query.items()} if enough else {}
     return {
         "retrievers": judgement.metrics,
-        "comparisons": list(judgement.comparisons),
+        "comparisons": judgement.comparisons,
         "intervals": intervals,
     }

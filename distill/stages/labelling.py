@@ -27,7 +27,6 @@ from distill.run_folder import (
     SOURCES,
     TEACHER,
     WRITTEN,
-    Teacher,
     stamped,
 )
 from distill.stages.proposing import propose, sample_mode
@@ -44,6 +43,7 @@ from distill.teacher.orders import (
 )
 from distill.teacher.ranking import given_up, no_order, place_positives, rank_candidates
 from distill.teacher.trust import Probe, known_answers, make_probes
+from distill.verdict.report import Teacher
 from indexes.errors import InputError
 from indexes.evaluation import unknown_positives
 from indexes.mixes import DEFAULT_MIX
@@ -183,7 +183,7 @@ def assess(run: Distillation) -> None:
         weight=1.0 if trust == "use" else chosen.weight,
         top1=chosen.top1,
         top1_weight=chosen.top1_weight,
-        assessments=[asdict(each) for each in assessments],
+        assessments=tuple(assessments),
     )
     write_json(file, asdict(teacher))
     run.say("teacher", remark=chosen.sentence)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from distill.json_files import read_json, read_records, write_json, write_records
+from distill.json_files import parsed, read_json, read_records, write_json, write_records
 from distill.ranker.ranker import LateInteractionRanker, Ranker, begin_ranker, load_ranker
-from distill.records import CandidateList, Ranking, ScoreList
+from distill.records import CandidateList, RankerReport, Ranking, RetrieverReport, ScoreList
 from distill.retriever.evidence import fit_evidence
-from distill.retriever.lists import DEFAULTS, RetrieverConfig, RetrieverReport, Training, by_evidence, by_scores
+from distill.retriever.lists import DEFAULTS, RetrieverConfig, Training, by_evidence, by_scores
 from distill.retriever.publishing import BY_ORDERS, WITHOUT_ORDERS, Card, base_license
 from distill.run import Distillation
 from distill.run_config import WITHOUT_LLM, RunConfig, Stage
@@ -51,14 +51,19 @@ def make_ranker(run: Distillation) -> None:
             f"None of the replies of the LLM held an order (see {run.file(RANKINGS)}). "
             "Use a stronger LLM: set LLM_MODEL."
         )
-    ranker, report = _trained(run, found) if found else (_begin(run)[0], {})
+    ranker, report = _trained(run, found) if found else _untrained(run)
     with replacing(folder) as partial:
         ranker.save(partial)
-        write_json(partial / "report.json", {"kind": ranker.kind, "kept": "untrained"} | report)
+        write_json(partial / "report.json", asdict(report))
     drop_checkpoints(run.file("ranker-checkpoints"))
 
 
-def _trained(run: Distillation, found: Mapping[str, Ranking]) -> tuple[Ranker, dict[str, object]]:
+def _untrained(run: Distillation) -> tuple[Ranker, RankerReport]:
+    ranker, _ = _begin(run)
+    return ranker, RankerReport(kind=ranker.kind)
+
+
+def _trained(run: Distillation, found: Mapping[str, Ranking]) -> tuple[Ranker, RankerReport]:
     from distill.ranker.agreement import RankerSettings
     from distill.ranker.training import train_ranker
 
@@ -77,7 +82,7 @@ def _trained(run: Distillation, found: Mapping[str, Ranking]) -> tuple[Ranker, d
         ),
         lambda done, total: run.say("ranker", done, total),
     )
-    return ranker, asdict(report) | {"notes": [*notes, *report.notes]}
+    return ranker, replace(report, notes=(*notes, *report.notes))
 
 
 def _fills_in(config: RunConfig) -> bool:
@@ -191,7 +196,7 @@ def train_encoder(
         ),
         corpus,
     )
-    write_json(run.file(f"{stage}.json"), asdict(report) | {"train": config.train})
+    write_json(run.file(f"{stage}.json"), asdict(report))
     save_encoder(model, folder, card_of(run, name, student.name, config, report, n_questions=len(records)))
     drop_checkpoints(checkpoints)
 
@@ -291,8 +296,8 @@ def make_control(run: Distillation) -> None:
 
 def _untrained_scores(run: Distillation) -> str:
     """The file of the run that has the scores of the ranker as it begins, written if it is not there yet."""
-    ranker = read_json(run.file(RANKER) / "report.json")
-    if (ranker.get("kind"), ranker.get("kept")) == (LateInteractionRanker.kind, "untrained"):
+    ranker = parsed(RankerReport, read_json(run.file(RANKER) / "report.json"))
+    if (ranker.kind, ranker.kept) == (LateInteractionRanker.kind, "untrained"):
         return SCORES
     if not run.file(CONTROL_SCORES).is_file():
         score_candidates(run, untrained_ranker(run), run.file(CONTROL_SCORES), "control")

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from distill.llm.calls import Asker, work_through
-from distill.records import CandidateList
+from distill.records import Assessment, CandidateList, Kind, Trust
 from distill.teacher.asking import NO_ORDER, Asks, Limits, Order
 from distill.teacher.modes import Mode, pair_agreement, parse_mode
 from distill.teacher.ranking import ask_order, place_shares
@@ -23,12 +23,10 @@ from distill.teacher.trust import (
     FULL_KAPPA,
     SIGNIFICANT,
     WEAK_BIAS,
-    Kind,
     Probe,
     ProbeAnswer,
     Probed,
     Signs,
-    Trust,
     ask_probe,
     decide,
     first_reliability,
@@ -49,47 +47,6 @@ _WHAT_NOW: Mapping[Kind, str] = {
     ),
     "copying": "Its orders should not teach: use another LLM, or none, which costs nothing (--teacher none).",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
-    """How a teacher does in one mode on a sample of questions, each asked twice with the passages shuffled.
-
-    `best_agreement`: share of questions where both orders name the same best; `kappa`: what is in it beyond chance
-    (Cohen's κ; chance is 1/n, as the passages are shuffled), `at_least` with 95 % confidence. `probe_first`: share of
-    `n_probes` in which the planted answer came first, `probe_last`: last. `self_agreement`: mean Kendall τ of the two
-    orders. `best_shown_at`: share of each place of the prompt among the passages put first; `position_p` is its χ² test
-    against equal shares and `position_bias` the strength (Cramér's V: 0 none, 1 always the same place).
-    `agreement_with_start`: mean τ with the order of retrieval, `first_with_start`: share of orders with the same first.
-    `malformed`: share of orders that were not as asked for, `refused`: of those that held nothing. `calls`: requests
-    for a question. `weight`: how much a list of this teacher counts that has no agreement of its own. `top1`: how often
-    what it puts first is right where an answer is in the list, as far as this tells, and `top1_weight`: how many
-    observations that is worth.
-    """
-
-    mode: str
-    n_questions: int
-    n_probes: int
-    kappa: float
-    at_least: float
-    best_agreement: float
-    probe_first: float | None
-    probe_last: float | None
-    self_agreement: float
-    best_shown_at: tuple[float, ...]
-    position_p: float
-    position_bias: float
-    agreement_with_start: float
-    first_with_start: float
-    malformed: float
-    refused: float
-    calls: float
-    trust: Trust
-    verdict_kind: Kind
-    weight: float
-    top1: float
-    top1_weight: float
-    sentence: str
 
 
 def assess_teacher(

@@ -9,9 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Literal
 
-from distill.records import CandidateList
+from distill.records import CandidateList, Kind, Trust
 from distill.teacher.asking import Asks, Limits, Order
 from distill.teacher.modes import Mode, order_question
 from indexes.types import Passage
@@ -131,9 +130,6 @@ def _answer(order: Order, plant: int, n: int) -> ProbeAnswer:
     said = order.order
     return ProbeAnswer(n=n, is_first=bool(said) and said[0] == plant, is_last=len(said) == n and said[-1] == plant)
 
-
-Trust = Literal["use", "weigh", "refuse"]
-Kind = Literal["sound", "unsteady", "unproven", "placed", "reversed", "copying", "blind", "chance", "too few", "silent"]
 
 SIGNIFICANT = 0.001
 WEAK_BIAS = 0.25  # of 1, where one place of the prompt always wins

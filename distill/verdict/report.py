@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from distill.json_files import parsed
+from distill.records import Assessment, RankerReport, RetrieverReport, Spend, Trust
+from distill.run_config import WITHOUT_LLM, RunConfig
+from distill.verdict.verdict import Rows, Verdict
 from indexes.mixes import Mix
 from indexes.paths import UNFIT
 from indexes.retrievers import Retriever
@@ -15,7 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_SUSPICIOUS_SHARE = 0.5  # passages are shuffled, so each place of the prompt should win about equally often
 _STATUSES = {
     "ok": "as asked",
     "repaired": "repaired",
@@ -29,6 +32,17 @@ _COLUMNS = (
     "κ: how often two orders of one question, the passages shuffled between them, put the same passage first, beyond "
     "chance; plants first: how often the passage known to answer came first among others drawn at random; self τ: "
     "Kendall τ of the two orders; τ with retrieval: with the order they were found in; calls: for one question."
+)
+_ASSESSED = (
+    "mode",
+    "κ",
+    "plants first",
+    "self τ",
+    "τ with retrieval",
+    "malformed",
+    "calls",
+    "best at place 1, 2, …",
+    "trust",
 )
 _AGREEMENTS = {
     "agreement_retrieval": "in the order that retrieval gave",
@@ -64,215 +78,189 @@ class Section:
     remarks: tuple[str, ...] = ()
 
 
-def sections_of(metrics: Mapping[str, Any]) -> list[Section]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """Whose orders teach, what they are worth, and what was found out about that, the `mode` that was chosen among it.
+
+    `trust` is "use", "weigh" or "refuse", "" where nobody was asked; `top1` how often its first is right.
+    """
+
+    name: str = ""
+    mode: str = ""
+    trust: Trust = ""
+    weight: float = 1.0
+    top1: float | None = None
+    top1_weight: float = 0.0
+    assessments: tuple[Assessment, ...] = ()
+    statuses: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def assessment(self) -> Assessment | None:
+        """What was found out in the chosen mode, None if nothing was."""
+        return next((each for each in reversed(self.assessments) if each.mode == self.mode), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """What a finished run measured and decided (`metrics.json`); `retrievers` has each metric by the row's name.
+
+    `held_out` says what judged, `intervals` the 95 % interval of each row's mean, and `config` the settings as they
+    stood, what the run began with among them.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
+    questions: int | None = None
+    held_out: str = ""
+    retrievers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    comparisons: tuple[str, ...] = ()
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rows: Rows = field(default_factory=Rows)
+    mixes: Mapping[str, Mix] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    teacher: Teacher = field(default_factory=Teacher)
+    spend: Spend = field(default_factory=Spend)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    ranker: RankerReport = field(default_factory=RankerReport)
+    retriever: RetrieverReport = field(default_factory=RetrieverReport)
+    control: RetrieverReport = field(default_factory=RetrieverReport)
+
+    @property
+    def settings(self) -> RunConfig:
+        """What the run was told."""
+        return parsed(RunConfig, {"name": "", "corpus": "", **self.config})
+
+
+def sections_of(metrics: Metrics) -> list[Section]:
     """The sections that `metrics` has something for, the verdict first."""
     made = (_verdict, _retrievers, _teacher, _ranker, _retriever, _spend, _settings)
     sections = (make(metrics) for make in made)
     return [section for section in sections if section.sentences or section.grid or section.remarks]
 
 
-def _verdict(metrics: Mapping[str, Any]) -> Section:
-    verdict = metrics.get("verdict") or {}
-    if not isinstance(verdict, Mapping):  # runs from before anything was decided kept their comparisons here
-        return Section(title="Verdict", remarks=_texts(verdict))
-    advice = [_advice(each) for each in verdict.get("advice") or ()]
-    return Section(title="Verdict", sentences=_texts([verdict.get("sentence")]), remarks=_texts(advice))
+def _verdict(metrics: Metrics) -> Section:
+    if not metrics.verdict:
+        return Section(title="Verdict")
+    advice = (f"{each.sentence} ({each.option})" if each.option else each.sentence for each in metrics.verdict.advice)
+    return Section(title="Verdict", sentences=(metrics.verdict.sentence,), remarks=tuple(advice))
 
 
-def _advice(advice: Any) -> str:
-    """A piece of advice with what to type for it; older runs kept sentences alone."""
-    if not isinstance(advice, Mapping):
-        return str(advice)
-    option = f" ({advice['option']})" if advice.get("option") else ""
-    return f"{advice.get('sentence', '')}{option}"
-
-
-def _retrievers(metrics: Mapping[str, Any]) -> Section:
-    retrievers: Mapping[str, Mapping[str, float]] = metrics.get("retrievers") or {}
+def _retrievers(metrics: Metrics) -> Section:
     title = "Retrievers"
-    if not retrievers:
-        known = metrics.get("questions") == 0
-        return Section(title=title, sentences=("No held-out question could be judged.",) if known else ())
-    measured = dict.fromkeys(metric for values in retrievers.values() for metric in values)
+    if not metrics.retrievers:
+        sentences = ("No held-out question could be judged.",) if metrics.questions == 0 else ()
+        return Section(title=title, sentences=sentences)
+    measured = dict.fromkeys(metric for values in metrics.retrievers.values() for metric in values)
     names = [metric for metric in _METRICS if metric in measured] or list(measured)
-    roles = _roles(metrics.get("rows") or {})
+    roles = _roles(metrics.rows)
     rows = tuple(
         (name, *([roles.get(name, "")] if roles else []), *(_number(values.get(metric)) for metric in names))
-        for name, values in retrievers.items()
+        for name, values in metrics.retrievers.items()
     )
-    about = [
-        _plural(metrics["questions"], "held-out question") if "questions" in metrics else "",
-        metrics.get("held_out"),
-    ]
-    sentence = ", ".join(_texts(about))
+    judges = "" if metrics.questions is None else _plural(metrics.questions, "held-out question")
+    about = ", ".join(_texts([judges, metrics.held_out]))
+    mixes = (f"In the fused search of {name} {mix.sentence}" for name, mix in metrics.mixes.items())
     return Section(
         title=title,
-        sentences=tuple(f"{each}." for each in (sentence, *_mixes(metrics)) if each),
+        sentences=tuple(f"{each}." for each in (about, *mixes) if each),
         grid=Grid(headings=("retriever", *(["what it is"] if roles else []), *names), rows=rows),
-        remarks=_texts(metrics.get("comparisons")),
+        remarks=metrics.comparisons,
     )
 
 
-def _roles(rows: Mapping[str, str]) -> dict[str, str]:
+def _roles(rows: Rows) -> dict[str, str]:
     """What each row is, by name."""
     return {
         name: words + extra
         for row, words in _ROLES.items()
-        if rows.get(row)
+        if (encoder := getattr(rows, row))
         for name, extra in (
-            (rows[row], ""),
-            (Retriever(encoder=rows[row], kind="fused").key, ", with keyword search"),
-            (Retriever(encoder=rows[row], kind="fused", is_reranked=True).key, ", with keyword search, re-ranked"),
+            (encoder, ""),
+            (Retriever(encoder=encoder, kind="fused").key, ", with keyword search"),
+            (Retriever(encoder=encoder, kind="fused", is_reranked=True).key, ", with keyword search, re-ranked"),
         )
     }
 
 
-def _mixes(metrics: Mapping[str, Any]) -> list[str]:
-    """How much words count in each fused search."""
-    mixes: Mapping[str, Mapping[str, Any]] = metrics.get("mixes") or {}
-    return [f"In the fused search of {name} {Mix(**values).sentence}" for name, values in mixes.items()]
-
-
-def _teacher(metrics: Mapping[str, Any]) -> Section:
-    teacher = metrics.get("teacher") or {}
-    assessments = teacher.get("assessments") or []
-    config = metrics.get("config") or {}
+def _teacher(metrics: Metrics) -> Section:
+    teacher, settings = metrics.teacher, metrics.settings
+    who = f"The teacher is {teacher.name}." if teacher.name else ""
+    said = [f"{teacher.statuses[key]:.1%} {words}" for key, words in _STATUSES.items() if key in teacher.statuses]
     sentences = [
-        _who(teacher.get("name"), config),
-        _statuses(teacher),
-        "People's votes count too." if config.get("votes") else "",
-        "Passages known to answer come first." if config.get("positives") == "first" else "",
+        "No LLM was asked for orders: the ranker's scores teach." if settings.teacher == WITHOUT_LLM else who,
+        f"Its replies: {', '.join(said)}." if said else "",
+        "People's votes count too." if settings.votes else "",
+        "Passages known to answer come first." if settings.positives == "first" else "",
     ]
     rows = tuple(
         (
-            str(a.get("mode", "–")),
-            _number(a.get("kappa")),
-            _share(a.get("probe_first")),
-            _number(a.get("self_agreement")),
-            _number(a.get("agreement_with_start")),
-            _share(a.get("malformed")),
-            _number(a.get("calls"), 1),
-            " ".join(f"{share:.0%}" for share in _shares(a.get("best_shown_at"))) or "–",
-            _trust(a),
+            each.mode,
+            _number(each.kappa),
+            _share(each.probe_first),
+            _number(each.self_agreement),
+            _number(each.agreement_with_start),
+            _share(each.malformed),
+            _number(each.calls, 1),
+            " ".join(f"{share:.0%}" for share in each.best_shown_at) or "–",
+            ": ".join(_texts([each.trust, each.verdict_kind])) or "–",
         )
-        for a in assessments
-    )
-    headings = (
-        "mode",
-        "κ",
-        "plants first",
-        "self τ",
-        "τ with retrieval",
-        "malformed",
-        "calls",
-        "best at place 1, 2, …",
-        "trust",
+        for each in teacher.assessments
     )
     return Section(
         title="Teacher",
         sentences=_texts(sentences),
-        grid=Grid(headings=headings, rows=rows) if rows else None,
-        remarks=_texts(
-            [_COLUMNS, *(a.get("sentence") or _place_sentence(a.get("best_shown_at")) for a in assessments)]
-            if assessments
-            else [_place_sentence(teacher.get("best_shown_at"))]
-        ),
+        grid=Grid(headings=_ASSESSED, rows=rows) if rows else None,
+        remarks=_texts([_COLUMNS, *(each.sentence for each in teacher.assessments)]) if rows else (),
     )
 
 
-def _who(name: str | None, config: Mapping[str, Any]) -> str:
-    if config.get("teacher") != "none":
-        return f"The teacher is {name}." if name else ""
-    return "No LLM was asked for orders: the ranker's scores teach."
-
-
-def _statuses(teacher: Mapping[str, Any]) -> str:
-    """How the replies were, as counts or as shares (which are never above 1 in sum)."""
-    statuses: Mapping[str, float] = teacher.get("statuses") or {}
-    said = [f"{_amount(statuses[key])} {words}" for key, words in _STATUSES.items() if key in statuses]
-    return f"Its replies: {', '.join(said)}." if said else ""
-
-
-def _place_sentence(shown: Any) -> str:
-    """What it means if the passage shown at one place wins nearly always."""
-    shares = _shares(shown)
-    place = max(range(len(shares)), key=shares.__getitem__, default=0)
-    if not shares or shares[place] <= _SUSPICIOUS_SHARE:
-        return ""
-    return (
-        f"In {shares[place]:.0%} of its orders the passage shown at place {place + 1} of {len(shares)} came first: "
-        "this LLM looks at the place more than at the text. Another one would teach more."
-    )
-
-
-def _shares(shown: Any) -> list[float]:
-    """A histogram's counts or shares as shares; none of one that is empty."""
-    total = sum(shown or ())
-    return [value / total for value in shown] if total else []
-
-
-def _ranker(metrics: Mapping[str, Any]) -> Section:
-    ranker = metrics.get("ranker") or {}
-    known = _AGREEMENTS.items() if ranker.get("n_held_out") else ()
-    said = [f"{_number(ranker[key])} {words}" for key, words in known if ranker.get(key) is not None]
+def _ranker(metrics: Metrics) -> Section:
+    ranker = metrics.ranker
+    found = {words: getattr(ranker, name) for name, words in _AGREEMENTS.items()} if ranker.n_held_out else {}
+    said = [f"{_number(value)} {words}" for words, value in found.items() if value is not None]
     sentences = []
-    if ranker.get("kind"):
-        loss = f", taught by {_LOSSES[ranker['loss']]}" if said and ranker.get("loss") in _LOSSES else ""
+    if ranker.kind:
+        loss = f", taught by {_LOSSES[ranker.loss]}" if said and ranker.loss in _LOSSES else ""
         untaught = "" if said else "; no order has taught it, and it scored as it began"
-        sentences.append(f"The ranker is of the kind {ranker['kind']}{loss}{untaught}.")
+        sentences.append(f"The ranker is of the kind {ranker.kind}{loss}{untaught}.")
     if said:
         sentences.append(
-            f"How high it puts what the teacher put first (mean reciprocal place{_of_orders(ranker['n_held_out'])}): "
-            f"{', '.join(said)}; the {ranker.get('kept', 'trained')} one was used."
+            "How high it puts what the teacher put first (mean reciprocal place, "
+            f"{_plural(ranker.n_held_out, 'order')} it never saw): {', '.join(said)}; the {ranker.kept} one was used."
         )
-    sentences += _texts([(metrics.get("evidence") or {}).get("sentence")])
-    return Section(title="Ranker", sentences=tuple(sentences), remarks=_texts(ranker.get("notes")))
+    sentences += _texts([metrics.evidence.get("sentence")])
+    return Section(title="Ranker", sentences=tuple(sentences), remarks=ranker.notes)
 
 
-def _of_orders(n: int | None) -> str:
-    return f", {_plural(n, 'order')} it never saw" if n else ""
-
-
-def _retriever(metrics: Mapping[str, Any]) -> Section:
-    retriever, config = metrics.get("retriever") or {}, metrics.get("config") or {}
-    sentences = []
-    if "loss_at_last" in retriever:  # earlier versions had other recipes, and other figures
-        moved = "both sides" if retriever.get("train") == "both" else "the side of the questions"
-        sentences.append(
-            f"Trained by the recipe {config.get('recipe', 'auto')}, {moved}, on "
-            f"{_plural(retriever['n_train'], 'list')}. Its divergence from its targets went from "
-            f"{_number(retriever.get('loss_at_first'))} to {_number(retriever.get('loss_at_last'))} in training."
+def _retriever(metrics: Metrics) -> Section:
+    retriever = metrics.retriever
+    sentence = ""
+    if retriever.n_train:
+        moved = "both sides" if retriever.train == "both" else "the side of the questions"
+        sentence = (
+            f"Trained by the recipe {metrics.settings.recipe}, {moved}, on {_plural(retriever.n_train, 'list')}. Its "
+            f"divergence from its targets went from {_number(retriever.loss_at_first)} to "
+            f"{_number(retriever.loss_at_last)} in training."
         )
-    return Section(title="Retriever", sentences=tuple(sentences), remarks=_texts(retriever.get("notes")))
+    return Section(title="Retriever", sentences=_texts([sentence]), remarks=retriever.notes)
 
 
-def _spend(metrics: Mapping[str, Any]) -> Section:
-    spend = metrics.get("spend") or {}
-    counts = {
-        "calls": "calls",
-        "cached": "replies from the cache",
-        "prompt_tokens": "prompt tokens",
-        "reply_tokens": "reply tokens",
-    }
-    said = [f"{spend[key]:,} {words}" for key, words in counts.items() if spend.get(key) is not None]
-    if "cost_usd" in spend:
-        cost = spend["cost_usd"]
-        said.append("the price is not known" if cost is None else f"{cost:.2f} USD")
-    return Section(title="Spent on the LLM", sentences=(f"{', '.join(said)}.",) if said else ())
+def _spend(metrics: Metrics) -> Section:
+    spend = metrics.spend
+    cost = "the price is not known" if spend.cost_usd is None else f"{spend.cost_usd:.2f} USD"
+    said = (
+        f"{spend.calls:,} calls, {spend.cached:,} replies from the cache, {spend.prompt_tokens:,} prompt tokens, "
+        f"{spend.reply_tokens:,} reply tokens, {cost}."
+    )
+    return Section(title="Spent on the LLM", sentences=(said,) if spend.calls or spend.cached else ())
 
 
-def _settings(metrics: Mapping[str, Any]) -> Section:
-    config, versions = metrics.get("config") or {}, metrics.get("versions") or {}
-    rows = [(str(key), "–" if value in ("", None) else str(value)) for key, value in config.items()]
-    rows += [(f"{package} (version)", str(number)) for package, number in versions.items()]
-    if metrics.get("commit"):
-        rows.append(("commit", str(metrics["commit"])))
+def _settings(metrics: Metrics) -> Section:
+    rows = [(key, "–" if value in ("", None) else str(value)) for key, value in metrics.config.items()]
+    rows += [(f"{package} (version)", number) for package, number in metrics.versions.items()]
+    rows += [("commit", metrics.commit)] if metrics.commit else []
     return Section(title="Settings", grid=Grid(headings=("setting", "value"), rows=tuple(rows)) if rows else None)
-
-
-def _trust(assessment: Mapping[str, Any]) -> str:
-    """What is done with the teacher, and what kind of teacher it is where that is known."""
-    return ": ".join(_texts([assessment.get("trust"), assessment.get("verdict_kind")])) or "–"
 
 
 def _texts(values: Iterable[object] | None) -> tuple[str, ...]:
@@ -291,18 +279,14 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
 
 
-def _amount(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.1%}"
-
-
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#&$]|(?<=:)//|(?<=www)\.|(?<!\w)@)")
 _LINE_START = re.compile(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[-+=]))")  # of a list, a rule or an underline
 
 
-def report_markdown(metrics: Mapping[str, Any]) -> str:
+def report_markdown(metrics: Metrics) -> str:
     """The report of a run as Markdown (CommonMark with tables); parts that `metrics` has nothing for are left out."""
-    name = (metrics.get("config") or {}).get("name")
-    blocks = [f"# Report of run {_escape(str(name))}" if name else "# Report"]
+    name = metrics.settings.name
+    blocks = [f"# Report of run {_escape(name)}" if name else "# Report"]
     for section in sections_of(metrics):
         blocks.append(f"## {section.title}")
         blocks += [_escape(sentence) for sentence in section.sentences]
@@ -313,7 +297,7 @@ def report_markdown(metrics: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def print_report(metrics: Mapping[str, Any], console: Console) -> None:
+def print_report(metrics: Metrics, console: Console) -> None:
     """Prints the report of a run, without its settings, which the run's folder holds."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

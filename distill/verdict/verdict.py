@@ -87,7 +87,7 @@ class Rows:
     `standing` is what answers until now, where that is none of these; `reranked` the ranker over the fused base.
     """
 
-    base: str
+    base: str = ""
     weighted: str = ""
     control: str = ""
     taught: str = ""
@@ -131,13 +131,18 @@ class Verdict:
     promoted: bool = False
     on_trial: bool = False
     judged_by: JudgedBy = ""
-    reason: Reason
+    reason: Reason = ""
     sentence: str
     advice: tuple[Advice, ...] = ()
     n_questions: int = 0
     look: int = 1
     alpha: float = 0.0
     gain: Gain | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether too few questions judged, or none."""
+        return self.reason in ("few", "unjudged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

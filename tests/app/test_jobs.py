@@ -29,12 +29,12 @@ folder = Path(next(a for a in sys.argv if a.startswith("--config=")).removeprefi
 BORN = " ".join((Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
                  Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
 file, how = folder / "progress.json", os.environ.get("HOW")
-def write(end=None):
+def write(**end):
     me = {"pid": os.getpid(), "born": BORN}
-    state = me | {"beat": time.time(), "stage": "rankings", "stages": {}, "spend": {}, "end": end}
+    state = me | {"beat": time.time(), "stage": "rankings", "stages": {}, "spend": {}} | end
     file.with_name("p.partial").write_text(json.dumps(state)); file.with_name("p.partial").replace(file)
 def stop(*_):
-    write({"how": "stopped", "sentence": ""}); raise SystemExit(130)
+    write(how="stopped", sentence=""); raise SystemExit(130)
 signal.signal(signal.SIGTERM, stop)
 if how == "dies-at-once":
     print("usage: this is wrong"); raise SystemExit(2)
@@ -44,9 +44,9 @@ write()
 while True:
     time.sleep(0.02)
     if (folder / "finish").exists():
-        (folder / "metrics.json").write_text("{}"); write({"how": "done", "sentence": ""}); break
+        (folder / "metrics.json").write_text("{}"); write(how="done", sentence=""); break
     if (folder / "fail").exists():
-        write({"how": "failed", "sentence": "The LLM refuses."}); raise SystemExit(1)
+        write(how="failed", sentence="The LLM refuses."); raise SystemExit(1)
 """
 
 

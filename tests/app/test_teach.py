@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import psutil
@@ -23,22 +24,26 @@ from app.rendering import command_notice_html
 from app.tables import figures_html, headline_html, runs_table_html, stages_list_html
 from app.workbench import Workbench
 from distill.__main__ import app
+from distill.json_files import parsed
+from distill.records import Assessment, Spend
 from distill.run_folder import (
     Losses,
-    Outcome,
     RunFolder,
     RunInfo,
     StageProgress,
     delete_run,
     list_runs,
-    read_outcome,
 )
-from distill.verdict.promotion import promote, promoted
+from distill.verdict.promotion import Advice, promote, promoted
+from distill.verdict.report import Metrics
+from distill.verdict.verdict import Verdict
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
 from indexes.processes import birth_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+A_RUN = parsed(Metrics, METRICS)
+DONE = RunInfo(name="taught", corpus="nature", state="done", sentence="", answers_now=False, changed_at=0)
 
 
 def test_earlier_runs_are_listed_with_their_verdicts(bench: Workbench, taught: str) -> None:
@@ -167,11 +172,6 @@ def test_a_tick_looks_at_what_goes_on_and_at_no_corpus(bench: Workbench, going_o
     assert ended.timer["active"] is False
 
 
-def test_a_run_without_a_verdict_has_none() -> None:
-    assert read_outcome({}) is None
-    assert read_outcome({"verdict": ["an older form"]}) is None
-
-
 def an_order(status: str) -> dict[str, object]:
     return {"id": "q", "ranking": [], "status": status}
 
@@ -189,12 +189,12 @@ def test_orders_of_a_file_are_never_called_malformed_replies(paths: DataPaths) -
     write(paths.run("taught") / "config.json", {"name": "taught", "corpus": "c", "rankings": "/orders.jsonl"})
     orders = RunFolder(paths.run("taught")).orders
     assert orders == (1, None)
-    html = figures_html(orders, {}, {})
+    html = figures_html(orders, None, Spend())
     assert "Orders" in html and "Malformed" not in html
 
 
 def test_bars_carry_intervals_where_a_run_kept_them() -> None:
-    bars = bars_of(METRICS)
+    bars = bars_of(A_RUN)
     assert [(bar.label, bar.value, bar.interval) for bar in bars] == [
         ("Baseline", 0.56, (0.5, 0.62)),
         ("Taught", 0.64, (0.58, 0.7)),
@@ -203,22 +203,18 @@ def test_bars_carry_intervals_where_a_run_kept_them() -> None:
     html = bars_html(bars, 200)
     assert "0.580–0.700" in html
     assert "On 200 held-out questions" in html
-    assert bars_html(bars_of({}), 0) == ""
+    assert bars_html(bars_of(Metrics()), 0) == ""
 
 
-def test_bars_are_named_as_retrievers_are_everywhere_and_those_of_earlier_versions_too() -> None:
-    before = ("fused(keywords)", "ranker over fused", "reranked(taught)")
-    now = ("fused(keywords)", "reranked(fused(keywords))", "reranked(fused(taught))")
-    for keys in (before, now):
-        bars = bars_of({"config": METRICS["config"], "retrievers": {key: {"ndcg@10": 0.5} for key in keys}})
-        names = [bar.label for bar in bars]
-        assert names == ["Baseline + BM25", "Baseline + BM25, re-ranked", "Taught + BM25, re-ranked"]
+def test_bars_are_named_as_retrievers_are_everywhere() -> None:
+    keys = ("fused(keywords)", "reranked(fused(keywords))", "reranked(fused(taught))")
+    bars = bars_of(replace(A_RUN, retrievers={key: {"ndcg@10": 0.5} for key in keys}))
+    assert [bar.label for bar in bars] == ["Baseline + BM25", "Baseline + BM25, re-ranked", "Taught + BM25, re-ranked"]
 
 
 def test_losses_are_drawn_and_a_resumed_training_draws_no_step_twice(paths: DataPaths) -> None:
     write(
         paths.run("taught") / "retriever-checkpoints" / "losses.jsonl",
-        {"step": 0, "steps": 40, "eval_loss": 7.0},  # of an earlier version
         {"step": 10, "steps": 40, "loss": 1.5},
         {"step": 20, "steps": 40, "loss": 9.0},
         {"step": 15, "steps": 40, "loss": 1.2},
@@ -255,23 +251,23 @@ def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -
         stage="rankings",
         stages={"rankings": StageProgress(label=HOSTILE, total=3)},
     )
-    verdict = Outcome(promoted=True, sentence=HOSTILE, advice=(HOSTILE,))
+    verdict = Verdict(promoted=True, sentence=HOSTILE, advice=(Advice(sentence=HOSTILE),))
     shown = [
         headline_html(run, verdict),
         headline_html(replace(run, state="failed"), None),
         runs_table_html([run]),
         stages_list_html(progress, "running"),
-        figures_html((1, 0.0), {"sentence": HOSTILE, "trust": HOSTILE}, {}),
+        figures_html((1, 0.0), Assessment(sentence=HOSTILE), Spend()),
         command_notice_html(HOSTILE, HOSTILE),
-        bars_html(bars_of(METRICS | {"retrievers": {HOSTILE: {"ndcg@10": 0.5}}}), 1),
+        bars_html(bars_of(replace(A_RUN, retrievers={HOSTILE: {"ndcg@10": 0.5}})), 1),
     ]
     assert not any("<img" in html for html in shown)
 
 
 def test_advice_speaks_of_the_form_and_not_of_a_commands_options() -> None:
-    advice = [{"sentence": "Show the writer real questions.", "option": "--like FILE"}, "Of an older run."]
-    found = read_outcome({"verdict": {"sentence": "No gain.", "advice": advice}})
-    assert found and found.advice == ("Show the writer real questions.", "Of an older run.")
+    advice = Advice(sentence="Show the writer real questions.", option="--like FILE")
+    html = headline_html(DONE, Verdict(sentence="No gain.", advice=(advice,)))
+    assert "Show the writer real questions." in html and "--like" not in html
 
 
 @pytest.mark.parametrize(
@@ -286,7 +282,6 @@ def test_advice_speaks_of_the_form_and_not_of_a_commands_options() -> None:
         ({"promoted": True}, "Use it"),
     ],
 )
-def test_a_verdict_is_headed_by_what_it_decided(decided: dict[str, object], word: str) -> None:
-    run = RunInfo(name="taught", corpus="nature", state="done", sentence="", answers_now=False, changed_at=0)
-    html = headline_html(run, read_outcome({"verdict": {"sentence": "It was judged."} | decided}))
+def test_a_verdict_is_headed_by_what_it_decided(decided: dict[str, Any], word: str) -> None:
+    html = headline_html(DONE, replace(Verdict(sentence="It was judged."), **decided))
     assert f"<b>{word}</b> It was judged." in html

@@ -19,6 +19,7 @@ from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig
 from distill.stages.labelling import kept_out, orders
 from distill.stages.training import control_of
 from distill.verdict.promotion import promote, promoted
+from distill.verdict.report import Metrics
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError
@@ -93,39 +94,41 @@ def no_llm(temperature: float) -> Asker:
     raise AssertionError("no LLM is asked")
 
 
-def teach(paths: DataPaths, config: RunConfig) -> tuple[dict[str, Any], list[Event]]:
+def teach(paths: DataPaths, config: RunConfig) -> tuple[Metrics, list[Event]]:
     heard: list[Event] = []
-    return run_distillation(paths, config, no_llm, heard.append), heard
+    metrics = run_distillation(paths, config, no_llm, heard.append)
+    assert metrics and metrics.verdict
+    return metrics, heard
 
 
 @pytest.fixture(scope="module")
-def taught(data: DataPaths) -> tuple[dict[str, Any], list[Event]]:
+def taught(data: DataPaths) -> tuple[Metrics, list[Event]]:
     return teach(data, config_of(data, "taught", judged=True))
 
 
-def test_the_verdict_has_a_row_for_all_that_is_free(taught: tuple[dict[str, Any], list[Event]]) -> None:
+def test_the_verdict_has_a_row_for_all_that_is_free(taught: tuple[Metrics, list[Event]]) -> None:
     metrics, _ = taught
-    rows = metrics["rows"]
-    assert (rows["base"], rows["weighted"], rows["control"], rows["taught"]) == (
+    rows = metrics.rows
+    assert (rows.base, rows.weighted, rows.control, rows.taught) == (
         "tiny",
         "weighted(tiny)",
         "taught-free",
         "taught",
     )
-    named = {*(rows[row] for row in ("base", "weighted", "control", "taught"))}
-    assert set(metrics["retrievers"]) == named | {f"fused({name})" for name in named} | {
+    named = {*(getattr(rows, row) for row in ("base", "weighted", "control", "taught"))}
+    assert set(metrics.retrievers) == named | {f"fused({name})" for name in named} | {
         "lexical",
         "reranked(fused(tiny))",
         "reranked(fused(taught))",
     }
-    verdict = metrics["verdict"]
-    assert (verdict["n_questions"], verdict["judged_by"], verdict["look"]) == (36, "questions", 1)
-    assert verdict["gain"]["best_free"] in ("tiny", "weighted(tiny)", "taught-free")
-    assert "the orders given account for" in verdict["sentence"]
+    verdict = metrics.verdict
+    assert (verdict.n_questions, verdict.judged_by, verdict.look) == (36, "questions", 1)
+    assert verdict.gain and verdict.gain.best_free in ("tiny", "weighted(tiny)", "taught-free")
+    assert "the orders given account for" in verdict.sentence
 
 
 def test_the_control_shares_the_passages_of_what_it_began_with(
-    data: DataPaths, taught: tuple[dict[str, Any], list[Event]]
+    data: DataPaths, taught: tuple[Metrics, list[Event]]
 ) -> None:
     fingerprints = {info.encoder: info.fingerprint for info in Corpus.open(data, "words").indexes()}
     assert fingerprints["taught-free"] == fingerprints["taught"] != fingerprints["tiny"]
@@ -136,7 +139,7 @@ def test_the_control_shares_the_passages_of_what_it_began_with(
 
 
 def test_the_control_is_an_encoder_like_any_other_and_says_what_taught_it(
-    data: DataPaths, taught: tuple[dict[str, Any], list[Event]]
+    data: DataPaths, taught: tuple[Metrics, list[Event]]
 ) -> None:
     card = (data.encoder("taught-free") / "README.md").read_text(encoding="utf-8")
     assert "# taught-free" in card and "taught without an LLM" in card and "| teacher | none |" in card
@@ -145,11 +148,11 @@ def test_the_control_is_an_encoder_like_any_other_and_says_what_taught_it(
     before = promoted(data, "words")
     promote(data, "words", "taught-free", run="")
     assert promoted(data, "words") == "taught-free"
-    assert before in (None, taught[0]["verdict"]["encoder"])
+    assert before in (None, taught[0].verdict.encoder)
 
 
 def test_a_run_beside_an_encoder_of_the_controls_name_is_refused(
-    data: DataPaths, taught: tuple[dict[str, Any], list[Event]]
+    data: DataPaths, taught: tuple[Metrics, list[Event]]
 ) -> None:
     config = config_of(data, "other", judged=True)
     data.encoder("other-free").mkdir()
@@ -167,12 +170,12 @@ def test_without_answers_held_out_orders_judge_and_train_nothing(data: DataPaths
     assert not apart & orders(run).keys() and len(orders(run)) == 108 - 30
     trained = {name: read_records(run.file(f"{name}.jsonl"), dict) for name in ("rankings", "scores")}
     assert apart < {record["id"] for record in trained["rankings"]}
-    assert metrics["retriever"]["n_train"] == 108 - 30
-    assert metrics["control"]["n_train"] == 108 - 30
-    assert metrics["questions"] == 30 and set(metrics["retrievers"]) >= {"tiny", "unjudged", "unjudged-free"}
-    verdict = metrics["verdict"]
-    assert (verdict["judged_by"], verdict["promoted"], verdict["encoder"]) == ("orders", False, "")
-    assert "By the teacher's own word" in verdict["sentence"]
+    assert metrics.retriever.n_train == 108 - 30
+    assert metrics.control.n_train == 108 - 30
+    assert metrics.questions == 30 and set(metrics.retrievers) >= {"tiny", "unjudged", "unjudged-free"}
+    verdict = metrics.verdict
+    assert (verdict.judged_by, verdict.promoted, verdict.encoder) == ("orders", False, "")
+    assert "By the teacher's own word" in verdict.sentence
     assert "30 held-out questions, judged by the teacher's own orders" in run.file("report.md").read_text("utf-8")
     assert not data.looks.is_file() or run.digest not in data.looks.read_text("utf-8"), "no label was looked at"
 
@@ -181,14 +184,15 @@ def test_a_run_that_asks_nobody_is_the_free_one_and_has_no_control(data: DataPat
     config = replace(config_of(data, "free", judged=True), teacher=WITHOUT_LLM, rankings="")
     metrics, heard = teach(data, config)
     assert not data.encoder("free-free").exists()
-    assert (metrics["rows"]["control"], metrics["rows"]["taught"], metrics["control"]) == ("free", "", {})
-    assert "without an LLM" in metrics["verdict"]["sentence"]
-    assert metrics["verdict"]["promoted"] == (metrics["verdict"]["encoder"] == "free")
+    assert (metrics.rows.control, metrics.rows.taught) == ("free", "")
+    assert not metrics.control.n_train
+    assert "without an LLM" in metrics.verdict.sentence
+    assert metrics.verdict.promoted == (metrics.verdict.encoder == "free")
     assert "index" in {event.stage for event in heard}
 
 
 def test_the_control_can_be_left_out(data: DataPaths) -> None:
     metrics, _ = teach(data, replace(config_of(data, "alone", judged=True), control=False, passage_weights="none"))
     assert not data.encoder("alone-free").exists()
-    assert (metrics["rows"]["control"], metrics["rows"]["weighted"]) == ("", "")
-    assert "what of that needs no LLM was not measured" in metrics["verdict"]["sentence"]
+    assert (metrics.rows.control, metrics.rows.weighted) == ("", "")
+    assert "what of that needs no LLM was not measured" in metrics.verdict.sentence

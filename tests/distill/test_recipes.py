@@ -67,7 +67,7 @@ def test_without_a_teacher_nobody_is_asked_and_the_ranker_teaches_as_it_began(
 ) -> None:
     metrics, report = taught_by(paths, worth_questions, "http://127.0.0.1:9/v1", "--teacher", "none")
     assert "No LLM was asked for orders" in report
-    assert metrics["spend"] == {} and metrics["ranker"]["kept"] == "untrained"
+    assert not metrics["spend"]["calls"] and metrics["ranker"]["kept"] == "untrained"
     assert not paths.encoder("run-free").exists(), "it is the free one itself"
     taught, base = (load_encoder(name, paths) for name in ("run", "tiny"))
     assert taught.fingerprint != base.fingerprint
@@ -83,7 +83,7 @@ def test_orders_of_a_gzipped_file_teach_in_place_of_an_llm(
     orders.write_bytes(gzip.compress("\n".join(lines).encode()))
     metrics, report = taught_by(paths, worth_questions, "http://127.0.0.1:9/v1", "--rankings", orders)
     assert f"The teacher is {orders}" in report.replace("\\", "")
-    assert (metrics["config"]["teacher"], metrics["spend"]) == ("file", {})
+    assert (metrics["config"]["teacher"], metrics["spend"]["calls"]) == ("file", 0)
     texts = {passage.id: passage.text for passage in Corpus.open(paths, "worths").passages()}
     for record in read_records(paths.run("run") / "rankings.jsonl", Ranking):
         assert record.ranking == tuple(sorted(record.shown, key=lambda each: -worth(texts[each])))

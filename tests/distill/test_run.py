@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from distill.json_files import parsed
+from distill.records import Spend
 from distill.run import Event, ProgressFile
 from indexes.errors import InputError
 
@@ -19,7 +21,7 @@ def read(file: Path) -> dict[str, Any]:
 
 def test_a_watcher_sees_stage_count_spend_and_end(tmp_path: Path) -> None:
     file = tmp_path / "new" / "progress.json"  # whose folder the run makes once it knows that it can begin
-    with ProgressFile(file, lambda: {"calls": 7, "cost_usd": 0.5}, every_s=0) as report:
+    with ProgressFile(file, lambda: Spend(calls=7, cost_usd=0.5), every_s=0) as report:
         report(Event(stage="questions"))
         assert not file.parent.exists()
         file.parent.mkdir()
@@ -27,12 +29,12 @@ def test_a_watcher_sees_stage_count_spend_and_end(tmp_path: Path) -> None:
         report(Event(stage="rankings", remark="It knows what it prefers."))
         now = read(file)
         assert now["stage"] == "rankings"
-        assert "ended" in now["stages"]["questions"]
+        assert now["stages"]["questions"]["ended"]
         assert (now["stages"]["questions"]["done"], now["stages"]["questions"]["total"]) == (2, 10)
         assert now["remarks"][0]["text"] == "It knows what it prefers."
-        assert now["end"] is None
-    assert read(file)["end"]["how"] == "done"
-    assert read(file)["spend"] == {"calls": 7, "cost_usd": 0.5}
+        assert now["how"] == ""
+    assert read(file)["how"] == "done"
+    assert parsed(Spend, read(file)["spend"]) == Spend(calls=7, cost_usd=0.5)
 
 
 @pytest.mark.parametrize(
@@ -47,18 +49,18 @@ def test_however_it_ends_the_file_says_so(tmp_path: Path, error: BaseException, 
     file = tmp_path / "progress.json"
     with pytest.raises(type(error)), ProgressFile(file):
         raise error
-    assert (read(file)["end"]["how"], read(file)["end"]["sentence"]) == (how, sentence)
+    assert (read(file)["how"], read(file)["sentence"]) == (how, sentence)
 
 
 def test_a_run_that_goes_on_keeps_what_it_had_done(tmp_path: Path) -> None:
     file = tmp_path / "progress.json"
-    with pytest.raises(KeyboardInterrupt), ProgressFile(file, lambda: {"calls": 5, "cost_usd": None}) as report:
+    with pytest.raises(KeyboardInterrupt), ProgressFile(file, lambda: Spend(calls=5)) as report:
         report(Event(stage="questions", done=1, total=1))
         raise KeyboardInterrupt
-    with ProgressFile(file, lambda: {"calls": 7, "cost_usd": None}) as report:
+    with ProgressFile(file, lambda: Spend(calls=7)) as report:
         report(Event(stage="candidates"))
-        assert read(file)["end"] is None
-    assert read(file)["spend"] == {"calls": 7, "cost_usd": None}
+        assert read(file)["how"] == ""
+    assert parsed(Spend, read(file)["spend"]) == Spend(calls=7)
     assert set(read(file)["stages"]) == {"questions", "candidates"}
 
 
@@ -67,4 +69,4 @@ def test_a_damaged_file_does_not_stop_a_run(tmp_path: Path) -> None:
     file.write_text("{", encoding="utf-8")
     with ProgressFile(file):
         pass
-    assert read(file)["end"]["how"] == "done"
+    assert read(file)["how"] == "done"

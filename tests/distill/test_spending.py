@@ -7,6 +7,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 from distill.llm.spending import Budget, Meter, Price, estimate_tokens, find_price, parse_budget
+from distill.records import Spend
 from indexes.errors import BudgetSpentError, InputError, LLMRefusedError
 
 PROMPT = [HumanMessage("x" * 350)]  # about 108 tokens
@@ -61,11 +62,11 @@ def test_a_request_that_is_cut_off_counts_as_paid_and_a_refused_one_as_nothing()
 def test_money_counts_by_the_price() -> None:
     meter = Meter(price=Price(read=1.0, written=2.0))
     spend(meter)
-    assert meter.summary() == {"calls": 1, "cached": 0, "prompt_tokens": 100, "reply_tokens": 50, "cost_usd": 0.0002}
+    assert meter.summary() == Spend(calls=1, prompt_tokens=100, reply_tokens=50, cost_usd=0.0002)
 
 
 def test_an_unknown_price_is_no_price_of_zero() -> None:
-    assert Meter().summary()["cost_usd"] is None
+    assert Meter().summary().cost_usd is None
     with pytest.raises(InputError, match=r"prices\.toml"):
         Meter(budget=Budget(amount=1, unit="usd"))
 

@@ -242,7 +242,7 @@ def test_without_an_llm_the_passages_keep_their_vectors_and_ranker_and_people_te
     assert "Fewer than two orders" in metrics["ranker"]["notes"][0]
     assert "people's votes" in (taught.paths.encoder("free") / "README.md").read_text(encoding="utf-8")
     assert metrics["verdict"]["promoted"] is False  # two questions prove nothing
-    assert "spend" not in metrics or not metrics["spend"]
+    assert not metrics["spend"]["calls"]
     free, base = (load_encoder(name, taught.paths) for name in ("free", "all-MiniLM-L6-v2"))
     assert free.fingerprint == base.fingerprint
     assert PassageIndex.open(taught.paths, "facts", free).n_passages == len(FACTS)
