@@ -200,6 +200,7 @@ class Distillation:
         self.encoder_folder = paths.encoder(config.name)
         self._connect = connect
         self._report = report
+        self._stage: Stage = "candidates"  # what is said of the index, whichever stage needs it first
         self.corpus = Corpus.open(paths, config.corpus)
         self.encoder = load_encoder(config.base, paths)
         claim_folder(self)
@@ -219,7 +220,7 @@ class Distillation:
     def index(self) -> PassageIndex:
         """The baseline's index, brought up to date first."""
         for done, total in index_corpus(self.paths, self.corpus, self.encoder):
-            self.say("candidates", done, total, "" if total == 0 else "indexing the corpus with the base encoder")
+            self.say(self._stage, done, total, "" if total == 0 else "indexing the corpus with the base encoder")
         return PassageIndex.open(self.paths, self.corpus.name, RememberingEncoder(self.encoder))
 
     @cached_property
@@ -238,6 +239,7 @@ class Distillation:
 
     def say(self, stage: Stage, done: int = 0, total: int = 0, remark: str = "") -> None:
         """Reports where the run is."""
+        self._stage = stage
         self._report(Event(stage=stage, done=done, total=total, remark=remark))
 
     @property
