@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import signal
@@ -24,7 +23,7 @@ from app.settings import Settings, check_mcp, check_port, check_writable, open_d
 from app.votes import export_votes
 from app.workbench import (
     Background,
-    ConnectLLM,
+    Reader,
     Stage,
     Work,
     Workbench,
@@ -185,29 +184,19 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
     }
     if not settings.uses_endpoint:
         works["Fetching the embedded LLM"] = fetch_weights(paths, settings.local_llm)
+    reader = Reader(_llm_config(settings), paths, max_tokens=settings.app_answer_tokens, endpoints=settings.endpoints)
     return Workbench(
         paths=paths,
         encoder=settings.encoder,
         retrievers=retrievers,
-        connect=_connect(settings, paths),
-        llm=_llm_config(settings),
-        endpoints=settings.endpoints,
+        reader=reader,
+        operator=None if reader.endpoints == () else next(iter(read_accounts_of(settings)), settings.operator),
         jobs=Jobs(paths, paths.embeddings.environment if settings.encoder.startswith(PREFIX) else {}),
-        llm_name=_llm_name(settings),
         background=Background(works, StageLines()),
         max_upload_mb=settings.app_max_upload_mb,
         keeps_questions=settings.app_log_questions,
         has_accounts=settings.app_auth is not None,
     )
-
-
-def _connect(settings: Settings, paths: DataPaths) -> ConnectLLM:
-    config = _llm_config(settings)
-    if config.is_embedded:  # a server that died is started again
-        return lambda on_status: connect_llm(config, paths, on_status=on_status, max_tokens=settings.app_answer_tokens)
-    # A client of its own for each question would read every certificate and shake hands again: 40 ms and more.
-    shared = functools.cache(lambda: connect_llm(config, paths, max_tokens=settings.app_answer_tokens))
-    return lambda on_status: shared()
 
 
 def _llm_config(settings: Settings) -> LLMConfig:
@@ -218,13 +207,6 @@ def _llm_config(settings: Settings) -> LLMConfig:
         model=settings.llm_model,
         local_llm=settings.local_llm,
     )
-
-
-def _llm_name(settings: Settings) -> str:
-    if not settings.uses_endpoint:
-        return f"{settings.local_llm}, embedded"
-    host = (settings.openai_base_url or "https://api.openai.com").split("://")[-1].rpartition("@")[2].split("/")[0]
-    return f"{settings.llm_model} at {host}" if settings.llm_model else host
 
 
 def launch(bench: Workbench, settings: Settings) -> gr.Blocks:

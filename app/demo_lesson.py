@@ -51,7 +51,7 @@ def state_of(bench: Workbench, corpus: str | None) -> State:
 def teach(bench: Workbench) -> None:
     """Begins the lesson, or goes on with one that stopped; `InputError` while another retriever is being taught."""
     if bench.paths.run(RUN).is_dir():
-        go_on(bench.jobs, RUN, bench.paths, budget="", key="", page_llm=bench.llm)
+        go_on(bench.jobs, RUN, bench.paths, budget="", page_llm=bench.llm)
     else:
         begin(bench.jobs, _plan(bench))
 

@@ -217,7 +217,7 @@ def _answers(bench: Workbench, found: _Found) -> Iterator[Answer]:
     if not passages:
         yield Answer(n_passages=0, state="done", text=NO_ANSWER)
         return
-    yield from answer_question(bench.connect(lambda status: None), found.searched, passages)
+    yield from answer_question(bench.reader.connect(lambda status: None), found.searched, passages)
 
 
 def _finish(answer: Answer) -> str | None:

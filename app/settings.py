@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     app_port: int = Field(default=7860, ge=1, le=65535)
     app_hosts: str = Field(default="", pattern=r"^[\w.,\s-]*$")  # names that the page answers to beside its own
     app_auth: SecretStr | None = None
-    app_endpoints: str = Field(default="", pattern=r"^\s*(https?://[^\s,]+([\s,]+|$))*$")  # that a visitor may name
+    app_endpoints: str = Field(default="", pattern=r"^\s*(none|(https?://[^\s,]+([\s,]+|$))*)$")  # to choose an LLM at
     app_api_keys: SecretStr | None = None
     app_root_path: str = Field(default="", pattern=r"^(https?://[^\s/]+)?(/[\w.~-]+)*/?$")
     app_max_upload_mb: int = Field(default=200, ge=1)
@@ -59,12 +59,23 @@ class Settings(BaseSettings):
 
     @property
     def endpoints(self) -> tuple[str, ...] | None:
-        """The addresses under which a visitor may name an LLM; None where only this machine's own people visit.
+        """The addresses under which an LLM may be chosen on the page; None for any, where only this machine visits.
 
         Whoever is let in from elsewhere could otherwise have this machine ask what only it can reach.
         """
         named = tuple(self.app_endpoints.replace(",", " ").split())
-        return named if named or self.app_auth or not _is_loopback(self.app_host) else None
+        if not named:
+            return () if self.app_auth or self._others_visit else None
+        return () if named == ("none",) else named
+
+    @property
+    def operator(self) -> str | None:
+        """Who may choose it where nobody signs in: "" for everybody, None for nobody where others may visit."""
+        return None if self._others_visit else ""
+
+    @property
+    def _others_visit(self) -> bool:
+        return bool(self.app_hosts or self.app_root_path) or not _is_loopback(self.app_host)
 
     @property
     def api_keys(self) -> tuple[str, ...]:
@@ -106,7 +117,7 @@ class Settings(BaseSettings):
 _EXPECTED = {
     "openai_base_url": "an address like https://host/v1",
     "app_hosts": "host names with commas between them, like rag.example.org",
-    "app_endpoints": "addresses with commas between them, like https://host/v1",
+    "app_endpoints": "addresses with commas between them, like https://host/v1, or none",
     "app_port": "a port number from 1 to 65535",
     "app_max_upload_mb": "a whole number of megabytes, at least 1",
     "app_answer_tokens": "a whole number of tokens, at least 50",

@@ -128,7 +128,7 @@ def find_standalone(bench: Workbench, turns: Sequence[Turn], question: str, stop
 
     def work(publish: Publish[tuple[str, str]], stopped: Stopped) -> None:
         try:
-            publish((stand_alone(bench.connect(lambda status: None), turns, question), ""))
+            publish((stand_alone(bench.reader.connect(lambda status: None), turns, question), ""))
         except UserError as error:
             publish((question, f"Searched as typed, without the questions before it: {error}"))
 
@@ -163,7 +163,7 @@ def _writer(bench: Workbench, question: str, passages: Sequence[Passage], reques
     waiting = Answer(n_passages=len(passages))
 
     def work(publish: Publish[Answer], stopped: Stopped) -> None:
-        with answering(request), step("answer", llm=bench.llm_name):
+        with answering(request), step("answer", llm=bench.reader.name):
             write(publish, stopped)
 
     def write(publish: Publish[Answer], stopped: Stopped) -> None:
@@ -174,7 +174,7 @@ def _writer(bench: Workbench, question: str, passages: Sequence[Passage], reques
             return
         started = time.perf_counter()
         try:
-            llm = bench.connect(lambda status: publish(replace(waiting, notice=f"{status} …")))
+            llm = bench.reader.connect(lambda status: publish(replace(waiting, notice=f"{status} …")))
         except UserError as error:
             publish(fail(waiting, str(error), 0.0))
             return

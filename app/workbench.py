@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 
@@ -24,7 +26,7 @@ from app.demo import DEMO_CORPUS
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from distill.json_files import read_json, write_json
-from distill.llm.connection import LLMConfig
+from distill.llm.connection import LLMConfig, connect_llm, llm_errors
 from indexes.chroma import has_room
 from indexes.corpus import corpora
 from indexes.errors import InputError, StoreError, UserError
@@ -322,24 +324,101 @@ def fetch_weights(paths: DataPaths, local_llm: str) -> Work:
     return work
 
 
-ConnectLLM = Callable[[Callable[[str], None]], BaseChatModel]
-"""The chat model, made ready if need be; what that takes is said to the callback."""
+class Reader:
+    """The LLM that answers and teaches: the one that the page was started with, until another is chosen on it.
+
+    What is chosen is known to this process alone, its key too. Of addresses only those under `endpoints` can be chosen,
+    any where that is None.
+    """
+
+    def __init__(
+        self,
+        config: LLMConfig,
+        paths: DataPaths,
+        *,
+        max_tokens: int | None = None,
+        endpoints: Sequence[str] | None = None,
+    ) -> None:
+        self.first = config
+        self.endpoints = endpoints
+        self._options: dict[str, Any] = {"paths": paths, "max_tokens": max_tokens}
+        self._use(config)
+
+    @property
+    def name(self) -> str:
+        """What the page calls it."""
+        return name_of(self.config)
+
+    def connect(self, on_status: Callable[[str], None]) -> BaseChatModel:
+        """The chat model, made ready if need be; what that takes is said to `on_status`."""
+        if self.config.is_embedded:  # a server that died is started again
+            return connect_llm(self.config, on_status=on_status, **self._options)
+        return self._endpoint()
+
+    def choose(self, kind: str, url: str = "", model: str = "", key: str = "") -> None:
+        """Takes the "first" LLM, the "embedded" one, or that of an "endpoint" once it has answered.
+
+        Raises a `UserError` where it cannot be taken, and goes on with the one from before.
+        """
+        config = self._endpoint_at(url.strip(), model.strip(), key.strip()) if kind == "endpoint" else self.first
+        if kind == "embedded":
+            config = LLMConfig(local_llm=self.first.local_llm)
+        if kind == "endpoint":
+            with llm_errors():
+                connect_llm(config, **self._options).invoke("Reply with OK.")
+        self._use(config)
+
+    def _use(self, config: LLMConfig) -> None:
+        self.config = config
+        # A client of its own for each question would read every certificate and shake hands again: 40 ms and more.
+        self._endpoint = cache(lambda: connect_llm(config, **self._options))
+
+    def _endpoint_at(self, url: str, model: str, key: str) -> LLMConfig:
+        try:
+            parts = urlsplit(url)
+            fits = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        except ValueError:
+            fits = False
+        if not fits:
+            raise InputError(
+                "The address of the endpoint has to be whole and without a key in it, like http://localhost:8000/v1. "
+                "The key has a field of its own."
+            )
+        named = self.endpoints
+        if named is not None and not any(f"{url}/".startswith(f"{each.rstrip('/')}/") for each in named):
+            raise InputError(
+                f"This page does not ask {url}: only addresses that whoever runs it has named. There "
+                f"{'are' if named else 'is none'}{': ' + ', '.join(named) if named else ''}. Ask for "
+                f"APP_ENDPOINTS={url}"
+            )
+        return LLMConfig(
+            base_url=url.rstrip("/"), api_key=key or None, model=model or None, local_llm=self.first.local_llm
+        )
+
+
+def name_of(llm: LLMConfig) -> str:
+    """What the page calls `llm`: the model and where it is."""
+    if llm.is_embedded:
+        return f"{llm.local_llm}, embedded"
+    host = (llm.base_url or "https://api.openai.com").split("://")[-1].rpartition("@")[2].split("/")[0]
+    return f"{llm.model} at {host}" if llm.model else host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workbench:
-    """The data folder, the open indexes, the way to the LLM, the teaching slot and what goes on in the background."""
+    """The data folder, the open indexes, the LLM, the teaching slot and what goes on in the background.
+
+    `operator` is who may choose another LLM on the page: a name, "" for everybody, None for nobody.
+    """
 
     paths: DataPaths
     encoder: str
     retrievers: Retrievers
-    connect: ConnectLLM
-    llm_name: str
+    reader: Reader
     background: Background
     jobs: Jobs
     max_upload_mb: int = 200
-    llm: LLMConfig = field(default_factory=LLMConfig)
-    endpoints: Sequence[str] | None = None
+    operator: str | None = None
     keeps_questions: bool = False
     has_accounts: bool = False
     uploads: Uploads = field(init=False)
@@ -347,6 +426,11 @@ class Workbench:
     def __post_init__(self) -> None:
         uploads = Uploads(self.paths, self.background, lambda: self.retrievers.new_encoder(self.encoder))
         object.__setattr__(self, "uploads", uploads)
+
+    @property
+    def llm(self) -> LLMConfig:
+        """The LLM that answers and teaches now."""
+        return self.reader.config
 
     def keep_question(self, corpus: str, question: str) -> None:
         """Keeps a question about `corpus` where the page is told to."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.llm.connection import DEFAULT_OPENAI_MODEL, LLMConfig
 from distill.llm.spending import FREE, Estimate, Price, find_price
 from distill.questions.sources import assign_splits
-from distill.ranker.ranker import TokenVectors
 from distill.run import Connect, Distillation, Report, only_process
 from distill.run_config import FROM_FILE, STAGES, WITHOUT_LLM, RunConfig, Stage
 from distill.run_folder import RunFolder
-from distill.stages import judging, labelling, rounds, training
 from distill.stages.proposing import N_ASKED, sample_mode
 from distill.teacher.asking import Limits
 from distill.teacher.assessment import N_QUESTIONS
@@ -25,18 +24,8 @@ from distill.verdict.report import Metrics
 from indexes.paths import DataPaths
 from indexes.queries import read_queries
 
-_RUN_STAGE: Mapping[Stage, Callable[[Distillation], None]] = {
-    "questions": labelling.make_questions,
-    "candidates": labelling.make_candidates,
-    "teacher": labelling.assess,
-    "rankings": labelling.make_rankings,
-    "ranker": training.make_ranker,
-    "scores": training.make_scores,
-    "retriever": training.make_retriever,
-    "control": training.make_control,
-    "index": training.make_index,
-    "verdict": judging.make_verdict,
-}
+if TYPE_CHECKING:
+    from distill.ranker.ranker import TokenVectors
 
 
 def run_distillation(
@@ -53,6 +42,20 @@ def run_distillation(
     Raises `InputError` if a run of this name has other settings or goes on in another process, and whatever sentence
     a stage has. Runs over one corpus that share `token_vectors` embed its passages for the ranker once.
     """
+    from distill.stages import judging, labelling, rounds, training  # with torch, which an estimate does not need
+
+    makes: dict[Stage, Callable[[Distillation], None]] = {
+        "questions": labelling.make_questions,
+        "candidates": labelling.make_candidates,
+        "teacher": labelling.assess,
+        "rankings": labelling.make_rankings,
+        "ranker": training.make_ranker,
+        "scores": training.make_scores,
+        "retriever": training.make_retriever,
+        "control": training.make_control,
+        "index": training.make_index,
+        "verdict": judging.make_verdict,
+    }
     run = Distillation(paths, config, connect, report, report_to, token_vectors)
     with only_process(run):
         rounds.check_rounds(run)
@@ -61,7 +64,7 @@ def run_distillation(
             run.say(stage)
             if stage == "ranker":
                 rounds.make_rounds(run)
-            _RUN_STAGE[stage](run)
+            makes[stage](run)
             _release_memory()
         if until == "verdict":
             rounds.drop_indexes(run)

@@ -57,15 +57,13 @@ State = Literal["running", "stopping", "paused", "interrupted", "failed", "done"
 class Job:
     """A run that the page has begun, and the process that it became.
 
-    `environment` has the settings of the LLM without its key; `needs_key` says that the key came from a person, and
-    has to be given again after a restart of the page. `born` tells the process from a later one with its number.
+    `environment` has the settings of the LLM without its key; `born` tells the process from a later one of its number.
     """
 
     name: str
     corpus: str
     budget: str = ""
     environment: Mapping[str, str]
-    needs_key: bool = False
     pid: int = 0
     born: str = ""
     started_at: float = 0.0

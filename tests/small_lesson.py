@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from pathlib import Path
@@ -32,6 +33,17 @@ def write_facts(folder: Path) -> list[Path]:
         sentence = f"{fact[0].upper()}{fact[1:]}. "
         files[-1].write_text(f"# The {topic}\n\n{sentence * 3}", encoding="utf-8")
     return files
+
+
+def write_asked(folder: Path) -> Path:
+    """A file of questions, one for each fact, with the file that answers it."""
+    file = folder / "asked.jsonl"
+    lines = (
+        json.dumps({"question": f"What is worth knowing about the {topic}?", "positives": [f"{topic}.md"]})
+        for topic in FACTS
+    )
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
 
 
 class Teacher:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import gradio as gr
 
-from app.rendering import PREFIXES
+from app.rendering import PREFIXES, notice_html
 from app.streaming import MAX_QUESTION_CHARACTERS
 from app.tables import stages_html
 from app.workbench import Workbench
+from distill.llm.weights import LOCAL_MODELS
+from indexes.errors import UserError
 
 Update = Any
 """A value for a component, an update of its properties, or `gr.skip()`."""
@@ -71,6 +73,48 @@ def show_background(bench: Workbench, seen: int | None) -> BackgroundView:
         seen=n_ended,
         finished=n_ended if n_ended != seen is not None else gr.skip(),
     )
+
+
+class LLMView(NamedTuple):
+    """What became of the choice of an LLM, who answers and teaches now, and the key's field, which is emptied."""
+
+    said: Update
+    box: Update
+    key: Update
+    teacher: Update
+
+
+def choose_llm(bench: Workbench, kind: str, url: str, model: str, key: str, who: str | None) -> Iterator[LLMView]:
+    """The LLM that `who` chose answers and teaches from now on, on this whole page, or a sentence says why not."""
+    same = gr.skip()
+    if bench.operator != (who or ""):
+        yield LLMView(notice_html("Only whoever runs this page chooses its LLM.", "error"), same, "", same)
+        return
+    yield LLMView(notice_html("Asking it for a word …", "busy"), same, same, same)
+    try:
+        bench.reader.choose(kind, url, model, key)
+    except UserError as error:
+        yield LLMView(notice_html(str(error), "error"), same, same, same)
+        return
+    offered = teachers(bench)
+    yield LLMView(
+        notice_html(f"{bench.reader.name} answers and teaches, until this page is started again.", "done"),
+        gr.update(label=f"LLM: {bench.reader.name}"),
+        "",
+        gr.update(**offered, value=offered["choices"][0][1]),
+    )
+
+
+_ALONE = ("No LLM: the questions alone, free", "none")
+
+
+def teachers(bench: Workbench) -> dict[str, Any]:
+    """Who can teach, the usual one first; those that come with the page are too small: they would be refused."""
+    if bench.llm.is_embedded and bench.llm.local_llm in LOCAL_MODELS:
+        info = "The embedded LLM is too small to teach: its orders would be refused. A larger one can: LLM, above."
+        return {"choices": [_ALONE], "info": info}
+    info = "An LLM puts passages in order, and the retriever learns from that."
+    return {"choices": [(bench.reader.name, "page"), _ALONE], "info": info}
 
 
 TABS = ("ask", "compare", "teach", "evaluate", "corpora")

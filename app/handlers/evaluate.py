@@ -266,7 +266,7 @@ def judge_answers(
         read = read_held_out(bench.paths, source) if source else read_upload(file)
         questions = choose_answerable(read, max(1, min(int(limit or 1), MAX_ANSWERS)))
         yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())
-        llm = bench.connect(lambda status: None)
+        llm = bench.reader.connect(lambda status: None)
         for query in questions:
             yield AnswersView(_bar(graded, questions), answers_html(graded), *busy())
             found = bench.retrievers.retrieve(corpus, encoder, query.text, N_READ)

@@ -25,16 +25,18 @@ from indexes.types import Passage
 
 
 class Opened(NamedTuple):
-    """The corpus of the page, and the tab that is open."""
+    """The corpus of the page, the tab that is open, and the LLM that answers."""
 
     corpus: Update
     tabs: Update
+    llm: Update
 
 
 def open_page(bench: Workbench, corpus: str | None, remembered: str, link: Link) -> Opened:
     """What the page begins with: what its address names, and else the corpus that this browser saw last."""
     names, shown, _ = look_up(bench.paths, bench.encoder, link.corpus or corpus or remembered)
-    return Opened(corpus_picker(names, shown, corpus), gr.update(selected=link.tab) if link.tab else gr.skip())
+    tabs = gr.update(selected=link.tab) if link.tab else gr.skip()
+    return Opened(corpus_picker(names, shown, corpus), tabs, gr.update(label=f"LLM: {bench.reader.name}"))
 
 
 Chosen = dict[str, str]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.handlers.buttons import Update
+from app.handlers.buttons import Update, teachers
 from app.jobs.launching import CommandNeededError, Form, Plan, begin, foresee, go_on, make_plan
 from app.plots import bars_html, bars_of, curves_html
 from app.rendering import command_notice_html, notice_html, to_safe_html
@@ -164,68 +164,67 @@ def _is_promoted(bench: Workbench, corpus: str) -> bool:
         return False
 
 
-class ShapeView(NamedTuple):
-    """Which parts of the form are to be seen."""
+class FormView(NamedTuple):
+    """The form as it fits what is filled in, and what that would do, cost and take."""
 
-    writing: Update
     upload: Update
-    endpoint: Update
+    teacher: Update
+    train: Update
+    budget: Update
+    people: Update
+    foreseen: Update
 
 
-def shape_form(source: str, teacher: str) -> ShapeView:
-    """Only what belongs to the picked source of questions and the picked teacher."""
-    return ShapeView(
-        writing=gr.update(visible=source == "write"),
-        upload=gr.update(visible=source == "upload"),
-        endpoint=gr.update(visible=teacher == "endpoint"),
+def look(bench: Workbench, form: Form) -> FormView:
+    """Only what belongs to what was picked, how long each way takes, and what will be done."""
+    form = form._replace(corpus=form.corpus or look_up(bench.paths, bench.encoder, None)[1])  # pickers not filled yet
+    durations: dict[str, str] = {}
+    offered, foreseen = teachers(bench), ""
+    try:
+        for train in _EFFORTS:
+            seen = foresee(_plan(bench, form._replace(train=train)), bench.paths)
+            durations[train] = f", about {seen.duration}"
+            if train == form.train:
+                foreseen = estimate_html(seen.said, seen.details)
+    except UserError as error:
+        foreseen = notice_html(str(error))
+    is_paid = not bench.llm.is_embedded and (form.teacher, form.source) != ("none", "upload")
+    return FormView(
+        upload=gr.update(visible=form.source != "write"),
+        teacher=gr.update(
+            **offered, **({} if form.teacher in dict(offered["choices"]).values() else {"value": "none"})
+        ),
+        train=gr.update(choices=[(label + durations.get(train, ""), train) for train, label in _EFFORTS.items()]),
+        budget=gr.update(visible=is_paid),
+        people=_offer_people(bench, form.corpus),
+        foreseen=foreseen,
     )
 
 
-class OfferView(NamedTuple):
-    """What people said and asked here that could teach too."""
-
-    votes: Update
-    asked: Update
+_EFFORTS = {"query": "Quick", "both": "Thorough"}
 
 
-def offer(bench: Workbench, corpus: str | None) -> OfferView:
-    """The two offers with how much there is of each; hidden where there is nothing."""
-    paths = bench.paths
+def _offer_people(bench: Workbench, corpus: str | None) -> Update:
+    """What people said and asked here that could teach too, with how much there is; hidden where there is nothing."""
     try:
-        _, shown, _ = look_up(paths, bench.encoder, corpus)
-        n_votes = len(people_orders(paths, shown)) if shown else 0
-        n_asked = count_asked(paths, shown) if shown else 0
+        n_votes, n_asked = len(people_orders(bench.paths, corpus or "")), count_asked(bench.paths, corpus or "")
     except UserError:
         n_votes = n_asked = 0
-    return OfferView(
-        _offer(n_votes, f"Use people's votes too ({_count(n_votes, 'order')})"),
-        _offer(n_asked, f"Use the questions asked here too ({_count(n_asked, 'question')})"),
-    )
-
-
-def _offer(n: int, label: str) -> Update:
-    return gr.update(visible=True, label=label) if n else gr.update(visible=False, value=False)
+    if not (n_votes or n_asked):
+        return gr.update(visible=False, value=False)
+    label = f"Use what people asked and voted here too ({_count(n_asked, 'question')}, {_count(n_votes, 'order')})"
+    return gr.update(visible=True, label=label)
 
 
 def _count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-def estimate(bench: Workbench, form: Form) -> str:
-    """What the form, as it is filled in, would ask, cost and take."""
-    try:
-        plan = _plan(bench, form)
-        return estimate_html(*foresee(plan, bench.paths))
-    except UserError as error:
-        return notice_html(str(error))
-
-
 class StartView(NamedTuple):
-    """What became of the start, the run to look at, and the key's field, which is emptied."""
+    """What became of the start, and the run to look at."""
 
     message: Update
     picked: Update
-    key: Update
 
 
 def start(bench: Workbench, form: Form) -> StartView:
@@ -233,17 +232,14 @@ def start(bench: Workbench, form: Form) -> StartView:
     try:
         name = begin(bench.jobs, _plan(bench, form))
     except UserError as error:
-        return StartView(notice_html(str(error), "error"), gr.skip(), gr.skip())
+        return StartView(notice_html(str(error), "error"), gr.skip())
     choices = run_choices(list_runs(bench.paths))
     message = notice_html(f"'{name}' has begun. It goes on when this page is closed.", "done")
-    return StartView(message, gr.update(choices=choices, value=name), "")
+    return StartView(message, gr.update(choices=choices, value=name))
 
 
 def _plan(bench: Workbench, form: Form) -> Plan:
-    if not form.corpus:  # the tab was opened before its pickers were filled
-        _, shown, _ = look_up(bench.paths, bench.encoder, None)
-        form = form._replace(corpus=shown)
-    return make_plan(form, bench.paths, bench.encoder, bench.llm, bench.endpoints)
+    return make_plan(form, bench.paths, bench.encoder, bench.llm)
 
 
 def pause(bench: Workbench, picked: str | None) -> str:
@@ -251,10 +247,10 @@ def pause(bench: Workbench, picked: str | None) -> str:
     return _say(lambda: bench.jobs.pause(picked or ""), "")
 
 
-def resume(bench: Workbench, picked: str | None, budget: str, key: str) -> str:
+def resume(bench: Workbench, picked: str | None, budget: str) -> str:
     """Goes on with the run."""
     return _say(
-        lambda: go_on(bench.jobs, picked or "", bench.paths, budget=budget or "", key=key or "", page_llm=bench.llm),
+        lambda: go_on(bench.jobs, picked or "", bench.paths, budget=budget or "", page_llm=bench.llm),
         f"'{picked}' goes on.",
     )
 

@@ -73,7 +73,6 @@ class Jobs:
         self._paths = paths
         self._environment = environment
         self._program = tuple(program)
-        self._keys: dict[str, Mapping[str, str]] = {}
 
     def start(self, job: Job, secrets: Mapping[str, str], files: Mapping[str, bytes]) -> None:
         """Starts `job` with `files` in its folder; `InputError` if the slot or the name is taken."""
@@ -93,13 +92,7 @@ class Jobs:
                 raise InputError(
                     f"Run '{job.name}' is going on in the terminal that it was begun in. End it there first."
                 )
-            known = secrets or self._keys.get(job.name, {})
-            if job.needs_key and not known:
-                raise InputError(
-                    f"The key of the endpoint that teaches '{job.name}' is not kept on disk. Choose 'Another endpoint' "
-                    "as teacher, type its key again, and press Resume once more."
-                )
-            self._launch(replace(job, wish=""), known)
+            self._launch(replace(job, wish=""), secrets)
 
     def pause(self, name: str) -> None:
         """Asks the run to stop soon; all that it has done is kept."""
@@ -140,7 +133,6 @@ class Jobs:
         budget = [f"--budget={job.budget}"] if job.budget else []
         command = [*self._program, *arguments_of(folder, self._paths.root), *budget]
         pid, born = start_process(command, environment, folder / LOG)
-        self._keys[job.name] = dict(secrets) if job.needs_key else {}
         self._keep(replace(job, pid=pid, born=born, started_at=time.time()))
 
     def _keep(self, job: Job) -> None:

@@ -5,13 +5,11 @@ A run that stopped goes on here too.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from app.jobs.jobs import Jobs, arguments_of
 from app.votes import asked_file, count_asked, people_orders
@@ -25,91 +23,69 @@ from indexes.paths import DataPaths, slug
 from indexes.queries import read_queries
 from indexes.types import Query
 
-LEAST_WRITTEN, MOST_WRITTEN = 10, 5000
-LEAST_CANDIDATES, MOST_CANDIDATES = 2, 20
-_MOST_EXAMPLES_CHARACTERS = 20_000
-_NAME = re.compile(r"[^\W_][\w .-]{0,59}")
+WRITTEN = {"query": 100, "both": 300}  # questions, where none are given
+_MOST_EXAMPLES = 20
 _LIKE, _VOTES, _ASKED = "like.txt", "votes.jsonl", "asked.jsonl"
 
 
 class Form(NamedTuple):
     """The form's values as gradio gives them, in the order of the tab's inputs; empty fields may be None.
 
-    `upload` is a file of questions; `like` has a question a line; the teacher is "page", "endpoint" (`base_url`,
-    `model` and `key` are its own), "embedded" or "none"; `votes` and `asked` take what people said and asked here too.
+    Questions are to "write", to write "like" those of the file in `upload`, or are those of that file ("upload"). The
+    teacher is the LLM of the "page" or "none". `people` takes what people asked and voted here too.
     """
 
     source: str = "write"
     upload: str | None = None
     corpus: str | None = None
-    n_written: float | None = 200
-    like: str | None = None
     teacher: str = "page"
-    base_url: str | None = None
-    model: str | None = None
-    key: str | None = None
     train: Any = "both"
-    name: str | None = None
-    n_candidates: float | None = 10
     budget: str | None = None
-    votes: bool | None = False
-    asked: bool | None = False
+    people: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run to begin: `files` are to lie in its folder, where the paths in `config` begin; `questions` are those given.
-
-    `needs_key` says that the key in `llm` is a person's own, which is not kept on disk.
-    """
+    """A run to begin: its `questions`, and the `files` that are to lie in its folder, where paths in `config` begin."""
 
     config: RunConfig
     llm: LLMConfig
     budget: str = ""
-    needs_key: bool = False
     files: Mapping[str, bytes]
     questions: Sequence[Query] = ()
     n_votes: int = 0
     n_asked: int = 0
 
 
-def make_plan(
-    form: Form, paths: DataPaths, baseline: str, page_llm: LLMConfig, endpoints: Sequence[str] | None = None
-) -> Plan:
-    """The plan of what was filled in; an `InputError` says what is to be filled in otherwise.
-
-    Of addresses only those under `endpoints` teach, beside the page's own; any does where that is None.
-    """
+def make_plan(form: Form, paths: DataPaths, baseline: str, llm: LLMConfig) -> Plan:
+    """The plan of what was filled in; an `InputError` says what is to be filled in otherwise."""
     from distill.llm.spending import Meter, parse_budget
     from distill.pipeline import price_of
 
     if not form.corpus:
         raise InputError("There is no corpus yet. Add files on the Corpora tab to make one.")
-    if form.source == "upload" and not form.upload:
+    if form.source != "write" and not form.upload:
         raise InputError("Upload a file of questions first, or have them written.")
     corpus = Corpus.open(paths, form.corpus).name
-    name = _checked_name((form.name or "").strip() or next_name(paths, corpus), baseline)
-    llm = _llm_of(form, page_llm, endpoints)
     given, questions = _questions_of(Path(form.upload or "")) if form.source == "upload" else ({}, ())
-    orders = people_orders(paths, corpus) if form.votes else []
-    n_asked = count_asked(paths, corpus) if form.asked else 0
+    orders = people_orders(paths, corpus) if form.people else []
+    n_asked = count_asked(paths, corpus) if form.people else 0
     files = {
         **given,
-        **(_examples_of(form.like or "") if not given else {}),
+        **(_examples_of(Path(form.upload or "")) if form.source == "like" else {}),
         # What people do later changes no run that has begun.
         **({_VOTES: "".join(map(as_line, orders)).encode()} if orders else {}),
         **({_ASKED: asked_file(paths, corpus).read_bytes()} if n_asked else {}),
     }
     config = RunConfig(
-        name=name,
+        name=next_name(paths, corpus),
         corpus=corpus,
         base=baseline,
         questions=next(iter(given), ""),
-        n_written=0 if given else _between("Questions to write", form.n_written, LEAST_WRITTEN, MOST_WRITTEN),
+        n_written=0 if given else WRITTEN[form.train],
         like=_LIKE if _LIKE in files else "",
         log=_ASKED if n_asked else "",
         votes=_VOTES if orders else "",
-        n_candidates=_between("Passages to rank", form.n_candidates, LEAST_CANDIDATES, MOST_CANDIDATES),
         teacher=WITHOUT_LLM if form.teacher == "none" else llm.name,
         train=form.train,
     )
@@ -119,7 +95,6 @@ def make_plan(
         config=config,
         llm=llm,
         budget=budget,
-        needs_key=form.teacher == "endpoint" and bool((form.key or "").strip()),
         files=files,
         questions=questions,
         n_votes=len(orders),
@@ -127,11 +102,14 @@ def make_plan(
     )
 
 
-def _examples_of(like: str) -> dict[str, bytes]:
-    lines = [line.strip() for line in like[:_MOST_EXAMPLES_CHARACTERS].splitlines() if line.strip()]
-    if lines and len(set(lines)) < 3:
-        raise InputError("Give three to twenty example questions, one a line, or none at all.")
-    return {_LIKE: ("\n".join(lines) + "\n").encode("utf-8", "replace")} if lines else {}
+def _examples_of(file: Path) -> dict[str, bytes]:
+    texts = dict.fromkeys(" ".join(query.text.split()) for query in _questions_of(file)[1])
+    if not 3 <= len(texts) <= _MOST_EXAMPLES:
+        raise InputError(
+            f"'{file.name}' has {len(texts)} question(s); to write in their manner, three to {_MOST_EXAMPLES} are "
+            "expected. More than that teach by themselves."
+        )
+    return {_LIKE: ("\n".join(texts) + "\n").encode("utf-8", "replace")}
 
 
 def _questions_of(file: Path) -> tuple[dict[str, bytes], Sequence[Query]]:
@@ -159,48 +137,6 @@ def next_name(paths: DataPaths, corpus: str) -> str:
     return name
 
 
-def _checked_name(name: str, baseline: str) -> str:
-    if not _NAME.fullmatch(name) or name == baseline:
-        raise InputError(
-            f"'{name}' cannot be the name of a new retriever. Take up to 60 letters, digits, blanks, dots and hyphens, "
-            "beginning with a letter or a digit, and not the name of the baseline."
-        )
-    return name
-
-
-def _llm_of(form: Form, page_llm: LLMConfig, endpoints: Sequence[str] | None) -> LLMConfig:
-    if form.teacher == "embedded":
-        return LLMConfig(local_llm=page_llm.local_llm)
-    if form.teacher != "endpoint":
-        return page_llm
-    url, model = (form.base_url or "").strip(), (form.model or "").strip()
-    try:
-        parts = urlsplit(url)
-        fits = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-    except ValueError:
-        fits = False
-    if not fits:
-        raise InputError(
-            "The address of the endpoint has to be whole and without a key in it, like http://localhost:8000/v1. "
-            "The key has a field of its own."
-        )
-    own = [*(endpoints or ()), *filter(None, [page_llm.base_url])]
-    if endpoints is not None and not any(f"{url}/".startswith(f"{each.rstrip('/')}/") for each in own):
-        raise InputError(
-            f"This page does not ask {url}: only addresses that whoever runs it has named. There "
-            f"{'are' if own else 'is none'}{': ' + ', '.join(own) if own else ''}. Ask for APP_ENDPOINTS={url}"
-        )
-    if not model:
-        raise InputError("Say which model of the endpoint is to teach, as the endpoint calls it.")
-    return LLMConfig(base_url=url.rstrip("/"), api_key=(form.key or "").strip() or None, model=model)
-
-
-def _between(what: str, value: float | None, least: int, most: int) -> int:
-    if value is None or value != int(value) or not least <= value <= most:
-        raise InputError(f"{what}: a whole number from {least:,} to {most:,} is expected.")
-    return int(value)
-
-
 # Seconds on two cores: of a question whose candidates are scored and that trains, of a passage that is embedded.
 _A_QUESTION = {"query": 0.25, "both": 1.4}
 _A_PASSAGE = 1 / 40
@@ -208,10 +144,14 @@ _FEW_PASSAGES = 100
 
 
 class Foreseen(NamedTuple):
-    """Sentences on what a plan would ask, cost and take, and what it can show in the end; `details` have numbers."""
+    """Sentences on what a plan would do, cost and take, and what it can show in the end; `details` have numbers.
+
+    `duration` is how long it takes on two cores.
+    """
 
     said: tuple[str, ...]
-    details: tuple[str, ...] = ()
+    details: tuple[str, ...]
+    duration: str
 
 
 def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
@@ -231,8 +171,14 @@ def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
         is_embedded=plan.llm.is_embedded,
         n_training=n_training,
     )
-    sentences = [*(_about_questions(split, held_out) if split else ()), *_about_people(plan)]
-    details = []
+    sentences = [
+        *(_about_questions(split, held_out) if split else [f"{plan.llm.name} writes {config.n_written} questions."]),
+        *_about_people(plan),
+        f"{plan.llm.name} puts passages in order for each, and the retriever learns from that order."
+        if config.teacher != WITHOUT_LLM
+        else "No LLM puts passages in order: the retriever learns from the questions alone.",
+    ]
+    details = [f"The new retriever will be called {config.name}."]
     if n_passages < _FEW_PASSAGES:
         sentences.insert(
             0,
@@ -242,7 +188,7 @@ def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
     if found.calls:
         cost = "at a price that is not known" if found.cost is None else f"for about {_dollars(found.cost)}"
         cost = "on this machine, for free" if plan.llm.is_embedded else cost
-        sentences.append(f"{plan.llm.name} is asked, {cost}.")
+        sentences.append(f"The LLM is asked {cost}.")
         details.append(
             f"About {found.calls:,} calls would read {found.prompt_tokens:,} tokens and write {found.reply_tokens:,}."
         )
@@ -253,8 +199,9 @@ def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
     n_questions = round(0.8 * (len(plan.questions) or config.n_written))
     own = n_taught * (n_questions * _A_QUESTION[config.train] + n_passages * embeds * _A_PASSAGE)
     also = "" if plan.llm.is_embedded or not found.calls else ", and however long the endpoint takes"
-    sentences.append(f"That takes about {_duration(own + (found.seconds or 0))} on two cores{also}.")
-    return Foreseen(tuple(sentences), tuple(details))
+    duration = _duration(own + (found.seconds or 0))
+    sentences.append(f"That takes about {duration} on two cores{also}, and goes on when this page is closed.")
+    return Foreseen(tuple(sentences), tuple(details), duration)
 
 
 def _about_questions(split: Sequence[Query], held_out: Sequence[Query]) -> list[str]:
@@ -297,14 +244,15 @@ def begin(jobs: Jobs, plan: Plan) -> str:
     config = plan.config
     if config.teacher not in (WITHOUT_LLM, FROM_FILE):
         config = replace(config, teacher="")  # the child finds the LLM in its environment
+    # A run that asks nobody is tied to no LLM: it goes on whatever is chosen meanwhile.
+    llm = plan.llm if config.n_written or not config.teacher else LLMConfig(local_llm=plan.llm.local_llm)
     job = Job(
         name=config.name,
         corpus=config.corpus,
         budget=plan.budget,
-        environment=_environment(plan.llm),
-        needs_key=plan.needs_key,
+        environment=_environment(llm),
     )
-    jobs.start(job, _secrets(plan.llm.api_key), {**plan.files, SETTINGS: settings_text(config).encode()})
+    jobs.start(job, _secrets(llm.api_key), {**plan.files, SETTINGS: settings_text(config).encode()})
     return job.name
 
 
@@ -359,11 +307,11 @@ def _setting_of(teacher: str) -> tuple[str, str]:
     return f"LLM_MODEL={shlex.quote(teacher)}", "OPENAI_BASE_URL and OPENAI_API_KEY"
 
 
-def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, page_llm: LLMConfig) -> None:
-    """Resumes the run called `name` with the page's key, or with `key` where a person's own one is needed.
+def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, page_llm: LLMConfig) -> None:
+    """Resumes the run called `name` with the page's key, which only ever goes to its endpoint, for its model.
 
-    The page's key only ever goes to the page's endpoint, for the page's model. A run that was begun by a command goes
-    on where the page's LLM, or the embedded one, is the teacher that it was begun with.
+    A run that was begun by a command goes on where the page's LLM, or the embedded one, is the teacher that it was
+    begun with; one that was begun here with another endpoint once that is chosen again.
     """
     from distill.llm.spending import parse_budget
 
@@ -376,8 +324,12 @@ def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, key: str, pag
         is_pages = config.teacher != page_llm.local_llm  # the embedded one, which needs no key
     asked = job.environment.get("OPENAI_BASE_URL", ""), job.environment.get("LLM_MODEL", "")
     is_pages &= asked == (page_llm.base_url or "", page_llm.model or "")
-    known = key.strip() if job.needs_key else page_llm.api_key if is_pages else ""
-    jobs.resume(replace(job, budget=budget.strip()), _secrets(known))
+    if not is_pages and asked != ("", ""):
+        raise InputError(
+            f"Run '{name}' was begun with the LLM {' at '.join(filter(None, reversed(asked)))}. Choose that one at the "
+            "top of the page, then press Resume again."
+        )
+    jobs.resume(replace(job, budget=budget.strip()), _secrets(page_llm.api_key if is_pages else ""))
 
 
 def _job_of_command(paths: DataPaths, config: RunConfig, page_llm: LLMConfig) -> Job:

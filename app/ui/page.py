@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from copy import copy
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,17 @@ from gradio.events import api
 from gradio.state_holder import SessionState, StateHolder
 
 from app.handlers import pickers
-from app.handlers.buttons import BUSY_S, read_link, show_background
+from app.handlers.buttons import BUSY_S, LLMView, choose_llm, read_link, show_background
 from app.handlers.compare import new_visitor
+from app.rendering import aside_html
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
 from app.ui.evaluate import build_evaluate
-from app.ui.panel import QUIETLY, Refresh
-from app.ui.teach import build_teach
+from app.ui.panel import QUIETLY, Parts, Refresh, outputs_of
+from app.ui.teach import TeachTab, build_teach
 from app.votes import MOST_KEPT
-from app.workbench import Workbench
+from app.workbench import Workbench, name_of
 
 _N_AT_ONCE = 4
 # The docstrings below are what an MCP client reads of its tools; of each argument gradio takes one line.
@@ -110,6 +111,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
     ) as page:
         with gr.Row(elem_id="top"):
             gr.HTML(_header(bench), elem_id="header", js_on_load=_DIRECTIONS, min_width=300)
+            llm = _build_llm(bench)
             corpus = gr.Dropdown(
                 label="Corpus",
                 choices=[],
@@ -140,7 +142,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             **QUIETLY,
         )
         page.load(None, js=_SCRIPT)
-        opened = Refresh(fn=open_page, inputs=[corpus, remembered], outputs=[corpus, tabs]).on([page.load])
+        opened = Refresh(fn=open_page, inputs=[corpus, remembered], outputs=[corpus, tabs, llm["box"]]).on([page.load])
         looked = corpora.refresh.on([finished.change])
         corpora.refresh.on([corpora.tab.select, corpus.input])
         corpora.refresh.after(opened)
@@ -154,6 +156,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
         ask.conversations.on([page.load])
         ask.lesson.on([ask.tab.select, finished.change])
         teach.refresh.on([teach.tab.select, finished.change])
+        _wire_llm(bench, llm, teach)
         page.load(new_visitor, visitor, visitor, **QUIETLY)
         build_api(bench)
     page.queue(default_concurrency_limit=8, max_size=_MAX_WAITING)
@@ -169,9 +172,50 @@ def _header(bench: Workbench) -> str:
     return (
         f'<div id="told" class="unseen" role="status"></div><h1>{TITLE}</h1>'
         f"<p>Ask your documents, teach the retriever with any LLM, and see what changed.{kept}</p>"
-        f'<p class="llm" title="What writes the answers">LLM: <b>{escape(bench.llm_name)}</b></p>'
         f"{_SIGN_OUT if bench.has_accounts else ''}"
     )
+
+
+def _build_llm(bench: Workbench) -> Parts:
+    """Who answers and teaches, and for who runs the page the choice of another, without its events."""
+    started = (f"As started: {name_of(bench.reader.first)}", "first")
+    embedded = (f"Embedded: {bench.llm.local_llm}", "embedded")
+    parts: Parts = {}
+    with gr.Accordion(f"LLM: {bench.reader.name}", open=False, elem_id="llm") as parts["box"]:
+        if bench.operator is None:
+            gr.HTML(aside_html("Whoever runs this page has chosen what answers and teaches."), js_on_load=None)
+            return parts
+        parts["kind"] = gr.Radio(
+            label="Who answers and teaches",
+            choices=[started, *([] if bench.llm.is_embedded else [embedded]), ("Another endpoint", "endpoint")],
+            value="first",
+            elem_id="llm-kind",
+        )
+        with gr.Group(visible=False) as parts["endpoint"]:
+            parts["url"] = gr.Textbox(label="Address", placeholder="http://localhost:8000/v1", elem_id="llm-url")
+            parts["model"] = gr.Textbox(label="Model", placeholder="the endpoint's first", elem_id="llm-model")
+            parts["key"] = gr.Textbox(
+                label="Key", type="password", info="Kept in memory alone, and shown to nobody.", elem_id="llm-key"
+            )
+        parts["use"] = gr.Button("Use it", elem_id="llm-use")
+        parts["said"] = gr.HTML(elem_id="llm-said", js_on_load=None)
+    return parts
+
+
+def _wire_llm(bench: Workbench, parts: Parts, teach: TeachTab) -> None:
+    """Its events; what is chosen can teach."""
+    if "use" not in parts:
+        return
+
+    def choose(kind: str, url: str, model: str, key: str, request: gr.Request) -> Iterator[LLMView]:
+        yield from choose_llm(bench, kind, url, model, key, request.username)
+
+    parts["kind"].input(
+        lambda kind: gr.update(visible=kind == "endpoint"), parts["kind"], parts["endpoint"], queue=False, **QUIETLY
+    )
+    given = [parts[name] for name in ("kind", "url", "model", "key")]
+    chosen = parts["use"].click(choose, given, outputs_of({**parts, "teacher": teach.teacher}, LLMView), **QUIETLY)
+    teach.look.after(chosen)
 
 
 # The corpus and the tab stand in the address; what a link asked for goes from it once something else is looked at.

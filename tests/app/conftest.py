@@ -19,8 +19,8 @@ from app.handlers.corpora import CorporaView
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from app.ui.page import build_app
-from app.workbench import Background, Workbench
-from distill.llm.connection import LLMConfig, connect_llm
+from app.workbench import Background, Reader, Workbench
+from distill.llm.connection import LLMConfig
 from indexes.corpus import Corpus
 from indexes.ingest import add_files, update_index
 from indexes.paths import DataPaths
@@ -68,8 +68,7 @@ def make_bench(paths: DataPaths, base_url: str) -> Workbench:
         paths=paths,
         encoder="keywords",
         retrievers=Retrievers(paths, "keywords", lambda name, paths: named_encoder(name)),
-        connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
-        llm_name="scripted",
+        reader=Reader(config, paths),
         background=Background({}),
         jobs=Jobs(paths),
     )

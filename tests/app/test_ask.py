@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
@@ -9,7 +11,8 @@ from app.answering import Turn
 from app.handlers import ask
 from app.handlers.buttons import StopFlag, press_stop
 from app.streaming import MAX_QUESTION_CHARACTERS
-from app.workbench import Workbench
+from app.workbench import Reader, Workbench
+from distill.llm.connection import LLMConfig
 from indexes.corpus import Corpus
 from indexes.ingest import delete_corpus
 
@@ -138,9 +141,5 @@ def _ask(bench: Workbench, corpus: str) -> list[ask.AskView]:
 
 
 def _without_llm(bench: Workbench) -> Workbench:
-    from dataclasses import replace
-
-    from distill.llm.connection import LLMConfig, connect_llm
-
     config = LLMConfig(base_url="http://127.0.0.1:9/v1", api_key="a-key", model="none")
-    return replace(bench, connect=lambda on_status: connect_llm(config, bench.paths, on_status=on_status))
+    return replace(bench, reader=Reader(config, bench.paths))

@@ -20,8 +20,8 @@ from app.__main__ import launch
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from app.settings import Settings
-from app.workbench import Background, Workbench
-from distill.llm.connection import LLMConfig, connect_llm
+from app.workbench import Background, Reader, Workbench
+from distill.llm.connection import LLMConfig
 from indexes.corpus import Corpus
 from indexes.ingest import add_files, delete_corpus, update_index
 from indexes.paths import DataPaths
@@ -59,8 +59,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
             paths=paths,
             encoder="keywords",
             retrievers=Retrievers(paths, "keywords", load),
-            connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
-            llm_name="scripted",
+            reader=Reader(config, paths),
             background=Background({}),
             jobs=Jobs(paths),
             max_upload_mb=1,

@@ -205,16 +205,6 @@ def test_a_job_that_dies_at_once_has_failed_and_its_log_tells(jobs: Jobs, paths:
     assert run(paths).failure == "It ended before it began: usage: this is wrong"
 
 
-def test_a_key_that_a_person_typed_is_asked_for_again_after_a_restart(jobs: Jobs, paths: DataPaths) -> None:
-    jobs.start(replace(job(), needs_key=True), {"OPENAI_API_KEY": "sk-own"}, {})
-    end(paths)
-    with pytest.raises(InputError, match="type its key again"):
-        resume(Jobs(paths), paths)
-    resume(jobs, paths)  # this process still knows it
-    wait_until(lambda: (paths.run("first") / "seen.json").exists())
-    assert dict(seen(paths)["env"])["OPENAI_API_KEY"] == "sk-own"  # type: ignore[call-overload]
-
-
 def test_a_name_that_is_taken_is_refused_and_nothing_is_overwritten(jobs: Jobs, paths: DataPaths) -> None:
     paths.run("first").mkdir(parents=True)
     with pytest.raises(InputError, match="Choose another name"):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_runs import PAGE_LLM, plan_of
+from finished_runs import plan_of
 
-from app.handlers.teach import offer
+from app.handlers.teach import look
 from app.jobs.jobs import Jobs
-from app.jobs.launching import Form, begin, foresee, make_plan, next_name
+from app.jobs.launching import Form, begin, foresee, next_name
 from app.votes import Side, Vote, VoteBook
-from app.workbench import Workbench
+from app.workbench import Reader, Workbench
+from distill.llm.connection import LLMConfig
 from distill.run_config import RunConfig, read_settings
 from indexes.errors import InputError, NotFoundError
 from indexes.paths import DataPaths
@@ -25,7 +27,7 @@ def test_what_is_filled_in_by_default_becomes_a_whole_command(bench: Workbench, 
     jobs = Beginning(bench.paths)
     assert begin(jobs, plan_of(bench, Form(corpus=corpus))) == "nature-taught-1"
     job, secrets, config = jobs.begun
-    assert config == RunConfig(name="nature-taught-1", corpus="nature", base="keywords", n_written=200)
+    assert config == RunConfig(name="nature-taught-1", corpus="nature", base="keywords", n_written=300)
     assert job.environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
     assert secrets == {"OPENAI_API_KEY": "sk-page"}
     assert "sk-page" not in repr(job)
@@ -36,14 +38,14 @@ def test_what_was_picked_is_in_the_settings_that_the_command_reads(
 ) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("Why do bees dance?\nWhat pulls the sea?\n", encoding="utf-8")
-    chosen: dict[str, Any] = {"train": "query", "teacher": "none", "n_candidates": 7, "budget": "5000 tokens"}
+    chosen: dict[str, Any] = {"train": "query", "teacher": "none", "budget": "5000 tokens"}
     lesson = Form(corpus=corpus, source="upload", upload=str(file), **chosen)
     jobs = Beginning(bench.paths)
     plan = plan_of(bench, lesson)
     begin(jobs, plan)
     job, _, config = jobs.begun
     assert config == replace(plan.config, questions=config.questions)
-    assert (config.train, config.teacher, config.n_candidates, config.n_written) == ("query", "none", 7, 0)
+    assert (config.train, config.teacher, config.n_written) == ("query", "none", 0)
     assert (Path(config.questions).parent, job.budget) == (bench.paths.run(config.name).resolve(), "5000 tokens")
 
 
@@ -59,22 +61,19 @@ class Beginning(Jobs):
         self.begun = (job, secrets, read_settings(settings, {})[0])
 
 
-def test_the_keys_of_two_endpoints_are_never_mixed_up(bench: Workbench, corpus: str) -> None:
-    """The page's key sent to an address that a visitor typed would be a stolen key."""
-    typed = Form(corpus=corpus, teacher="endpoint", base_url="https://other.example/v1", model="m")
-    assert plan_of(bench, typed).llm.api_key is None
-    assert plan_of(bench, typed._replace(key="sk-own")).llm.api_key == "sk-own"
-    assert plan_of(bench, typed._replace(key="sk-own")).needs_key
-    embedded = plan_of(bench, Form(corpus=corpus, teacher="embedded"))
-    assert embedded.llm.is_embedded
+@pytest.mark.parametrize("teacher", ["page", "none"])
+def test_a_run_that_asks_nobody_is_tied_to_no_llm(bench: Workbench, corpus: str, tmp_path: Path, teacher: str) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("Why do bees dance?\n", encoding="utf-8")
     jobs = Beginning(bench.paths)
-    begin(jobs, embedded)
+    begin(jobs, plan_of(bench, Form(corpus=corpus, source="upload", upload=str(file), teacher=teacher)))
     job, secrets, _ = jobs.begun
-    assert (job.environment["OPENAI_API_KEY"], secrets) == ("", {})
+    asked = (job.environment["OPENAI_BASE_URL"], secrets)
+    assert asked == (("", {}) if teacher == "none" else ("http://127.0.0.1:9/v1", {"OPENAI_API_KEY": "sk-page"}))
 
 
 def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, corpus: str) -> None:
-    assert [update["visible"] for update in offer(bench, corpus)] == [False, False]
+    assert look(bench, Form(corpus=corpus)).people["visible"] is False
     sides = tuple(Side(retriever=key, passages=("p", "q"), documents=("P", "Q")) for key in ("one", "two"))
     vote = Vote(
         time="t",
@@ -88,17 +87,16 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
     )
     VoteBook(bench.paths.votes).add(vote)
     replace(bench, keeps_questions=True).keep_question(corpus, "How?")
-    votes, asked = offer(bench, corpus)
-    assert ("1 order" in votes["label"], "1 question" in asked["label"]) == (True, True)
+    assert "1 question, 1 order" in look(bench, Form(corpus=corpus)).people["label"]
 
-    plan = plan_of(bench, Form(corpus=corpus, votes=True, asked=True))
+    plan = plan_of(bench, Form(corpus=corpus, people=True))
     assert json.loads(plan.files["votes.jsonl"]) == {"question": "Why?", "ranking": ["p", "q"]}
     assert Path(plan.config.votes).name == "votes.jsonl" and Path(plan.config.log).name == "asked.jsonl"
     said = " ".join(foresee(plan, bench.paths).said)
     assert "1 order(s), which count beside the teacher's" in said and "1 question(s) that people asked here" in said
     unasked = plan_of(bench, Form(corpus=corpus))
     assert (unasked.config.votes, unasked.config.log, unasked.files) == ("", "", {})
-    alone = plan_of(bench, Form(corpus=corpus, votes=True, teacher="none"))
+    alone = plan_of(bench, Form(corpus=corpus, people=True, teacher="none"))
     assert alone.files["votes.jsonl"] == plan.files["votes.jsonl"]
     assert "1 order(s), which are the only ones" in " ".join(foresee(alone, bench.paths).said)
 
@@ -106,19 +104,9 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"name": "../../escape"}, "cannot be the name"),
-        ({"name": "--help"}, "cannot be the name"),
-        ({"name": "keywords"}, "cannot be the name"),
-        ({"n_written": 3}, "from 10 to 5,000"),
-        ({"n_written": None}, "from 10 to 5,000"),
-        ({"n_candidates": 200}, "from 2 to 20"),
         ({"budget": "much"}, "A budget like"),
         ({"budget": "3 usd"}, "price, which is not known"),
-        ({"like": "one\ntwo"}, "three to twenty"),
-        ({"teacher": "endpoint", "base_url": "file:///etc/passwd", "model": "m"}, "has to be whole"),
-        ({"teacher": "endpoint", "base_url": "https://key@host/v1", "model": "m"}, "has to be whole"),
-        ({"teacher": "endpoint", "base_url": "https://[", "model": "m"}, "has to be whole"),
-        ({"teacher": "endpoint", "base_url": "https://host/v1"}, "which model"),
+        ({"source": "like"}, "Upload a file"),
         ({"source": "upload", "upload": "gone/none.jsonl"}, "'none.jsonl'"),
         ({"source": "upload", "upload": "gone/none.exe"}, "no file of questions"),
     ],
@@ -144,12 +132,26 @@ def test_an_uploaded_line_that_is_no_question_is_named_without_the_servers_path(
         plan_of(bench, Form(corpus=corpus, source="upload", upload=str(file)))
 
 
+@pytest.mark.parametrize(("n", "is_taken"), [(2, False), (3, True), (21, False)])
+def test_a_few_questions_are_written_like(
+    bench: Workbench, corpus: str, tmp_path: Path, n: int, is_taken: bool
+) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("".join(f"Why {number}?\n" for number in range(n)), encoding="utf-8")
+    form = Form(corpus=corpus, source="like", upload=str(file))
+    with nullcontext() if is_taken else pytest.raises(InputError, match="three to 20 are expected"):
+        plan = plan_of(bench, form)
+        assert (plan.config.like, plan.config.n_written) == ("like.txt", 300)
+        assert plan.files["like.txt"] == file.read_bytes()
+
+
 def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench, corpus: str) -> None:
-    foreseen = foresee(plan_of(bench, Form(corpus=corpus, n_written=30)), bench.paths)
+    foreseen = foresee(plan_of(bench, Form(corpus=corpus, train="query")), bench.paths)
     said = " ".join(foreseen.said)
     assert "has only 4 passage(s)" in said, "a corpus that is too small is found out in the end"
-    # 40 to write 30 questions, 24 of which train; 20 asked twice, 20 plants
-    assert "About 124 calls" in foreseen.details[0]
+    # 133 to write 100 questions, 80 of which train; 20 asked twice, 20 plants
+    assert "About 273 calls" in foreseen.details[1]
+    assert "wise writes 100 questions" in said and "wise puts passages in order" in said
     assert "at a price that is not known" in said
     assert "on two cores, and however long the endpoint takes" in said
     assert not bench.paths.runs.exists()
@@ -166,29 +168,23 @@ def test_without_a_teacher_uploaded_questions_cost_nothing(bench: Workbench, cor
     assert plan.config.teacher == "none"
 
 
+def test_each_way_says_how_long_it_takes_and_a_teacher_that_would_be_refused_is_not_offered(
+    bench: Workbench, corpus: str
+) -> None:
+    view = look(bench, Form(corpus=corpus))
+    assert [key for _, key in view.teacher["choices"]] == ["page", "none"]
+    assert [re.sub(r"[\d.]+", "N", label) for label, _ in view.train["choices"]] == [
+        "Quick, about a minute",
+        "Thorough, about N minutes",
+    ]
+    assert (view.budget["visible"], view.upload["visible"]) == (True, False)
+    embedded = look(replace(bench, reader=Reader(LLMConfig(), bench.paths)), Form(corpus=corpus, source="like"))
+    assert ([key for _, key in embedded.teacher["choices"]], embedded.teacher["value"]) == (["none"], "none")
+    assert "would be refused" in embedded.teacher["info"]
+    assert (embedded.budget["visible"], embedded.upload["visible"]) == (False, True)
+
+
 def test_a_made_up_name_is_free(paths: DataPaths) -> None:
     paths.run("nature-taught-1").mkdir(parents=True)
     paths.encoder("nature-taught-2").mkdir(parents=True)
     assert next_name(paths, "nature") == "nature-taught-3"
-
-
-@pytest.mark.parametrize(
-    ("url", "is_asked"),
-    [
-        ("https://llm.example/v1", True),
-        ("https://llm.example/v1/deeper", True),
-        ("http://127.0.0.1:9/v1", True),  # the page's own
-        ("https://llm.example/v1evil", False),
-        ("https://llm.example.evil/v1", False),
-        ("http://llm.example/v1", False),
-        ("http://169.254.169.254/latest", False),
-        ("http://localhost:8000/v1", False),
-    ],
-)
-def test_where_others_visit_only_named_addresses_are_asked(
-    bench: Workbench, corpus: str, url: str, is_asked: bool
-) -> None:
-    form = Form(corpus=corpus, teacher="endpoint", base_url=url, model="m")
-    named = replace(PAGE_LLM, base_url="http://127.0.0.1:9/v1")
-    with nullcontext() if is_asked else pytest.raises(InputError, match=f"does not ask {url}.*APP_ENDPOINTS={url}"):
-        make_plan(form, bench.paths, bench.encoder, named, ["https://llm.example/v1"])

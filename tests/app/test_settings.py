@@ -99,10 +99,12 @@ def test_chat_and_embeddings_live_at_two_addresses_and_neither_sees_the_other_on
 @pytest.mark.parametrize(
     ("variables", "endpoints"),
     [
-        ({}, None),
-        ({"APP_HOST": "192.168.1.5"}, ()),
-        ({"APP_AUTH": "any"}, ()),
-        ({"APP_ENDPOINTS": "https://a/v1, http://b:1/v1"}, ("https://a/v1", "http://b:1/v1")),
+        ({}, (None, "")),
+        ({"APP_HOST": "192.168.1.5"}, ((), None)),
+        ({"APP_HOSTS": "rag.example.org"}, ((), None)),
+        ({"APP_AUTH": "any"}, ((), "")),
+        ({"APP_ENDPOINTS": "https://a/v1, http://b:1/v1"}, (("https://a/v1", "http://b:1/v1"), "")),
+        ({"APP_ENDPOINTS": "none"}, ((), "")),
     ],
 )
 def test_addresses_are_free_to_name_only_where_nobody_else_visits(
@@ -110,4 +112,4 @@ def test_addresses_are_free_to_name_only_where_nobody_else_visits(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert read_settings().endpoints == endpoints
+    assert (read_settings().endpoints, read_settings().operator) == endpoints

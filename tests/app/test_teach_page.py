@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from browsing import free_port, open_tab, shoot, visit
+from browsing import field, free_port, open_tab, shoot, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
-from small_lesson import Teacher, write_facts
+from small_lesson import Teacher, write_asked, write_facts
 
 from app.__main__ import assemble, launch
 from app.jobs.jobs import Jobs
@@ -27,7 +27,7 @@ from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
 TEACHING_MS = 400_000
-KEY = "sk-never-on-disk"
+KEY, TYPED_KEY = "sk-never-on-disk", "sk-typed-and-never-on-disk"
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +47,29 @@ def paths(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Pa
 
 
 @pytest.fixture(scope="module")
-def address(paths: DataPaths, teacher: Teacher) -> Iterator[str]:
-    """Where the page listens; whatever is still being taught in the end is ended."""
+def endpoint(teacher: Teacher) -> Iterator[ScriptedEndpoint]:
     with ScriptedEndpoint(teacher) as endpoint:
-        settings = Settings(
-            data_dir=paths.root,
-            openai_base_url=endpoint.base_url,
-            openai_api_key=KEY,
-            llm_model="scripted",
-            app_demo=False,
-            app_port=free_port(),
-        )
-        bench = assemble(settings, paths)
-        opened = launch(bench, settings)
-        yield f"http://127.0.0.1:{settings.app_port}/"
-        jobs = Jobs(paths)
-        if job := jobs.running():
-            delete_run(paths, job.name, ends=True)
-        opened.close(verbose=False)
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def address(paths: DataPaths, endpoint: ScriptedEndpoint) -> Iterator[str]:
+    """Where the page listens; whatever is still being taught in the end is ended."""
+    settings = Settings(
+        data_dir=paths.root,
+        openai_base_url=endpoint.base_url,
+        openai_api_key=KEY,
+        llm_model="scripted",
+        app_demo=False,
+        app_port=free_port(),
+    )
+    bench = assemble(settings, paths)
+    opened = launch(bench, settings)
+    yield f"http://127.0.0.1:{settings.app_port}/"
+    jobs = Jobs(paths)
+    if job := jobs.running():
+        delete_run(paths, job.name, ends=True)
+    opened.close(verbose=False)
 
 
 @pytest.fixture
@@ -77,18 +82,34 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def test_before_anything_runs_the_page_says_what_it_would_ask(page: Page, paths: DataPaths) -> None:
     expect(page.locator("#corpus input")).to_have_value("facts")
-    expect(page.locator("#teach-foreseen")).to_contain_text("calls would read")
+    expect(page.locator("#teach-foreseen")).to_contain_text("scripted writes 300 questions")
+    expect(page.get_by_label("Thorough, about")).to_be_checked()
     expect(page.locator("#teach-runs")).to_contain_text("No retriever has been taught yet")
-    page.get_by_label("Upload a file").check()
+    page.get_by_label("From a file").check()
     expect(page.locator("#teach-foreseen")).to_contain_text("Upload a file of questions first")
-    page.get_by_label("Another endpoint").check()
-    expect(page.locator("#teach-url")).to_be_visible()
     assert not paths.runs.exists()
     shoot(page, "teach-empty")
 
 
-def test_a_run_begins_with_one_click(page: Page) -> None:
-    page.locator("#teach-n input").fill("10")
+def test_another_llm_is_chosen_and_teaches(page: Page, endpoint: ScriptedEndpoint) -> None:
+    page.locator("#llm > button, #llm button.label-wrap").first.click()
+    page.get_by_label("Another endpoint").check()
+    field(page, "llm-url").fill(endpoint.base_url)
+    field(page, "llm-key").fill(TYPED_KEY)
+    page.locator("#llm-use").click()
+    expect(page.locator("#llm-said")).to_contain_text("answers and teaches")
+    expect(field(page, "llm-key")).to_have_value("")
+    assert endpoint.requests[-1].key == TYPED_KEY
+    shoot(page, "teach-llm")
+    page.reload()
+    expect(page.locator("#llm")).to_contain_text("LLM: 127.0.0.1")
+    assert TYPED_KEY not in page.content()
+
+
+def test_a_run_begins_with_one_click(page: Page, tmp_path: Path) -> None:
+    page.get_by_label("From a file").check()
+    page.locator("#teach-upload input[type=file]").set_input_files(write_asked(tmp_path))
+    expect(page.locator("#teach-foreseen")).to_contain_text("questions train and")
     page.locator("#teach-button").click()
     expect(page.locator("#teach-message")).to_contain_text("'facts-taught-1' has begun")
     expect(page.locator("#teach-headline")).to_contain_text("going on")
@@ -122,7 +143,8 @@ def test_no_key_is_on_disk(paths: DataPaths) -> None:
     for folder, _, names in os.walk(paths.runs):  # which, unlike rglob, passes over what the run deletes meanwhile
         for file in (Path(folder, name) for name in names):
             with suppress(FileNotFoundError):
-                assert KEY.encode() not in file.read_bytes(), file
+                content = file.read_bytes()
+                assert KEY.encode() not in content and TYPED_KEY.encode() not in content, file
                 read.append(file.name)
     assert "questions.jsonl" in read
 

@@ -13,7 +13,7 @@ import pytest
 from browsing import field, free_port, open_tab, shoot, visit
 from playwright.sync_api import Browser, Page, expect
 from scripted_endpoint import ScriptedEndpoint
-from small_lesson import FACTS, Teacher, write_facts
+from small_lesson import FACTS, Teacher, write_asked, write_facts
 
 from app.__main__ import assemble, launch
 from app.jobs.jobs import Jobs
@@ -97,11 +97,12 @@ def test_from_files_to_a_taught_retriever(page: Page, paths: DataPaths, teacher:
     shoot(page, "walk-2-vote")
 
     open_tab(page, "Teach")
-    page.get_by_label("Use people's votes too (1 order)").check()
-    page.get_by_label("Use the questions asked here too (1 question)").check()
+    page.get_by_label("From a file").check()
+    page.locator("#teach-upload input[type=file]").set_input_files(write_asked(tmp_path))
+    page.get_by_label("Use what people asked and voted here too (1 question, 1 order)").check()
     expect(page.locator("#teach-foreseen")).to_contain_text("which count beside the teacher's")
-    page.locator("#teach-n input").fill("10")
-    page.get_by_label("The question side (faster)").check()
+    page.get_by_label("Quick, about a minute").check()
+    expect(page.locator("#teach-foreseen")).to_contain_text("scripted puts passages in order")
     page.locator("#teach-button").click()
     expect(page.locator("#teach-message")).to_contain_text("'facts-taught-1' has begun")
     settings = paths.run("facts-taught-1") / "settings.json"
