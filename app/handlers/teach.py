@@ -177,9 +177,10 @@ class FormView(NamedTuple):
 
 def look(bench: Workbench, form: Form) -> FormView:
     """Only what belongs to what was picked, how long each way takes, and what will be done."""
-    form = form._replace(corpus=form.corpus or look_up(bench.paths, bench.encoder, None)[1])  # pickers not filled yet
     durations: dict[str, str] = {}
     offered, foreseen = teachers(bench), ""
+    if form.teacher not in dict(offered["choices"]).values():
+        offered["value"] = "none"
     try:
         for train in _EFFORTS:
             seen = foresee(_plan(bench, form._replace(train=train)), bench.paths)
@@ -191,9 +192,7 @@ def look(bench: Workbench, form: Form) -> FormView:
     is_paid = not bench.llm.is_embedded and (form.teacher, form.source) != ("none", "upload")
     return FormView(
         upload=gr.update(visible=form.source != "write"),
-        teacher=gr.update(
-            **offered, **({} if form.teacher in dict(offered["choices"]).values() else {"value": "none"})
-        ),
+        teacher=gr.update(**offered),
         train=gr.update(choices=[(label + durations.get(train, ""), train) for train, label in _EFFORTS.items()]),
         budget=gr.update(visible=is_paid),
         people=_offer_people(bench, form.corpus),
@@ -239,6 +238,8 @@ def start(bench: Workbench, form: Form) -> StartView:
 
 
 def _plan(bench: Workbench, form: Form) -> Plan:
+    if not form.corpus:  # the tab was opened before its pickers were filled
+        form = form._replace(corpus=look_up(bench.paths, bench.encoder, None)[1])
     return make_plan(form, bench.paths, bench.encoder, bench.llm)
 
 

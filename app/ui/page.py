@@ -138,7 +138,6 @@ def build_app(bench: Workbench) -> gr.Blocks:
             partial(show_background, bench),
             seen,
             [banner, timer, seen, finished],
-            queue=False,
             **QUIETLY,
         )
         page.load(None, js=_SCRIPT)

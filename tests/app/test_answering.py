@@ -79,7 +79,7 @@ def test_an_answer_grows_and_ends() -> None:
 def test_numbers_in_the_prompt_follow_the_order_shown(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
     """Citations bound before the final order would open the wrong passage."""
     reversed_passages = PASSAGES[::-1]
-    list(answer_question(bench.connect(silent), "What?", reversed_passages))
+    list(answer_question(bench.reader.connect(silent), "What?", reversed_passages))
     sent = endpoint.requests[0].text
     places = [sent.index(f"[{n}] Text number {passage.id}.") for n, passage in enumerate(reversed_passages, start=1)]
     assert places == sorted(places)
@@ -104,7 +104,7 @@ def test_an_answer_that_only_mentions_the_refusal_is_none() -> None:
 def test_what_came_before_a_broken_stream_is_kept(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
     endpoint.reply = lambda messages: "One two three four five six [1]."
     endpoint.break_streams(after_words=3)
-    last = list(answer_question(bench.connect(silent), "What?", PASSAGES))[-1]
+    last = list(answer_question(bench.reader.connect(silent), "What?", PASSAGES))[-1]
     assert last.state == "failed"
     assert last.text.startswith("One two")
     assert "kept" in last.notice
@@ -112,7 +112,7 @@ def test_what_came_before_a_broken_stream_is_kept(bench: Workbench, endpoint: Sc
 
 def test_a_wrong_key_gives_a_sentence_without_the_key(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
     endpoint.api_key = "another-key"
-    (failed,) = answer_question(bench.connect(silent), "What?", PASSAGES)
+    (failed,) = answer_question(bench.reader.connect(silent), "What?", PASSAGES)
     assert failed.state == "failed"
     assert "OPENAI_API_KEY" in failed.notice
     assert "a-key" not in failed.notice
@@ -120,7 +120,7 @@ def test_a_wrong_key_gives_a_sentence_without_the_key(bench: Workbench, endpoint
 
 def test_an_empty_reply_gives_a_sentence(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
     endpoint.reply = lambda messages: " "
-    last = list(answer_question(bench.connect(silent), "What?", PASSAGES))[-1]
+    last = list(answer_question(bench.reader.connect(silent), "What?", PASSAGES))[-1]
     assert last.state == "failed"
     assert "nothing" in last.notice
 
@@ -143,7 +143,7 @@ def test_citations_that_are_ours_are_said_to_be_ours() -> None:
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_no_stream_is_a_traceback(kind: str, bench: Workbench, endpoint: ScriptedEndpoint) -> None:
     endpoint.fault = lambda request: UNREADABLE[kind]
-    *_, last = answer_question(bench.connect(silent), "Why?", PASSAGES)
+    *_, last = answer_question(bench.reader.connect(silent), "Why?", PASSAGES)
     assert last.state == "failed" and last.notice.endswith(".") and not last.text
 
 
@@ -159,12 +159,12 @@ def test_thoughts_are_never_shown_nor_cited_nor_searched_for(
     reply: str, bench: Workbench, endpoint: ScriptedEndpoint
 ) -> None:
     endpoint.reply = lambda messages: reply
-    answers = list(answer_question(bench.connect(silent), "Who?", PASSAGES))
+    answers = list(answer_question(bench.reader.connect(silent), "Who?", PASSAGES))
     assert (answers[-1].state, answers[-1].text) == ("done", "Bees dance [1].")
     shown = answers if reply.startswith("<") else answers[-1:]  # until it closes nobody can know
     assert not any("secret" in answer.text or "<" in answer.text for answer in shown)
     turn = Turn(question="q", searched="q", answer="a")
-    assert stand_alone(bench.connect(silent), [turn], "And then?") == "Bees dance [1]."
+    assert stand_alone(bench.reader.connect(silent), [turn], "And then?") == "Bees dance [1]."
 
 
 @pytest.mark.parametrize(("finish", "said"), [("length", "cut at the limit"), ("content_filter", "content filter")])
@@ -172,22 +172,24 @@ def test_an_answer_that_is_cut_or_filtered_says_so(
     finish: str, said: str, bench: Workbench, endpoint: ScriptedEndpoint
 ) -> None:
     endpoint.fault = lambda request: Fault(content="Bees dance and", finish=finish)
-    *_, last = answer_question(bench.connect(silent), "Who?", PASSAGES)
+    *_, last = answer_question(bench.reader.connect(silent), "Who?", PASSAGES)
     assert (last.state, last.text) == ("failed", "Bees dance and") and said in last.notice
     assert ("APP_ANSWER_TOKENS" in last.notice) == (finish == "length")
     turn = Turn(question="q", searched="q", answer="a")
-    assert stand_alone(bench.connect(silent), [turn], "And then?") == "And then?", "half a question finds other things"
+    assert stand_alone(bench.reader.connect(silent), [turn], "And then?") == "And then?", (
+        "half a question finds other things"
+    )
 
 
 def test_an_endless_answer_is_broken_off(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
     endpoint.reply = lambda messages: ("endlessly_" * 20 + " ") * 5_000
-    *_, last = answer_question(bench.connect(silent), "Who?", PASSAGES)
+    *_, last = answer_question(bench.reader.connect(silent), "Who?", PASSAGES)
     assert "40,000 characters" in last.notice and len(last.text) == 40_000
 
 
 def test_halves_of_characters_are_mended(bench: Workbench, endpoint: ScriptedEndpoint) -> None:
     endpoint.fault = lambda request: Fault(content="Bees \ud83d\ude00 \ud800 dance [1].")
-    *_, last = answer_question(bench.connect(silent), "Who?", PASSAGES)
+    *_, last = answer_question(bench.reader.connect(silent), "Who?", PASSAGES)
     assert (last.state, last.text) == ("done", "Bees 😀 \ufffd dance [1].")
 
 
