@@ -90,35 +90,22 @@ class EndpointEncoder:
     """
 
     def __init__(self, model: str, client: OpenAI, query_prefix: str = "", passage_prefix: str = "") -> None:
+        self.name = f"{PREFIX}{model}"
+        self.max_tokens = _MAX_TOKENS
+        self.tokenizer: Tokenizer = _RoughTokenizer()
         self._model = model
         self._client = client
         self._query_prefix, self._passage_prefix = query_prefix, passage_prefix
-        self._dimension = 0
-        self._dimension = self._embed([_PROBE]).shape[1]
-
-    @property
-    def name(self) -> str:
-        return f"{PREFIX}{self._model}"
+        self.dimension = 0
+        self.dimension = self._embed([_PROBE]).shape[1]
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits of endpoint, model, dimension and prefixes: weights that a provider swaps go unnoticed."""
         url = self._client.base_url.copy_with(username=None, password=None, query=None)
         prefixes = (self._query_prefix, self._passage_prefix)
-        parts = (str(url), self._model, str(self._dimension), *(prefixes if any(prefixes) else ()))
+        parts = (str(url), self._model, str(self.dimension), *(prefixes if any(prefixes) else ()))
         return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()
-
-    @property
-    def dimension(self) -> int:
-        return self._dimension
-
-    @property
-    def max_tokens(self) -> int:
-        return _MAX_TOKENS
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return _RoughTokenizer()
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of questions, shape (B, D)."""
@@ -132,7 +119,7 @@ class EndpointEncoder:
         # Endpoints refuse an empty text.
         inputs = [prefix + text if text.strip() else prefix + "." for text in texts]
         batches = [self._embed(inputs[first : first + _MAX_TEXTS]) for first in range(0, len(inputs), _MAX_TEXTS)]
-        return np.concatenate(batches) if batches else np.zeros((0, self._dimension), dtype=np.float32)
+        return np.concatenate(batches) if batches else np.zeros((0, self.dimension), dtype=np.float32)
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of `texts`; what is too large for the endpoint is halved, a batch and a text."""
@@ -166,10 +153,10 @@ class EndpointEncoder:
 
     def _checked(self, rows: Sequence[Sequence[float]], n_texts: int) -> Vectors:
         lengths = {len(row) for row in rows}
-        wanted = {self._dimension} if self._dimension else lengths
+        wanted = {self.dimension} if self.dimension else lengths
         if len(rows) != n_texts or lengths != wanted or not all(lengths):
             raise EndpointError(
-                f"{n_texts} vector(s) of {self._dimension or 'equal'} dimensions were expected from '{self.name}', but "
+                f"{n_texts} vector(s) of {self.dimension or 'equal'} dimensions were expected from '{self.name}', but "
                 f"{len(rows)} came, of {sorted(lengths) or 'no'} dimensions. Its model has changed, or it is no "
                 "embedding model; check OPENAI_BASE_URL and the name."
             )

@@ -288,10 +288,8 @@ def _graph_name(model: SentenceTransformer, side: Side) -> str:
 
 
 def prompt_of(model: SentenceTransformer, side: Side) -> str:
-    """What goes before each text of this side, as sentence-transformers chooses it."""
-    names = ["query"] if side == "query" else ["document", "passage", "corpus"]
-    name = next((name for name in names if name in model.prompts), model.default_prompt_name)
-    return (model.prompts.get(name) or "") if name else ""
+    """What goes before each text of this side, as `settle_prompts` has written it."""
+    return model.prompts.get(side) or ""
 
 
 def why_unfit(model: SentenceTransformer, side: Side) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexes.encoders.finding import SIDES, EncoderCard, Side, find_encoder, load_model, read_card
-from indexes.encoders.onnx import Graph, GraphPrecision, GraphReport, OnnxEncoder, discard_graph, ensure_graph
+from indexes.encoders.onnx import Graph, GraphPrecision, GraphReport, OnnxEncoder, ensure_graph
 from indexes.encoders.torch import SentenceTransformerEncoder, Wish
 from indexes.paths import DataPaths
 from indexes.types import Encoder
@@ -102,11 +103,11 @@ def _open_graph(folder: Path, precision: GraphPrecision, side: Side, model: Call
     """The graph at work, made anew if its file is damaged."""
     at_once = 1 if precision == "int8" else _AT_ONCE
     try:
-        return Graph.open(folder / precision, at_once=at_once)
+        return Graph(folder / precision, at_once)
     except Exception:  # noqa: BLE001  # the runtime has its own errors for each way in which a file can be damaged
-        discard_graph(folder, precision)
+        shutil.rmtree(folder / precision, ignore_errors=True)
         ensure_graph(folder, precision, side, model)
-        return Graph.open(folder / precision, at_once=at_once)
+        return Graph(folder / precision, at_once)
 
 
 def _choice(name: str, wish: Wish, precision: GraphPrecision, quick: GraphReport, gain: float) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from tempfile import mkdtemp
@@ -27,7 +25,6 @@ from indexes.paths import can_write, put_in_place
 from indexes.types import Encoder, Tokenizer, Vectors
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
@@ -43,26 +40,19 @@ class Graph:
     a time: it scales its numbers by the largest of a batch, and a text's vector must not depend on its neighbours.
     """
 
-    def __init__(self, session: InferenceSession, tokenizer: Any, *, at_once: int, n_threads: int) -> None:
-        self._session = session
-        self._inputs = [each.name for each in session.get_inputs()]
-        self.tokenizer = tokenizer
-        self._at_once = at_once
-        # As many texts at a time as there are cores is faster than one text on all of them.
-        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="encoder")
-
-    @classmethod
-    def open(cls, folder: Path, *, at_once: int = 1, n_threads: int = 0) -> Graph:
-        """The graph in `folder`, on `n_threads` (all cores at 0)."""
+    def __init__(self, folder: Path, at_once: int = 1) -> None:
         import onnxruntime
         from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        return cls(session, tokenizer, at_once=at_once, n_threads=n_threads or _n_cores())
+        self._session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
+        self._inputs = [each.name for each in self._session.get_inputs()]
+        self.tokenizer: Any = Tokenizer.from_file(str(folder / TOKENIZER))
+        self._at_once = at_once
+        # As many texts at a time as there are cores is faster than one text on all of them.
+        self._pool = ThreadPoolExecutor(_n_cores(), thread_name_prefix="encoder")
 
     def encode(self, texts: Sequence[str], prompt: str = "") -> Vectors:
         """Unit vectors of one text or more, shape (N, D)."""
@@ -147,11 +137,6 @@ def ensure_graph(
         return known_report(folder, precision) or _convert(folder, precision, side, load())
 
 
-def discard_graph(folder: Path, precision: GraphPrecision) -> None:
-    """Deletes a graph that cannot be opened, so that the next `ensure_graph` makes it anew."""
-    shutil.rmtree(folder / precision, ignore_errors=True)
-
-
 def known_report(folder: Path, precision: GraphPrecision) -> GraphReport | None:
     """The report on the graph in `folder`, None if it was not made yet."""
     try:
@@ -180,7 +165,7 @@ def _attempt(partial: Path, make: Callable[[], None], side: Side, model: Sentenc
     """The report on the graph that `make` writes; any failure of exporter or runtime refuses it, and torch goes on."""
     try:
         make()
-        return _compare(Graph.open(partial), side, model)
+        return _compare(Graph(partial), side, model)
     except OSError:
         raise  # a full disk says nothing about the encoder
     except Exception as error:  # an exporter fails in as many ways as there are architectures
@@ -235,30 +220,17 @@ def _quantize(exact: Path, folder: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _without_advice():
-        quantize_dynamic(
-            exact / GRAPH,
-            folder / GRAPH,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
+    model = onnx.load(exact / GRAPH)
+    onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})  # or the library advises it
+    quantize_dynamic(
+        model,
+        folder / GRAPH,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        op_types_to_quantize=["MatMul", "Gemm"],
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
     shutil.copyfile(exact / TOKENIZER, folder / TOKENIZER)
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """Keeps the library from advising whoever adds files to prepare the graph in another way."""
-
-    def is_ours(record: logging.LogRecord) -> bool:
-        return "pre-processing before quantization" not in record.getMessage()
-
-    logging.getLogger().addFilter(is_ours)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeFilter(is_ours)
 
 
 def _compare(graph: Graph, side: Side, model: SentenceTransformer) -> GraphReport:
@@ -294,7 +266,7 @@ def _judged(report: GraphReport, precision: GraphPrecision) -> GraphReport:
             f"its vectors in int8 have a cosine to the original's of {report.mean_cosine:.3f} in the mean and "
             f"{report.least_cosine:.3f} at least, and {_LEAST_MEAN_COSINE} and {_LEAST_COSINE} are needed"
         )
-    return GraphReport(**asdict(report) | {"refused": said}) if drifts else report
+    return replace(report, refused=said) if drifts else report
 
 
 class OnnxEncoder:

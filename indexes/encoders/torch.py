@@ -78,7 +78,6 @@ def uses_bf16(device: str) -> bool:
 
 _BATCH_SIZE = 32
 _LARGEST_BATCH = 4096
-TorchPrecision = Literal["fp32", "bf16"]
 
 
 class SentenceTransformerEncoder:
@@ -91,77 +90,47 @@ class SentenceTransformerEncoder:
         self,
         name: str,
         model: SentenceTransformer,
-        precision: TorchPrecision = "fp32",
+        precision: Literal["fp32", "bf16"] = "fp32",
         refit: Callable[[Precision], Encoder] | None = None,
     ) -> None:
+        self.name = name
+        self.model = model  # for training
         self.precision = precision
         self._refit = refit
-        self._model = model
-        self._name = name
-        # On a GPU as many texts at once as its memory takes, found out by the first ones.
-        self._batch_size = _LARGEST_BATCH if model.device.type == "cuda" else _BATCH_SIZE
-        self._fingerprint = fingerprint_of(model, "document")
+        # How many texts at once: on a GPU as many as its memory takes, found out by the first ones.
+        self.batch_size = _LARGEST_BATCH if model.device.type == "cuda" else _BATCH_SIZE
+        self.origin = fingerprint_of(model, "document")  # of its vectors in fp32
         self._query_fingerprint = ""
         if precision == "bf16":
             self._query_fingerprint = fingerprint_of(model, "query")  # of the weights as they came
             model.bfloat16()
-        self._tokenizer = FastTokenizer(model.tokenizer)
+        self.tokenizer: Tokenizer = FastTokenizer(model.tokenizer)
         dimension = model.get_embedding_dimension()
         if dimension is None:
             raise NotFoundError(f"Encoder '{name}' does not tell the dimension of its vectors; another one is needed.")
-        self._dimension = int(dimension)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def origin(self) -> str:
-        """The fingerprint of its vectors in fp32."""
-        return self._fingerprint
+        self.dimension = int(dimension)
+        limit = model.max_seq_length
+        # Static embeddings have no limit; 512 keeps their passages as long as anyone wants to read.
+        self.max_tokens = int(limit) if limit and math.isfinite(limit) else 512
 
     @property
     def fingerprint(self) -> str:
         """What the passages' vectors are known by: two encoders that embed passages alike have the same."""
-        return mark(self._fingerprint, self.precision)
+        return mark(self.origin, self.precision)
 
     @property
     def query_fingerprint(self) -> str:
         """What the questions' vectors are known by; another one than `fingerprint` where questions have their own."""
         # Not at loading: it reads all weights, and few ask for it.
-        return mark(self._query_fingerprint or fingerprint_of(self._model, "query"), self.precision)
-
-    @property
-    def dimension(self) -> int:
-        return self._dimension
-
-    @property
-    def batch_size(self) -> int:
-        """How many texts are computed at once; on a GPU as many as its memory has been found to take."""
-        return self._batch_size
-
-    @property
-    def max_tokens(self) -> int:
-        limit = self._model.max_seq_length
-        # Static embeddings have no limit; 512 keeps their passages as long as anyone wants to read.
-        return int(limit) if limit and math.isfinite(limit) else 512
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self._tokenizer
-
-    @property
-    def model(self) -> SentenceTransformer:
-        """The model itself, for training."""
-        return self._model
+        return mark(self._query_fingerprint or fingerprint_of(self.model, "query"), self.precision)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of questions, shape (B, D)."""
-        return self._encode(self._model.encode_query, texts)
+        return self._encode(self.model.encode_query, texts)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of passages, shape (N, D)."""
-        return self._encode(self._model.encode_document, texts)
+        return self._encode(self.model.encode_document, texts)
 
     def fitting(self, precision: Precision) -> Encoder:
         """This encoder in `precision`, or as it is if it was asked to compute as it does."""
@@ -172,11 +141,11 @@ class SentenceTransformerEncoder:
             options: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
             return encode(list(texts), batch_size=batch_size, convert_to_tensor=True, **options)
 
-        vectors, self._batch_size = fitting_batches(attempt, self._batch_size)
-        unit = vectors.float().cpu().numpy() if len(texts) else np.zeros((0, self._dimension))
+        vectors, self.batch_size = fitting_batches(attempt, self.batch_size)
+        unit = vectors.float().cpu().numpy() if len(texts) else np.zeros((0, self.dimension))
         if self.precision == "bf16":  # whose rounding leaves lengths of 0.997 to 1.003
             unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-        return np.asarray(unit, dtype=np.float32).reshape(-1, self._dimension)
+        return np.asarray(unit, dtype=np.float32).reshape(-1, self.dimension)
 
 
 def fitting_batches(attempt: Callable[[int], Any], batch_size: int) -> tuple[Any, int]:
