@@ -105,9 +105,7 @@ def connect(store: StoreSettings) -> ClientAPI:
         )
     token = {"Authorization": f"Bearer {store.token}", "X-Chroma-Token": store.token} if store.token else None
     return chromadb.HttpClient(
-        host=store.url.rstrip("/"),  # with its path, which a host and a port do not say
-        port=store.port,
-        ssl=store.is_ssl,
+        host=store.url.rstrip("/"),  # with its scheme, its port and the path of a proxy
         headers=token,
         settings=settings,
         tenant=store.tenant or DEFAULT_TENANT,

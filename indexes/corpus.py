@@ -15,7 +15,7 @@ from indexes import manifest
 from indexes.errors import NotFoundError, StoreError, UnreadableFileError
 from indexes.files import kind_of, suffix_of
 from indexes.filters import Facets
-from indexes.manifest import MANIFEST, connect, content_key, create_manifest, read_meta, transaction
+from indexes.manifest import MANIFEST, connect, content_key, create_manifest, read_meta, rows_as, transaction
 from indexes.paths import DataPaths, replacing
 from indexes.readers.process import READING, read_documents
 from indexes.splitting import PassageSettings, split_document
@@ -185,21 +185,6 @@ def original_of(connection: sqlite3.Connection, folder: Path, source: str) -> Pa
     return original(folder, source, row[0]) if row else None
 
 
-def keep_original(file: Path, kept: Path) -> None:
-    """Copies `file` to `kept`, which appears whole or not at all; the same content is there only once."""
-    if kept.is_file():
-        return
-    with replacing(kept) as partial:
-        shutil.copyfile(file, partial)
-
-
-def is_named(connection: sqlite3.Connection, folder: Path, kept: Path) -> bool:
-    """Whether a source is still this very original."""
-    content_hash = kept.name.split(".")[0]
-    named = connection.execute("SELECT source FROM sources WHERE content_hash = ?", (content_hash,))
-    return any(original(folder, row[0], content_hash) == kept for row in named)
-
-
 _COUNTED = ("sources", "documents", "passages")
 _COUNT_CHANGE = "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'index_changes'"
 
@@ -290,7 +275,10 @@ class Corpus:
                 connection.execute("BEGIN IMMEDIATE")
                 before = original_of(connection, self.folder, source)
                 outcome = add_source(connection, source, file, content_hash, tokenizer, self.settings, gone)
-                keep_original(file, original(self.folder, source, content_hash))
+                kept = original(self.folder, source, content_hash)
+                if not kept.is_file():
+                    with replacing(kept) as partial:
+                        shutil.copyfile(file, partial)
         except (UnreadableFileError, PermissionError, IsADirectoryError) as error:
             reason = (
                 str(error) if isinstance(error, UnreadableFileError) else "The file may not be read; check its rights."
@@ -301,9 +289,11 @@ class Corpus:
         return outcome
 
     def _drop_original(self, kept: Path) -> None:
+        """Deletes an original that no source is any more."""
+        content_hash = kept.name.split(".")[0]
         with self.connect() as connection:
-            is_used = is_named(connection, self.folder, kept)
-        if not is_used:
+            named = connection.execute("SELECT source FROM sources WHERE content_hash = ?", (content_hash,)).fetchall()
+        if all(original(self.folder, source, content_hash) != kept for (source,) in named):
             kept.unlink(missing_ok=True)
 
     def originals(self) -> dict[str, Path]:
@@ -350,14 +340,12 @@ class Corpus:
     def sources(self) -> list[SourceInfo]:
         """The sources by name."""
         query = (
-            "SELECT source, n_documents, (SELECT COUNT(*) FROM passages p WHERE p.source = s.source), n_bytes, "
-            "reading < ? FROM sources s ORDER BY source"
+            "SELECT source, n_documents, (SELECT COUNT(*) FROM passages p WHERE p.source = s.source) AS n_passages, "
+            "n_bytes, reading < ? AS is_older FROM sources s ORDER BY source"
         )
         with self.connect() as connection:
-            rows = connection.execute(query, (READING,)).fetchall()
-        return [
-            SourceInfo(source=r[0], n_documents=r[1], n_passages=r[2], n_bytes=r[3], is_older=bool(r[4])) for r in rows
-        ]
+            found = [*rows_as(SourceInfo, connection.execute(query, (READING,)))]
+        return [replace(source, is_older=bool(source.is_older)) for source in found]
 
     def document_ids(self) -> set[str]:
         """The ids of all documents."""
@@ -374,7 +362,7 @@ class Corpus:
         """Every passage, by document and place in it."""
         with self.connect() as connection:
             rows = connection.execute(f"SELECT {manifest.COLUMNS} FROM passages ORDER BY source, rowid")  # noqa: S608
-            yield from map(manifest.to_passage, rows)
+            yield from rows_as(Passage, rows)
 
     def size(self) -> tuple[int, float]:
         """How many passages there are, and the mean length of their texts in characters, by some from all over."""
@@ -406,8 +394,7 @@ class Corpus:
     def facets(self) -> list[Facets]:
         """Each combination of source, type and date that passages have."""
         with self.connect() as connection:
-            rows = connection.execute("SELECT DISTINCT source, kind, date FROM passages").fetchall()
-        return [Facets(source=row[0], kind=row[1], date=row[2]) for row in rows]
+            return [*rows_as(Facets, connection.execute("SELECT DISTINCT source, kind, date FROM passages"))]
 
     def content_hash(self) -> str:
         """A digest of all sources, which changes whenever the passages do."""
@@ -450,16 +437,12 @@ class Corpus:
     def indexes(self) -> list[IndexInfo]:
         """The complete indexes of this corpus, by encoder name."""
         with self.connect() as connection:
-            query = "SELECT encoder, fingerprint, dimension, n_passages FROM indexes ORDER BY encoder"
-            rows = connection.execute(query).fetchall()
-        return [IndexInfo(encoder=r[0], fingerprint=r[1], dimension=r[2], n_passages=r[3]) for r in rows]
+            return [*rows_as(IndexInfo, connection.execute("SELECT * FROM indexes ORDER BY encoder"))]
 
     def promotions(self) -> list[PromotionInfo]:
         """Every promotion that this corpus has seen, withdrawn ones too, newest first."""
         with self.connect() as connection:
-            query = "SELECT number, encoder, run, promoted_at, withdrawn_at FROM promotions ORDER BY number DESC"
-            rows = connection.execute(query).fetchall()
-        return [PromotionInfo(number=r[0], encoder=r[1], run=r[2], promoted_at=r[3], withdrawn_at=r[4]) for r in rows]
+            return [*rows_as(PromotionInfo, connection.execute("SELECT * FROM promotions ORDER BY number DESC"))]
 
     def promoted(self) -> PromotionInfo | None:
         """The promotion that counts: the last one that was not withdrawn and whose index is still there."""

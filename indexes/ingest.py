@@ -25,7 +25,7 @@ from indexes.encoders.torch import as_indexed
 from indexes.errors import DamagedError, InputError, NotFoundError, UnreadableFileError, WeightsError
 from indexes.files import Archive, SourceFile, is_address, open_sources, suffix_of
 from indexes.lexical import foreign_language, sample_of
-from indexes.locks import using, writing
+from indexes.locks import PATIENCE_S, using, writing
 from indexes.manifest import FORMAT_VERSION, MANIFEST, create_manifest, delete_folder
 from indexes.mixes import learned_mixes
 from indexes.passage_index import drop_vectors, find_index
@@ -33,9 +33,7 @@ from indexes.paths import DataPaths, put_in_place, replacing
 from indexes.splitting import PassageSettings
 from indexes.types import Encoder, FileOutcome, IndexInfo, Passage, Vectors
 
-_BATCH = (
-    512  # passages that are read, encoded or written at a time, or more on a GPU; three times as many are in memory
-)
+_BATCH = 512  # passages that are read, encoded or written at a time, or more on a GPU; thrice as many are in memory
 
 
 # Gives passages of a corpus with their vectors, in any order, until each id was given.
@@ -52,7 +50,8 @@ def update_index(
     collection, and the old one answers until the new one is complete. `embed` embeds elsewhere than in this process.
     """
     previous = find_index(corpus, encoder)
-    encoder = as_indexed(encoder, [info.fingerprint for info in _own_first(corpus, encoder)])
+    own_first = sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
+    encoder = as_indexed(encoder, [info.fingerprint for info in own_first])
     with corpus.connect() as connection:
         missing = manifest.passages_without_vector(connection, encoder.fingerprint)
     yield 0, len(missing)
@@ -72,11 +71,6 @@ def bring_in_step(paths: DataPaths, corpus: Corpus, encoder: str, fingerprint: s
         refresh(paths, corpus, fingerprint, encoder)
     if info not in corpus.indexes():
         corpus.record_index(info)
-
-
-def _own_first(corpus: Corpus, encoder: Encoder) -> list[IndexInfo]:
-    """The indexes of `corpus`, that by `encoder` first."""
-    return sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
 
 
 def _embed(corpus: Corpus, encoder: Encoder, embedded: Iterable[tuple[Sequence[Passage], Vectors]]) -> Iterator[int]:
@@ -100,26 +94,13 @@ def embed_here(corpus: Corpus, ids: Sequence[str], encoder: Encoder) -> Iterator
     """
     if not ids:
         return  # an encoder is not loaded for nothing
-    with ThreadPoolExecutor(1, "reader") as reader:
-        at_once = max(_BATCH, getattr(encoder, "batch_size", 0))
-        for passages in _read_ahead(reader, corpus, ids, at_once):
-            yield passages, encoder.encode_passages([passage.full_text for passage in passages])
-
-
-def _read_ahead(
-    reader: ThreadPoolExecutor, corpus: Corpus, ids: Sequence[str], at_once: int
-) -> Iterator[list[Passage]]:
-    """The passages with these ids, `at_once` at a time, a batch of which is read in advance."""
+    at_once = max(_BATCH, getattr(encoder, "batch_size", 0))
     batches = [list(ids[first : first + at_once]) for first in range(0, len(ids), at_once)]
-    reading = [reader.submit(corpus.get_passages, batch) for batch in batches[:1]]
-    for number in range(len(batches)):
-        passages = reading.pop().result()
-        reading = [reader.submit(corpus.get_passages, batch) for batch in batches[number + 1 : number + 2]]
-        yield passages
-
-
-OnWait = Callable[[str], None]
-_PATIENCE_S = 3600.0
+    with ThreadPoolExecutor(1, "reader") as reader:
+        reading = reader.submit(corpus.get_passages, batches[0])
+        for following in [*batches[1:], []]:
+            passages, reading = reading.result(), reader.submit(corpus.get_passages, following)
+            yield passages, encoder.encode_passages([passage.full_text for passage in passages])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +121,7 @@ def add_files(
     *,
     sync: bool = False,
     wait_s: float = 0.0,
-    on_wait: OnWait = lambda sentence: None,
+    on_wait: Callable[[str], None] = lambda sentence: None,
     embed: Embed | None = None,
 ) -> Iterator[Progress]:
     """Progress while `files` (and folders, and web pages by their addresses) are read and the indexes of `corpus`
@@ -198,20 +179,12 @@ def _open_sources(paths: DataPaths, given: Sequence[Path | str]) -> Iterator[lis
         yield found
 
 
-def index_corpus(
-    paths: DataPaths,
-    corpus: Corpus,
-    encoder: Encoder,
-    *,
-    wait_s: float = _PATIENCE_S,
-    on_wait: OnWait = lambda sentence: None,
-) -> Iterator[tuple[int, int]]:
+def index_corpus(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator[tuple[int, int]]:
     """(passages embedded, passages to embed) while `encoder`'s index comes in step, and nobody else writes.
 
     It waits for another writer: who calls this is in the middle of something long.
     """
-    doing = f"indexing corpus '{corpus.name}'"
-    with writing(paths, corpus.name, doing, wait_s=wait_s, on_wait=on_wait):
+    with writing(paths, corpus.name, f"indexing corpus '{corpus.name}'", wait_s=PATIENCE_S):
         yield from _update(paths, corpus, encoder)
 
 

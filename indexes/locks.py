@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from indexes.errors import BusyError, StoreError
 from indexes.paths import DataPaths, slug
 
 _POLL_S = 0.2
-_PATIENCE_S = 3600.0
+PATIENCE_S = 3600.0
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def writing(
 @contextmanager
 def holding(paths: DataPaths, name: str, doing: str) -> Iterator[None]:
     """Nobody else holds the lock called `name` inside; waits for whoever does."""
-    with _held(paths, name, doing, "The vector store is being written", _PATIENCE_S, lambda sentence: None):
+    with _held(paths, name, doing, "The vector store is being written", PATIENCE_S, lambda sentence: None):
         yield
 
 
@@ -82,20 +82,9 @@ def is_being_written(paths: DataPaths, corpus: str) -> bool:
 def _held(
     paths: DataPaths, name: str, doing: str, what: str, wait_s: float, on_wait: Callable[[str], None]
 ) -> Iterator[None]:
+    lock, holder = FileLock(paths.locks / f"{name}.lock", thread_local=False), paths.locks / f"{name}.holder"
     try:
         paths.locks.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"The folder {paths.locks} cannot be written: {error.strerror}. Check DATA_DIR.") from error
-    with ExitStack() as held:
-        _take(held, FileLock(paths.locks / f"{name}.lock", thread_local=False), doing, what, wait_s, on_wait)
-        yield
-
-
-def _take(
-    held: ExitStack, lock: FileLock, doing: str, what: str, wait_s: float, on_wait: Callable[[str], None]
-) -> None:
-    holder = Path(lock.lock_file).with_suffix(".holder")
-    try:
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -107,10 +96,13 @@ def _take(
         raise BusyError(f"{what} by {_read_holder(holder)}. Wait until that has ended and do this again.") from None
     except OSError as error:
         raise StoreError(f"The lock {lock.lock_file} cannot be taken: {error}. Check DATA_DIR's rights.") from error
-    held.callback(lock.release)
-    with suppress(OSError):  # it only names us to others
-        now = datetime.now().astimezone().strftime("%H:%M")
-        holder.write_text(json.dumps({"pid": os.getpid(), "doing": doing, "since": now}), encoding="utf-8")
+    try:
+        with suppress(OSError):  # it only names us to others
+            now = datetime.now().astimezone().strftime("%H:%M")
+            holder.write_text(json.dumps({"pid": os.getpid(), "doing": doing, "since": now}), encoding="utf-8")
+        yield
+    finally:
+        lock.release()
 
 
 def _read_holder(holder: Path) -> str:

@@ -6,10 +6,11 @@ import hashlib
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from indexes.paths import can_write, replacing
 from indexes.splitting import PassageSettings
 from indexes.types import CollectionInfo, Passage, Vectors
 
+T = TypeVar("T")
 MANIFEST = "manifest.sqlite"
 FORMAT_VERSION = 3
 _WAIT_S = 60
@@ -194,18 +196,11 @@ def is_sound(vector: Vectors, dimension: int) -> bool:
     return vector.shape == (dimension,) and abs(float(np.linalg.norm(vector)) - 1) <= _UNIT_TOLERANCE
 
 
-def drop_vectors(connection: sqlite3.Connection, fingerprint: str) -> bool:
-    """Deletes the vectors with this fingerprint unless an index still has it; returns whether they are gone."""
-    if connection.execute("SELECT 1 FROM indexes WHERE fingerprint = ?", (fingerprint,)).fetchone():
-        return False
-    connection.execute("DELETE FROM vectors WHERE fingerprint = ?", (fingerprint,))
-    return True
-
-
-def drop_unused_vectors(connection: sqlite3.Connection) -> int:
-    """How many vectors were deleted because no passage has their content any more."""
-    query = "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM passages p WHERE p.content = vectors.content)"
-    return connection.execute(query).rowcount
+def drop_unused_vectors(connection: sqlite3.Connection) -> None:
+    """Deletes the vectors of whose content there is no passage any more."""
+    connection.execute(
+        "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM passages p WHERE p.content = vectors.content)"
+    )
 
 
 def pages(ids: Sequence[str]) -> Iterator[list[str]]:
@@ -216,10 +211,8 @@ def pages(ids: Sequence[str]) -> Iterator[list[str]]:
 
 def find_collection(connection: sqlite3.Connection, fingerprint: str, store: str) -> CollectionInfo | None:
     """The collection in `store` that the vectors with this fingerprint were copied to, None if there is none."""
-    query = "SELECT place, generation, n_passages, stamp FROM collections WHERE fingerprint = ? AND store = ?"
-    row = connection.execute(query, (fingerprint, store)).fetchone()
-    fields = ("place", "generation", "n_passages", "stamp")
-    return CollectionInfo(fingerprint=fingerprint, store=store, **dict(zip(fields, row, strict=True))) if row else None
+    query = "SELECT * FROM collections WHERE fingerprint = ? AND store = ?"
+    return next(rows_as(CollectionInfo, connection.execute(query, (fingerprint, store))), None)
 
 
 def list_places(connection: sqlite3.Connection, store: str) -> dict[str, str]:
@@ -238,6 +231,12 @@ def forget_collection(connection: sqlite3.Connection, fingerprint: str, store: s
     connection.execute("DELETE FROM collections WHERE fingerprint = ? AND store = ?", (fingerprint, store))
 
 
+def rows_as(noun: Callable[..., T], rows: sqlite3.Cursor) -> Iterator[T]:
+    """Each of `rows` as a `noun`, whose fields are called like the columns."""
+    names = [column[0] for column in rows.description]
+    return (noun(**dict(zip(names, row, strict=True))) for row in rows)
+
+
 COLUMNS = "id, document_id, source, title, text, start, end, page, kind, date"
 
 
@@ -247,24 +246,8 @@ def get_passages(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Pas
     for some in pages(ids):
         marks = ", ".join("?" * len(some))
         rows = connection.execute(f"SELECT {COLUMNS} FROM passages WHERE id IN ({marks})", some)  # noqa: S608
-        found |= {row[0]: to_passage(row) for row in rows}
+        found |= {passage.id: passage for passage in rows_as(Passage, rows)}
     return [found[identifier] for identifier in ids if identifier in found]
-
-
-def to_passage(row: tuple[str, str, str, str, str, int, int, int | None, str, str]) -> Passage:
-    """The passage in a row of `COLUMNS`."""
-    return Passage(
-        id=row[0],
-        document_id=row[1],
-        source=row[2],
-        title=row[3],
-        text=row[4],
-        start=row[5],
-        end=row[6],
-        page=row[7],
-        kind=row[8],
-        date=row[9],
-    )
 
 
 def record_promotion(folder: Path, encoder: str, run: str) -> None:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 
 from indexes.corpus import Corpus
 from indexes.errors import InputError
-from indexes.manifest import MANIFEST, transaction
 from indexes.types import Candidate
 
 SCALE_DEPTH = 50  # the scores of the first so many passages become 1 … 0, however deep a search looks
@@ -89,7 +88,7 @@ def learned_mixes(meta: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def keep_mix(corpus: Corpus, encoder: str, mix: Mix) -> None:
     """Notes that fused searches of `corpus` with the vectors of `encoder` use `mix` from now on."""
-    with transaction(corpus.folder / MANIFEST) as connection:
+    with corpus.connect() as connection:
         row = (_key(encoder), json.dumps(asdict(mix)))
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
 

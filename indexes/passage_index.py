@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from indexes.chroma import Collection
 
 
-__all__ = ["MAX_K", "PassageIndex", "delete_index", "find_index"]
-
 _log = logging.getLogger(__name__)
 _MAX_RESULTS_AT_ONCE = 10_000  # Chroma looks results up in SQLite, which bounds the variables of one statement
 
@@ -140,9 +138,9 @@ def delete_index(paths: DataPaths, corpus: Corpus, encoder: str) -> None:
 
 def drop_vectors(paths: DataPaths, corpus: Corpus, fingerprint: str) -> None:
     """Deletes the vectors with this fingerprint and their collection, unless an index still has them."""
-    with corpus.connect() as connection:
-        is_gone = manifest.drop_vectors(connection, fingerprint)
-    if is_gone:
+    if all(info.fingerprint != fingerprint for info in corpus.indexes()):
+        with corpus.connect() as connection:
+            connection.execute("DELETE FROM vectors WHERE fingerprint = ?", (fingerprint,))
         drop_collection(paths, corpus, fingerprint)
 
 

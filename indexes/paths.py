@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from indexes.errors import InputError, StoreError
 
 CLOUD_HOST = "api.trychroma.com"
 VARIABLES = ("CHROMA_URL", "CHROMA_TENANT", "CHROMA_DATABASE", "CHROMA_TOKEN")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ class StoreSettings:
                     f"address of the server (https://{CLOUD_HOST} for Chroma Cloud), or unset them."
                 )
             return
-        if self._parts() is None:
+        if not _is_server(self.url):
             # Never repeated: an address that went wrong is where a password may stand.
             raise InputError(
                 "CHROMA_URL should be an address like http://host:8000 or https://host/path, without a user, a "
@@ -56,37 +55,17 @@ class StoreSettings:
 
     @property
     def is_cloud(self) -> bool:
-        return self.host == CLOUD_HOST
+        return urlsplit(self.url).hostname == CLOUD_HOST
 
-    @property
-    def host(self) -> str:
-        parts = self._parts()
-        return parts.hostname or "" if parts else ""
 
-    @property
-    def port(self) -> int:
-        parts = self._parts()
-        return (parts.port or _DEFAULT_PORTS[parts.scheme]) if parts else 0
-
-    @property
-    def is_ssl(self) -> bool:
-        parts = self._parts()
-        return parts is not None and parts.scheme == "https"
-
-    @property
-    def path(self) -> str:
-        """What stands before Chroma's own paths, for a server behind a proxy; "" or "/like/this"."""
-        parts = self._parts()
-        return parts.path.rstrip("/") if parts else ""
-
-    def _parts(self) -> SplitResult | None:
-        """The address in its parts, or None for what is no address of a server."""
-        try:
-            parts = urlsplit(self.url)
-            whole = parts.scheme in _DEFAULT_PORTS and parts.hostname and (parts.port is None or parts.port > 0)
-        except ValueError:
-            return None
-        return parts if whole and not (parts.username or parts.password or parts.query or parts.fragment) else None
+def _is_server(url: str) -> bool:
+    """Whether this is the address of a server, with a path if need be, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        is_whole = url.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_whole and not (parts.username or parts.password or parts.query or parts.fragment)
 
 
 def read_store(environment: Mapping[str, str]) -> StoreSettings:
