@@ -28,9 +28,7 @@ from indexes.retrievers import Retriever, RetrieverKind, open_search, open_searc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indexes.doctor import Finding
     from indexes.ingest import Embed
-    from indexes.paths import DataPaths
     from indexes.types import Candidate, CorpusInfo, FileOutcome
 
 
@@ -45,11 +43,8 @@ def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = No
     os.umask(os.umask(0) | 0o077)
     try:
         commands(arguments)
-    except UserError as error:
-        messages.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise SystemExit(1) from None
     except Exception as error:
-        if not (sentence := outage(error)):
+        if not (sentence := str(error) if isinstance(error, UserError) else outage(error)):
             raise
         messages.print(sentence, style="red", markup=False, soft_wrap=True)
         raise SystemExit(1) from None
@@ -404,7 +399,10 @@ def doctor(
     from indexes.doctor import repair as mend
 
     paths = open_paths(data_dir)
-    found, left = mend(paths, corpus, load_encoder) if repair else _twice(examine(paths, corpus))
+    if repair:
+        found, left = mend(paths, corpus, load_encoder)
+    else:
+        found = left = examine(paths, corpus)
     if as_json:
         print_json([asdict(finding) | {"mended": finding not in left} for finding in found])
     else:
@@ -418,7 +416,3 @@ def doctor(
     if left:
         hint = "" if repair else f" Mend what can be mended with: python -m indexes doctor '{corpus}' --repair"
         raise StoreError(f"{len(left)} difference(s) in corpus '{corpus}'; they stand above.{hint}")
-
-
-def _twice(found: list[Finding]) -> tuple[list[Finding], list[Finding]]:
-    return found, found

@@ -176,28 +176,22 @@ def write_trec_run(file: Path, run: Run, name: str) -> None:
         for query, scores in run.items()
         for rank, document in enumerate(sorted(scores, key=scores.__getitem__, reverse=True), start=1)
     ]
-    _write(file, lines)
+    write_file(file, "".join(lines))
 
 
 def write_trec_qrels(file: Path, qrels: Qrels) -> None:
     """Writes `qrels` as trec_eval reads them: `question 0 document grade`."""
-    _write(
-        file,
-        [
-            f"{_word(query)} 0 {_word(document)} {grade}\n"
-            for query, g in qrels.items()
-            for document, grade in g.items()
-        ],
-    )
+    lines = [
+        f"{_word(query)} 0 {_word(document)} {grade}\n"
+        for query, grades in qrels.items()
+        for document, grade in grades.items()
+    ]
+    write_file(file, "".join(lines))
 
 
 def _word(text: str) -> str:
     """`text` with white space, which separates the columns of TREC files, written as in addresses: no two are alike."""
     return re.sub(r"[\s%]", lambda found: quote(found[0]), text) or "%"
-
-
-def _write(file: Path, lines: Sequence[str]) -> None:
-    write_file(file, "".join(lines))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,11 +222,12 @@ def judge(
             write_trec_run(run_out / f"{slug(name)}.run", run, name)
     if run_out:
         write_trec_qrels(run_out / "qrels.txt", qrels)
+    first, *others = by_query
     return Judgement(
         n_queries=len(judged),
         metrics={name: mean_metrics(values) for name, values in by_query.items()},
         by_query=by_query,
-        comparisons=tuple(_sentences(by_query)),
+        comparisons=tuple(_sentence(first, other, compare_runs(by_query[first], by_query[other])) for other in others),
     )
 
 
@@ -240,11 +235,6 @@ def _retrieve(queries: Sequence[Query], search: Searchable, depth: int) -> dict[
     # Passages of one document count once: looking three times as deep leaves enough of them in all but odd corpora.
     found = search.search_many([query.text for query in queries], 3 * depth)
     return {query.id: run_of_candidates(candidates, depth) for query, candidates in zip(queries, found, strict=True)}
-
-
-def _sentences(by_query: dict[str, MetricsByQuery]) -> list[str]:
-    first, *others = by_query
-    return [_sentence(first, other, compare_runs(by_query[first], by_query[other])) for other in others]
 
 
 def _sentence(first: str, other: str, c: Comparison) -> str:

@@ -163,17 +163,13 @@ class Archive:
             with file.open("rb") as opened:
                 check_directory(opened)
             self._zip = zipfile.ZipFile(file)
+            check_size(self._zip, file.stat().st_size, MAX_TOTAL)
         except PermissionError as error:
             raise UnreadableFileError("The file may not be read; check its rights.") from error
         except UnreadableFileError:
             raise
         except Exception as error:  # zipfile raises more than BadZipFile on hostile bytes
             raise UnreadableFileError("The name says zip archive (.zip), but the content is damaged or not.") from error
-        try:
-            check_size(self._zip, file.stat().st_size, MAX_TOTAL)
-        except UnreadableFileError:
-            self.close()
-            raise
 
     def close(self) -> None:
         self._zip.close()
@@ -273,13 +269,13 @@ def open_sources(given: Sequence[Path]) -> Iterator[list[SourceFile]]:
     """Every file in `given`, archives opened as folders are; usable until the context is left."""
     with ExitStack() as archives:
         found: list[SourceFile] = []
-        listed = list_files(given)
-        for source, path in listed.files:
+        files, passed = list_files(given)
+        for source, path in files.items():
             if suffix_of(source) == ARCHIVE_SUFFIX:
                 found += _members(source, path, archives)
             else:
                 found.append(SourceFile(source=source, path=path))
-        for folder, names in listed.passed.items():
+        for folder, names in passed.items():
             found += _skipped(folder.name, folder, names)
         yield found
 
@@ -311,16 +307,9 @@ def _members(source: str, path: Path, archives: ExitStack) -> list[SourceFile]:
     return [SourceFile(source=source, path=path, refusal=nothing + said)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """(source name, file) of each file to read, and the names of those in each folder that are passed over."""
-
-    files: list[tuple[str, Path]]
-    passed: dict[Path, list[str]]
-
-
-def list_files(given: Sequence[Path]) -> Listed:
-    """Each file in `given`, folders walked in sorted order; an archive is a file here.
+def list_files(given: Sequence[Path]) -> tuple[dict[str, Path], dict[Path, list[str]]]:
+    """Each file in `given` by its source name, folders walked in sorted order, and the names of those in each folder
+    that are passed over; an archive is a file here.
 
     A file's source name is its own name; a file in a folder is named by its path from that folder's parent, so two
     `readme.md` of one folder stay apart. Hidden files and empty code are left out.
@@ -346,7 +335,7 @@ def list_files(given: Sequence[Path]) -> Listed:
             )
         else:
             found[_shown(path.name)] = path
-    return Listed(files=list(found.items()), passed=passed)
+    return found, passed
 
 
 def _walk(folder: Path, passed: list[str]) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import re
 from bisect import bisect_left, bisect_right
@@ -283,7 +282,7 @@ def _tables(document: Document, text: str, tokenizer: Tokenizer, most: int) -> l
 
 def _passage(document: Document, title: str, start: int, end: int, *, ordinal: int) -> Passage:
     text = document.text[start:end]
-    page = bisect.bisect_right(document.page_starts, start) or None
+    page = bisect_right(document.page_starts, start) or None
     return Passage(
         id=_passage_id(document.id, ordinal, title, text),
         document_id=document.id,

@@ -15,7 +15,6 @@ from indexes.readers.office import html_to_markdown
 from indexes.readers.text import MAX_WHOLE, Text, decode_text, read_whole
 
 _HEAD = ("From", "To", "Cc", "Date", "Subject")
-_NOT_A_MAIL = "The name says mail (.eml), but the content has neither sender nor date nor subject."
 _MAX_DEPTH = 20  # of mails in mails
 _WORDS = re.compile(r"\w+")
 _LINK = re.compile(r"\]\([^()\s]*+\)|https?://\S+")
@@ -27,16 +26,11 @@ Attached = list[tuple[str, bytes]]
 def read_mail(file: Path) -> tuple[Text, Attached]:
     """The mail's text with its subject and day, and (name, content) of each attachment."""
     attached: Attached = []
-    try:
-        message = message_from_bytes(read_whole(file), policy=policy.default)
-        head = _head(message)
-        if not head:
-            raise UnreadableFileError(_NOT_A_MAIL)
-        body = "\n\n".join(filter(None, (text.strip() for text in _texts(message, attached))))
-    except UnreadableFileError:
-        raise
-    except Exception as error:  # the header parser raises anything on hostile bytes
-        raise UnreadableFileError("The mail is damaged; save it again from the mail program.") from error
+    message = message_from_bytes(read_whole(file), policy=policy.default)
+    head = _head(message)
+    if not head:
+        raise UnreadableFileError("The name says mail (.eml), but it has neither sender nor date nor subject.")
+    body = "\n\n".join(filter(None, (text.strip() for text in _texts(message, attached))))
     if attached:
         head["Attachments"] = ", ".join(name for name, _ in attached)
     text = f"{_lines(head)}\n\n{body}".strip()

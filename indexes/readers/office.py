@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, time
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote
 
 from indexes.errors import UnreadableFileError
@@ -76,27 +76,20 @@ def html_to_markdown(html: str) -> tuple[str, str]:
     """The page as Markdown and its title, "" if it has none."""
     from bs4 import BeautifulSoup
 
-    try:
-        page = BeautifulSoup(html.encode("utf-8", "replace"), "html.parser", from_encoding="utf-8")
-        n_before = len(page.get_text())
-        for element in page.find_all(_APART):
-            element.insert(0, "\n")
-            element.append("\n")  # its text does not run into that of its neighbours
-        _without_boilerplate(page)
-        is_all_frame = 20 * len(page.get_text()) < n_before and not page.find("main")
-        return _convert((html if is_all_frame else str(page)).encode("utf-8", "replace"), ".html")
-    except Exception as error:  # hostile markup reaches corners of the parser that raise anything
-        raise UnreadableFileError("The HTML cannot be read; open it in a browser and save it again.") from error
-
-
-def _without_boilerplate(page: Any) -> None:
-    """Takes out of a parsed page what a browser hides, and what frames the content: menus, banners, the footer."""
+    page = BeautifulSoup(html.encode("utf-8", "replace"), "html.parser", from_encoding="utf-8")
+    n_before = len(page.get_text())
+    for element in page.find_all(_APART):
+        element.insert(0, "\n")
+        element.append("\n")  # its text does not run into that of its neighbours
     for element in page.find_all(_is_boilerplate):
         if not element.decomposed:
             element.decompose()
+    is_all_frame = 20 * len(page.get_text()) < n_before and not page.find("main")
+    return _convert((html if is_all_frame else str(page)).encode("utf-8", "replace"), ".html")
 
 
 def _is_boilerplate(element: Any) -> bool:
+    """Whether a browser hides it, or it frames the content: a menu, a banner, the footer."""
     attributes = element.attrs or {}
     if element.name in _UNSEEN or "hidden" in attributes or _HIDDEN.search(str(attributes.get("style", ""))):
         return True
@@ -116,11 +109,7 @@ def _is_boilerplate(element: Any) -> bool:
 
 def read_word(file: Path) -> Text:
     """A Word document as Markdown: fields as their last result, no hidden text; then headers, footers and comments."""
-    content = open_package(file, ".docx")
-    try:
-        content, beside = _plain_word(content)
-    except Exception as error:  # a damaged file raises anything
-        raise UnreadableFileError(_damaged(".docx")) from error
+    content, beside = _plain_word(open_package(file, ".docx"))
     markdown, title = _read_package(content, ".docx")
     return Text(text="\n\n".join(filter(None, (markdown, *beside))), title=title)
 
@@ -154,12 +143,8 @@ def _paragraphs(root: Any) -> str:
 
 def read_book(file: Path) -> Text:
     """An e-book's chapters as Markdown, in the order in which they are read."""
-    content = open_package(file, ".epub")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as book:
-            metadata, chapters, missing = _chapters(book)
-    except Exception as error:  # a damaged file raises anything
-        raise UnreadableFileError(_damaged(".epub")) from error
+    with zipfile.ZipFile(io.BytesIO(open_package(file, ".epub"))) as book:
+        metadata, chapters, missing = _chapters(book)
     if not any(chapters):
         raise UnreadableFileError("The e-book has no chapter with text; it may hold pictures of its pages only.")
     title = metadata.get("Title", "")
@@ -213,11 +198,7 @@ def read_rtf(file: Path) -> Text:
     content = read_whole(file)
     if not content.lstrip().startswith(b"{\\rtf"):
         raise UnreadableFileError("The name says Rich Text (.rtf), but the content is something else.")
-    try:
-        text: str = rtf_to_text(content.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
-        return Text(text=text)
-    except Exception as error:  # the library raises anything on damaged markup
-        raise UnreadableFileError("The Rich Text (.rtf) is damaged; open and save it again.") from error
+    return Text(text=rtf_to_text(content.decode("latin-1"), errors="replace"))  # type: ignore[no-untyped-call]
 
 
 def read_notebook(file: Path) -> Text:
@@ -257,40 +238,25 @@ def open_package(file: Path, suffix: str) -> bytes:
         raise UnreadableFileError(
             f"The file asks for a password, or is of an Office before 2007; save it as {suffix} without a password."
         )
-    try:
-        check_directory(io.BytesIO(content))
-        with zipfile.ZipFile(io.BytesIO(content)) as package:
-            check_size(package, len(content))
-            names = package.namelist()
-            locked = any(info.flag_bits & 1 for info in package.infolist())
-            rights = package.read("META-INF/encryption.xml") if "META-INF/encryption.xml" in names else b""
-    except UnreadableFileError:
-        raise
-    except Exception as error:  # zipfile raises more than BadZipFile on hostile bytes
-        if content.startswith(b"PK"):
-            raise UnreadableFileError(_damaged(suffix)) from error
-        raise UnreadableFileError(f"The name says {_name(suffix)}, but the content is something else.") from error
-    if not any(name.startswith(_CALLED[suffix][1]) for name in names):
-        raise UnreadableFileError(f"The name says {_name(suffix)}, but the content is another kind of zip file.")
+    called, inside = _CALLED[suffix]
+    if not content.startswith(b"PK"):
+        raise UnreadableFileError(f"The name says {called}, but the content is something else.")
+    check_directory(io.BytesIO(content))
+    with zipfile.ZipFile(io.BytesIO(content)) as package:
+        check_size(package, len(content))
+        names = package.namelist()
+        locked = any(info.flag_bits & 1 for info in package.infolist())
+        rights = package.read("META-INF/encryption.xml") if "META-INF/encryption.xml" in names else b""
+    if not any(name.startswith(inside) for name in names):
+        raise UnreadableFileError(f"The name says {called}, but the content is another kind of zip file.")
     if locked or re.search(rb"\.x?html?[\"']", rights):
-        raise UnreadableFileError(f"The {_name(suffix)} is encrypted; save it without protection.")
+        raise UnreadableFileError(f"The {called} is encrypted; save it without protection.")
     return content
-
-
-def _name(suffix: str) -> str:
-    return _CALLED[suffix][0]
-
-
-def _damaged(suffix: str) -> str:
-    return f"The {_name(suffix)} is damaged; open and save it again, or export it."
 
 
 def _read_package(content: bytes, suffix: str) -> tuple[str, str]:
     """A docx or pptx as Markdown, and the title that it gives itself."""
-    try:
-        markdown, title = _convert(content, suffix)
-    except Exception as error:  # a damaged file raises anything, from KeyError to lxml's errors
-        raise UnreadableFileError(_damaged(suffix)) from error
+    markdown, title = _convert(content, suffix)
     return _IMAGE.sub(_image_text, markdown.replace("\x0b", "\n")), title
 
 
@@ -318,14 +284,14 @@ _MAX_GAP = 10_000  # empty rows after which a sheet is at its end: one stray cel
 
 def read_workbook(file: Path) -> Text:
     """The cells as their formats show them, as last computed; hidden sheets are read too, empty ones left out."""
-    content = open_package(file, ".xlsx")
-    try:
-        from openpyxl import load_workbook
+    from openpyxl.reader.excel import ExcelReader
 
-        with closing(load_workbook(io.BytesIO(content), read_only=True, data_only=True)) as workbook:
-            read = [(sheet.title, *_sheet(sheet)) for sheet in workbook.worksheets]
-    except Exception as error:  # a damaged file raises anything, from KeyError to the XML parser's errors
-        raise UnreadableFileError("The Excel workbook (.xlsx) is damaged; open and save it again.") from error
+    reader = ExcelReader(io.BytesIO(open_package(file, ".xlsx")), read_only=True, data_only=True)
+    with closing(reader.archive) as archive:
+        reader.read()
+        parts = [part.target for _, part in reader.parser.find_sheets() if "chartsheet" not in part.Type]
+        sheets = zip(reader.wb.worksheets, filter(set(archive.namelist()).__contains__, parts), strict=True)
+        read = [(sheet.title, *_sheet(sheet, archive.open(part))) for sheet, part in sheets]
     filled = [f"# {' '.join(title.split())}\n\n{table}" for title, table, _ in read if table]
     if not filled:
         raise UnreadableFileError(f"The workbook has {len(read)} sheet(s) and no text.")
@@ -334,9 +300,9 @@ def read_workbook(file: Path) -> Text:
     return Text(text="\n\n".join(filled), note=note)
 
 
-def _sheet(sheet: Any) -> tuple[str, int]:
+def _sheet(sheet: Any, xml: IO[bytes]) -> tuple[str, int]:
     """The sheet as a table, below the lines that stand above it, and how many formulas in it have no value."""
-    merged, n_unknown = _sheet_marks(sheet)
+    merged, n_unknown = _sheet_marks(xml)
     rows = list(_rows(sheet, merged))
     if not rows:
         return "", n_unknown
@@ -349,14 +315,14 @@ def _sheet(sheet: Any) -> tuple[str, int]:
     return "\n".join([*above, *[""] * bool(above), lines[0], _line(["---"] * width), *lines[1:]]), n_unknown
 
 
-def _sheet_marks(sheet: Any) -> tuple[dict[int, list[tuple[int, int]]], int]:
+def _sheet_marks(xml: IO[bytes]) -> tuple[dict[int, list[tuple[int, int]]], int]:
     """What the quick reading of a sheet leaves out, from its XML: ({column: rows (first, last) that are merged in it},
     how many formulas have no value)."""
     from openpyxl.utils.cell import range_boundaries
 
     merged: dict[int, list[tuple[int, int]]] = {}
     n_unknown, held = 0, b""
-    with sheet.parent._archive.open(sheet._worksheet_path) as xml:
+    with xml:
         while chunk := xml.read(2**20):
             held += chunk
             cut = held.rfind(b"<c ") if len(chunk) == 2**20 else len(held)

@@ -51,7 +51,6 @@ ReadOne = Callable[[Path, str], list[Document]]
 _LIMIT_S = 300.0  # of one file; a PDF of 5,000 pages takes half a minute
 _MAX_MEMORY = 2**33  # bytes of address space of the reading process
 _GRACE_S = 10
-_BROKE = "The reader failed on the file"
 
 
 class ReaderProcess:
@@ -91,7 +90,7 @@ class ReaderProcess:
             ) from None
         except EOFError:
             raise UnreadableFileError(
-                f"{_BROKE}: it is damaged, or too large. Open it and save it again, or split it."
+                "The reader failed on the file: it is damaged, or too large. Open it and save it again, or split it."
             ) from None
 
 
@@ -115,18 +114,19 @@ def main() -> None:
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     _alarm(asked["limit_s"] + _GRACE_S)
     try:
-        reply = _drawn(asked) if "page" in asked else _read(asked)
+        if "page" in asked:
+            return _drawn(asked)
+        return {"documents": [asdict(document) for document in read_one(Path(asked["file"]), asked["source"])]}
     except UnreadableFileError as error:
-        reply = {"unreadable": str(error)}
+        return {"unreadable": str(error)}
     except Exception as error:  # noqa: BLE001  # one bad file never stops the rest
-        broke = f"{_BROKE} ({type(error).__name__}): it is damaged, or of a kind that is not known here."
-        reply = {"unreadable": broke}
-    _alarm(0)
-    return reply
+        return {"unreadable": _damaged(error)}
+    finally:
+        _alarm(0)
 
 
-def _read(asked: dict[str, Any]) -> dict[str, Any]:
-    return {"documents": [asdict(document) for document in read_one(Path(asked["file"]), asked["source"])]}
+def _damaged(error: Exception) -> str:
+    return f"The file is damaged, or of a kind not known here ({type(error).__name__}). Open and save it again."
 
 
 def _drawn(asked: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +165,15 @@ _LITTLE, _MUCH = 200, 2**16  # characters out of a file of that many bytes: near
 
 def read_one(file: Path, source: str) -> list[Document]:
     """The documents in `file`, of which a mail with attachments has several; `UnreadableFileError` if none has text."""
+    try:
+        return _read_one(file, source)
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # hostile bytes reach corners of every parser that raise anything
+        raise UnreadableFileError(_damaged(error)) from error
+
+
+def _read_one(file: Path, source: str) -> list[Document]:
     attached: list[tuple[str, bytes]] = []
     if suffix_of(source) == ".eml":
         read, attached = read_mail(file)

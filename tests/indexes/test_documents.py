@@ -197,7 +197,7 @@ def test_files_of_a_folder_are_named_from_its_parent_and_hidden_ones_passed_over
         file = tmp_path / "docs" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("x")
-    assert [source for source, _ in list_files([tmp_path / "docs"]).files] == ["docs/a/readme.md", "docs/b/readme.md"]
+    assert list(list_files([tmp_path / "docs"])[0]) == ["docs/a/readme.md", "docs/b/readme.md"]
 
 
 def test_a_path_that_does_not_exist_is_said(tmp_path: Path) -> None:
@@ -211,4 +211,4 @@ def test_two_files_of_one_name_are_refused_and_not_merged(tmp_path: Path) -> Non
         (tmp_path / name).write_text("x")
     with pytest.raises(InputError, match=r"Two of the files are called 'readme\.md'"):
         list_files([tmp_path / "a/readme.md", tmp_path / "b/readme.md"])
-    assert len(list_files([tmp_path / "a/readme.md", tmp_path / "a/readme.md"]).files) == 1
+    assert len(list_files([tmp_path / "a/readme.md", tmp_path / "a/readme.md"])[0]) == 1
