@@ -5,32 +5,33 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from indexes import doctor as doctors
 from indexes.corpus import Corpus, list_corpora
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.torch import Wish
+from indexes.encoders.wrappers import load_late
 from indexes.errors import InputError, StoreError, UserError, outage
+from indexes.evaluation import judge, unknown_positives
+from indexes.files import is_address
+from indexes.filters import PassageFilter
+from indexes.ingest import Embed, add_files, delete_corpus, export_corpus, import_corpus, remove_sources
 from indexes.mixes import Mix, kept_mix
 from indexes.paths import DataPaths, read_embeddings, read_store
-from indexes.retrievers import Retriever, RetrieverKind, open_search, open_searches
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from indexes.ingest import Embed
-    from indexes.types import Candidate, CorpusInfo, FileOutcome
-
+from indexes.queries import read_judged, read_queries
+from indexes.retrievers import Retriever, RetrieverKind, load_cross_encoder, open_search, open_searches
+from indexes.types import Candidate, CorpusInfo, FileOutcome
 
 console = Console(highlight=False)
 messages = Console(stderr=True, highlight=False)
@@ -107,9 +108,6 @@ def search(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """The passages of CORPUS that answer QUESTION best."""
-    from indexes.filters import PassageFilter
-    from indexes.retrievers import load_cross_encoder
-
     paths = open_paths(data_dir)
     if rerank and (paths.run(rerank) / "ranker").is_dir():
         raise InputError(
@@ -136,9 +134,6 @@ def evaluate(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Judge retrievers on questions whose relevant documents are known."""
-    from indexes.evaluation import judge, unknown_positives
-    from indexes.queries import read_judged, read_queries
-
     cutoffs = _parse_cutoffs(k)
     queries = read_judged(questions, qrels, split) if qrels else read_queries(questions, split)
     kinds, paths = _parse_retrievers(retriever), open_paths(data_dir)
@@ -253,9 +248,6 @@ def add(
     that they name. A file is known by its content: an unchanged one costs nothing, and a renamed one keeps its
     vectors. An interrupted add goes on where it was.
     """
-    from indexes.encoders.wrappers import load_late
-    from indexes.ingest import add_files
-
     if sync and not files:
         raise typer.BadParameter("--sync needs PATH: the corpus will have exactly its files")
     paths = open_paths(data_dir)
@@ -283,8 +275,6 @@ def add(
 
 def _given(texts: Sequence[str]) -> list[Path | str]:
     """What is to be added: files and folders as paths, web pages as addresses, those of a list in its place."""
-    from indexes.files import is_address
-
     given: list[Path | str] = []
     for text in texts:
         path = Path(text)
@@ -300,8 +290,6 @@ def _given(texts: Sequence[str]) -> list[Path | str]:
 
 
 def _begins_with_address(file: Path) -> bool:
-    from indexes.files import is_address
-
     with file.open("rb") as content:
         return is_address(content.read(9).decode("utf-8", "replace"))
 
@@ -359,8 +347,6 @@ def delete(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Delete CORPUS, or only some of its sources."""
-    from indexes.ingest import delete_corpus, remove_sources
-
     paths = open_paths(data_dir)
     if sources:
         remove_sources(paths, corpus, sources)
@@ -370,8 +356,6 @@ def delete(
 
 def export(corpus: str, file: Path, data_dir: DataDir = Path("data")) -> None:
     """Write CORPUS with its files and vectors into one FILE, which `import` reads; nothing is embedded then."""
-    from indexes.ingest import export_corpus
-
     export_corpus(open_paths(data_dir), corpus, file)
 
 
@@ -381,8 +365,6 @@ def import_(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Make a corpus of an exported FILE."""
-    from indexes.ingest import import_corpus
-
     console.print(f"Corpus '{import_corpus(open_paths(data_dir), file, name)}' is there.", markup=False)
 
 
@@ -395,14 +377,11 @@ def doctor(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Name every difference between CORPUS's manifest and its files, indexes and collections; exit 1 if one is left."""
-    from indexes.doctor import examine
-    from indexes.doctor import repair as mend
-
     paths = open_paths(data_dir)
     if repair:
-        found, left = mend(paths, corpus, load_encoder)
+        found, left = doctors.repair(paths, corpus, load_encoder)
     else:
-        found = left = examine(paths, corpus)
+        found = left = doctors.examine(paths, corpus)
     if as_json:
         print_json([asdict(finding) | {"mended": finding not in left} for finding in found])
     else:

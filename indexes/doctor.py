@@ -117,14 +117,12 @@ def _index(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> Iterator[Findin
     with corpus.connect() as connection:
         missing = manifest.passages_without_vector(connection, info.fingerprint)
         damaged = _unsound(connection, info, manifest.passages_with_vector(connection, info.fingerprint))
-    told: tuple[tuple[Kind, list[str], str], ...] = (
-        ("missing vectors", missing, "passages have no vector"),
-        ("damaged vectors", damaged, "passages have no sound vector"),
-    )
-    for kind, ids, what in told:
-        if ids:
-            sentence = f"{len(ids)} {what} in the index by '{info.encoder}'."
-            yield Finding(kind=kind, subject=info.encoder, sentence=sentence, ids=tuple(ids))
+    if missing:
+        sentence = f"{len(missing)} passages have no vector in the index by '{info.encoder}'."
+        yield Finding(kind="missing vectors", subject=info.encoder, sentence=sentence, ids=tuple(missing))
+    if damaged:
+        sentence = f"{len(damaged)} passages have no sound vector in the index by '{info.encoder}'."
+        yield Finding(kind="damaged vectors", subject=info.encoder, sentence=sentence, ids=tuple(damaged))
     if not is_current(paths, corpus, info):
         sentence = f"What is searched by '{info.encoder}' is gone, corrupt or older than the vectors; it is made anew."
         yield Finding(kind="stale collection", subject=info.encoder, sentence=sentence)
@@ -200,14 +198,12 @@ def _read_again(paths: DataPaths, corpus: Corpus, sources: list[str], load_encod
     whole = [source for source in sources if originals[source].is_file()]
     if not whole:
         return
-    encoders = [load_encoder(info.encoder, paths) for info in corpus.indexes()] or [
-        load_encoder(DEFAULT_ENCODER, paths)
-    ]
+    names = [info.encoder for info in corpus.indexes()] or [DEFAULT_ENCODER]
+    encoders = [load_encoder(name, paths) for name in names]
     for source in whole:
         corpus.add_file(source, originals[source], encoders[0].tokenizer)
     for encoder in encoders:
-        for _ in update_index(paths, corpus, encoder):
-            pass
+        list(update_index(paths, corpus, encoder))
 
 
 def _mend_index(
@@ -220,8 +216,7 @@ def _mend_index(
                 manifest.delete_vectors(connection, info.fingerprint, finding.ids)
     if any(finding.kind in ("missing vectors", "damaged vectors") for finding in found):
         with suppress(NotFoundError):  # its encoder is gone: what is left of the index is better than nothing
-            for _ in update_index(paths, corpus, load_encoder(info.encoder, paths)):
-                pass
+            list(update_index(paths, corpus, load_encoder(info.encoder, paths)))
             return
     bring_in_step(paths, corpus, info.encoder, info.fingerprint, info.dimension)
 
@@ -250,8 +245,7 @@ def _make_manifest_anew(paths: DataPaths, folder: Path, load_encoder: LoadEncode
     for kept in sorted((folder / FILES).glob("*")):
         corpus.add_file(names.get(kept.name.partition(".")[0], kept.name), kept, loaded[0].tokenizer)
     for encoder in loaded:
-        for _ in update_index(paths, corpus, encoder):
-            pass
+        list(update_index(paths, corpus, encoder))
 
 
 def _readable(connection: sqlite3.Connection, query: str) -> Iterator[Any]:

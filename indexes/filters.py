@@ -100,13 +100,8 @@ def chroma_where(wanted: PassageFilter, facets: Iterable[Facets]) -> Mapping[str
     fitting = [each for each in facets if wanted.takes(each)]
     if not fitting:
         return None
-    clauses: list[Mapping[str, Any]] = []
-    if wanted.sources:
-        clauses.append(_is_one_of("source", {each.source for each in fitting}))
-    if wanted.kinds:
-        clauses.append(_is_one_of("kind", {each.kind for each in fitting}))
-    if wanted.since or wanted.until:
-        clauses.append(_is_one_of("date", {each.date for each in fitting}))
+    asked = {"source": wanted.sources, "kind": wanted.kinds, "date": wanted.since or wanted.until}
+    clauses = [_is_one_of(name, {getattr(each, name) for each in fitting}) for name, what in asked.items() if what]
     return clauses[0] if len(clauses) == 1 else {"$and": clauses}
 
 

@@ -56,6 +56,8 @@ def update_index(
         missing = manifest.passages_without_vector(connection, encoder.fingerprint)
     yield 0, len(missing)
     for done in _embed(corpus, encoder, (embed or embed_here)(corpus, missing, encoder)):
+        if done < len(missing):
+            check_space(paths)
         yield done, len(missing)
     bring_in_step(paths, corpus, encoder.name, encoder.fingerprint, encoder.dimension)
     if previous and previous.fingerprint != encoder.fingerprint:
@@ -147,7 +149,7 @@ def add_files(
                 yield event
                 if event.done < event.total:
                     check_space(paths)
-        for done, total in _update(paths, opened, encoder, embed):
+        for done, total in update_index(paths, opened, encoder, embed):
             yield Progress(stage="embedding", done=done, total=total)
         for done, total in _update_others(paths, opened, encoder):
             yield Progress(stage="embedding", done=done, total=total)
@@ -185,32 +187,16 @@ def index_corpus(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterator
     It waits for another writer: who calls this is in the middle of something long.
     """
     with writing(paths, corpus.name, f"indexing corpus '{corpus.name}'", wait_s=PATIENCE_S):
-        yield from _update(paths, corpus, encoder)
-
-
-def _update(
-    paths: DataPaths, corpus: Corpus, encoder: Encoder, embed: Embed | None = None
-) -> Iterator[tuple[int, int]]:
-    for done, total in update_index(paths, corpus, encoder, embed):
-        if done < total:
-            check_space(paths)
-        yield done, total
+        yield from update_index(paths, corpus, encoder)
 
 
 def _gone(corpus: Corpus, files: Sequence[Path | str], named: Sequence[SourceFile], *, sync: bool) -> set[str]:
     """The sources that are no files any more: what a given folder had and has not, with `sync` every other one."""
     folders = tuple(f"{path.resolve().name}/" for path in files if isinstance(path, Path) and path.is_dir())
     there = {file.source for file in named}
-    return {
-        source
-        for source in (info.source for info in corpus.sources())
-        if (sync or source.startswith(folders)) and there.isdisjoint((source, _address_of(source)))
-    }
-
-
-def _address_of(source: str) -> str:
-    """Where a page was fetched from, whatever it turned out to be."""
-    return source.partition("#")[0] if is_address(source) else source
+    gone = {info.source for info in corpus.sources() if sync or info.source.startswith(folders)} - there
+    # What a page turned out to be is said behind its address.
+    return {source for source in gone if not (is_address(source) and source.partition("#")[0] in there)}
 
 
 def _read_files(
@@ -264,7 +250,7 @@ def _update_others(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterat
         except NotFoundError:
             other = None  # its encoder is gone; the index still answers for the passages that it has
         if other:
-            yield from _update(paths, corpus, other)
+            yield from update_index(paths, corpus, other)
         else:
             bring_in_step(paths, corpus, info.encoder, info.fingerprint, info.dimension)
 

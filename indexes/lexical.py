@@ -120,7 +120,6 @@ class LexicalIndex:
     """BM25 over the passages of one corpus."""
 
     def __init__(self, corpus: Corpus, kept: _Kept) -> None:
-        self.corpus = corpus.name
         self._corpus = corpus
         self._kept = kept
 

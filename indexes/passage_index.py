@@ -31,7 +31,6 @@ class PassageIndex:
     """The passages of one corpus as vectors of one encoder."""
 
     def __init__(self, paths: DataPaths, corpus: Corpus, encoder: Encoder, info: IndexInfo, collection: Collection):
-        self.corpus = corpus.name
         self.encoder = encoder
         self.notice = _notice(paths, corpus, info)
         self._paths = paths

@@ -17,6 +17,7 @@ from indexes.errors import InputError, NotFoundError, UserError, WeightsError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.lexical import LexicalIndex, Searchable
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, kept_mix, stretch
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import Candidate, Encoder, Vectors
 
@@ -138,11 +139,8 @@ class Search:
         if mmr is not None and not 0 <= mmr <= 1:
             raise InputError(f"A number from 0 (all variety) to 1 (all relevance) was expected for mmr, got {mmr}.")
         pool = k if mmr is None else max(_POOL_FACTOR * k, _MIN_POOL)
-        found = (
-            self._reranked(self._scorer, questions, pool, where)
-            if self._scorer
-            else self._found(questions, pool, where)
-        )
+        search = partial(self._reranked, self._scorer) if self._scorer else self._found
+        found = search(questions, pool, where)
         if threshold is not None:
             found = [[hit for hit in hits if hit.score >= threshold] for hits in found]
         return found if mmr is None else [self._vary(hits, k, mmr) for hits in found]
@@ -221,8 +219,6 @@ def open_search(
     paths: DataPaths, corpus: str | Corpus, retriever: Retriever, load: Load, scorer: Scorer | None = None
 ) -> Search:
     """The search of `corpus` by `retriever`, whose encoder `load` gives if one is needed."""
-    from indexes.passage_index import PassageIndex
-
     opened = Corpus.open(paths, corpus)
     dense = cache(lambda: PassageIndex.open(paths, opened, load(retriever.encoder)))
     return Search(_mixed(retriever, opened), dense, lambda: LexicalIndex.open(paths, opened), scorer, dense)
@@ -232,8 +228,6 @@ def open_searches(
     paths: DataPaths, corpus: str | Corpus, retrievers: Iterable[Retriever], load: Load
 ) -> dict[str, Search]:
     """The search of `corpus` by each of `retrievers`, by its key; what several need is opened and searched once."""
-    from indexes.passage_index import PassageIndex
-
     opened = Corpus.open(paths, corpus)
     dense = cache(lambda encoder: AskedOnce(PassageIndex.open(paths, opened, load(encoder))))
     lexical = cache(lambda: AskedOnce(LexicalIndex.open(paths, opened)))
