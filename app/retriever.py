@@ -15,6 +15,7 @@ from distill.ranker.ranker import Ranker, load_ranker
 from distill.ranker.rerank import open_scorer
 from distill.run_folder import RANKER, RunFolder
 from indexes.corpus import Corpus, corpora
+from indexes.encoders.loading import LoadEncoder
 from indexes.encoders.torch import comparable
 from indexes.encoders.wrappers import SerialEncoder
 from indexes.errors import InputError, NotFoundError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from indexes.passage_index import PassageIndex
 
 
-LoadEncoder = Callable[[str, DataPaths], Encoder]
 LoadRanker = Callable[[Path], Ranker]
 Role = Literal["baseline", "distilled", "other"]  # in the order in which they are offered
 Way = Literal["", "Taught", "Baseline", "Words", "Both"]

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain, count
 from pathlib import Path
 
@@ -33,8 +33,8 @@ from indexes.types import (
 
 _MAX_NOTES = 3  # that are told of one file
 _INSERT = (
-    "INSERT INTO passages (id, document_id, source, ordinal, title, text, start, end, page, kind, date, revision, "
-    "content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO passages VALUES (:id, :document_id, :source, :ordinal, :title, :text, :start, :end, :page, :kind, "
+    ":date, :revision, :content)"
 )
 
 
@@ -85,8 +85,11 @@ def replace_source(
         document = replace(read, id=_free_id(connection, read.id, source))
         n_renamed += document.id != read.id
         connection.execute("INSERT INTO documents VALUES (?, ?)", (document.id, source))
-        passages = split_document(document, tokenizer, settings)
-        connection.executemany(_INSERT, [_row(p, n, revision) for n, p in enumerate(passages)])
+        rows = [
+            asdict(passage) | {"ordinal": n, "revision": revision, "content": content_key(passage.title, passage.text)}
+            for n, passage in enumerate(split_document(document, tokenizer, settings))
+        ]
+        connection.executemany(_INSERT, rows)
         n_documents += 1
         if len(notes) <= _MAX_NOTES and document.note:
             notes[document.note] = None
@@ -101,11 +104,6 @@ def _free_id(connection: sqlite3.Connection, wanted: str, source: str) -> str:
     names = chain((wanted, f"{source}#{wanted}"), (f"{source}#{wanted}#{n}" for n in count(2)))
     taken = "SELECT 1 FROM documents WHERE id = ?"
     return next(name for name in names if not connection.execute(taken, (name,)).fetchone())
-
-
-def _row(p: Passage, ordinal: int, revision: int) -> tuple[object, ...]:
-    place = (p.title, p.text, p.start, p.end, p.page, p.kind, p.date, revision)
-    return (p.id, p.document_id, p.source, ordinal, *place, content_key(p.title, p.text))
 
 
 def forget_source(connection: sqlite3.Connection, source: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from indexes import manifest
 from indexes.chroma import drop_collection, is_current
 from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.finding import DEFAULT_ENCODER, remove_unused_graphs, unused_graphs
+from indexes.encoders.loading import LoadEncoder
 from indexes.errors import DamagedError, NotFoundError
 from indexes.ingest import bring_in_step, update_index
 from indexes.lexical import kept_in
@@ -21,7 +22,7 @@ from indexes.locks import is_being_written, writing
 from indexes.manifest import MANIFEST, create_manifest, deleted_folder, is_sound, pages
 from indexes.paths import DataPaths
 from indexes.splitting import PassageSettings
-from indexes.types import Encoder, IndexInfo
+from indexes.types import IndexInfo
 
 Kind = Literal[
     "damaged manifest",
@@ -154,7 +155,6 @@ _UNUSED = (
     "fingerprint NOT IN (SELECT fingerprint FROM indexes) OR "
     "NOT EXISTS (SELECT 1 FROM passages p WHERE p.content = vectors.content)"
 )
-LoadEncoder = Callable[[str, DataPaths], Encoder]
 
 
 def repair(paths: DataPaths, corpus: str, load_encoder: LoadEncoder) -> tuple[list[Finding], list[Finding]]:

@@ -148,9 +148,6 @@ class RerankCompressor(BaseDocumentCompressor):
         """The best of `documents` for `query`, all of which are scored."""
         (scores,) = self.scorer.score([query], [[to_candidate(document) for document in documents]])
         best = sorted(range(len(documents)), key=lambda place: -scores[place])[: self.top_n]
-        return [_scored(documents[place], scores[place], rank) for rank, place in enumerate(best, start=1)]
-
-
-def _scored(document: Document, score: float, rank: int) -> Document:
-    metadata = document.metadata | {"score": float(score), "rank": rank}
-    return Document(id=document.id, page_content=document.page_content, metadata=metadata)
+        said = [{"score": float(scores[place]), "rank": rank} for rank, place in enumerate(best, start=1)]
+        ranked = [documents[place] for place in best]
+        return [d.model_copy(update={"metadata": d.metadata | more}) for d, more in zip(ranked, said, strict=True)]

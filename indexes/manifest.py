@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -114,7 +114,9 @@ def create_manifest(folder: Path, name: str, settings: PassageSettings) -> None:
             "index_changes": 0,
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", [(key, str(value)) for key, value in meta.items()])
-    _let_readers_read_while_it_is_written(folder / MANIFEST)
+    with closing(connect(folder / MANIFEST)) as connection, suppress(sqlite3.OperationalError):
+        # Readers read while it is written. Some network file systems cannot: there a reader waits for the writer.
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def read_meta(manifest: Path, opened: sqlite3.Connection | None = None) -> dict[str, str]:
@@ -131,16 +133,6 @@ def read_meta(manifest: Path, opened: sqlite3.Connection | None = None) -> dict[
             f"{FORMAT_VERSION}). {newer if int(meta['format']) > FORMAT_VERSION else older}"
         )
     return meta
-
-
-def _let_readers_read_while_it_is_written(manifest: Path) -> None:
-    connection = connect(manifest)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError:
-        pass  # some network file systems cannot: there a reader waits for the writer instead
-    finally:
-        connection.close()
 
 
 def content_key(title: str, text: str) -> bytes:

@@ -18,8 +18,6 @@ _BATCH = 128
 # Passages that travel at once: what the cluster's object store has to hold. Workers load their encoder anew for each.
 _WINDOW = 100_000
 
-LoadEncoder = Callable[[Precision], Encoder]  # of a worker; it has to be picklable, with everything it refers to
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayEngine:
@@ -30,7 +28,7 @@ class RayEngine:
     written stays when the rest fails, and is not embedded again.
     """
 
-    load: LoadEncoder
+    load: Callable[[Precision], Encoder]  # of a worker; it has to be picklable, with everything it refers to
     n_workers: int | None = None
 
     def __call__(
@@ -93,7 +91,7 @@ class RayEngine:
 class _Worker:
     """One encoder, kept as long as there is work."""
 
-    def __init__(self, load: LoadEncoder, fingerprint: str) -> None:
+    def __init__(self, load: Callable[[Precision], Encoder], fingerprint: str) -> None:
         self._encoder = load(precision_of(fingerprint))
         if self._encoder.fingerprint != fingerprint:
             raise EncoderMismatchError(

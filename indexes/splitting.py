@@ -282,24 +282,19 @@ def _tables(document: Document, text: str, tokenizer: Tokenizer, most: int) -> l
 
 def _passage(document: Document, title: str, start: int, end: int, *, ordinal: int) -> Passage:
     text = document.text[start:end]
-    page = bisect_right(document.page_starts, start) or None
+    identity = "\x1f".join((document.id, str(ordinal), title, text)).encode("utf-8", "surrogatepass")
     return Passage(
-        id=_passage_id(document.id, ordinal, title, text),
+        id=hashlib.blake2b(identity, digest_size=12).hexdigest(),
         document_id=document.id,
         source=document.source,
         title=title,
         text=text,
         start=start,
         end=end,
-        page=page,
+        page=bisect_right(document.page_starts, start) or None,
         kind=document.kind,
         date=document.date,
     )
-
-
-def _passage_id(document_id: str, ordinal: int, title: str, text: str) -> str:
-    parts = "\x1f".join((document_id, str(ordinal), title, text))
-    return hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def _sections(document: Document) -> Iterator[_Section]:

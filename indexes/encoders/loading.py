@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+LoadEncoder = Callable[[str, DataPaths], Encoder]
 _AT_ONCE = 4  # texts of one length in a batch; more are slower
 _WORTH_IT = 1.2  # times the speed of fp32, for which int8 is taken unasked
 

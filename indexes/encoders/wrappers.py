@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 
@@ -18,18 +17,12 @@ from indexes.paths import DataPaths
 from indexes.types import Encoder, Tokenizer, Vectors
 
 
-class LoadEncoder(Protocol):
-    """`load_encoder`, or a stand-in."""
-
-    def __call__(self, name: str, paths: DataPaths, precision: Wish, say: Callable[[str], None]) -> Encoder: ...
-
-
 def load_late(
     name: str,
     paths: DataPaths,
     precision: Wish = "auto",
     say: Callable[[str], None] = lambda _: None,
-    load: LoadEncoder = load_encoder,
+    load: Callable[..., Encoder] = load_encoder,
 ) -> Encoder:
     """The encoder that `load` gives, which is called once something is to be cut or embedded.
 
