@@ -42,6 +42,11 @@ def child_environment(*more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if needed.fullmatch(name)}
 
 
+def n_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def child_command(module: str, *arguments: str) -> list[str]:
     """The command that calls `main` of `module` with `arguments`, in an interpreter that finds modules as this does."""
     return [sys.executable, "-c", _START, json.dumps(sys.path), module, *arguments]

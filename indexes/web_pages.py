@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.message import Message
@@ -98,17 +98,14 @@ class WebPages:
         for address in dict.fromkeys(addresses):
             for each in self._expanded(address):
                 found.setdefault(each.source, each)
-        n_of_host, kept = Counter[str](), []
+        by_host = defaultdict[str, list[SourceFile]](list)
         for source in found.values():
-            host = urlsplit(source.source).netloc
-            n_of_host[host] += 1
-            if n_of_host[host] <= _MOST_OF_HOST:
-                kept.append(source)
-        too_many = {host: n - _MOST_OF_HOST for host, n in n_of_host.items() if n > _MOST_OF_HOST}
-        return kept + [
-            _skipped(host, f"{n} of its pages passed over: at most {_MOST_OF_HOST:,} of a host are read at a time")
-            for host, n in too_many.items()
-        ]
+            by_host[urlsplit(source.source).netloc].append(source)
+        for host, pages in by_host.items():
+            if n_more := len(pages[_MOST_OF_HOST:]):
+                said = f"{n_more} of its pages passed over: at most {_MOST_OF_HOST:,} of a host are read at a time"
+                pages[_MOST_OF_HOST:] = [_skipped(host, said)]
+        return [page for pages in by_host.values() for page in pages]
 
     def fetch(self, address: str, folder: Path) -> Path:
         """The content at `address` as a file in `folder`, whose suffix says what it is.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 import threading
@@ -16,7 +15,7 @@ from typing import IO, Any
 
 from distill.llm.weights import LOCAL_MODELS, Progress, ensure_weights
 from indexes.errors import LLMUnavailableError, WeightsError
-from indexes.processes import Child, serve
+from indexes.processes import Child, n_cores, serve
 
 EMBEDDED_HEADER = "X-Embedded-LLM"  # what requests to the embedded LLM carry, so that their errors name it
 
@@ -67,7 +66,7 @@ class LocalServer:
         self.model = model if model in LOCAL_MODELS else Path(model).name
         self._model = model
         self._models_dir = models_dir
-        self._options = {"n_ctx": n_ctx * n_parallel, "n_parallel": n_parallel, "n_threads": n_threads or _n_cores()}
+        self._options = {"n_ctx": n_ctx * n_parallel, "n_parallel": n_parallel, "n_threads": n_threads or n_cores()}
         self._start_timeout_s = start_timeout_s
         self._fetch = fetch
         self._lock = threading.Lock()
@@ -157,12 +156,6 @@ class LocalServer:
             f"The embedded LLM {self.model} did not start: {said}. Free some memory and try again, set LOCAL_LLM to a "
             "smaller model (smollm2-135m), or set OPENAI_BASE_URL to use an endpoint."
         )
-
-
-def _n_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _is_ready(base_url: str) -> bool:

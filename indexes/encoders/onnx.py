@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import time
 import warnings
@@ -22,6 +21,7 @@ from filelock import FileLock
 from indexes.encoders.finding import EncoderCard, Side, prompt_of, tokenizer_of
 from indexes.encoders.torch import FastTokenizer, Precision, mark, modules_of
 from indexes.paths import can_write, put_in_place
+from indexes.processes import n_cores
 from indexes.types import Encoder, Tokenizer, Vectors
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Graph:
         self.tokenizer: Any = Tokenizer.from_file(str(folder / TOKENIZER))
         self._at_once = at_once
         # As many texts at a time as there are cores is faster than one text on all of them.
-        self._pool = ThreadPoolExecutor(_n_cores(), thread_name_prefix="encoder")
+        self._pool = ThreadPoolExecutor(n_cores(), thread_name_prefix="encoder")
 
     def encode(self, texts: Sequence[str], prompt: str = "") -> Vectors:
         """Unit vectors of one text or more, shape (N, D)."""
@@ -77,11 +77,6 @@ class Graph:
             name: np.array([getattr(each, fields[name]) for each in encodings], dtype=np.int64) for name in self._inputs
         }
         return np.asarray(self._session.run(None, feed)[0], dtype=np.float32)
-
-
-def _n_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 GraphPrecision = Literal["fp32", "int8"]

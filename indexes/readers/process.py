@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
-    _alarm(asked["limit_s"] + _GRACE_S)
+    signal.alarm(int(asked["limit_s"] + _GRACE_S))  # also when the one that asked has died and cannot end us
     try:
         if "page" in asked:
             return _drawn(asked)
@@ -122,7 +122,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  # one bad file never stops the rest
         return {"unreadable": _damaged(error)}
     finally:
-        _alarm(0)
+        signal.alarm(0)
 
 
 def _damaged(error: Exception) -> str:
@@ -132,12 +132,6 @@ def _damaged(error: Exception) -> str:
 def _drawn(asked: dict[str, Any]) -> dict[str, Any]:
     drawn = draw_pages(Path(asked["file"]), asked["page"], asked["text"])
     return {"pages": [asdict(each) | {"webp": b64encode(each.webp).decode("ascii")} for each in drawn]}
-
-
-def _alarm(after_s: float) -> None:
-    """Ends this process then, not at all at 0, also when the one that asked has died and cannot."""
-    if sys.platform != "win32":
-        signal.alarm(int(after_s))
 
 
 def _limit_memory() -> None:

@@ -169,29 +169,6 @@ def test_jsonl_records_are_documents_with_their_own_ids(tmp_path: Path, name: st
     assert [(d.id, d.title, d.text) for d in read(file)] == [("1", "T1", "text 1"), ("2", "T2", "text 2")]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("empty.txt", b"", "empty"),
-        ("blank.md", b" \n ", "no text"),
-        ("picture.png", b"\x89PNG", "supported"),
-        ("fake.pdf", b"hello", "name says PDF"),
-        ("fake.docx", b"hello", "name says Word"),
-        ("damaged.docx", b"PK\x03\x04rubbish", "damaged"),
-        ("binary.txt", b"\x00\x01\x02\xff", "binary"),
-        ("bad.jsonl", b'{"text": "a"}\nnot json\n', "Line 2 is not JSON"),
-        ("list.jsonl", b"[1, 2]\n", "Line 1 is not a record"),
-        ("fake.jsonl.gz", b'{"text": "a"}\n', "gzip"),
-        ("header.csv", b"id,text\n", "no rows"),
-    ],
-)
-def test_a_bad_file_gives_its_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
-    file = tmp_path / name
-    file.write_bytes(content)
-    with pytest.raises(UnreadableFileError, match=sentence):
-        read(file)
-
-
 def test_files_of_a_folder_are_named_from_its_parent_and_hidden_ones_passed_over(tmp_path: Path) -> None:
     for name in ("b/readme.md", "a/readme.md", ".git/notes.txt", "a/picture.png"):
         file = tmp_path / "docs" / name
