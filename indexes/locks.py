@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +19,6 @@ _POLL_S = 0.2
 PATIENCE_S = 3600.0
 
 
-@contextmanager
 def writing(
     paths: DataPaths,
     corpus: str,
@@ -27,21 +26,18 @@ def writing(
     *,
     wait_s: float = 0.0,
     on_wait: Callable[[str], None] = lambda sentence: None,
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Nobody else writes `corpus` inside; readers go on as they are.
 
     Waits `wait_s` seconds for whoever does (after a word to `on_wait`), then raises `BusyError` with a sentence that
     says who it is. A process that dies gives its locks back.
     """
-    with _held(paths, slug(corpus), doing, f"Corpus '{corpus}' is being written", wait_s, on_wait):
-        yield
+    return _held(paths, slug(corpus), doing, f"Corpus '{corpus}' is being written", wait_s, on_wait)
 
 
-@contextmanager
-def holding(paths: DataPaths, name: str, doing: str) -> Iterator[None]:
+def holding(paths: DataPaths, name: str, doing: str) -> AbstractContextManager[None]:
     """Nobody else holds the lock called `name` inside; waits for whoever does."""
-    with _held(paths, name, doing, "The vector store is being written", PATIENCE_S, lambda sentence: None):
-        yield
+    return _held(paths, name, doing, "The vector store is being written", PATIENCE_S, lambda sentence: None)
 
 
 @contextmanager

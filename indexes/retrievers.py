@@ -13,7 +13,7 @@ import numpy as np
 
 from indexes.corpus import Corpus
 from indexes.encoders.finding import hub_answers
-from indexes.errors import InputError, NotFoundError, UserError, WeightsError
+from indexes.errors import InputError, NotFoundError, WeightsError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.lexical import LexicalIndex, Searchable
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, kept_mix, stretch
@@ -254,7 +254,6 @@ class CrossEncoderScorer:
                 f"A cross-encoder with one output was expected at '{name}', but it has {model.num_labels}: it sorts "
                 "texts into classes. Give one that was trained to score pairs."
             )
-        self.name = name
         self._model = model
 
     def score(self, questions: Sequence[str], lists: Sequence[Sequence[Candidate]]) -> list[list[float]]:
@@ -268,27 +267,24 @@ class CrossEncoderScorer:
 def load_cross_encoder(name: str) -> CrossEncoderScorer:
     """The cross-encoder in folder `name`, or the one that a model hub has under this name."""
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise NotFoundError(
-                f"A cross-encoder was expected in folder '{name}', but it has no config.json. Give the folder that "
-                "CrossEncoder.save_pretrained wrote."
-            )
-        try:
-            return CrossEncoderScorer(name, _open(str(folder.resolve())))
-        except UserError:
-            raise
-        except Exception as error:  # whatever torch, safetensors or the library say of a damaged folder
+    is_here = folder.is_dir()
+    if is_here and not (folder / "config.json").is_file():
+        raise NotFoundError(
+            f"A cross-encoder was expected in folder '{name}', but it has no config.json. Give the folder that "
+            "CrossEncoder.save_pretrained wrote."
+        )
+    try:
+        model = _open(str(folder.resolve())) if is_here else _open(name, local_files_only=not hub_answers())
+    except Exception as error:  # whatever torch, safetensors or the library say of a damaged folder
+        if is_here:
             raise WeightsError(
                 f"The cross-encoder in folder '{name}' cannot be loaded: {error} Copy or train it again."
             ) from error
-    try:
-        return CrossEncoderScorer(name, _open(name, local_files_only=not hub_answers()))
-    except (OSError, ValueError) as error:
         raise NotFoundError(
             f"There is no cross-encoder '{name}': not as a folder, and the model hub does not have it or cannot be "
             "reached. Give a folder, or a name such as cross-encoder/ms-marco-MiniLM-L6-v2."
         ) from error
+    return CrossEncoderScorer(name, model)
 
 
 def _open(name: str, *, local_files_only: bool = False) -> CrossEncoder:

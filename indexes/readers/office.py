@@ -289,9 +289,9 @@ def read_workbook(file: Path) -> Text:
     reader = ExcelReader(io.BytesIO(open_package(file, ".xlsx")), read_only=True, data_only=True)
     with closing(reader.archive) as archive:
         reader.read()
-        parts = [part.target for _, part in reader.parser.find_sheets() if "chartsheet" not in part.Type]
-        sheets = zip(reader.wb.worksheets, filter(set(archive.namelist()).__contains__, parts), strict=True)
-        read = [(sheet.title, *_sheet(sheet, archive.open(part))) for sheet, part in sheets]
+        parts = (part for _, part in reader.parser.find_sheets() if "chartsheet" not in part.Type)
+        sheets = zip(reader.wb.worksheets, (p for p in parts if p.target in reader.valid_files), strict=True)
+        read = [(sheet.title, *_sheet(sheet, archive.open(part.target))) for sheet, part in sheets]
     filled = [f"# {' '.join(title.split())}\n\n{table}" for title, table, _ in read if table]
     if not filled:
         raise UnreadableFileError(f"The workbook has {len(read)} sheet(s) and no text.")

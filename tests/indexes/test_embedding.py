@@ -52,15 +52,10 @@ def test_every_passage_gets_its_own_vector_and_progress_only_grows(paths: DataPa
     assert progress[-1] == (N_PASSAGES, N_PASSAGES)
     assert progress == sorted(progress)
     assert sum(encoder.batches) == N_PASSAGES
+    assert max(encoder.batches) < N_PASSAGES / 3
     passages = list(corpus.passages())
     stored = PassageIndex.open(paths, "facts", encoder).vectors([passage.id for passage in passages])
     assert stored == pytest.approx(encoder.encode_queries([passage.full_text for passage in passages]), abs=1e-3)
-
-
-def test_batches_are_bounded_whatever_the_corpus(paths: DataPaths, corpus: Corpus) -> None:
-    encoder = CountingEncoder()
-    list(update_index(paths, corpus, encoder))
-    assert max(encoder.batches) < N_PASSAGES / 3
 
 
 def test_an_encoder_that_takes_more_at_once_is_given_more(paths: DataPaths, corpus: Corpus) -> None:

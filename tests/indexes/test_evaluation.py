@@ -12,7 +12,6 @@ from indexes.evaluation import (
     compare_runs,
     evaluate_run,
     make_qrels,
-    mean_metrics,
     run_of_candidates,
     write_trec_qrels,
     write_trec_run,
@@ -45,18 +44,6 @@ def test_metrics_of_a_small_ranking_are_those_computed_by_hand() -> None:
             "ndcg@10": (1 / math.log2(3) + 1 / math.log2(5)) / ideal,
         }
     )
-
-
-def test_mrr_ends_at_ten() -> None:
-    run = {"q": run_of_candidates(candidates(*[f"d{n}" for n in range(10)], "a"), 20)}
-    metrics = evaluate_run({"q": {"a": 1}}, run, [20])["q"]
-    assert metrics["mrr@10"] == 0
-    assert metrics["hit_rate@20"] == 1
-
-
-def test_a_question_without_results_counts_zero() -> None:
-    by_query = evaluate_run({"q": {"a": 1}, "r": {"b": 1}}, {"q": {"a": 1.0}, "r": {}})
-    assert mean_metrics(by_query)["hit_rate@1"] == 0.5
 
 
 def test_documents_count_once_at_their_best_passage_and_ties_keep_their_order() -> None:

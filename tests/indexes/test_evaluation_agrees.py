@@ -1,7 +1,6 @@
-"""Metrics are pytrec_eval's to 1e-9, tests of a difference are scipy's, TREC files are as it reads them."""
+"""Metrics are pytrec_eval's to 1e-9, tests of a difference are scipy's."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from indexes.evaluation import compare_runs, evaluate_run, write_trec_qrels, write_trec_run
+from indexes.evaluation import compare_runs, evaluate_run
 
 DOCUMENTS = [f"d{n}" for n in range(30)]
 QUESTIONS = st.sampled_from([f"q{n}" for n in range(4)])
@@ -64,12 +63,3 @@ def test_p_value_and_interval_are_near_the_t_tests_where_that_one_holds() -> Non
     interval = theirs.confidence_interval(0.95)
     assert ours.p_value == pytest.approx(theirs.pvalue, abs=0.02)
     assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), abs=0.0015)
-
-
-def test_trec_eval_reads_runs_and_judgements_as_they_were(tmp_path: Path) -> None:
-    run = {"q1": {"a": 1.5, "b": -0.25}, "q2": {"c": 1e-7}}
-    qrels = {"q1": {"a": 2, "x": 0}, "q2": {"c": 1}}
-    write_trec_run(tmp_path / "a.run", run, "name")
-    write_trec_qrels(tmp_path / "qrels.txt", qrels)
-    assert pytrec_eval.parse_run((tmp_path / "a.run").open()) == run
-    assert pytrec_eval.parse_qrel((tmp_path / "qrels.txt").open()) == qrels

@@ -141,11 +141,6 @@ def test_vectors_that_are_lost_behind_an_unchanged_corpus_are_made_again(tiny: D
     assert list(add_files(tiny, "words", [folder], load_late("tiny", tiny, load=never)))[-1].total == 0
 
 
-def test_an_encoder_that_had_no_index_gets_one(tiny: DataPaths, folder: Path) -> None:
-    list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))
-    assert list(add_files(tiny, "words", [folder], KeywordEncoder()))[-1].total == 4
-
-
 def test_an_index_whose_encoder_was_gone_is_brought_up_to_date_when_it_is_back(
     tiny: DataPaths, folder: Path, tmp_path: Path
 ) -> None:
