@@ -126,7 +126,8 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _damaged(error: Exception) -> str:
-    return f"The file is damaged, or of a kind not known here ({type(error).__name__}). Open and save it again."
+    said = "it is damaged, or of a kind that is not known here. Open and save it again."
+    return f"The reader failed on the file ({type(error).__name__}): {said}"
 
 
 def _drawn(asked: dict[str, Any]) -> dict[str, Any]:
