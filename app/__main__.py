@@ -46,6 +46,7 @@ from indexes.encoders.loading import load_encoder
 from indexes.errors import StoreError, UserError
 from indexes.observing import JsonLines, send_traces
 from indexes.paths import DataPaths
+from indexes.processes import share_memory
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -63,6 +64,7 @@ def serve(context: typer.Context) -> None:
     if context.invoked_subcommand:
         return
     settings = read_settings()
+    share_memory()
     read_accounts_of(settings)
     _ = settings.api_keys  # a weak one is told before anything is loaded
     watch(settings)
@@ -249,7 +251,9 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
         quiet=True,
     )
     page.app.tokens = Sessions()
-    page.app.state_holder = page.state_holder = QuickSessions(page)
+    sessions = QuickSessions(page)
+    sessions.session_data.update(page.app.state_holder.session_data)  # of who came before this line
+    page.app.state_holder = page.state_holder = sessions
     return page
 
 

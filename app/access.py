@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
 import secrets
 import socket
@@ -24,6 +25,8 @@ from indexes.observing import count, exposition
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+
+_log = logging.getLogger(__name__)
 
 # OWASP's advice for scrypt with 16 MiB: N = 2^14, r = 8, p = 5. The figures stand in each line, so they can change.
 _N, _R, _P = 2**14, 8, 5
@@ -134,6 +137,7 @@ _LIMITS = (
     (re.compile(r".*/(call|run|api)/.*"), 120, "Too many questions by program from this address."),
     (re.compile(r".*"), 6000, "Too many requests from this address."),
 )
+_UNREADABLE = "This request cannot be read: it is none that the page sends. Reload the page."
 _MOST_ADDRESSES = 10_000
 _SESSION_S, _MOST_SESSIONS = 12 * 3600, 10_000
 
@@ -195,12 +199,22 @@ class OwnSiteOnly:
         if scope["path"].rstrip("/").endswith("/logout"):
             scope = {**scope, "method": "GET"}  # gradio signs out by visiting it; here that takes a request of our own
 
+        has_begun = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
             if message["type"] == "http.response.start":
                 message["headers"] = _guarded(message.get("headers", []))
             await send(message)
 
-        await self._app(scope, receive, send_guarded)
+        try:
+            await self._app(scope, receive, send_guarded)
+        except Exception as error:
+            if has_begun or scope["type"] != "http":
+                raise
+            _log.warning("A request of %r failed: %s", scope["path"][:99], type(error).__name__)
+            await _refuse(scope, receive, send, 400, _UNREADABLE)  # what our own functions raise is told elsewhere
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the sentence for a request that is not let through."""

@@ -31,7 +31,7 @@ from indexes.chroma import has_room
 from indexes.corpus import corpora
 from indexes.errors import InputError, StoreError, UserError
 from indexes.paths import DataPaths, write_file
-from indexes.processes import child_environment
+from indexes.processes import child_environment, release_memory
 from indexes.types import Encoder, FileOutcome
 
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ class Background:
     def begin(self, name: str, work: Work, message: str = "") -> None:
         """Begins `work`, at any time; `message` is what it says until it speaks itself."""
         self._stages[name] = Stage(message=message or name)
+        self._threads = [each for each in self._threads if each.is_alive()]
         thread = threading.Thread(target=self._run, args=(name, work), name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Asks all of it to end and waits a while; what is left undone is done at the next start."""
@@ -87,7 +88,7 @@ class Background:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The stage of each piece of work."""
+        """The stage of each piece of work that goes on, or has failed."""
         return tuple(self._stages.values())
 
     @property
@@ -105,6 +106,7 @@ class Background:
             self._set(name, Stage(message=f"{name} failed; the terminal shows why.", state="failed"))
         else:
             self._set(name, Stage(message=name, state="done"))
+            del self._stages[name]  # uploads have no end
         self.n_ended += 1
 
     def _set(self, name: str, stage: Stage) -> None:
@@ -200,6 +202,7 @@ class Uploads:
             except UserError as error:
                 sentence, kind = str(error), "error"
             self.latest = Uploaded(corpus=corpus, sentence=sentence, kind=kind, outcomes=tuple(found.values()))
+            release_memory()  # before the next one takes its own
             if not stopped():
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -46,6 +46,7 @@ ANSWER = "The firm must keep such records for six years [1] and show them when i
 WORD_S = 0.005
 PATIENCE_MS = 600_000
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+OPENING = "the page is opened"  # the event that stands for it
 Marks = Mapping[str, float]
 # Notes on the browser's own clock when each thing first stands on the page.
 WATCH = """
@@ -105,16 +106,18 @@ def main() -> None:
 
 
 @contextmanager
-def serve(paths: DataPaths, setting: Mapping[str, str]) -> Iterator[tuple[str, psutil.Process]]:
-    """The address of a page with these settings of its LLM, and its process."""
+def serve(
+    paths: DataPaths, setting: Mapping[str, str], log: Path | None = None
+) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of a page with these settings of its LLM, and its process, which writes to `log`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     plain = {name: each for name, each in os.environ.items() if not name.startswith(("APP_", "OPENAI_", "LLM_"))}
     own = {"DATA_DIR": str(paths.root), "APP_PORT": str(port), "APP_DEMO": "0"}
-    with tempfile.TemporaryFile() as log:
+    with log.open("wb") if log else tempfile.TemporaryFile() as said:
         command = [sys.executable, "-m", "app"]
-        child = subprocess.Popen(command, env=plain | own | setting, stderr=log, stdout=log)  # noqa: S603
+        child = subprocess.Popen(command, env={**plain, **own, **setting}, stderr=said, stdout=said)  # noqa: S603
         try:
             address = f"http://127.0.0.1:{port}/"
             while not _is_up(address):
@@ -199,7 +202,7 @@ def print_endpoint_table(loads: Sequence[float], pairs: Sequence[tuple[Marks, Ma
         "retrieval + page, whole answer": [asked["done"] - direct["done"] for direct, asked in pairs],
     }
     for name, values in rows.items():
-        table.add_row(name, f"{statistics.median(values):.0f}", f"{_p95(values):.0f}")
+        table.add_row(name, f"{statistics.median(values):.0f}", f"{p95(values):.0f}")
     for what, cpu in zip(("load", "question"), cpus, strict=True):
         table.add_row(f"processor time of the page, a {what}", f"{cpu:.0f}", "")
     Console(width=100).print(table)
@@ -213,42 +216,80 @@ def print_local_table(asked: Sequence[Marks]) -> None:
     Console(width=100).print(table)
 
 
-def _p95(values: Sequence[float]) -> float:
+def p95(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 
 def print_visitors(address: str, corpus: str, questions: Sequence[str]) -> None:
     """Prints how long answers take one visitor alone, and twenty who ask at the same moment."""
-    config = httpx.get(f"{address}config", trust_env=False).json()
-    alone = [visit(address, config, corpus, question, f"alone{n}") for n, question in enumerate(questions[:5])]
+    page = Plain(address)
+    alone = [ask_plainly(page, question, f"alone{n}", corpus)[0] for n, question in enumerate(questions[:5])]
     sessions = [(questions[n % len(questions)], f"visitor{n}") for n in range(N_VISITORS)]
     started = time.perf_counter()
     with ThreadPoolExecutor(N_VISITORS) as pool:
-        waits = list(pool.map(lambda each: visit(address, config, corpus, *each), sessions))
+        waits = list(pool.map(lambda each: ask_plainly(page, each[0], each[1], corpus)[0], sessions))
     wall = (time.perf_counter() - started) * 1e3
     print(
         f"{N_VISITORS} visitors at once: all answered within {wall:,.0f} ms, median {statistics.median(waits):,.0f}, "
-        f"p95 {_p95(waits):,.0f}; one alone {statistics.median(alone):,.0f} "
+        f"p95 {p95(waits):,.0f}; one alone {statistics.median(alone):,.0f} "
         f"(× {statistics.median(waits) / statistics.median(alone):.1f})"
     )
 
 
-def visit(address: str, config: Mapping[str, Any], corpus: str, question: str, session: str) -> float:
-    """Milliseconds until the Ask tab's event has answered one session, without a browser."""
-    button = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "ask-button")
-    event = next(each for each in config["dependencies"] if [button, "click"] in each["targets"])
-    data = [question, None, None, False, None, None][: len(event["inputs"])]
-    body = {"data": data, "fn_index": event["id"], "session_hash": session}
-    started = time.perf_counter()
-    with httpx.Client(trust_env=False, timeout=600) as http:
-        http.post(f"{address}gradio_api/queue/join", json=body).raise_for_status()
-        with http.stream("GET", f"{address}gradio_api/queue/data", params={"session_hash": session}) as stream:
+class Plain:
+    """The page at `address` without a browser: its events by the buttons that begin them."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._http = httpx.Client(trust_env=False, timeout=600, limits=httpx.Limits(max_connections=None))
+        config = self._http.get(f"{address}config").json()
+        self._components = {each["id"]: each["props"] for each in config["components"]}
+        (corpus,) = (key for key, props in self._components.items() if props.get("elem_id") == "corpus")
+        self._events: dict[str, dict[str, Any]] = {}
+        for event in config["dependencies"]:
+            for element, what in event["targets"]:
+                if what == "click":
+                    self._events[self._components[element].get("elem_id")] = event
+                elif what == "load" and corpus in event["outputs"]:
+                    self._events[OPENING] = event
+
+    def press(self, button: str, given: Mapping[str, Any], session: str) -> list[str]:
+        """What the page sends to whoever presses `button`, until it is done; `given` are values by their element.
+
+        Who has not opened the page before (`OPENING`) is offered no corpus to pick.
+        """
+        event = self._events[button]
+        props = [self._components[each] for each in event["inputs"]]
+        body = {
+            "data": [given.get(each.get("elem_id"), each.get("value")) for each in props],
+            "fn_index": event["id"],
+            "session_hash": session,
+        }
+        self._http.post(f"{self.address}gradio_api/queue/join", json=body).raise_for_status()
+        said = []
+        with self._http.stream(
+            "GET", f"{self.address}gradio_api/queue/data", params={"session_hash": session}
+        ) as stream:
             for line in stream.iter_lines():
-                message = json.loads(line[5:]) if line.startswith("data:") else {}
+                said += [line] if line.startswith("data:") else []
+                message = json.loads(line[5:]) if said and line else {}
                 if message.get("msg") == "process_completed":
                     assert message["success"], message
-                    return (time.perf_counter() - started) * 1e3
-    raise AssertionError("the answer did not end")
+                    return said
+        raise AssertionError("the page did not come to an end")
+
+    def hand_in(self, name: str, content: bytes) -> dict[str, Any]:
+        """A file as a file's element takes it."""
+        reply = self._http.post(f"{self.address}gradio_api/upload", files={"files": (name, content)})
+        return {"path": reply.raise_for_status().json()[0], "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
+def ask_plainly(page: Plain, question: str, session: str, corpus: str | None = None) -> tuple[float, str]:
+    """Milliseconds to the whole answer, and all that was said until then."""
+    page.press(OPENING, {}, session)
+    started = time.perf_counter()
+    said = page.press("ask-button", {"ask-question": question, "corpus": corpus}, session)
+    return (time.perf_counter() - started) * 1e3, "".join(said)
 
 
 if __name__ == "__main__":

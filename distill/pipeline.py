@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +19,7 @@ from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
 from distill.teacher.trust import N_PROBES, N_SHOWN
 from distill.verdict.report import Metrics
 from indexes.paths import DataPaths
+from indexes.processes import release_memory
 from indexes.queries import read_queries
 
 if TYPE_CHECKING:
@@ -65,20 +63,10 @@ def run_distillation(
             if stage == "ranker":
                 rounds.make_rounds(run)
             makes[stage](run)
-            _release_memory()
+            release_memory()
         if until == "verdict":
             rounds.drop_indexes(run)
     return RunFolder(run.folder).metrics if until == "verdict" else None
-
-
-def _release_memory() -> None:
-    """Gives freed memory back to the system: glibc's malloc keeps what a stage took (2 GB of a training on two cores),
-    and the next one would take its own beside it.
-    """
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 _CHARACTERS_A_TOKEN = 3.5

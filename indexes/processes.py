@@ -6,6 +6,8 @@ files of its folder.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import re
@@ -173,3 +175,27 @@ def end_within(process: psutil.Process, patience_s: float = PATIENCE_S) -> None:
             process.kill()
             with suppress(psutil.TimeoutExpired):
                 process.wait(10)
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system: glibc's malloc keeps what a piece of work took (2 GB of a training on two
+    cores), and the next one would take its own beside it.
+    """
+    gc.collect()
+    if trim := _of_glibc("malloc_trim"):
+        trim(0)
+
+
+def share_memory() -> None:
+    """Has all threads allocate from two arenas. Of glibc's own, eight a core, each thread that adds files leaves holes
+    in another: eight uploads took 496 MiB that way, and take 25 now.
+    """
+    if mallopt := _of_glibc("mallopt"):
+        mallopt(_M_ARENA_MAX, 2)
+
+
+_M_ARENA_MAX = -8  # malloc.h
+
+
+def _of_glibc(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

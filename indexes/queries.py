@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from indexes.errors import InputError
+from indexes.files import MAX_PACKAGE
 from indexes.paths import write_file
 from indexes.types import Query
 
@@ -60,8 +61,11 @@ def read_lines(file: Path, what: str = "questions") -> list[str]:
     if not file.is_file():
         raise InputError(f"A file of {what} was expected at '{file}', but there is none. Check the path.")
     try:
-        content = file.read_bytes()
-        text = (gzip.decompress(content) if file.suffix.lower() == ".gz" else content).decode("utf-8-sig")
+        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as opened:
+            content = opened.read(MAX_PACKAGE + 1)
+        if len(content) > MAX_PACKAGE:
+            raise InputError(f"'{file}' has more than {MAX_PACKAGE // 2**20} MiB. Split it.")
+        text = content.decode("utf-8-sig")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"'{file}' ends in .gz, but it is no intact gzip file. Compress it again.") from error
     except OSError as error:
@@ -95,7 +99,7 @@ def parse_query(line: str, number: int, file: Path) -> Query:
             relevance=tuple((str(key), int(grade)) for key, grade in relevance.items()),
             split=str(record.get("split") or ""),
         )
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"Line {number} of '{file}' is no question. Expected one record a line: {_EXPECTED}"
         ) from error
@@ -139,7 +143,7 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
         try:
             query, document, grade = _judgement(line)
             found.setdefault(query, {})[document] = int(float(grade))
-        except (ValueError, RecursionError, TypeError, AttributeError) as error:
+        except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as error:
             if number == 1 and not any(part.strip().lstrip("-").isdigit() for part in line.split("\t")[2:]):
                 continue  # the header
             raise InputError(

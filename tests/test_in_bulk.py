@@ -5,6 +5,7 @@ Some here; `BULK=100000 pytest tests/test_in_bulk.py` takes as many, and a twent
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -23,11 +24,12 @@ from app.rendering import to_safe_html
 from benchmarks.sample_files import write_samples
 from distill.json_files import peek_json
 from distill.questions.sources import read_like, read_log
+from distill.records import CandidateList, Retrieved
 from distill.run_config import read_settings
-from distill.teacher.orders import read_votes
+from distill.teacher.orders import read_named_passages, read_rankings, read_votes
 from distill.teacher.replies import parse_choice, parse_permutation
-from indexes.errors import UnreadableFileError, UserError
-from indexes.queries import read_queries
+from indexes.errors import InputError, UnreadableFileError, UserError
+from indexes.queries import read_qrels, read_queries
 from indexes.readers.process import ReaderProcess, read_documents
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document
@@ -135,6 +137,8 @@ records = st.lists(st.dictionaries(st.sampled_from(NAMES), values, max_size=6), 
 
 READERS = (
     read_queries,
+    read_qrels,
+    read_named_passages,
     read_log,
     read_votes,
     lambda file: read_like(file, seed=1),
@@ -149,13 +153,7 @@ def test_files_of_questions_orders_and_settings_are_read_or_refused_in_a_sentenc
         for name in ("a.jsonl", "a.txt", "a.json", "a.toml", "a.jsonl.gz"):
             file = Path(folder) / name
             file.write_bytes(content)
-            for read in (
-                read_queries,
-                read_log,
-                read_votes,
-                lambda f: read_like(f, seed=1),
-                lambda f: read_settings(f, {}),
-            ):
+            for read in READERS:
                 try:
                     read(file)
                 except UserError as error:
@@ -165,13 +163,44 @@ def test_files_of_questions_orders_and_settings_are_read_or_refused_in_a_sentenc
 DEEP = b'{"id": "a", "question": "q", "ranking": ' + b"[" * 100_000
 
 
-@pytest.mark.parametrize("content", [DEEP, DEEP + b"]" * 100_000 + b"}\n", b'{"id": ' + b"9" * 5000 + b"}\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        DEEP + b"]" * 100_000 + b"}\n",
+        b'{"id": ' + b"9" * 5000 + b"}\n",
+        b'{"id": "a", "question": "q", "relevance": {"d": Infinity}}\n',
+        b'{"id": "a", "corpus-id": "d", "score": Infinity}\n',
+        b"a\td\t1e999\n",
+        b'{"id": "a", "question": "q", "ranking": [' + b"1, " * 10**6 + b"NaN]}\n",
+        b"a\t" * 10**6,
+    ],
+    ids=lambda content: repr(content[-24:]),
+)
 def test_a_file_that_is_made_to_break_its_reader_is_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(content)
     for read in READERS:
         with suppress(UserError):
             read(tmp_path / "a.jsonl")
-    assert peek_json(tmp_path / "a.jsonl") == {}
+    peek_json(tmp_path / "a.jsonl")
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
+    member = gzip.compress(b" " * 2**24)
+    (tmp_path / "a.jsonl.gz").write_bytes(member * 17)
+    for read in (read_queries, read_qrels, read_named_passages):
+        with pytest.raises(InputError, match="more than 256 MiB"):
+            read(tmp_path / "a.jsonl.gz")
+
+
+def test_a_hundred_thousand_orders_of_one_question_are_one_soon(tmp_path: Path) -> None:
+    """Every two of them would be compared for days; ids that nobody knows are told, and ids twice count once."""
+    record = CandidateList(id="q", question="q", candidates=tuple(Retrieved(passage=p) for p in "abc"))
+    lines = '{"id": "q", "ranking": ["c", "c", "x", "a"]}\n' * 10**5 + '{"id": "unknown", "ranking": ["a"]}\n'
+    (tmp_path / "a.jsonl").write_text(lines)
+    given = read_rankings(tmp_path / "a.jsonl", [record])
+    assert [each.ranking for each in given.rankings] == [("c", "a")]
+    assert len(given.notes) == 2
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:

@@ -68,7 +68,7 @@ def show_background(bench: Workbench, seen: int | None) -> BackgroundView:
     is_busy = bench.background.is_busy  # before the stages: work that ends in between is told by the next look
     n_ended, stages = bench.background.n_ended, bench.background.stages
     return BackgroundView(
-        banner=gr.update(value=stages_html(stages), visible=any(stage.state != "done" for stage in stages)),
+        banner=gr.update(value=stages_html(stages), visible=bool(stages)),
         timer=gr.update(value=BUSY_S if is_busy else IDLE_S),
         seen=n_ended,
         finished=n_ended if n_ended != seen is not None else gr.skip(),

@@ -238,3 +238,20 @@ async def test_a_watcher_reads_health_and_figures_without_a_login_on_this_machin
         far = httpx.ASGITransport(app=status(is_open=is_open), client=("10.0.0.9", 1))
         async with httpx.AsyncClient(transport=far, base_url="http://127.0.0.1:7860") as client:
             assert (await client.get("/metrics")).status_code == expected
+
+
+def test_a_session_that_was_known_before_the_login_is_none_after_it(guarded: str) -> None:
+    """Whoever plants a cookie in a visitor's browser is not let in by it once the visitor has signed in."""
+    account = {"username": "ann", "password": PASSWORD}
+    with httpx.Client(base_url=guarded, trust_env=False, timeout=60) as visitor:
+        visitor.post("/login", data=account)
+        planted = dict.fromkeys(visitor.cookies.keys(), "planted-by-somebody")
+    assert planted
+    with httpx.Client(base_url=guarded, trust_env=False, cookies=planted, timeout=60) as visitor:
+        reply = visitor.post("/login", data=account)
+        assert reply.status_code == 200
+        given = {name: value for name, value in reply.cookies.items() if name in planted}
+        assert given and "planted-by-somebody" not in given.values()
+    for cookies, status in ((planted, 401), (given, 200)):
+        with httpx.Client(base_url=guarded, trust_env=False, cookies=cookies, timeout=60) as other:
+            assert other.get("/config").status_code == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,30 @@ def test_earlier_runs_are_listed_with_their_verdicts(bench: Workbench, taught: s
     (run,) = list_runs(bench.paths)
     assert (run.name, run.state, run.answers_now) == ("taught", "done", True)
     assert run.sentence == "On 200 questions it never saw, nDCG@10 rose."
+
+
+def test_whatever_the_files_of_a_run_say_nothing_of_it_becomes_markup(bench: Workbench, corpus: str) -> None:
+    """A folder of runs may come from somebody else: names, teacher, sentences, figures, report and log are hostile."""
+    told = {"promoted": True, "sentence": HOSTILE, "advice": [{"sentence": HOSTILE, "option": HOSTILE}]}
+    values = {"name": HOSTILE, "corpus": HOSTILE, "base": HOSTILE, "teacher": HOSTILE, "questions": HOSTILE}
+    scores = {HOSTILE: {"ndcg@10": 0.5}, "lexical": {HOSTILE: 0.6}}
+    finished(bench.paths, HOSTILE, config=values, verdict=told, retrievers=scores, intervals={HOSTILE: [0.1, 0.9]})
+    folder = bench.paths.run(HOSTILE)
+    write(folder / "config.json", values)
+    write(folder / "job.json", values | {"pid": 1, "born": 0.0, "command": [HOSTILE]})
+    write(
+        folder / "progress.json", {"stages": {HOSTILE: {"done": 1, "total": 2}}, "stage": HOSTILE, "sentence": HOSTILE}
+    )
+    write(folder / "teacher.json", {"assessment": {"mode": HOSTILE, "sentence": HOSTILE}})
+    for file in ("report.md", "job.log"):
+        (folder / file).write_text(
+            f"# {HOSTILE}\n\n| {HOSTILE} |\n|---|\n| ![a](http://b.example) |\n<script>alert(1)", "utf-8"
+        )
+    view = show_runs(bench, HOSTILE, {})
+    parts = (view.table, view.headline, view.stages, view.figures, view.curves, view.bars, view.report, view.log)
+    shown = "".join(part.get("value", "") for part in parts)
+    assert HOSTILE.replace("<", "&lt;").replace(">", "&gt;") in shown
+    assert not re.search(r"<(img|script|iframe|a|form|input|link|meta|object)\b", shown)
 
 
 def test_only_a_retriever_that_was_found_better_is_offered_for_promotion_at_first_sight(
