@@ -28,8 +28,8 @@ from app.__main__ import launch
 from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from app.settings import Settings
-from app.workbench import Background, Workbench
-from distill.llm.connection import LLMConfig, connect_llm
+from app.workbench import Background, Reader, Workbench
+from distill.llm.connection import LLMConfig
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 
@@ -151,10 +151,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
             paths=paths,
             encoder="keywords",
             retrievers=Retrievers(paths, "keywords", lambda name, paths: KeywordEncoder(name)),
-            connect=lambda on_status: connect_llm(config, paths, on_status=on_status),
-            llm_name="scripted",
-            llm=config,
-            endpoints=(),
+            reader=Reader(config, paths, endpoints=()),
             background=Background({}),
             jobs=Jobs(paths),
         )
