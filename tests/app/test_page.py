@@ -101,7 +101,18 @@ def test_the_empty_page_says_what_to_do(page: Page) -> None:
     expect(page.locator("#ask-answer")).to_contain_text("Add files on the Corpora tab first")
 
 
-def test_files_are_uploaded_and_indexed(page: Page, tmp_path: Path) -> None:
+def test_files_are_uploaded_and_indexed_and_other_browsers_learn_of_it(
+    page: Page, browser: Browser, address: str, tmp_path: Path
+) -> None:
+    with visit(browser, f"{address}?tab=corpora") as idle:
+        expect(idle.locator("#corpora-table")).to_contain_text("There is no corpus yet")
+        upload_files(page, tmp_path)
+        expect(idle.locator("#corpora-table")).to_contain_text("field notes")
+        idle.locator("#add-stop").click()
+        expect(idle.locator("#add-progress")).to_contain_text("Nothing that was added from this browser is under way")
+
+
+def upload_files(page: Page, tmp_path: Path) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     open_tab(page, "Corpora")
@@ -145,44 +156,42 @@ def test_a_question_is_answered_with_citations_that_open_their_passage(page: Pag
     shoot(page, "ask")
 
 
-def test_a_link_is_copied_and_asks_its_question_elsewhere(page: Page, endpoint: ScriptedEndpoint) -> None:
+@pytest.mark.parametrize("width", [1280, 390])
+def test_who_returns_finds_the_conversation_and_a_link_asks_in_another_browser(
+    page: Page, browser: Browser, address: str, endpoint: ScriptedEndpoint, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
     page.locator("#ask-retriever").get_by_role("radio", name="Words", exact=True).check()
     field(page, "ask-question").fill("Why do the tides rise?")
     field(page, "ask-question").press("Enter")
     expect(page.locator("#ask-answer .answer.done")).to_be_visible()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    n_asked = len(endpoint.requests)
     page.locator("#ask-asked a.link").click()
     expect(page.locator("#ask-asked a.link")).to_have_text("Copied")
     assert page.locator("#ask-answer .answer.done").is_visible(), "the page was left"
-    page.goto(page.evaluate("navigator.clipboard.readText()"))
-    expect(page.locator("#ask-answer .answer.done")).to_be_visible()
-    expect(page.locator("#ask-asked")).to_contain_text("Why do the tides rise?")
-    expect(page.locator("#ask-retriever").get_by_role("radio", name="Words", exact=True)).to_be_checked()
-    assert len(endpoint.requests) == n_asked + 1
-    page.locator("body").press("/")
-    expect(field(page, "ask-question")).to_be_focused()
-
-
-def test_a_follow_up_is_searched_as_it_was_understood_and_can_be_forgotten(
-    page: Page, endpoint: ScriptedEndpoint
-) -> None:
-    field(page, "ask-question").fill("Why do the tides rise?")
-    field(page, "ask-question").press("Enter")
-    expect(page.locator("#ask-answer .answer.done")).to_be_visible()
+    n_asked = len(endpoint.requests)
+    with visit(browser, page.evaluate("navigator.clipboard.readText()")) as other:
+        other.set_viewport_size({"width": width, "height": 900})
+        expect(other.locator("#ask-answer .answer.done")).to_be_visible()
+        expect(other.locator("#ask-asked")).to_contain_text("Why do the tides rise?")
+        expect(other.locator("#ask-retriever").get_by_role("radio", name="Words", exact=True)).to_be_checked()
+        assert len(endpoint.requests) == n_asked + 1
     endpoint.reply = lambda messages: (
         "Why do the tides <b>fall</b>?" if "Last question" in str(messages[-1]["content"]) else reply(messages)
     )
     try:
-        field(page, "ask-question").fill("And fall?")
-        field(page, "ask-question").press("Enter")
+        page.locator("body").press("/")
+        expect(field(page, "ask-question")).to_be_focused()
+        page.keyboard.type("And fall?")
+        page.keyboard.press("Enter")
         expect(page.locator("#ask-asked")).to_contain_text("Searched for: Why do the tides <b>fall</b>?")
         expect(page.locator("#ask-answer .answer.done")).to_be_visible()
         expect(page.locator("#ask-earlier")).to_contain_text("Why do the tides rise?")
-        shoot(page, "ask-follow-up")
+        if width > 390:
+            shoot(page, "ask-follow-up")
         page.locator("#ask-fresh").click()
         expect(page.locator("#ask-earlier")).not_to_contain_text("tides")
-        page.reload()
+        page.goto(address)
         page.locator("#ask-conversations > button").click()
         field(page, "conversation").click()
         page.get_by_role("option", name="Why do the tides rise?", exact=True).click()
@@ -190,6 +199,7 @@ def test_a_follow_up_is_searched_as_it_was_understood_and_can_be_forgotten(
         with page.expect_download() as download:
             page.locator("#conversation-export").click()
         assert "Sources:" in Path(download.value.path()).read_text(encoding="utf-8")
+        assert page.evaluate(_WIDTH) <= width
         page.locator("#conversation-delete").click()
         expect(page.locator("#ask-conversations")).to_be_hidden()
     finally:
@@ -219,7 +229,9 @@ def test_stop_keeps_what_came(page: Page, endpoint: ScriptedEndpoint) -> None:
     try:
         field(page, "ask-question").fill("Why do the tides rise?")
         page.locator("#ask-button").click()
+        expect(page.locator("#ask-stop")).to_have_text("Skip the answer")
         expect(page.locator("#ask-answer")).to_contain_text("word word")
+        expect(page.locator("#ask-stop")).to_have_text("Stop")
         page.locator("#ask-stop").click()
         expect(page.locator("#ask-answer")).to_contain_text("Stopped.")
         expect(page.locator("#ask-answer")).to_contain_text("word word")
