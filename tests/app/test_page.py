@@ -20,6 +20,7 @@ from app.votes import VoteBook
 from distill.prompts import NO_ANSWER
 from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
 from indexes.encoders.loading import load_encoder
+from indexes.ingest import delete_corpus
 from indexes.paths import DataPaths
 
 HOSTILE_NAME = "evil <img src=x onerror=alert(1)>.txt"
@@ -99,6 +100,25 @@ def test_the_empty_page_says_what_to_do(page: Page) -> None:
     field(page, "ask-question").fill("Anything?")
     field(page, "ask-question").press("Enter")
     expect(page.locator("#ask-answer")).to_contain_text("Add files on the Corpora tab first")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_own_files_are_dropped_asked_and_opened_though_the_page_is_left_meanwhile(
+    page: Page, paths: DataPaths, tmp_path: Path, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    (tmp_path / "rivers.md").write_text("# Rapids\n\nRapids form where a bed of hard rock drops.", encoding="utf-8")
+    page.locator("#ask-drop input[type=file]").set_input_files(tmp_path / "rivers.md")
+    expect(page.locator("#ask-drop")).not_to_contain_text("rivers")  # it is taken over
+    page.reload()
+    page.get_by_text("What is said about Rapids?").click()
+    expect(page.locator("#ask-answer .answer.done")).to_contain_text("The moon pulls the sea")
+    page.locator("#ask-answer a.citation").first.click()
+    page.locator("#ask-passage-1 button[data-thumb=place]").click()
+    expect(page.locator("#ask-note")).to_contain_text("rivers.md")
+    expect_accessible(page)
+    assert page.evaluate(_WIDTH) <= width
+    delete_corpus(paths, "rivers")
 
 
 def test_files_are_uploaded_and_indexed_and_other_browsers_learn_of_it(
@@ -229,9 +249,7 @@ def test_stop_keeps_what_came(page: Page, endpoint: ScriptedEndpoint) -> None:
     try:
         field(page, "ask-question").fill("Why do the tides rise?")
         page.locator("#ask-button").click()
-        expect(page.locator("#ask-stop")).to_have_text("Skip the answer")
         expect(page.locator("#ask-answer")).to_contain_text("word word")
-        expect(page.locator("#ask-stop")).to_have_text("Stop")
         page.locator("#ask-stop").click()
         expect(page.locator("#ask-answer")).to_contain_text("Stopped.")
         expect(page.locator("#ask-answer")).to_contain_text("word word")
