@@ -354,3 +354,14 @@ def ask_all(asker: Asker, prompts: Sequence[Sequence[BaseMessage]]) -> Iterator[
         return await asker.ask(prompt, whole=True)
 
     return work_through(asker, [partial(ask, prompt) for prompt in prompts])
+
+
+def in_order(results: Iterator[tuple[int, T]]) -> Iterator[tuple[int, T]]:
+    """The results by their position; one that comes early waits for its turn."""
+    early: dict[int, T] = {}
+    following = 0
+    for position, result in results:
+        early[position] = result
+        while following in early:
+            yield following, early.pop(following)
+            following += 1

@@ -6,7 +6,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from langchain_core.messages import BaseMessage
 
 from distill.json_files import Append, appending, read_records
-from distill.llm.calls import Asker, ask_all
+from distill.llm.calls import Asker, ask_all, in_order
 from distill.prompts import STYLES, Example, Style, Subject, question_messages
 from distill.questions.sources import Form, KnownQuestions, form_of, questions_in, style_of, why_useless
 from indexes.errors import InputError, LLMError
@@ -72,18 +72,16 @@ def plan_calls(
     *,
     pair_share: float,
     topic_share: float,
-    asked: Collection[str],
     seed: int,
 ) -> list[Call]:
-    """The calls for all `passages` but those `asked` already, by id; each passage's lot does not hang on the others."""
+    """The calls for all `passages`; each passage's lot does not hang on the others."""
     calls = []
     for passage in passages:
-        if passage.id not in asked:
-            rng = random.Random(f"{seed} {passage.id}")  # noqa: S311
-            style = rng.choice(styles)
-            single: View = "topic" if rng.random() < topic_share else "passage"
-            view: View = "pair" if rng.random() < pair_share else single
-            calls.append(Call(passage=passage, style=style, view=view))
+        rng = random.Random(f"{seed} {passage.id}")  # noqa: S311
+        style = rng.choice(styles)
+        single: View = "topic" if rng.random() < topic_share else "passage"
+        view: View = "pair" if rng.random() < pair_share else single
+        calls.append(Call(passage=passage, style=style, view=view))
     return calls
 
 
@@ -233,21 +231,24 @@ def write_questions(
 ) -> Written:
     """`config.n_questions` questions that the LLM wrote about `passages`, which are asked about in their order.
 
-    `file` keeps every question with what became of it (`Draft`), and a second call goes on after the last one. Dropped
-    are replies that are no question, point at their passage, repeat another question, or do not lead back to a passage
-    they were written for, and requests that failed. Raises `InputError` if nothing is left.
+    `file` keeps every question with what became of it (`Draft`), and a second call goes on after the last one, to the
+    same end: neither when it was cut off nor which reply came first decides what is asked and kept. Dropped are replies
+    that are no question, point at their passage, repeat another question, or do not lead back to a passage they were
+    written for, and requests that failed. Raises `InputError` if nothing is left.
     """
     records = read_records(file, Draft)
-    writer = _Writer(config, corpus, Topics(passage.text for passage in passages), _kept(records), seed)
+    before: dict[str, list[Draft]] = {}
+    for record in records:
+        before.setdefault(record.call[0], []).append(record)
+    writer = _Writer(config, corpus, Topics(passage.text for passage in passages), before, seed)
     calls = plan_calls(
         passages,
         config.styles or tuple(style_of(question) for question in config.like) or ("question",),
         pair_share=config.pair_share,
         topic_share=config.topic_share,
-        asked={record.call[0] for record in records},
         seed=seed,
     )
-    n_left = _TRIES_PER_QUESTION * config.n_questions - len({record.call for record in records})
+    n_left = _TRIES_PER_QUESTION * config.n_questions
     with appending(file) as append:
         while calls and n_left > 0 and writer.n_missing > 0:
             # Just as many as are missing: an LLM's time is the dear thing here.
@@ -283,15 +284,16 @@ class _Writer:
     """Asks, judges, and knows what has been kept."""
 
     def __init__(
-        self, config: WritingConfig, corpus: Surroundings, topics: Topics, kept: list[Draft], seed: int
+        self, config: WritingConfig, corpus: Surroundings, topics: Topics, before: Mapping[str, list[Draft]], seed: int
     ) -> None:
-        self.kept = kept
+        self.kept: list[Draft] = []
+        self._before = before  # what is known of calls from a process before this one, by their passage
         self._config = config
         self._corpus = corpus
         like = {style: [q for q in config.like if style_of(q) == style] for style in STYLES}
         self._forms = {style: form_of(style, like[style]) for style in STYLES}
         self._prompts = Prompts(topics, config.like, corpus.find, n_per_call=config.n_per_call, seed=seed)
-        known = [*config.like, *(record.question for record in kept)]
+        known = [*config.like, *(record.question for drafts in before.values() for record in _kept(drafts))]
         self._known = KnownQuestions(known, corpus.embed(known) if known else [])
 
     @property
@@ -299,12 +301,15 @@ class _Writer:
         return self._config.n_questions - len(self.kept)
 
     def asked(self, calls: Sequence[Call], asker: Asker, append: Append) -> Iterator[Draft]:
-        """The judged questions of `calls`, as the replies come; what came before a failure is kept in the file."""
-        calls = alike_in_a_row(calls)
+        """The judged questions of those `calls` that were not asked before, as the replies come; what came before a
+        failure is kept in the file."""
+        placed = list(enumerate(alike_in_a_row(calls), start=len(self.kept)))
+        self.kept += [record for _, call in placed for record in _kept(self._before.get(call.passage.id, ()))]
+        placed = [(place, call) for place, call in placed if call.passage.id not in self._before]
+        calls = [call for _, call in placed]
         shown = [passages_of(call, self._corpus.neighbours) for call in calls]
         prompts = [
-            self._prompts.messages(call, passages, place)
-            for place, (call, passages) in enumerate(zip(calls, shown, strict=True), start=len(self.kept))
+            self._prompts.messages(call, passages, place) for (place, call), passages in zip(placed, shown, strict=True)
         ]
         waiting: list[tuple[Call, list[Passage], str]] = []
         failed: list[Draft] = []
@@ -317,7 +322,7 @@ class _Writer:
             return records
 
         try:
-            for position, reply in ask_all(asker, prompts):
+            for position, reply in in_order(ask_all(asker, prompts)):
                 if isinstance(reply, LLMError):
                     failed.append(_draft(calls[position], shown[position], "", [], f"no reply: {reply}"))
                     continue

@@ -1,6 +1,7 @@
 """Questions that the LLM writes, and the topics that they are about."""
 
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,6 +80,27 @@ def test_writing_goes_on_where_it_was(asker: Asker, endpoint: ScriptedEndpoint, 
     assert len(endpoint.requests) == 5
     assert len(write(asker, tmp_path / "written.jsonl", 5).queries) == 5
     assert len(endpoint.requests) == 5
+
+
+def test_neither_a_kill_nor_which_reply_came_first_changes_what_is_written(
+    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    """Questions get their numbers, and by these their split, in the order in which they are kept."""
+
+    def reply(messages: list[Message]) -> str:
+        said = ask_about_topic(messages)
+        time.sleep(0.03 if len(endpoint.requests) % 2 else 0.0)
+        return "I would rather not." if re.search(r"Topic\d*[036]\b", said) else said
+
+    endpoint.reply = reply
+    settings: dict[str, object] = {"pair_share": 0.3, "styles": ("question", "keywords")}
+    alone = write(Asker(llm), tmp_path / "alone.jsonl", 9, **settings)
+    lines = (tmp_path / "alone.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    assert len(lines) > 9  # some were of no use, and others were asked for in their place
+    for n in (0, 4, 10):
+        (tmp_path / f"{n}.jsonl").write_text("".join(lines[:n]) + lines[n][:20], encoding="utf-8")
+        assert write(Asker(llm, concurrency=4), tmp_path / f"{n}.jsonl", 9, **settings) == alone
+        assert (tmp_path / f"{n}.jsonl").read_text(encoding="utf-8") == "".join(lines)
 
 
 def test_replies_before_a_failure_are_kept(asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
