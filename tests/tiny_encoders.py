@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,10 +17,14 @@ WORDS = (
 )
 
 
-def tiny_transformer(folder: Path, *, seed: int = 0, dropout: float = 0.1) -> SentenceTransformer:
-    """A BERT of one layer and 16 dimensions over `WORDS`, with pooling and normalisation; written to `folder`."""
+def tiny_transformer(
+    folder: Path, *, seed: int = 0, dropout: float = 0.1, words: Sequence[str] = WORDS
+) -> SentenceTransformer:
+    """A BERT of one layer and 16 dimensions over `words`, with pooling and normalisation; written to `folder`."""
     torch.manual_seed(seed)
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    vocabulary = {
+        word: number for number, word in enumerate(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]))
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
