@@ -1,6 +1,7 @@
 """What strangers write, by the thousand: replies, texts, answers, files of questions and settings, damaged documents.
 
-Some here; `BULK=100000 pytest tests/test_in_bulk.py` takes as many, and a twentieth of that in damaged files.
+Some here; `BULK=100000 pytest tests/test_in_bulk.py` takes as many, and a twentieth of that in damaged files, which
+another SEED damages otherwise.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from command_line import run_here
 from fakes import WordTokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny_encoders import tiny_static
 
 from app.answering import cite_by_words, find_citations
 from app.rendering import to_safe_html
@@ -28,13 +31,13 @@ from distill.records import CandidateList, Retrieved
 from distill.run_config import read_settings
 from distill.teacher.orders import read_named_passages, read_rankings, read_votes
 from distill.teacher.replies import parse_choice, parse_permutation
-from indexes.errors import InputError, UnreadableFileError, UserError
+from indexes.errors import InputError, UserError
 from indexes.queries import read_qrels, read_queries
-from indexes.readers.process import ReaderProcess, read_documents
 from indexes.splitting import PassageSettings, split_document
 from indexes.types import Document
 
 N = int(os.environ.get("BULK", "150"))
+SEED = int(os.environ.get("SEED", "7"))
 often = settings(max_examples=N, suppress_health_check=list(HealthCheck), derandomize="BULK" not in os.environ)
 PIECES = [
     "[1]",
@@ -221,15 +224,21 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_damaged_file_is_read_or_refused_and_the_next_one_is_read(tmp_path: Path) -> None:
-    samples = write_samples(tmp_path)
-    reader, draw = ReaderProcess(limit_s=20), random.Random(7)  # noqa: S311
-    for number in range(max(50, N // 20)):
+def test_a_folder_of_damaged_files_is_added_each_of_them_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    data, folder, n = tmp_path / "data", tmp_path / "files", max(50, N // 20)
+    (tmp_path / "samples").mkdir()
+    folder.mkdir()
+    samples, draw = write_samples(tmp_path / "samples"), random.Random(SEED)  # noqa: S311
+    for number in range(n):
         sample = samples[number % len(samples)]
-        file = tmp_path / f"damaged-{sample.name}"
-        file.write_bytes(damaged(sample.read_bytes(), draw))
-        try:
-            for document in read_documents(file, file.name, reader.read):
-                document.text.encode()
-        except UnreadableFileError as error:
-            assert str(error)
+        (folder / f"{number}-{sample.name}").write_bytes(damaged(sample.read_bytes(), draw))
+    tiny_static().save_pretrained(str(data / "encoders" / "tiny"), create_model_card=False)
+    environment = {**os.environ, "DATA_DIR": str(data), "ENCODER": "tiny"}
+    done = run_here("indexes", "add", "zoo", folder, "--json", environment=environment)
+    assert "Traceback" not in done.stderr
+    outcomes = json.loads(done.stdout)
+    assert {each["source"].split("/")[1] for each in outcomes if "/" in each["source"]} == {
+        each.name for each in folder.iterdir()
+    }
+    assert all(len(each["reason"]) > 20 for each in outcomes if each["status"] == "failed")
+    assert {each["status"] for each in outcomes} >= {"added", "failed"}
