@@ -3,7 +3,7 @@ twice, and what comes out is what an undisturbed one leaves.
 
 python -m benchmarks.kills [KILLS PART …]: so many (20) of each part: `add`, a `run` in each of its stages, the work of
 the `page` with uploads under way, a `job` of the page, and the child that serves the `embedded` LLM; of `disk` as many
-full ones in each stage of a run. Encoders are tiny, the LLM is scripted and counts what it serves; the embedded one is
+full ones. Encoders are tiny, the LLM is scripted and counts what it serves; the embedded one is
 real. Prints a line of JSON for each part; the exit status is 1 where anything is not as it would have been.
 """
 
@@ -348,7 +348,7 @@ def fill_disks(place: Path, n: int, draw: random.Random) -> Tally:
     tally, disk = Tally(part="disk"), place / "disk"
     disk.mkdir()
     with _lesson(place) as lesson, _small_disk(disk):
-        for _ in range(n):
+        for _ in range(0, n, len(STAGES)):
             paths = lesson.begin(disk / "data")
             for stage in STAGES:
                 process, doing = lesson.start(paths)

@@ -26,7 +26,7 @@ from distill.verdict.report import Teacher
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.torch import unmarked
+from indexes.encoders.torch import precision_of, unmarked
 from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import InputError, StoreError, UserError, outage
 from indexes.ingest import index_corpus
@@ -35,6 +35,7 @@ from indexes.locks import using
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.processes import birth_of
+from indexes.types import Encoder
 
 _MOST_REMARKS = 40
 _DEFECT = "It ended by a defect of the program; the log shows where."
@@ -205,6 +206,12 @@ class Distillation:
         self.encoder = load_encoder(config.base, paths)
         claim_folder(self)
         self.known_orders: tuple[object, Mapping[str, Ranking]] = None, {}  # and the files that they are from
+
+    def opened(self, name: str) -> Encoder:
+        """The encoder called `name` in the base's number format: which is faster is measured, and no result may hang on
+        what else the machine did then.
+        """
+        return load_encoder(name, self.paths, precision_of(self.encoder.fingerprint))
 
     @cached_property
     def asker(self) -> Asker:

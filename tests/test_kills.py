@@ -10,20 +10,19 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="needs fork, SIGKILL and tmpfs")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="needs SIGKILL and tmpfs")]
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(
-    ("n", "parts"), [(12, ["add"]), (10, ["run"]), (1, ["disk"])], ids=["adding", "each stage", "a full disk"]
-)
-def test_it_ends_as_if_nothing_had_happened(tmp_path: Path, n: int, parts: list[str]) -> None:
+@pytest.mark.parametrize(("n", "parts"), [(12, ("add",)), (10, ("run", "disk"))], ids=["adding", "each stage"])
+def test_it_ends_as_if_nothing_had_happened(tmp_path: Path, n: int, parts: tuple[str, ...]) -> None:
     """`make bench TABLE=kills` does more of each, and of the page, its jobs and the embedded LLM."""
     if "disk" in parts and os.geteuid():
-        pytest.skip("a file system can be mounted by root only")
+        parts = tuple(part for part in parts if part != "disk")  # only root can mount a small one
     command = [sys.executable, "-m", "benchmarks.kills", str(n), *parts]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(tmp_path)})
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout)
-    assert told["equal"] and told["n"] > n / 2
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["part"] for each in told] == list(parts)
+    assert all(each["equal"] and each["n"] > n / 2 for each in told)

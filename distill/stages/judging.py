@@ -39,7 +39,6 @@ from distill.teacher.ranking import status_shares
 from distill.verdict.promotion import promote, promoted
 from distill.verdict.report import Metrics, report_markdown
 from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, take_look, undecided
-from indexes.encoders.loading import load_encoder
 from indexes.encoders.torch import comparable
 from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import UserError
@@ -256,7 +255,7 @@ def open_rows(run: Distillation) -> Opened:
 
 
 def _open(run: Distillation, name: str) -> PassageIndex:
-    encoder = RememberingEncoder(load_encoder(name, run.paths))
+    encoder = RememberingEncoder(run.opened(name))
     return PassageIndex.open(run.paths, run.corpus.name, encoder)
 
 

@@ -17,7 +17,7 @@ from distill.run_config import WITHOUT_LLM, RunConfig, Stage
 from distill.run_folder import CONTROL_SCORES, EVIDENCE, RANKER, RANKINGS, SCORES, TARGETS
 from distill.stages.labelling import all_candidates, kept_out, orders
 from indexes.encoders.finding import find_encoder
-from indexes.encoders.loading import load_encoder, load_trainable
+from indexes.encoders.loading import load_trainable
 from indexes.encoders.torch import SentenceTransformerEncoder
 from indexes.errors import UserError
 from indexes.ingest import index_corpus
@@ -240,7 +240,7 @@ def make_index(run: Distillation) -> None:
 
 def index_by(run: Distillation, name: str, stage: Stage) -> None:
     """Indexes the corpus by the encoder `name`; passages whose vectors are there are not embedded again."""
-    for done, total in index_corpus(run.paths, run.corpus, load_encoder(name, run.paths)):
+    for done, total in index_corpus(run.paths, run.corpus, run.opened(name)):
         run.say(stage, done, total)
 
 
