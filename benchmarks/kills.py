@@ -148,7 +148,7 @@ def _contents(paths: DataPaths, corpus: str) -> tuple[Counter[tuple[str, ...]], 
 
 
 # Files that tell how it went, not what came of it; the report says what the metrics hold.
-_OF_A_PROCESS = {PROGRESS, LOG, JOB, SPEND, REPORT, "lock", "losses.jsonl"}
+_OF_A_PROCESS = {PROGRESS, LOG, JOB, SPEND, REPORT, "lock", "teaching.lock", "losses.jsonl"}
 
 
 def _results(folder: Path) -> Iterator[tuple[str, object]]:
@@ -158,7 +158,7 @@ def _results(folder: Path) -> Iterator[tuple[str, object]]:
         if file.suffix == ".jsonl":
             content = sorted(file.read_bytes().splitlines())
         elif file.name == METRICS:
-            content = json.loads(file.read_bytes()) | {"spend": "as it went"}
+            content = json.loads(file.read_bytes()) | {"spend": "as it went", "commit": "of the code"}
         yield f"{folder.name}/{file.relative_to(folder)}", content
 
 
@@ -385,14 +385,15 @@ def kill_jobs(place: Path, n_kills: int, draw: random.Random) -> Tally:
     with _lesson(place) as lesson:
         environment = {"OPENAI_BASE_URL": lesson.endpoint.base_url, "LLM_MODEL": "scripted", "LOCAL_LLM": ""}
         known = Job(name=_RUN, corpus=_CORPUS, environment=environment)
-        whole_s = 2 * sum(lesson.seconds.values())  # with all that has to be imported
-        jobs = Jobs(DataPaths(place / "killed"))
+        whole_s = sum(lesson.seconds.values())
+        jobs, folder = Jobs(DataPaths(place / "killed")), RunFolder(place / "killed" / "runs" / _RUN)
         while tally.kills.total() < n_kills:
             paths = lesson.begin(place / "killed")
             shutil.rmtree(paths.run(_RUN))
-            folder, secrets = RunFolder(paths.run(_RUN)), {"OPENAI_API_KEY": "sk-test"}
+            secrets = {"OPENAI_API_KEY": "sk-test"}
             Jobs(paths).start(known, secrets, {SETTINGS: settings_text(_CONFIG).encode()})
             for _ in range(min(5, n_kills - tally.kills.total())):
+                _wait_until(lambda: jobs.running() is None or bool(folder.progress.stage))  # all has been imported then
                 time.sleep(draw.random() * whole_s)
                 if (job := folder.job) and (process := folder.process):
                     process.kill()
@@ -400,6 +401,7 @@ def kill_jobs(place: Path, n_kills: int, draw: random.Random) -> Tally:
                     tally.kills[folder.progress.stage or "starting"] += 1
                     if folder.state not in ("interrupted", "failed"):
                         tally.differs.add(f"the page takes a killed job for {folder.state}")
+                    folder.file(PROGRESS).unlink()
                     Jobs(paths).resume(job, secrets)  # a page of its own, as after a restart
             _wait_until(lambda: jobs.running() is None)
             lesson.end(paths, tally)

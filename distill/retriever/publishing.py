@@ -76,6 +76,9 @@ def save_encoder(model: SentenceTransformer, folder: Path, card: Card) -> None:
 
 def _write(model: SentenceTransformer, folder: Path, card: Card) -> None:
     with replacing(folder) as partial:
+        # A tokenizer is saved as it was last asked to cut and pad, which is another way where a training was cut off.
+        model.encode_query(["."])
+        model.encode_document(["."])
         # The library's own card would quote training questions and passages, which are the user's private texts.
         model.save_pretrained(str(partial), create_model_card=False)
         write_card(partial, card)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -83,7 +83,7 @@ def test_writing_goes_on_where_it_was(asker: Asker, endpoint: ScriptedEndpoint, 
 
 
 def test_neither_a_kill_nor_which_reply_came_first_changes_what_is_written(
-    llm: BaseChatModel, endpoint: ScriptedEndpoint, tmp_path: Path
+    connect: Callable[[], BaseChatModel], endpoint: ScriptedEndpoint, tmp_path: Path
 ) -> None:
     """Questions get their numbers, and by these their split, in the order in which they are kept."""
 
@@ -94,12 +94,12 @@ def test_neither_a_kill_nor_which_reply_came_first_changes_what_is_written(
 
     endpoint.reply = reply
     settings: dict[str, object] = {"pair_share": 0.3, "styles": ("question", "keywords")}
-    alone = write(Asker(llm), tmp_path / "alone.jsonl", 9, **settings)
+    alone = write(Asker(connect()), tmp_path / "alone.jsonl", 9, **settings)
     lines = (tmp_path / "alone.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     assert len(lines) > 9  # some were of no use, and others were asked for in their place
     for n in (0, 4, 10):
         (tmp_path / f"{n}.jsonl").write_text("".join(lines[:n]) + lines[n][:20], encoding="utf-8")
-        assert write(Asker(llm, concurrency=4), tmp_path / f"{n}.jsonl", 9, **settings) == alone
+        assert write(Asker(connect(), concurrency=4), tmp_path / f"{n}.jsonl", 9, **settings) == alone
         assert (tmp_path / f"{n}.jsonl").read_text(encoding="utf-8") == "".join(lines)
 
 
