@@ -134,7 +134,9 @@ def compare(alone: DataPaths, other: DataPaths, corpus: str, tally: Tally) -> No
     tally.lost += (before - after).total()
     tally.doubled += (after - before).total()
     tally.differs |= {"vectors"} if its_vectors != vectors else set()
-    tally.differs |= {f"{corpus}: {finding.kind}" for finding in examine(other, corpus)}
+    # A lexical index that was half written is swept by the doctor alone, and in nobody's way.
+    kinds = {finding.kind for finding in examine(other, corpus)} - {"stale lexical index"}
+    tally.differs |= {f"{corpus}: {kind}" for kind in kinds}
     known, found = (dict(pair for folder in (p.runs, p.encoders) for pair in _results(folder)) for p in (alone, other))
     tally.differs |= {file for file in known.keys() | found.keys() if known.get(file) != found.get(file)}
 
@@ -142,7 +144,7 @@ def compare(alone: DataPaths, other: DataPaths, corpus: str, tally: Tally) -> No
 def _contents(paths: DataPaths, corpus: str) -> tuple[Counter[tuple[str, ...]], list[tuple[str, ...]]]:
     """The passages of a corpus, as often as they are there, and its vectors."""
     with Corpus.open(paths, corpus).connect() as connection:
-        passages = connection.execute("SELECT id, source, title, text FROM passages").fetchall()
+        passages = connection.execute("SELECT source, title, text FROM passages").fetchall()
         vectors = connection.execute("SELECT fingerprint, hex(content), hex(vector) FROM vectors ORDER BY 1, 2")
         return Counter(map(tuple, passages)), list(map(tuple, vectors))
 
