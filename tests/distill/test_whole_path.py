@@ -6,15 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import run_apart, run_here
+from command_line import run_here
 from scripted_endpoint import ScriptedEndpoint
 from sentence_transformers import SentenceTransformer
 from small_lesson import FACTS, scripted_llm, write_facts
+from tiny_encoders import cut_encoder
 
 from distill import open_ranker_compressor, open_taught_retriever
 from distill.json_files import read_records
@@ -26,6 +27,7 @@ from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow
+BASE = "cut"
 
 
 def run(program: str, data: Path, *arguments: str | Path, base_url: str = "") -> subprocess.CompletedProcess[str]:
@@ -33,7 +35,12 @@ def run(program: str, data: Path, *arguments: str | Path, base_url: str = "") ->
 
 
 def of(data: Path, base_url: str) -> dict[str, str]:
-    return os.environ | {"DATA_DIR": str(data), "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-secret-key"}
+    return os.environ | {
+        "DATA_DIR": str(data),
+        "ENCODER": BASE,
+        "OPENAI_BASE_URL": base_url,
+        "OPENAI_API_KEY": "sk-secret-key",
+    }
 
 
 class Taught:
@@ -47,16 +54,16 @@ class Taught:
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory, started_before: Callable[[Path], DataPaths]) -> Iterator[Taught]:
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
     folder = tmp_path_factory.mktemp("whole")
-    started_before(folder / "data")
+    assert cut_encoder(DataPaths(folder / "data")) == BASE
     files = write_facts(folder)
     with ScriptedEndpoint(scripted_llm) as endpoint:
         added = run("indexes", folder / "data", "add", "facts", *sorted(files))
         assert added.returncode == 0, added.stderr
         command = ["run", "facts", "--write-questions", "12", "--n-candidates", "4"]
         command += ["--name", "taught", "--json"]
-        done = run_apart("distill", *command, environment=of(folder / "data", endpoint.base_url))
+        done = run("distill", folder / "data", *command, base_url=endpoint.base_url)
         assert done.returncode == 0, done.stderr
         assert "sk-secret-key" not in done.stderr + done.stdout
         yield Taught(folder / "data", endpoint, command, json.loads(done.stdout))
@@ -91,12 +98,12 @@ def test_every_stage_leaves_its_file(taught: Taught) -> None:
 def test_the_mix_of_words_and_meaning_is_learned_reported_and_kept_for_the_taught_encoder(taught: Taught) -> None:
     folder = taught.paths.run("taught")
     mixes = json.loads((folder / "mix.json").read_text(encoding="utf-8"))
-    assert {"all-MiniLM-L6-v2", "taught"} <= set(mixes)
+    assert {BASE, "taught"} <= set(mixes)
     assert mixes == taught.metrics["mixes"]
-    assert mixes["all-MiniLM-L6-v2"]["n_orders"] > 0
+    assert mixes[BASE]["n_orders"] > 0
     corpus = Corpus.open(taught.paths, "facts")
     assert kept_mix(corpus, "taught") == Mix(**mixes["taught"])
-    assert kept_mix(corpus, "all-MiniLM-L6-v2") is None, "what a run that is not promoted finds of others is not kept"
+    assert kept_mix(corpus, BASE) is None, "what a run that is not promoted finds of others is not kept"
     assert Mix(**mixes["taught"]).sentence in (folder / "report.md").read_text(encoding="utf-8")
     listed = run("indexes", taught.paths.root, "list", "--json")
     assert json.loads(listed.stdout)[0]["mixes"]["taught"] == mixes["taught"]
@@ -113,8 +120,8 @@ def test_held_out_questions_never_train(taught: Taught) -> None:
 def test_the_metrics_name_both_retrievers_on_held_out_questions(taught: Taught) -> None:
     assert taught.metrics["questions"] == 2
     retrievers = taught.metrics["retrievers"]
-    assert {"all-MiniLM-L6-v2", "taught", "lexical"} <= set(retrievers)
-    assert set(retrievers["taught"]) == set(retrievers["all-MiniLM-L6-v2"]) >= {"hit_rate@1", "ndcg@10"}
+    assert {BASE, "taught", "lexical"} <= set(retrievers)
+    assert set(retrievers["taught"]) == set(retrievers[BASE]) >= {"hit_rate@1", "ndcg@10"}
     assert taught.metrics["teacher"]["statuses"]["malformed"] == 0
     assert taught.metrics["config"]["seed"] == 13
     report = (taught.paths.run("taught") / "report.md").read_text(encoding="utf-8")
@@ -126,7 +133,7 @@ def test_the_distilled_encoder_is_a_plain_folder_with_other_vectors_than_its_bas
     anyone = SentenceTransformer(str(taught.paths.encoder("taught")))
     ours, theirs = encoder.encode_queries(["otter"]), anyone.encode_query(["otter"], normalize_embeddings=True)
     assert ours == pytest.approx(theirs, abs=1e-6)
-    base = load_encoder("all-MiniLM-L6-v2", taught.paths, "fp32")
+    base = load_encoder(BASE, taught.paths, "fp32")
     assert encoder.fingerprint != base.fingerprint
     assert float(ours[0] @ base.encode_queries(["otter"])[0]) < 0.99999
     assert "Intermediate Distillation" in (taught.paths.encoder("taught") / "README.md").read_text()
@@ -156,7 +163,7 @@ def test_the_trained_ranker_searches_from_the_command_line_and_in_langchain(taug
     ("arguments", "said"),
     [
         (("distill", "search", "nobody", "why?"), "no run 'nobody' with a trained ranker (there are: 'taught')"),
-        (("distill", "report", "nobody"), "no finished run 'nobody' (there are: 'taught')"),
+        (("distill", "report", "nobody"), "no finished run 'nobody' (there are: "),
         (("indexes", "search", "facts", "why?", "--rerank", "taught"), "python -m distill search 'taught' QUESTION"),
     ],
 )
@@ -234,7 +241,7 @@ def test_without_an_llm_the_passages_keep_their_vectors_and_ranker_and_people_te
     settings = tmp_path / "free.json"
     settings.write_text('{"votes": "votes.jsonl", "passage_weights": "none", "train": "query"}', encoding="utf-8")
     command = ["run", "facts", "--questions", questions, "--teacher", "none", "--config", settings]
-    command += ["--name", "free", "--json"]
+    command += ["--no-control", "--name", "free", "--json"]
     done = run("distill", taught.paths.root, *command, base_url="http://127.0.0.1:9/v1")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
@@ -243,7 +250,7 @@ def test_without_an_llm_the_passages_keep_their_vectors_and_ranker_and_people_te
     assert "people's votes" in (taught.paths.encoder("free") / "README.md").read_text(encoding="utf-8")
     assert metrics["verdict"]["promoted"] is False  # two questions prove nothing
     assert not metrics["spend"]["calls"]
-    free, base = (load_encoder(name, taught.paths) for name in ("free", "all-MiniLM-L6-v2"))
+    free, base = (load_encoder(name, taught.paths) for name in ("free", BASE))
     assert free.fingerprint == base.fingerprint
     assert PassageIndex.open(taught.paths, "facts", free).n_passages == len(FACTS)
     assert (taught.paths.run("free") / "report.md").read_text(encoding="utf-8").startswith("# Report of run free")
@@ -265,7 +272,7 @@ def test_orders_made_elsewhere_teach_in_place_of_an_llm(taught: Taught, tmp_path
     assert all(len(r.ranking) >= 3 for r in taken)
     metrics = json.loads(done.stdout)
     assert (metrics["retriever"]["train"], metrics["config"]["teacher"]) == ("query", "file")
-    elsewhere, base = (load_encoder(name, taught.paths) for name in ("elsewhere", "all-MiniLM-L6-v2"))
+    elsewhere, base = (load_encoder(name, taught.paths) for name in ("elsewhere", BASE))
     assert elsewhere.fingerprint != base.fingerprint  # rare words count more in its passages' vectors
     assert PassageIndex.open(taught.paths, "facts", elsewhere).n_passages == len(FACTS)
 
@@ -294,7 +301,7 @@ def test_an_unreachable_llm_is_said(taught: Taught) -> None:
         (("run", "facts", "--name", "x", "--seed", "5"), 2, "No such option: --seed"),
         (("run", "nowhere", "--name", "x", "--write-questions", "3"), 1, "There is no corpus 'nowhere'"),
         (("run", "facts", "--name", "x", "--questions", "none.jsonl"), 1, "there is none"),
-        (("run", "facts", "--name", "all-MiniLM-L6-v2", "--write-questions", "3"), 1, "Choose another --name"),
+        (("run", "facts", "--name", BASE, "--write-questions", "3"), 1, "Choose another --name"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(
