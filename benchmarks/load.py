@@ -190,7 +190,8 @@ def _visit(
         at, (took_ms, said) = time.time(), ask_plainly(page, draw.choice(questions), f"visitor{n}", corpus)
         seen.waits.append((at, took_ms))
         if 'role=\\"alert' in said or "answer done" not in said:
-            seen.errors.append(f"no answer: {said[-300:]}")
+            place = said.find('role=\\"alert')
+            seen.errors.append(f"no answer: {said[place : place + 400] if place >= 0 else said[-300:]}")
 
 
 def _upload(page: Plain, paths: DataPaths, corpus: str, load: Load, seen: Seen, done: threading.Event) -> None:

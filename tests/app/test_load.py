@@ -28,7 +28,7 @@ def test_use_by_several_at_once_meets_no_error_and_leaves_nothing_behind(tmp_pat
         for _ in add_files(paths, "facts", write_facts(tmp_path), load_encoder(ENCODER, paths)):
             pass
         setting = {"OPENAI_BASE_URL": endpoint.base_url, "LLM_MODEL": "scripted", "ENCODER": ENCODER}
-        load = Load(n_visitors=4, reads_s=0.5, upload_s=0.5, duration_s=10, n_least=6, teaches=False)
+        load = Load(n_visitors=4, reads_s=0.5, upload_s=2, duration_s=10, n_least=5, teaches=False)
         seen = soak(paths, "facts", setting, load)
     assert seen.errors == []
     assert len(seen.searches) >= len(seen.waits)
