@@ -281,8 +281,8 @@ class QuickSessions(StateHolder):
 
     def __init__(self, page: gr.Blocks) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.set_blocks(page)
         self._first = SessionState(page)
+        self.set_blocks(page)  # from here on it is asked: gradio opens the page before it lets us replace its own
 
     def __getitem__(self, session_id: str) -> SessionState:
         if session_id not in self.session_data:
