@@ -129,13 +129,15 @@ _OWN_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 ]
-_FETCHES = re.compile(r"/(?:file=|proxy=).*https?:", re.IGNORECASE)  # gradio would load these addresses for anyone
+_FETCHES = re.compile(
+    r"/(?:file=|proxy=).*https?:", re.IGNORECASE | re.DOTALL
+)  # gradio would load these addresses for anyone
 # What an address may send in a minute: the end of the path, how often, and what it is told then. Who asks by program
 # begins a session with each question, which costs more than one of the page's own requests.
 _LIMITS = (
     (re.compile(r"/login/?"), 10, "Too many tries to sign in from this address."),
-    (re.compile(r".*/(call|run|api)/.*"), 120, "Too many questions by program from this address."),
-    (re.compile(r".*"), 6000, "Too many requests from this address."),
+    (re.compile(r".*/(call|run|api)/.*", re.DOTALL), 120, "Too many questions by program from this address."),
+    (re.compile(r".*", re.DOTALL), 6000, "Too many requests from this address."),
 )
 _UNREADABLE = "This request cannot be read: it is none that the page sends. Reload the page."
 _MOST_ADDRESSES = 10_000

@@ -193,6 +193,7 @@ async def test_replies_are_opened_to_nobody() -> None:
         "/gradio_api/file=HTTP%3A//169.254.169.254/",
         "/gradio_api/proxy=https://a.hf.space/x",
         "/file=%68ttps://evil.example",
+        "/file=a%0Ahttps://evil.example",
     ],
 )
 async def test_it_fetches_no_address_for_a_visitor(path: str) -> None:
@@ -200,7 +201,9 @@ async def test_it_fetches_no_address_for_a_visitor(path: str) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("path", "most"), [("/login", 10), ("/gradio_api/call/ask", 120)])
+@pytest.mark.parametrize(
+    ("path", "most"), [("/login", 10), ("/gradio_api/call/ask", 120), ("/gradio_api/call/a%0Aline", 120)]
+)
 async def test_who_asks_too_often_waits_while_others_do_not(path: str, most: int) -> None:
     app = OwnSiteOnly(page, NAMES)
     statuses = [(await ask("POST", path, app=app)).status_code for _ in range(most + 2)]

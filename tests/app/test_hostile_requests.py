@@ -112,7 +112,6 @@ PATHS = [
     "gradio_api/deep_link?session_hash={}",
     "gradio_api/runs",
     "gradio_api/vibe-code",
-    "gradio_api/dev/reload",
     "gradio_api/{}",
     "v1/models/{}",
     "v1/{}",
