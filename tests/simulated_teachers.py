@@ -13,8 +13,8 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from distill.llm.calls import Asker
-from distill.records import CandidateList, Retrieved
-from distill.teacher.assessment import Assessment, assess_teacher
+from distill.records import Assessment, CandidateList, Retrieved
+from distill.teacher.assessment import assess_teacher
 from distill.teacher.trust import make_probes
 from indexes.types import Passage
 

@@ -11,8 +11,8 @@ from scripted_endpoint import ScriptedEndpoint
 from simulated_teachers import TEACHERS, Preference, Simulation, strong
 
 from distill.llm.calls import Asker
-from distill.records import CandidateList, Retrieved
-from distill.teacher.assessment import Assessment, assess, assess_teacher, choose_mode
+from distill.records import Assessment, CandidateList, Retrieved
+from distill.teacher.assessment import assess, assess_teacher, choose_mode
 from distill.teacher.trust import (
     Probe,
     Probed,

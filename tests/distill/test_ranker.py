@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from distill.candidates import UNRANKED
-from distill.ranker.agreement import Orders, RankerReport, RankerSettings, informative_orders
+from distill.ranker.agreement import Orders, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
 from distill.ranker.losses import LateInteractionLoss, Loss, late_interaction_lists, list_mle, mean_max_sim, p_list_mle
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.ranker.training import train_ranker
-from distill.records import CandidateList, Ranking, Retrieved
+from distill.records import CandidateList, RankerReport, Ranking, Retrieved
 from distill.trainer import LOSSES_FILE
 from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
 from indexes.errors import InputError, WeightsError

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
-from distill.records import ScoreList
+from distill.records import RetrieverReport, ScoreList
 from distill.retriever.lists import (
     DEFAULTS,
     RetrieverConfig,
-    RetrieverReport,
     Training,
     TrainingList,
     lists_in_a_step,
