@@ -148,7 +148,9 @@ def open_collection(paths: DataPaths, corpus: Corpus, fingerprint: str, *, anew:
         kept = _kept(paths, corpus, fingerprint)
     if kept is None:
         raise NotFoundError(f"The vectors of corpus '{corpus.name}' were deleted just now. Search again.")
-    return _get(paths, kept)
+    with suppress(NotFoundError):
+        return _get(paths, kept)
+    return _get(paths, _kept(paths, corpus, fingerprint) or kept)  # who writes has put another in its place since
 
 
 def is_current(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> bool:
