@@ -225,13 +225,13 @@ class RunFolder:
     @property
     def metrics(self) -> Metrics | None:
         """What the run measured and decided, None before its end."""
-        found = self._peek(METRICS)
-        return parsed(Metrics, found) if found else None
+        return _metrics(*stamped(self.file(METRICS)))
 
     @property
     def verdict(self) -> Verdict | None:
         """What the run decided, whatever was promoted by hand later; None before its end."""
-        return self.metrics.verdict if self.metrics else None
+        metrics = self.metrics
+        return metrics.verdict if metrics else None
 
     @property
     def teacher(self) -> Teacher:
@@ -317,6 +317,12 @@ def stamped(file: Path) -> tuple[Path, Stamp]:
 @lru_cache(maxsize=512)
 def _peek(file: Path, stamp: Stamp) -> Mapping[str, Any]:
     return peek_json(file) if stamp else {}
+
+
+@lru_cache(maxsize=64)
+def _metrics(file: Path, stamp: Stamp) -> Metrics | None:
+    found = _peek(file, stamp)
+    return parsed(Metrics, found) if found else None
 
 
 @lru_cache(maxsize=16)
