@@ -280,6 +280,8 @@ def load_cross_encoder(name: str) -> CrossEncoderScorer:
             raise WeightsError(
                 f"The cross-encoder in folder '{name}' cannot be loaded: {error} Copy or train it again."
             ) from error
+        if not isinstance(error, OSError | ValueError):
+            raise
         raise NotFoundError(
             f"There is no cross-encoder '{name}': not as a folder, and the model hub does not have it or cannot be "
             "reached. Give a folder, or a name such as cross-encoder/ms-marco-MiniLM-L6-v2."
