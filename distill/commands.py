@@ -173,10 +173,9 @@ def run(
 def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConfig:
     """`settings` with the encoder and the teacher of the environment; `InputError` for ones that cannot go together."""
     from distill.run_config import FROM_FILE, WITHOUT_LLM
-    from distill.teacher.modes import parse_mode
+    from distill.teacher.asking import n_shuffles
 
-    if settings.mode != "auto":
-        parse_mode(settings.mode)
+    n_shuffles(settings.mode)
     if bool(settings.questions) == bool(settings.n_written):
         raise InputError("Questions come from one place: give either --questions FILE or --write-questions N.")
     if settings.teacher == WITHOUT_LLM and settings.rankings:

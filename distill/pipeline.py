@@ -12,10 +12,9 @@ from distill.questions.sources import assign_splits
 from distill.run import Connect, Distillation, Report, only_process
 from distill.run_config import FROM_FILE, STAGES, WITHOUT_LLM, RunConfig, Stage
 from distill.run_folder import RunFolder
-from distill.stages.proposing import N_ASKED, sample_mode
-from distill.teacher.asking import Limits
+from distill.stages.proposing import N_ASKED
+from distill.teacher.asking import Limits, calls_per_question, n_shuffles
 from distill.teacher.assessment import N_QUESTIONS
-from distill.teacher.modes import AUTO_MODES, calls_per_question, parse_mode
 from distill.teacher.trust import N_PROBES, N_SHOWN
 from distill.verdict.report import Metrics
 from indexes.paths import DataPaths
@@ -99,7 +98,7 @@ def estimate(
         written = calls * _QUESTION_TOKENS
     if config.teacher != WITHOUT_LLM:
         asked, shown = _teacher_calls(config, n_questions)
-        probed = _probes(config)
+        probed = N_PROBES if config.teacher != FROM_FILE else 0
         calls += asked + probed
         read += asked * (_FRAME_TOKENS + shown * passage) + probed * (_FRAME_TOKENS + N_SHOWN * passage)
         written += (asked * shown + probed * N_SHOWN) * _TOKENS_A_PLACE
@@ -115,25 +114,14 @@ def estimate(
 
 def _teacher_calls(config: RunConfig, n_questions: int) -> tuple[int, int]:
     """How often the teacher is asked at most, and the passages in a prompt."""
-    n = config.n_candidates
-    modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
-    of_question = calls_per_question(parse_mode(modes[0]), n)
+    n, shuffles = config.n_candidates, n_shuffles(config.mode)
+    of_question = calls_per_question(shuffles, n)
     asked = (config.rounds - 1) * n_questions * of_question
     if config.teacher != FROM_FILE:
-        n_assessed = min(N_QUESTIONS, n_questions)
-        asked += sum(2 * n_assessed * calls_per_question(parse_mode(mode), n) for mode in modes)
         n_sampled = min(N_ASKED, n_questions) if config.retrieval == "auto" else 0
-        asked += n_sampled * calls_per_question(parse_mode(sample_mode(config)), 2 * n)
-        asked += (n_questions - n_sampled) * of_question
-    return asked, min(n, Limits().window) if parse_mode(modes[0]).name == "listwise" else min(n, Limits().best_set)
-
-
-def _probes(config: RunConfig) -> int:
-    """Planted answers are asked for once, and in another form where the mode asks for choices."""
-    if config.teacher in (WITHOUT_LLM, FROM_FILE):
-        return 0
-    modes = AUTO_MODES if config.mode == "auto" else (config.mode,)
-    return N_PROBES * len({parse_mode(mode).name == "listwise" for mode in modes})
+        asked += n_sampled * calls_per_question(shuffles, 2 * n)
+        asked += (2 * min(N_QUESTIONS, n_questions) + n_questions - n_sampled) * of_question
+    return asked, min(n, Limits().window)
 
 
 def price_of(llm: LLMConfig, paths: DataPaths) -> Price | None:

@@ -47,8 +47,7 @@ class CandidateList:
 class Ranking:
     """The teacher's order of a question's candidates: `ranking` has only passages that it placed, of those `shown`.
 
-    `weight` is how much it counts, `agreement` the mean τ of its passes, `best_at` for each prompt (place of the
-    passage that was put first, passages shown). `n_rounds` joined in it; `failed` is why nothing came.
+    `weight` is how much it counts; `n_rounds` joined in it; `failed` is why nothing came.
     """
 
     id: str
@@ -57,9 +56,7 @@ class Ranking:
     status: ReplyStatus = "ok"
     n_asked: int = 0
     reply: str = ""
-    agreement: float | None = None
     weight: float = 1.0
-    best_at: tuple[tuple[int, int], ...] = ()
     n_rounds: int | None = None
     failed: str | None = None
 

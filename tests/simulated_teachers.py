@@ -82,8 +82,7 @@ class SimulatedLLM(BaseChatModel):
             # A passage of another question is behind all that the retrieval found.
             shown = Shown(asked=about, worth=known, start=start if its == about else N, length=length, place=place)
             liked[place] = self.preference(shown, self.chance)
-        best_first = [f"[{place}]" for place in sorted(liked, key=lambda place: -liked[place])]
-        reply = best_first[0] if "the one passage" in text else " > ".join(best_first)
+        reply = " > ".join(f"[{place}]" for place in sorted(liked, key=lambda place: -liked[place]))
         return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
 
 

@@ -29,9 +29,9 @@ from distill.run_folder import (
     WRITTEN,
     stamped,
 )
-from distill.stages.proposing import propose, sample_mode
-from distill.teacher.assessment import assess_teacher, choose_mode
-from distill.teacher.modes import AUTO_MODES
+from distill.stages.proposing import propose
+from distill.teacher.asking import n_shuffles
+from distill.teacher.assessment import assess_teacher
 from distill.teacher.orders import (
     beside,
     draw_held_out,
@@ -157,36 +157,27 @@ def assess(run: Distillation) -> None:
         return
     records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
     probes = _probes(run, records)
-    modes = AUTO_MODES if run.config.mode == "auto" else (run.config.mode,)
-    assessments = []
-    for mode in modes:
-        assessments.append(
-            assess_teacher(
-                records,
-                run.texts,
-                run.asker,
-                mode,
-                probes,
-                seed=run.config.seed,
-                on_progress=lambda done, total: run.say("teacher", done, total),
-            )
-        )
-        if assessments[-1].trust == "use":
-            break  # the modes stand in the order of their cost
-    chosen = choose_mode(assessments)
-    insists = run.config.insist and chosen.trust == "refuse" and chosen.verdict_kind != "reversed"
-    trust = "use" if insists else chosen.trust
+    found = assess_teacher(
+        records,
+        run.texts,
+        run.asker,
+        run.config.mode,
+        probes,
+        seed=run.config.seed,
+        on_progress=lambda done, total: run.say("teacher", done, total),
+    )
+    insists = run.config.insist and found.trust == "refuse" and found.verdict_kind != "reversed"
+    trust = "use" if insists else found.trust
     teacher = Teacher(
         name=name,
-        mode=chosen.mode,
         trust=trust,
-        weight=1.0 if trust == "use" else chosen.weight,
-        top1=chosen.top1,
-        top1_weight=chosen.top1_weight,
-        assessments=tuple(assessments),
+        weight=1.0 if trust == "use" else found.weight,
+        top1=found.top1,
+        top1_weight=found.top1_weight,
+        assessments=(found,),
     )
     write_json(file, asdict(teacher))
-    run.say("teacher", remark=chosen.sentence)
+    run.say("teacher", remark=found.sentence)
 
 
 def _probes(run: Distillation, records: Sequence[CandidateList]) -> list[Probe]:
@@ -272,7 +263,7 @@ def _ask(run: Distillation, records: Sequence[CandidateList]) -> None:
         run.say("rankings", remark=told)
     file = run.file(RANKINGS)
     teacher = run.teacher
-    if not file.is_file() and sample_mode(run.config) == teacher.mode:
+    if not file.is_file():
         _keep_sample(run, teacher.weight)
     if {record.id for record in records} - {record.id for record in read_records(file, Ranking)}:
         rank_candidates(
@@ -280,7 +271,7 @@ def _ask(run: Distillation, records: Sequence[CandidateList]) -> None:
             run.texts,
             run.asker,
             file,
-            mode=teacher.mode,
+            mode=run.config.mode,
             seed=run.config.seed,
             weight=teacher.weight,
             on_progress=lambda done, total: run.say("rankings", done, total),
@@ -292,8 +283,8 @@ def _keep_sample(run: Distillation, weight: float) -> None:
     """Begins the rankings with the orders that the choice of the retrieval was made by: they are paid for."""
     orders = [each for each in read_records(run.file(SAMPLE), Ranking) if not each.failed]
     if orders:
-        kept = [each if each.agreement is not None else replace(each, weight=weight) for each in orders]
-        write_records(run.file(RANKINGS), kept)
+        asked_once = n_shuffles(run.config.mode) == 1
+        write_records(run.file(RANKINGS), [replace(e, weight=weight) if asked_once else e for e in orders])
 
 
 def orders(run: Distillation) -> Mapping[str, Ranking]:

@@ -16,9 +16,8 @@ import numpy as np
 from distill.candidates import RETRIEVALS, Found, Given, Retrieval, join, mine_candidates, search_both
 from distill.json_files import write_json
 from distill.run import Distillation
-from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig
+from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.run_folder import RETRIEVAL, SAMPLE
-from distill.teacher.modes import AUTO_MODES
 from distill.teacher.orders import read_named_passages
 from distill.teacher.ranking import rank_candidates
 from indexes.types import Passage, Query
@@ -150,11 +149,6 @@ def _sample(queries: Sequence[Query], n: int, seed: int) -> list[Query]:
     return random.Random(seed).sample(list(queries), min(n, len(queries)))  # noqa: S311
 
 
-def sample_mode(config: RunConfig) -> str:
-    """How the teacher is asked about the sample: as about all questions, as far as that is known."""
-    return AUTO_MODES[0] if config.mode == "auto" else config.mode
-
-
 def _ask_sample(run: Distillation, queries: Sequence[Query]) -> _Said:
     """The teacher's first choice, for a few questions, of all that both searches propose."""
     config = run.config
@@ -167,7 +161,7 @@ def _ask_sample(run: Distillation, queries: Sequence[Query]) -> _Said:
         run.texts,
         run.asker,
         run.file(SAMPLE),
-        mode=sample_mode(config),
+        mode=config.mode,
         seed=config.seed,
         on_progress=lambda done, total: run.say("candidates", done, total, "asking the teacher about a sample"),
     )

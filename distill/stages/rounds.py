@@ -17,7 +17,6 @@ from distill.run_config import WITHOUT_LLM
 from distill.run_folder import CANDIDATES, KEPT_OUT, QUESTIONS, RANKINGS, RETRIEVAL, ROUNDS, TEACHER
 from distill.stages import training
 from distill.stages.labelling import all_rankings, kept_out, round_files
-from distill.stages.proposing import sample_mode
 from distill.teacher.orders import merge_orders
 from distill.teacher.ranking import given_up, rank_candidates
 from indexes.encoders.finding import load_model
@@ -67,7 +66,7 @@ def _ask(run: Distillation, number: int) -> None:
         run.texts,
         run.asker,
         rankings,
-        mode=run.teacher.mode or sample_mode(run.config),
+        mode=run.config.mode,
         seed=run.config.seed,
         weight=run.teacher.weight,
         on_progress=lambda done, total: run.say("rankings", done, total, f"round {number}"),

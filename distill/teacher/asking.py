@@ -1,19 +1,22 @@
-"""One question put to the teacher: prompts that fit, shuffled passages, reminders, and an account of it."""
+"""One question put to the teacher: shuffles and windows of passages in prompts that fit, reminders, and an account."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from distill.prompts import best_messages, choice_reminder, ranking_messages, reminder_message
+from distill.prompts import mask_identifiers, ranking_messages, reminder_message
 from distill.records import ReplyStatus
-from distill.teacher.replies import Choice, Permutation, parse_choice, parse_permutation
+from distill.teacher.aggregation import aggregate, proven_front
+from distill.teacher.replies import parse_permutation
+from indexes.errors import InputError
 
 CountTokens = Callable[[str], int]
 
@@ -69,7 +72,6 @@ def cut(text: str, limit: int, count: CountTokens = estimate_tokens) -> str:
     return kept + _ELLIPSIS if kept else ""
 
 
-T = TypeVar("T", Permutation, Choice)
 MAX_ASKED_AGAIN = 2
 _INSTRUCTION_TOKENS = 250  # of the prompt without question and passages, the reminders included
 _REPLY_TOKENS = 8  # of a passage in the reply: " > [12]"
@@ -84,18 +86,14 @@ class Asks(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is shown at once.
-
-    Listwise: at most `window` passages a prompt, fewer where the context cannot hold half of `passage_tokens` of each;
-    windows move by `stride`. Best-of: the best of `best_set` passages at a time, until `best_top` are found.
+    """How much is shown at once: at most `window` passages a prompt, fewer where the context cannot hold half of
+    `passage_tokens` of each; windows move by `stride`.
     """
 
     context_tokens: int = 8192
     passage_tokens: int = 150
     window: int = 20
     stride: int = 10
-    best_set: int = 4
-    best_top: int = 5
     count: CountTokens = estimate_tokens
 
     def windows(self, n: int, question: str = "") -> list[tuple[int, int]]:
@@ -120,25 +118,68 @@ class Order:
     """What the teacher said of one question, by positions (from 0) in the list of its passages.
 
     `order`: the best, and no tail that was not said. `passes`: the orders that it was made of. `shown`: positions in
-    the order of the prompts. `agreement`: mean τ between the passes, None for a single one. `best_at`: for each prompt
-    (place of the passage that was put first, number of passages shown).
+    the order of the prompts. `best_at`: for each prompt (place of the passage that was put first, passages shown).
     """
 
-    order: tuple[int, ...]
-    status: ReplyStatus
-    shown: tuple[int, ...]
-    n_asked: int
-    reply: str
-    passes: tuple[tuple[int, ...], ...]
-    agreement: float | None
-    best_at: tuple[tuple[int, int], ...]
+    order: tuple[int, ...] = ()
+    status: ReplyStatus = "refused"
+    shown: tuple[int, ...] = ()
+    n_asked: int = 0
+    reply: str = ""
+    passes: tuple[tuple[int, ...], ...] = ()
+    best_at: tuple[tuple[int, int], ...] = ()
 
 
-NO_ORDER = Order(order=(), status="refused", shown=(), n_asked=0, reply="", passes=(), agreement=None, best_at=())
+_DEFAULT = Limits()
+MOST_SHUFFLES = 20
+
+
+def n_shuffles(mode: str) -> int:
+    """How often a list is asked for in the `mode` of a run: once in listwise, three times in listwise-3."""
+    found = re.fullmatch(r"listwise(?:-(\d{1,3}))?", mode.strip().lower())
+    n = int(found[1] or 1) if found else 0
+    if not 1 <= n <= MOST_SHUFFLES:
+        raise InputError(
+            f"'{mode}' is no mode of the teacher. Use listwise, or listwise-3 (shuffles, at most {MOST_SHUFFLES})."
+        )
+    return n
+
+
+def calls_per_question(shuffles: int, n: int, limits: Limits = _DEFAULT) -> int:
+    """How many requests one question with `n` candidates takes, reminders not counted."""
+    return shuffles * len(limits.windows(n)) if n > 1 else 0
+
+
+async def order_question(
+    asker: Asks,
+    question: str,
+    passages: Sequence[str],
+    *,
+    key: str,
+    shuffles: int = 1,
+    limits: Limits = _DEFAULT,
+    repeat: int = 0,
+) -> Order:
+    """The teacher's order of `passages`, which come best first by retrieval: what that many `shuffles` agree on.
+
+    `key` decides how they are shuffled; each `repeat` shuffles them in another way.
+    """
+    fitting = cut(mask_identifiers(question), limits.context_tokens // 8, limits.count)
+    talk = _Talk(asker=asker, question=fitting, passages=passages, limits=limits, key=key)
+    passes = [await talk.one_pass(n) for n in range(repeat * shuffles, (repeat + 1) * shuffles)]
+    return Order(
+        order=aggregate(passes, len(passages)),
+        status=joint_status(talk.statuses),
+        shown=tuple(dict.fromkeys(talk.shown)),
+        n_asked=len(talk.replies),
+        reply="\n".join(talk.replies)[:_MOST_REPLY_KEPT],
+        passes=tuple(passes),
+        best_at=tuple(talk.best_at),
+    )
 
 
 @dataclass(slots=True, kw_only=True)
-class Talk:
+class _Talk:
     """The prompts about one question and what came of them; `key` decides how passages are shuffled."""
 
     asker: Asks
@@ -151,64 +192,38 @@ class Talk:
     statuses: list[ReplyStatus] = field(default_factory=list)
     best_at: list[tuple[int, int]] = field(default_factory=list)
 
-    async def order(self, items: Sequence[int], repeat: int) -> tuple[int, ...]:
-        """`items` as the teacher orders them, as far as it does; shown in an order that depends on `repeat`."""
-        shown = shuffled(items, self.key, repeat)
+    async def one_pass(self, shuffle: int) -> tuple[int, ...]:
+        """The order of all passages by windows that move from the back to the front (Sun et al., EMNLP 2023)."""
+        current = list(range(len(self.passages)))
+        said: list[tuple[tuple[int, ...], list[int]]] = []
+        for first, last in self.limits.windows(len(current), self.question):
+            items = current[first:last]
+            placed = await self._ask(shuffled(items, self.key, shuffle))
+            rest = [item for item in items if item not in placed]
+            current[first:last] = [*placed, *rest]
+            said.append((placed, rest))
+        return proven_front(current, said)
 
-        found = await self._asked(shown, ranking_messages, parse_permutation, reminder_message())
-        if not found.order:
-            return ()
-        self.best_at.append((found.order[0], len(shown)))
-        return tuple(shown[place] for place in found.order)
-
-    async def best(self, shown: Sequence[int]) -> int | None:
-        """The one of `shown`, in that order, that the teacher picks; None if it picks none."""
-        found = await self._asked(shown, best_messages, parse_choice, choice_reminder())
-        if found.position is None:
-            return None
-        self.best_at.append((found.position, len(shown)))
-        return shown[found.position]
-
-    async def _asked(
-        self,
-        shown: Sequence[int],
-        prompt: Callable[[str, Sequence[str]], list[BaseMessage]],
-        read: Callable[[str, int], T],
-        reminder: BaseMessage,
-    ) -> T:
-        """What `read` makes of the reply; asked again at most twice while that is a refusal."""
+    async def _ask(self, shown: Sequence[int]) -> tuple[int, ...]:
+        """`shown` as the teacher orders them, as far as it does; asked again at most twice while that is a refusal."""
         limits = self.limits
         budget = limits.passage_budget(self.question, len(shown))
         passages = [self.passages[item] for item in shown]
-        messages: list[BaseMessage] = prompt(
+        messages: list[BaseMessage] = ranking_messages(
             self.question, fit_passages(passages, budget, limits.count, most=limits.passage_tokens)
         )
         self.shown += shown
-        n_again = 0
-        while True:
+        for _ in range(1 + MAX_ASKED_AGAIN):
             reply = await self.asker.ask(messages)
             self.replies.append(reply)
-            found = read(reply, len(shown))
-            n_again += 1
-            if found.status != "refused" or n_again > MAX_ASKED_AGAIN:
-                self.statuses.append(found.status)
-                return found
-            messages = [*messages, AIMessage(cut(reply, 60, limits.count)), reminder]
-
-    def finished(
-        self, order: Sequence[int], passes: Sequence[Sequence[int]], status: ReplyStatus, agreement: float | None
-    ) -> Order:
-        """The talk's account, with the `order` that came of it."""
-        return Order(
-            order=tuple(order),
-            status=status,
-            shown=tuple(dict.fromkeys(self.shown)),
-            n_asked=len(self.replies),
-            reply="\n".join(self.replies)[:_MOST_REPLY_KEPT],
-            passes=tuple(map(tuple, passes)),
-            agreement=agreement,
-            best_at=tuple(self.best_at),
-        )
+            found = parse_permutation(reply, len(shown))
+            if found.status != "refused":
+                break
+            messages = [*messages, AIMessage(cut(reply, 60, limits.count)), reminder_message()]
+        self.statuses.append(found.status)
+        if found.order:
+            self.best_at.append((found.order[0], len(shown)))
+        return tuple(shown[place] for place in found.order)
 
 
 def shuffled(items: Sequence[int], key: str, repeat: int) -> list[int]:

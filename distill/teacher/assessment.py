@@ -16,8 +16,8 @@ from typing import Any
 
 from distill.llm.calls import Asker, work_through
 from distill.records import Assessment, CandidateList, Kind, Trust
-from distill.teacher.asking import NO_ORDER, Asks, Limits, Order
-from distill.teacher.modes import Mode, pair_agreement, parse_mode
+from distill.teacher.aggregation import pair_agreement
+from distill.teacher.asking import Asks, Limits, Order, n_shuffles
 from distill.teacher.ranking import ask_order, place_shares
 from distill.teacher.trust import (
     FULL_KAPPA,
@@ -39,12 +39,8 @@ from indexes.errors import LLMError
 
 N_QUESTIONS = 20
 _DEFAULT_LIMITS = Limits()
-_RANK: Mapping[Trust, int] = {"refuse": 0, "weigh": 1, "use": 2}
 _WHAT_NOW: Mapping[Kind, str] = {
-    "reversed": (
-        "It gives its orders the wrong way round, so they are not used: use another LLM, or the mode best-of (a "
-        "setting of --config), which asks for one passage only."
-    ),
+    "reversed": "It gives its orders the wrong way round, so they are not used: use another LLM.",
     "copying": "Its orders should not teach: use another LLM, or none, which costs nothing (--teacher none).",
 }
 
@@ -53,7 +49,7 @@ def assess_teacher(
     records: Sequence[CandidateList],
     texts: Mapping[str, str],
     asker: Asker,
-    mode: Mode | str,
+    mode: str,
     probes: Sequence[Probe],
     *,
     seed: int,
@@ -66,11 +62,11 @@ def assess_teacher(
     The first of the two orders is asked for as `rank_candidates` does with that seed, so where the asker remembers
     replies it costs nothing later.
     """
-    mode = parse_mode(mode) if isinstance(mode, str) else mode
     usable = [record for record in records if len(record.passages) > 1]
     sample = random.Random(seed).sample(usable, min(n_questions, len(usable)))  # noqa: S311
-    how: dict[str, Any] = {"mode": mode, "seed": seed, "limits": limits}
-    lists = [partial(ask_order, record, texts, repeat=repeat, **how) for record in sample for repeat in range(2)]
+    how: dict[str, Any] = {"seed": seed, "limits": limits}
+    of_list = how | {"shuffles": n_shuffles(mode)}
+    lists = [partial(ask_order, record, texts, repeat=repeat, **of_list) for record in sample for repeat in range(2)]
     plants = [partial(ask_probe, probe, **how) for probe in probes] if sample else []
     jobs: list[Callable[[Asks], Awaitable[Order | ProbeAnswer]]] = [*lists, *plants]
     found: dict[int, Order | ProbeAnswer | LLMError] = {}
@@ -78,12 +74,12 @@ def assess_teacher(
     for job, answer in work_through(asker, jobs) if jobs else ():
         found[job] = answer
         on_progress(len(found), len(jobs))
-    orders = [each if isinstance(each, Order) else NO_ORDER for job, each in sorted(found.items()) if job < len(lists)]
+    orders = [each if isinstance(each, Order) else Order() for job, each in sorted(found.items()) if job < len(lists)]
     answers = [
         Answers(n=len(record.passages), orders=(first, second))
         for record, first, second in zip(sample, orders[::2], orders[1::2], strict=True)
     ]
-    return assess(str(mode), answers, [each for each in found.values() if isinstance(each, ProbeAnswer)])
+    return assess(mode, answers, [each for each in found.values() if isinstance(each, ProbeAnswer)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,18 +182,3 @@ def _sentence(mode: str, n: int, signs: Signs, trust: Trust, kind: Kind, reason:
         f"at κ {signs.kappa:.2f} (1 always, 0 chance; at least {signs.kappa_at_least:.2f}){found}; {reason}. "
         f"{_WHAT_NOW.get(kind, then[trust])}"
     )
-
-
-def choose_mode(assessments: Sequence[Assessment]) -> Assessment:
-    """The assessment whose mode to use: of those most trusted, most agreement on the best for a call; the cheapest of
-    equals.
-
-    If all are refused the result is refused as well.
-    """
-    if not assessments:
-        raise ValueError("There is no assessment to choose from.")
-
-    def worth(each: Assessment) -> tuple[int, float, float]:
-        return _RANK[each.trust], round(each.kappa / max(1.0, each.calls), 2), -each.calls
-
-    return max(assessments, key=worth)

@@ -13,8 +13,8 @@ from typing import Any
 from distill.json_files import read_records
 from distill.questions.sources import key_of
 from distill.records import CandidateList, Ranking, Retrieved, VotedOrder
+from distill.teacher.aggregation import aggregate, proven_front
 from distill.teacher.asking import Order, joint_status
-from distill.teacher.modes import aggregate, mutual_agreement, proven_front
 from distill.teacher.ranking import as_ranking, no_order
 from indexes.errors import InputError, StoreError
 from indexes.evaluation import FEW_QUERIES
@@ -37,8 +37,8 @@ def read_rankings(file: Path, records: Sequence[CandidateList]) -> GivenRankings
     """The orders in `file`, a JSON object a line, of the questions in `records`.
 
     An id names a candidate passage or a document, which stands for its candidate passages in the order of retrieval.
-    Several lines about one question are several orders of it: they become one (Borda), and their agreement (mean
-    Kendall τ) says how much it counts. Raises `InputError` for a line of another form, or if no candidate is placed.
+    Several lines about one question are several orders of it: they become one (Borda), and how often they put the same
+    first says how much it counts. Raises `InputError` for a line of another form, or if no candidate is placed.
     """
     lines: dict[str, list[list[str]]] = defaultdict(list)
     for line in _lines(file):
@@ -141,10 +141,7 @@ def _one_order(record: CandidateList, orders: Sequence[Sequence[int]]) -> Order:
         status="ok" if len(order) == n else "partial" if order else "refused",
         shown=tuple(range(n)),
         n_asked=len(orders),
-        reply="",
         passes=tuple(map(tuple, orders)),
-        agreement=mutual_agreement(orders, n),
-        best_at=(),
     )
 
 
@@ -251,16 +248,13 @@ def _merged(records: Sequence[Ranking]) -> Ranking:
         rest = [numbers[passage] for passage in record.shown if passage not in set(record.ranking)]
         said.append((placed, rest))
         order = _inserted([*placed, *rest], order)
-    agreements = [record.agreement for record in heard if record.agreement is not None]
     return Ranking(
         id=heard[0].id,
         ranking=tuple(ids[number] for number in proven_front(order, said)),
         shown=tuple(ids),
         status=joint_status([record.status for record in heard]),
         n_asked=sum(record.n_asked for record in heard),
-        agreement=min(agreements, default=None),
         weight=min(record.weight for record in heard),
-        best_at=tuple(pair for record in heard for pair in record.best_at),
         n_rounds=len(heard),
     )
 

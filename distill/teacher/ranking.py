@@ -11,8 +11,8 @@ from pathlib import Path
 from distill.json_files import appending, read_records
 from distill.llm.calls import Asker, work_through
 from distill.records import CandidateList, Ranking
-from distill.teacher.asking import NO_ORDER, Asks, Limits, Order
-from distill.teacher.modes import Mode, first_agreement, order_question, parse_mode
+from distill.teacher.aggregation import first_agreement
+from distill.teacher.asking import Asks, Limits, Order, n_shuffles, order_question
 from indexes.errors import LLMError
 
 _DEFAULT_LIMITS = Limits()
@@ -25,7 +25,7 @@ def rank_candidates(
     asker: Asker,
     file: Path,
     *,
-    mode: Mode | str = "listwise",
+    mode: str = "listwise",
     seed: int,
     on_progress: Callable[[int, int], None],
     limits: Limits = _DEFAULT_LIMITS,
@@ -39,16 +39,16 @@ def rank_candidates(
     again.
     """
     done = {record.id for record in read_records(file, Ranking)}
-    mode = parse_mode(mode) if isinstance(mode, str) else mode
     waiting = [record for record in records if record.id not in done and len(record.passages) > 1]
     total = len(done) + len(waiting)
     on_progress(len(done), total)
-    jobs = [partial(ask_order, record, texts, mode=mode, seed=seed, limits=limits) for record in waiting]
+    shuffles = n_shuffles(mode)
+    jobs = [partial(ask_order, record, texts, shuffles=shuffles, seed=seed, limits=limits) for record in waiting]
     failed: list[Ranking] = []
     with appending(file) as append:
         for n_done, (position, order) in enumerate(work_through(asker, jobs) if jobs else (), start=len(done) + 1):
             if isinstance(order, LLMError):
-                failed.append(replace(as_ranking(waiting[position], NO_ORDER, 0.0), failed=str(order)))
+                failed.append(replace(as_ranking(waiting[position], Order(), 0.0), failed=str(order)))
             else:
                 append(as_ranking(waiting[position], order, weight))
             on_progress(n_done, total)
@@ -70,8 +70,8 @@ async def ask_order(
     record: CandidateList,
     texts: Mapping[str, str],
     asker: Asks,
-    mode: Mode,
     *,
+    shuffles: int,
     seed: int,
     limits: Limits = _DEFAULT_LIMITS,
     repeat: int = 0,
@@ -79,7 +79,9 @@ async def ask_order(
     """The teacher's order of the record's candidates; another `repeat` shows them in another order."""
     passages = [texts[identifier] for identifier in record.passages]
     key = f"{seed}:{record.id}"
-    return await order_question(mode, asker, record.question, passages, key=key, limits=limits, repeat=repeat)
+    return await order_question(
+        asker, record.question, passages, key=key, shuffles=shuffles, limits=limits, repeat=repeat
+    )
 
 
 def as_ranking(record: CandidateList, order: Order, weight: float = 1.0) -> Ranking:
@@ -93,9 +95,7 @@ def as_ranking(record: CandidateList, order: Order, weight: float = 1.0) -> Rank
         shown=tuple(ids[position] for position in order.shown),
         n_asked=order.n_asked,
         reply=order.reply,
-        agreement=None if order.agreement is None else round(order.agreement, 4),
         weight=weight if same_first is None else agreement_weight(same_first, len(ids)),
-        best_at=order.best_at,
     )
 
 

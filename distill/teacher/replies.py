@@ -171,8 +171,6 @@ _ELEMENT = re.compile(rf"{_N}|\"[^\"\n]{{1,40}}\"|'[^'\n]{{1,40}}'")
 _JSON_LIST = re.compile(rf"\[\s*((?:{_ELEMENT.pattern})(?:\s*,\s*(?:{_ELEMENT.pattern}))+)\s*\]")
 _BRACKETED = re.compile(rf"\[\s*({_N}(?:\s*,\s*{_N})*)\s*\]")
 _NAMED = re.compile(rf"\b{_NAME}", re.IGNORECASE)
-_LONE = re.compile(rf"\[\s*({_N})\s*\]|({_N})")
-_LEADING = re.compile(rf"\A\[\s*({_N})\s*\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,14 +182,6 @@ class Permutation:
     """
 
     order: tuple[int, ...]
-    status: ReplyStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The one position (from 0) that the LLM named, None if it named none or several."""
-
-    position: int | None
     status: ReplyStatus
 
 
@@ -209,42 +199,6 @@ def parse_permutation(reply: str, n: int) -> Permutation:
     if len(order) < n:
         return Permutation(order=order, status="partial")
     return Permutation(order=order, status="ok" if as_asked and len(numbers) == n else "repaired")
-
-
-def parse_choice(reply: str, n: int) -> Choice:
-    """Which of `n` passages `reply` names as the best: the one it begins with in brackets, or the only one it names."""
-    text = _plain(reply)
-    if leading := _LEADING.match(text):
-        named = {int(leading[1])}
-    elif bracketed := _BRACKETED.findall(text):
-        named = {number for group in bracketed for number in _integers(group)}
-    else:
-        named = set(_integers(" ".join(match[0] for match in _LONE.finditer(text))))
-    if len(named) != 1 or not 1 <= (number := named.pop()) <= n or _ruled_out(text):
-        return Choice(position=None, status="refused")
-    as_asked = text.rstrip(".") in (f"[{number}]", str(number))
-    return Choice(position=number - 1, status="ok" if as_asked else "repaired")
-
-
-_OTHERS = re.compile(r"\b(?:no|none of the) others?\b|\bnothing else\b", re.IGNORECASE)
-
-
-def _ruled_out(text: str) -> bool:
-    """Whether the clause with the first passage that `text` names denies it or calls it the worst, or it is the worst
-    of an order.
-    """
-    found = _LONE.search(text)
-    if not found:
-        return False
-    before = re.split(r"[.;!?\n]", text[: found.start()])[-1]
-    after = re.split(r"[.,;!?\n]|\b(?:because|since|as|while|but)\b", text[found.end() :])[0]
-    before, after = _OTHERS.sub("", before[-_AFTER:]), _OTHERS.sub("", after[:_AFTER])
-    if negated(before) or rules_out(after) or names_worst(f"{before} {after}"):
-        return True
-    chain = _CHAIN.search(text)
-    return announced(text[: found.start()][-_BEFORE:], "") in ("worst first", "unclear") or bool(
-        chain and _UPWARDS.search(chain[0])
-    )
 
 
 def _plain(reply: str) -> str:

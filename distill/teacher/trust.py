@@ -7,12 +7,11 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 from distill.records import CandidateList, Kind, Trust
-from distill.teacher.asking import Asks, Limits, Order
-from distill.teacher.modes import Mode, order_question
+from distill.teacher.asking import Asks, Limits, order_question
 from indexes.types import Passage
 
 N_PROBES = 20
@@ -113,22 +112,11 @@ def _planted(
     return Probe(id=identifier, question=question, passages=tuple(texts), plant=place)
 
 
-async def ask_probe(probe: Probe, asker: Asks, mode: Mode, *, seed: int, limits: Limits) -> ProbeAnswer:
-    """What the teacher makes of `probe`: one list, or one choice of a few in a mode that asks for choices."""
-    shown = list(range(len(probe.passages)))
-    mode = Mode(name=mode.name)
-    if mode.name == "best-of":
-        others = [place for place in shown if place != probe.plant][: limits.best_set - 1]
-        shown = [probe.plant, *others]
-    passages = [probe.passages[place] for place in shown]
-    key = f"{seed}:probe:{probe.id}"
-    order = await order_question(mode, asker, probe.question, passages, key=key, limits=replace(limits, best_top=1))
-    return _answer(order, shown.index(probe.plant), len(shown))
-
-
-def _answer(order: Order, plant: int, n: int) -> ProbeAnswer:
-    said = order.order
-    return ProbeAnswer(n=n, is_first=bool(said) and said[0] == plant, is_last=len(said) == n and said[-1] == plant)
+async def ask_probe(probe: Probe, asker: Asks, *, seed: int, limits: Limits) -> ProbeAnswer:
+    """What the teacher makes of `probe`, asked once."""
+    key, n = f"{seed}:probe:{probe.id}", len(probe.passages)
+    said = (await order_question(asker, probe.question, probe.passages, key=key, limits=limits)).order
+    return ProbeAnswer(n=n, is_first=said[:1] == (probe.plant,), is_last=len(said) == n and said[-1] == probe.plant)
 
 
 SIGNIFICANT = 0.001

@@ -80,13 +80,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher:
-    """Whose orders teach, what they are worth, and what was found out about that, the `mode` that was chosen among it.
+    """Whose orders teach, what they are worth, and what was found out about that.
 
     `trust` is "use", "weigh" or "refuse", "" where nobody was asked; `top1` how often its first is right.
     """
 
     name: str = ""
-    mode: str = ""
     trust: Trust = ""
     weight: float = 1.0
     top1: float | None = None
@@ -96,8 +95,8 @@ class Teacher:
 
     @property
     def assessment(self) -> Assessment | None:
-        """What was found out in the chosen mode, None if nothing was."""
-        return next((each for each in reversed(self.assessments) if each.mode == self.mode), None)
+        """What was found out last, None if nothing was."""
+        return self.assessments[-1] if self.assessments else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ def test_a_document_stands_for_its_candidates_in_the_order_of_retrieval(tmp_path
     given_rankings = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["c", "a"]}), RECORDS)
     (record,) = given_rankings.rankings
     assert (record.ranking, record.status) == (("p4", "p1", "p3"), "partial")
-    assert (record.weight, record.agreement, record.shown) == (1.0, None, ("p1", "p2", "p3", "p4"))
+    assert (record.weight, record.shown) == (1.0, ("p1", "p2", "p3", "p4"))
     assert given_rankings.notes == (f"{tmp_path / 'given.jsonl'} has no order of 1 of 2 questions.",)
 
 
@@ -60,8 +60,8 @@ def test_several_lines_about_a_question_are_one_order_that_counts_by_their_agree
     lines = [{"id": "q1", "ranking": order} for order in orders] + [{"id": "q2", "ranking": order} for order in opposed]
     first, second = read_rankings(file_of(tmp_path, *lines), RECORDS).rankings
     assert (first.ranking, first.n_asked) == (("p1", "p2", "p3", "p4"), 3)
-    assert (first.agreement, first.weight) == (pytest.approx(7 / 9, abs=1e-3), 1)
-    assert (second.agreement, second.weight) == (-1, 0)
+    assert first.weight == 1
+    assert second.weight == 0
 
 
 def test_strangers_are_named_and_left_out(tmp_path: Path) -> None:
@@ -190,9 +190,7 @@ def said(ranking: str, shown: str = "", **changes: Any) -> Ranking:
         status="ok",
         n_asked=1,
         reply="as it was",
-        agreement=None,
         weight=1.0,
-        best_at=([0, len(shown or ranking)],),
     )
     return replace(record, **changes)
 

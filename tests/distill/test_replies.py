@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.teacher.replies import parse_choice, parse_permutation
+from distill.teacher.replies import parse_permutation
 
 AS_ASKED = [
     ("[2] > [1] > [3]", (1, 0, 2)),
@@ -192,39 +192,6 @@ def test_passages_that_are_ruled_out_and_an_end_that_is_not_clear_are_no_order(r
     assert (found.order, found.status) == ((), "refused")
 
 
-@pytest.mark.parametrize(
-    ("reply", "position", "status"),
-    [
-        ("[2]", 1, "ok"),
-        ("2.", 1, "ok"),
-        (" **[3]**", 2, "ok"),
-        ("[٢]", 1, "ok"),
-        ("<think>1 or 2</think>\n\n2", 1, "ok"),
-        ("Passage 2", 1, "repaired"),
-        ('{"best": 3}', 2, "repaired"),
-        ("[2] because [1] is about another rule", 1, "repaired"),
-        ("[3] > [1] > [2]", 2, "repaired"),
-        ("Of these 3 passages, [2] answers it.", 1, "repaired"),
-        ("Between [1] and [2] it is hard to say.", None, "refused"),
-        ("Passage 1 beats 2", None, "refused"),
-        ("[7]", None, "refused"),
-        ("None of them.", None, "refused"),
-        ("[2] is not relevant; [1] is the best", None, "refused"),
-        ("[2] does not answer", None, "refused"),
-        ("Not [2].", None, "refused"),
-        ("The worst is [2].", None, "refused"),
-        ("Passage 2 is irrelevant", None, "refused"),
-        ("[3] < [1] < [2]", None, "refused"),
-        ("From worst to best: [3], [1], [2]", None, "refused"),
-        ("[2] because it does not contradict the rule", 1, "repaired"),
-        ("[2] is the best, no other fits", 1, "repaired"),
-    ],
-)
-def test_a_choice_is_the_one_passage_that_was_named(reply: str, position: int | None, status: str) -> None:
-    found = parse_choice(reply, 3)
-    assert (found.position, found.status) == (position, status)
-
-
 @given(
     st.text(st.sampled_from("0123[]>,=. \n{}\"'-aeé٣①passage"), max_size=120) | st.text(max_size=200),
     st.integers(1, 20),
@@ -234,9 +201,6 @@ def test_any_reply_gives_distinct_known_positions(reply: str, n: int) -> None:
     assert len(set(found.order)) == len(found.order) <= n
     assert all(0 <= position < n for position in found.order)
     assert (found.status in ("ok", "repaired")) == (len(found.order) == n)
-    choice = parse_choice(reply, n)
-    assert (choice.position is None) == (choice.status == "refused")
-    assert choice.position is None or 0 <= choice.position < n
 
 
 @given(st.permutations(range(1, 11)))
@@ -253,5 +217,4 @@ def test_a_well_formed_reply_is_taken_as_it_is(numbers: list[int]) -> None:
 def test_endless_babble_is_read_in_no_time(part: str) -> None:
     begun = time.perf_counter()
     parse_permutation(part * 20_000, 10)
-    parse_choice(part * 20_000, 10)
     assert time.perf_counter() - begun < 5

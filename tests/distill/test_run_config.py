@@ -38,7 +38,7 @@ OTHERS: dict[str, Any] = {
     "control": False,
     "rankings": "/orders.jsonl",
     "votes": "/votes.jsonl",
-    "mode": "best-of",
+    "mode": "listwise-3",
     "insist": True,
     "positives": "first",
     "recipe": "paper",

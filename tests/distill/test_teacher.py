@@ -1,4 +1,4 @@
-"""Every mode brings out the order that a teacher has, and no more than it said."""
+"""What is asked brings out the order that a teacher has, and no more than it said."""
 
 import asyncio
 import itertools
@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage
 
-from distill.teacher.asking import Limits, Order, cut, estimate_tokens, fit_passages, shuffled
-from distill.teacher.modes import (
-    aggregate,
+from distill.teacher.aggregation import aggregate, first_agreement, pair_agreement, proven_front
+from distill.teacher.asking import (
+    Limits,
+    Order,
     calls_per_question,
-    mutual_agreement,
+    cut,
+    estimate_tokens,
+    fit_passages,
+    n_shuffles,
     order_question,
-    pair_agreement,
-    parse_mode,
-    proven_front,
+    shuffled,
 )
 from indexes.errors import InputError
 
@@ -38,15 +40,15 @@ class ByWorth:
             return "I would rather not."
         found = re.findall(r"\[(\d+)\] worth (\d+)", text)
         numbers = [f"[{number}]" for number, worth in sorted(found, key=lambda pair: -int(pair[1]))]
-        if "the one passage" in text:
-            return numbers[0]
         return " > ".join(numbers[: self.names_at_most])
 
 
-def order(mode: str, worths: Sequence[int], teacher: ByWorth | None = None, limits: Limits | None = None) -> Order:
+def order(
+    worths: Sequence[int], teacher: ByWorth | None = None, limits: Limits | None = None, shuffles: int = 1
+) -> Order:
     passages = [f"worth {worth}" for worth in worths]
     asking = order_question(
-        parse_mode(mode), teacher or ByWorth(), "which?", passages, key="k", limits=limits or Limits()
+        teacher or ByWorth(), "which?", passages, key="k", shuffles=shuffles, limits=limits or Limits()
     )
     return asyncio.run(asking)
 
@@ -56,34 +58,24 @@ def true_order(worths: Sequence[int]) -> tuple[int, ...]:
 
 
 @settings(max_examples=40)
-@given(st.permutations(range(8)), st.sampled_from(["listwise", "listwise-3", "listwise-2"]))
-def test_a_consistent_teachers_order_comes_out_whole(worths: list[int], mode: str) -> None:
+@given(st.permutations(range(8)), st.integers(1, 3))
+def test_a_consistent_teachers_order_comes_out_whole(worths: list[int], shuffles: int) -> None:
     teacher = ByWorth()
-    found = order(mode, worths, teacher)
+    found = order(worths, teacher, shuffles=shuffles)
     assert (found.order, found.status) == (true_order(worths), "ok")
-    assert found.agreement == (None if mode == "listwise" else 1)
     assert sorted(found.shown) == list(range(8))
-    assert found.n_asked == len(teacher.prompts) == calls_per_question(mode, 8)
-
-
-@settings(max_examples=40)
-@given(st.integers(2, 30).flatmap(lambda n: st.permutations(range(n))), st.integers(1, 6), st.integers(2, 5))
-def test_best_of_finds_the_best_in_order_and_asks_at_most_what_was_said(worths: list[int], top: int, size: int) -> None:
-    limits = Limits(best_top=top, best_set=size)
-    found = order("best-of", worths, limits=limits)
-    assert found.order == true_order(worths)[:top]
-    assert found.n_asked <= calls_per_question("best-of", len(worths), limits)
+    assert found.n_asked == len(teacher.prompts) == calls_per_question(shuffles, 8)
 
 
 @settings(max_examples=40)
 @given(st.integers(2, 40).flatmap(lambda n: st.permutations(range(n))), st.integers(2, 9), st.integers(1, 8))
 def test_windows_say_the_front_and_never_the_retrievals_tail(worths: list[int], window: int, stride: int) -> None:
     limits = Limits(window=window, stride=min(stride, window - 1))
-    found = order("listwise", worths, limits=limits)
+    found = order(worths, limits=limits)
     assert found.order == true_order(worths)[: len(found.order)]
     overlap = window - min(stride, window - 1)
     assert len(found.order) >= min(len(worths), overlap)
-    assert found.n_asked == calls_per_question("listwise", len(worths), limits)
+    assert found.n_asked == calls_per_question(1, len(worths), limits)
 
 
 @given(st.integers(1, 200), st.integers(2, 30), st.integers(1, 29))
@@ -102,17 +94,12 @@ def test_what_was_not_compared_is_not_in_the_order() -> None:
 
 
 def test_a_partial_order_is_the_top_and_a_window_refused_thrice_proves_nothing() -> None:
-    partial = order("listwise", [3, 1, 4, 0, 5], ByWorth(names_at_most=2))
+    partial = order([3, 1, 4, 0, 5], ByWorth(names_at_most=2))
     assert (partial.order, partial.status) == ((4, 2), "partial")
-    refused = order("listwise", [3, 1, 4, 0, 5], ByWorth(refuses=range(10)))
+    refused = order([3, 1, 4, 0, 5], ByWorth(refuses=range(10)))
     assert (refused.order, refused.status, refused.n_asked) == ((), "refused", 3)
-    back_refused = order("listwise", list(range(6)), ByWorth(refuses=(1, 2, 3)), Limits(window=4, stride=2))
+    back_refused = order(list(range(6)), ByWorth(refuses=(1, 2, 3)), Limits(window=4, stride=2))
     assert (back_refused.order, back_refused.status) == ((), "partial")
-
-
-def test_a_choice_refused_thrice_ends_the_tournament_with_what_it_has() -> None:
-    found = order("best-of", list(range(10)), ByWorth(refuses=(6, 7, 8)))
-    assert (found.order, found.status) == ((9,), "partial")
 
 
 def test_two_shuffles_that_follow_one_another_differ_even_of_two_passages() -> None:
@@ -126,22 +113,21 @@ def test_a_teacher_that_looks_at_the_place_disagrees_with_itself() -> None:
         async def ask(self, messages: Sequence[BaseMessage]) -> str:
             text = str(messages[1].content)
             numbers = re.findall(r"^\[(\d+)\] worth", text, re.MULTILINE)
-            return f"[{numbers[-1]}]" if "the one passage" in text else " > ".join(f"[{n}]" for n in reversed(numbers))
+            return " > ".join(f"[{n}]" for n in reversed(numbers))
 
-    shuffles = order("listwise-9", range(8), Last())
-    assert abs(shuffles.agreement or 0) < 0.3
+    shuffles = order(range(8), Last(), shuffles=9)
+    assert (first_agreement(shuffles.passes) or 0) < 0.3
     assert {place for place, _ in shuffles.best_at} == {7}
 
 
-@pytest.mark.parametrize("text", ["listwise-0", "listwise-21", "best", "pairwise", "listwise-3-kemeny", ""])
-def test_modes_that_are_none_are_refused_with_those_that_are(text: str) -> None:
-    with pytest.raises(InputError, match="or best-of"):
-        parse_mode(text)
+@pytest.mark.parametrize("mode", ["listwise-0", "listwise-21", "best", "best-of", "auto", "listwise-3-kemeny", ""])
+def test_modes_that_are_none_are_refused_with_those_that_are(mode: str) -> None:
+    with pytest.raises(InputError, match="Use listwise"):
+        n_shuffles(mode)
 
 
-@pytest.mark.parametrize("text", ["listwise", "listwise-3", "best-of"])
-def test_a_modes_name_is_read_back(text: str) -> None:
-    assert str(parse_mode(text)) == text
+def test_a_mode_says_how_many_shuffles() -> None:
+    assert [n_shuffles(mode) for mode in ("listwise", " Listwise-1", "listwise-20")] == [1, 1, 20]
 
 
 @given(st.permutations(range(6)), st.integers(1, 4))
@@ -159,8 +145,8 @@ def test_agreement_counts_the_pairs_that_both_decide() -> None:
     assert pair_agreement([0, 1, 2], [2, 1, 0], 3) == -1
     assert pair_agreement([0], [0, 1, 2], 3) == 1
     assert pair_agreement([0], [], 3) == 0
-    assert mutual_agreement([[0, 1], []], 2) is None
-    assert mutual_agreement([[0, 1], [0, 1], [1, 0]], 2) == pytest.approx(-1 / 3)
+    assert first_agreement([[0, 1], []]) is None
+    assert first_agreement([[0, 1], [0, 2], [1, 0]]) == pytest.approx(1 / 3)
 
 
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=6), st.integers(0, 300))
@@ -188,7 +174,6 @@ def test_a_small_context_makes_small_windows() -> None:
     teacher = ByWorth()
     found = asyncio.run(
         order_question(
-            parse_mode("listwise"),
             teacher,
             "which?",
             [f"worth {worth}: " + "and so on " * 200 for worth in worths],
