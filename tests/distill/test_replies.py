@@ -41,8 +41,6 @@ IN_ANOTHER_FORM = [
     ("1) Passage 3\n2) Passage 1\n3) Passage 2", (2, 0, 1)),
     ("- [3]\n- [1]\n- [2]", (2, 0, 1)),
     ("Rank 1: passage 3\nRank 2: passage 1\nRank 3: passage 2", (2, 0, 1)),
-    ("The best is passage 3, followed by passage 1 and then passage 2.", (2, 0, 1)),
-    ("Passage two, then passage three, and last Passage One.", (1, 2, 0)),
 ]
 
 NO_ORDER = [
@@ -55,6 +53,9 @@ NO_ORDER = [
     "[1] fits, [2] does not, so [2] is worst.",
     "[7] > [8] > [9]",
     "0 > 0",
+    "The best is passage 3, followed by passage 1 and then passage 2.",
+    "[3] (0.9), [1] (0.7), [2] (0.5)",
+    "The worst is [1], the best [3].",
 ]
 
 
@@ -123,7 +124,6 @@ BEST_FIRST = [
     "From most to least relevant: [3], [1], [2], [4]",
     "Here they are from best to worst:\n1. [3]\n2. [1]\n3. [2]\n4. [4] is not relevant",
     "Most relevant first, least relevant last: [3], [1], [2], [4]",
-    "The least relevant passages come last: [3] > [1] > [2] > [4]",
     "[3] > [1] > [2] > [4]\n\n[2] and [4] are not relevant at all.",
     "None answers in full, but: [3] > [1] > [2] > [4]",
     "1. [3] though not complete, it names the rule\n2. [1]\n3. [2]\n4. [4]",
@@ -131,15 +131,10 @@ BEST_FIRST = [
     "1. [3]\n1. [1]\n1. [2]\n1. [4]",
     "Ranking (1 = most relevant, 4 = least relevant): [3] > [1] > [2] > [4]",
     "Ranking (1 = most relevant, 4 = least relevant): [3], [1], [2], [4]",
-    "[3] (0.9), [1] (0.7), [2] (0.5), [4] (0.1)",
-    "[3] (0.9) > [1] (0.7) > [2] (0.5) > [4] (0.1)",
     "Sorted by descending relevance: 3, 1, 2, 4",
     "Absteigend nach Relevanz: [3], [1], [2], [4]",
     "Par ordre décroissant de pertinence : [3], [1], [2], [4]",
     "En orden descendente: [3], [1], [2], [4]",
-    "The most relevant is passage 3, followed by passage 1, passage 2 and finally passage 4.",
-    "[3] is the best, [1] is less relevant, [2] even less and [4] is the worst",
-    "First [3], which names the rule, then [1], which hints at it, then [2], then [4].",
     "Ascending: [4] < [2] < [1] < [3]; so from most to least relevant: [3] > [1] > [2] > [4]",
 ]
 
@@ -171,13 +166,18 @@ UNCLEAR_OR_RULED_OUT = [
     "[4] - rank 3, [2] - rank 1, [1] - rank 4, [3] - rank 2",
     "[4]: 0.1, [2]: 0.3, [1]: 0.5, [3]: 0.9",
     "Passage [3] is about cats, [1] about dogs, [4] about fish, [2] about birds.",
+    "The most relevant is passage 3, followed by passage 1, passage 2 and finally passage 4.",
+    "[3] is the best, [1] is less relevant, [2] even less and [4] is the worst",
+    "First [3], which names the rule, then [1], which hints at it, then [2], then [4].",
+    "rank 3, [2] - rank 1, [4]",
+    "See [1, 3] for the rule and [2, 4] for the rest.",
 ]
 
 
 @pytest.mark.parametrize("reply", BEST_LAST)
-def test_an_order_that_ends_with_its_best_is_turned_round(reply: str) -> None:
+def test_an_order_that_ends_with_its_best_is_never_taken_as_it_stands(reply: str) -> None:
     found = parse_permutation(reply, 4)
-    assert (found.order, found.status) == ((2, 0, 1, 3), "repaired")
+    assert (found.order, found.status) == ((), "refused")
 
 
 @pytest.mark.parametrize("reply", BEST_FIRST)
@@ -187,7 +187,7 @@ def test_an_order_that_begins_with_its_best_stays_whatever_else_is_said(reply: s
 
 
 @pytest.mark.parametrize("reply", UNCLEAR_OR_RULED_OUT)
-def test_passages_that_are_ruled_out_and_an_end_that_is_not_clear_are_no_order(reply: str) -> None:
+def test_passages_that_are_ruled_out_an_end_that_is_not_clear_and_prose_are_no_order(reply: str) -> None:
     found = parse_permutation(reply, 4)
     assert (found.order, found.status) == ((), "refused")
 
