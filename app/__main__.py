@@ -37,7 +37,7 @@ from distill.llm.weights import LOCAL_MODELS
 from distill.run_folder import State, run_folders
 from indexes.__main__ import app as index_commands
 from indexes.chroma import check_space
-from indexes.commands import run_command_line
+from indexes.commands import open_paths, run_command_line
 from indexes.corpus import Corpus, corpora
 from indexes.doctor import examine
 from indexes.encoders.endpoint import PREFIX
@@ -70,7 +70,7 @@ def serve(context: typer.Context) -> None:
     watch(settings)
     check_mcp(settings)
     check_port(settings.app_host, settings.app_port)
-    paths = DataPaths(settings.data_dir, settings.store, settings.embeddings, settings.fetch_private)
+    paths = open_paths(settings.data_dir)
     check_writable(paths)
     say("Opening the page …")
     bench = assemble(settings, paths)
@@ -117,7 +117,7 @@ def password(name: str) -> None:
 def doctor() -> None:
     """Look after all that the page needs: settings, disk, encoder, LLM, store, each corpus; a remedy a line."""
     settings = read_settings()
-    paths = DataPaths(settings.data_dir, settings.store, settings.embeddings)
+    paths = open_paths(settings.data_dir)
     n_found = 0
     for what, check in _checks(settings, paths):
         try:
@@ -172,7 +172,7 @@ def votes(
     rankings: Annotated[Path, typer.Option(help="Where the orders go, for distill run --rankings.")],
 ) -> None:
     """Write what visitors' votes and thumbs on a corpus teach, for the next distillation."""
-    n_questions, n_rankings = export_votes(DataPaths(read_settings().data_dir), corpus, questions, rankings)
+    n_questions, n_rankings = export_votes(open_paths(read_settings().data_dir), corpus, questions, rankings)
     say(f"{n_rankings} orders of {n_questions} questions were written to {rankings} and {questions}.")
 
 

@@ -85,14 +85,6 @@ def notice_html(sentence: str, kind: str = "info") -> str:
     return f'<div class="notice {escape(kind)}" role="{role}">{escape(sentence)}</div>'
 
 
-def command_notice_html(sentence: str, command: str) -> str:
-    """A sentence on why something is not done here, and the command that does it, which one click selects."""
-    return (
-        f'<div class="notice error" role="alert">{escape(sentence)}<pre class="command" tabindex="0">{escape(command)}'
-        "</pre></div>"
-    )
-
-
 def aside_html(sentence: str) -> str:
     """A sentence in small print."""
     return f'<p class="aside">{escape(sentence)}</p>'

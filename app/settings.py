@@ -1,4 +1,4 @@
-"""The settings of the page, read from the environment here and nowhere else, and what is checked before it opens."""
+"""The settings of the page, read from the environment, and what is checked before it opens."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.errors import InputError, StoreError
-from indexes.paths import DataPaths, EmbeddingsEndpoint, StoreSettings, read_embeddings
+from indexes.paths import DataPaths
 
 
 class Settings(BaseSettings):
-    """What the environment says; every name in capitals is a variable, an empty one counts as unset."""
+    """What the environment says of the page; every name in capitals is a variable, an empty one counts as unset.
+
+    Where vectors and encoders are, `indexes.commands.open_paths` reads for every program.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -26,16 +29,7 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
     llm_model: str | None = None
     local_llm: str = "qwen-1.5b"
-    embeddings_base_url: str = ""
-    embeddings_api_key: SecretStr = SecretStr("")
-    embeddings_query_prefix: str = ""
-    embeddings_passage_prefix: str = ""
     encoder: str = DEFAULT_ENCODER
-    chroma_url: str = ""
-    chroma_tenant: str = ""
-    chroma_database: str = ""
-    chroma_token: SecretStr = SecretStr("")
-    fetch_private: bool = False  # web pages of private networks, as sources
     app_host: str = "127.0.0.1"
     app_port: int = Field(default=7860, ge=1, le=65535)
     app_hosts: str = Field(default="", pattern=r"^[\w.,\s-]*$")  # names that the page answers to beside its own
@@ -89,30 +83,6 @@ class Settings(BaseSettings):
             )
         return keys
 
-    @property
-    def store(self) -> StoreSettings:
-        """Where the vectors are; `InputError` if what is set does not go together."""
-        return StoreSettings(
-            url=self.chroma_url,
-            tenant=self.chroma_tenant,
-            database=self.chroma_database,
-            token=self.chroma_token.get_secret_value(),
-        )
-
-    @property
-    def embeddings(self) -> EmbeddingsEndpoint:
-        """Where encoders behind an endpoint embed; `InputError` for what is no address or no key."""
-        return read_embeddings(
-            {
-                "OPENAI_BASE_URL": self.openai_base_url or "",
-                "OPENAI_API_KEY": self.openai_api_key.get_secret_value() if self.openai_api_key else "",
-                "EMBEDDINGS_BASE_URL": self.embeddings_base_url,
-                "EMBEDDINGS_API_KEY": self.embeddings_api_key.get_secret_value(),
-                "EMBEDDINGS_QUERY_PREFIX": self.embeddings_query_prefix,
-                "EMBEDDINGS_PASSAGE_PREFIX": self.embeddings_passage_prefix,
-            }
-        )
-
 
 _EXPECTED = {
     "openai_base_url": "an address like https://host/v1",
@@ -124,7 +94,6 @@ _EXPECTED = {
     "app_root_path": "the path at which a proxy shows the page, like /rag",
     "app_demo": "true or false",
     "app_mcp": "true or false",
-    "fetch_private": "true or false",
     "app_log_json": "true or false",
     "app_log_questions": "true or false",
 }

@@ -27,18 +27,6 @@ _N_AT_ONCE = 3  # what is waited for, that it is being read, and the first word 
 _POLL_S = 0.05
 
 
-class _Board:
-    """The latest values, and whether they have been seen."""
-
-    def __init__(self, values: list[object]) -> None:
-        self.values = values
-        self.changed = threading.Condition()
-        self.is_new = False
-        self.n_running = 0
-        self.error: BaseException | None = None
-        self.closed = False
-
-
 def follow(
     workers: Sequence[Worker[T]], start: Sequence[T], stopped: Stopped, interval_s: float = UPDATE_INTERVAL_S
 ) -> Iterator[tuple[T, ...]]:
@@ -47,61 +35,40 @@ def follow(
     Each worker runs in a thread of its own. The iterator ends when all have ended or `stopped()`; workers are told
     through their own `stopped` and not waited for. An exception of a worker is raised here.
     """
-    board = _Board(list(start))
-    board.n_running = len(workers)
+    latest, running, errors = list(start), set(range(len(workers))), list[BaseException]()
+    changed, ended, closed = (threading.Event() for _ in range(3))
+
+    def run(place: int, worker: Worker[T]) -> None:
+        def publish(value: T) -> None:
+            latest[place] = value
+            changed.set()
+
+        try:
+            worker(publish, lambda: closed.is_set() or stopped())
+        except BaseException as error:  # noqa: BLE001 - raised again where the page is
+            errors.append(error)
+        running.discard(place)
+        if not running:
+            ended.set()
+        changed.set()
+
     for place, worker in enumerate(workers):
-        threading.Thread(target=_run, args=(board, place, worker, stopped), daemon=True).start()
+        threading.Thread(target=run, args=(place, worker), daemon=True).start()
+    is_last, n_seen = False, 0
     try:
-        running, n_seen = True, 0
-        while running and not stopped():
-            running = _wait(board, stopped)
-            yield _snapshot(board)
+        while not (is_last or stopped()):
+            while running and not (changed.wait(_POLL_S) or stopped()):
+                pass
+            changed.clear()
+            is_last = not running  # before the values are read: what comes after is news again
+            yield tuple(latest)
             n_seen += 1
-            if running and n_seen >= _N_AT_ONCE:
-                _rest(board, interval_s)
+            if n_seen >= _N_AT_ONCE:
+                ended.wait(interval_s)
     finally:
-        board.closed = True
-    if board.error is not None:
-        raise board.error
-
-
-def _run(board: _Board, place: int, worker: Worker[T], stopped: Stopped) -> None:
-    def publish(value: T) -> None:
-        with board.changed:
-            board.values[place] = value
-            board.is_new = True
-            board.changed.notify()
-
-    try:
-        worker(publish, lambda: board.closed or stopped())
-    except BaseException as error:  # noqa: BLE001 - raised again where the page is
-        board.error = error
-    finally:
-        with board.changed:
-            board.n_running -= 1
-            board.changed.notify()
-
-
-def _wait(board: _Board, stopped: Stopped) -> bool:
-    """Waits for news; whether more may come after it."""
-    with board.changed:
-        while not board.is_new and board.n_running and not stopped():
-            board.changed.wait(_POLL_S)
-        board.is_new = False
-        return board.n_running > 0
-
-
-def _rest(board: _Board, interval_s: float) -> None:
-    """Waits `interval_s`, or until the last worker has ended: what it published last is not held back."""
-    until = time.monotonic() + interval_s
-    with board.changed:
-        while board.n_running and (left := until - time.monotonic()) > 0:
-            board.changed.wait(left)
-
-
-def _snapshot(board: _Board) -> tuple[T, ...]:
-    with board.changed:
-        return tuple(board.values)  # type: ignore[arg-type]
+        closed.set()
+    if errors:
+        raise errors[0]
 
 
 N_SHOWN = 10

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.handlers.buttons import Update, teachers
-from app.jobs.launching import CommandNeededError, Form, Plan, begin, foresee, go_on, make_plan
+from app.jobs.launching import Form, Plan, begin, foresee, go_on, make_plan
 from app.plots import bars_html, bars_of, curves_html
-from app.rendering import command_notice_html, notice_html, to_safe_html
+from app.rendering import notice_html, to_safe_html
 from app.retriever import look_up
 from app.tables import (
     STATE_WORDS,
@@ -299,8 +299,6 @@ def _run(bench: Workbench, picked: str | None) -> RunInfo | None:
 def _say(act: Callable[[], object], sentence: str) -> str:
     try:
         act()
-    except CommandNeededError as error:
-        return command_notice_html(error.sentence, error.command)
     except UserError as error:
         return notice_html(str(error), "error")
     return notice_html(sentence, "done") if sentence else ""

@@ -270,43 +270,6 @@ def _secrets(key: str | None) -> Mapping[str, str]:
     return {"OPENAI_API_KEY": key} if key else {}
 
 
-class CommandNeededError(InputError):
-    """What only a `command` can do, typed where the teacher's LLM is set; `sentence` says why."""
-
-    def __init__(self, sentence: str, command: str) -> None:
-        super().__init__(f"{sentence} {command}")
-        self.sentence = sentence
-        self.command = command
-
-
-def command_needed(config: RunConfig, folder: Path, data_dir: Path, page_llm: str) -> CommandNeededError:
-    """The error of a run that was begun with another teacher than `page_llm`, with the command that goes on with it.
-
-    A run notes its teacher's name, and never an endpoint beside a model's name, or a key.
-    """
-    setting, missing = _setting_of(config.teacher)
-    where = f", with {missing} set as then" if missing else ""
-    command = f"{setting} python -m distill run {shlex.join(arguments_of(folder, data_dir))}"
-    return CommandNeededError(
-        f"Run '{config.name}' was begun with the teacher '{config.teacher}', and this page's LLM is '{page_llm}', so "
-        f"it goes on only by this command{where}:",
-        command,
-    )
-
-
-def _setting_of(teacher: str) -> tuple[str, str]:
-    """What in the environment makes an LLM called `teacher` the teacher, and which variables are not known."""
-    from distill.llm.weights import LOCAL_MODELS
-
-    if teacher in LOCAL_MODELS or teacher.endswith(".gguf"):
-        return f"OPENAI_BASE_URL= OPENAI_API_KEY= LOCAL_LLM={shlex.quote(teacher)}", ""
-    if teacher == LLMConfig(api_key="any").name:
-        return "OPENAI_BASE_URL= LLM_MODEL=", "OPENAI_API_KEY"
-    if teacher.startswith(("http://", "https://")):
-        return f"OPENAI_BASE_URL={shlex.quote(teacher)} LLM_MODEL=", "OPENAI_API_KEY"
-    return f"LLM_MODEL={shlex.quote(teacher)}", "OPENAI_BASE_URL and OPENAI_API_KEY"
-
-
 def go_on(jobs: Jobs, name: str, paths: DataPaths, *, budget: str, page_llm: LLMConfig) -> None:
     """Resumes the run called `name` with the page's key, which only ever goes to its endpoint, for its model.
 
@@ -336,6 +299,11 @@ def _job_of_command(paths: DataPaths, config: RunConfig, page_llm: LLMConfig) ->
     """The job that goes on with a run which a command began."""
     known = [page_llm, LLMConfig(local_llm=page_llm.local_llm)]
     llm = next((each for each in known if config.teacher in (each.name, WITHOUT_LLM, FROM_FILE)), None)
-    if llm is None:
-        raise command_needed(config, paths.run(config.name), paths.root, page_llm.name)
+    if llm is None:  # a run notes its teacher's name, and never an endpoint beside a model's name, or a key
+        command = shlex.join(("python", "-m", "distill", "run", *arguments_of(paths.run(config.name), paths.root)))
+        raise InputError(
+            f"Run '{config.name}' was begun with the teacher '{config.teacher}', and this page's LLM is "
+            f"'{page_llm.name}'. Choose that teacher at the top of the page, then press Resume again; or go on in a "
+            f"terminal where it is set as then: {command}"
+        )
     return Job(name=config.name, corpus=config.corpus, environment=_environment(llm))

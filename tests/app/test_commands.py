@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import typer
 from finished_runs import write
 
 from app.jobs.jobs import arguments_of
-from app.jobs.launching import command_needed
 from distill.__main__ import app
-from distill.llm.connection import LLMConfig
 from distill.run_config import WITHOUT_LLM, RunConfig, read_settings, settings_text
 from distill.run_folder import SETTINGS
 
@@ -57,40 +54,3 @@ def test_a_run_that_the_page_began_goes_on_with_what_the_page_was_told(tmp_path:
     before = arguments_of(tmp_path, tmp_path)
     write(tmp_path / "config.json", asdict(PLAIN))
     assert arguments_of(tmp_path, tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    ("teacher", "setting", "said"),
-    [
-        ("gpt-x", "LLM_MODEL=gpt-x", "command, with OPENAI_BASE_URL and OPENAI_API_KEY set as then:"),
-        (
-            "http://host:1/v1",
-            "OPENAI_BASE_URL=http://host:1/v1 LLM_MODEL=",
-            "command, with OPENAI_API_KEY set as then:",
-        ),
-        ("the endpoint's default model", "OPENAI_BASE_URL= LLM_MODEL=", "command, with OPENAI_API_KEY set as then:"),
-        ("qwen-1.5b", "OPENAI_BASE_URL= OPENAI_API_KEY= LOCAL_LLM=qwen-1.5b", "only by this command:"),
-        ("/my models/a.gguf", "OPENAI_BASE_URL= OPENAI_API_KEY= LOCAL_LLM='/my models/a.gguf'", "by this command:"),
-    ],
-)
-def test_a_run_of_another_teacher_comes_with_the_command_that_goes_on_with_it(
-    teacher: str, setting: str, said: str, tmp_path: Path
-) -> None:
-    """A command with another teacher would be refused: a run goes on only with the settings it was begun with."""
-    config = replace(OTHER, teacher=teacher)
-    folder = tmp_path / "a run"
-    write(folder / "config.json", asdict(config))
-    error = command_needed(config, folder, tmp_path, "wise")
-    assert f"'{config.name}' was begun with the teacher '{teacher}', and this page's LLM is 'wise'" in error.sentence
-    assert error.sentence.endswith(said)
-    known, _, typed = error.command.partition(" python -m distill run ")
-    assert known == setting
-    environment = dict(pair.split("=", 1) for pair in shlex.split(known))
-    begun_with = LLMConfig(
-        base_url=environment.get("OPENAI_BASE_URL", "http://elsewhere/v1") or None,
-        api_key=environment.get("OPENAI_API_KEY", "a key") or None,
-        model=environment.get("LLM_MODEL") or None,
-        local_llm=environment.get("LOCAL_LLM", "another"),
-    )
-    assert begun_with.name == teacher
-    assert read_by_command(tuple(shlex.split(typed))) == (tmp_path, config)

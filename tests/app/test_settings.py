@@ -16,7 +16,7 @@ from indexes.encoders.loading import load_encoder
 from indexes.errors import InputError
 from indexes.paths import DataPaths
 
-NAMES = [name.upper() for name in Settings.model_fields]
+NAMES = [*(name.upper() for name in Settings.model_fields), "EMBEDDINGS_BASE_URL", "EMBEDDINGS_API_KEY"]
 
 
 @pytest.fixture(autouse=True)
@@ -81,18 +81,17 @@ def test_chat_and_embeddings_live_at_two_addresses_and_neither_sees_the_other_on
         monkeypatch.setenv("OPENAI_API_KEY", "sk-chat")
         monkeypatch.setenv("EMBEDDINGS_BASE_URL", embeddings.base_url)
         monkeypatch.setenv("EMBEDDINGS_API_KEY", own_key)
-        settings = read_settings()
-        load_encoder("openai:scripted", replace(paths, embeddings=settings.embeddings)).encode_queries(["why?"])
+        settings, here = read_settings(), open_paths(paths.root)
+        load_encoder("openai:scripted", here).encode_queries(["why?"])
         connect_llm(replace(llm_config(), model="scripted"), paths).invoke("hello")
-        assert settings.embeddings == open_paths(paths.root).embeddings
         assert (chat.keys, embeddings.keys) == ({"sk-chat"}, {own_key or "none"})
         monkeypatch.delenv("EMBEDDINGS_BASE_URL")
-        at = read_settings().embeddings
+        at = open_paths(paths.root).embeddings
         assert (at.base_url, at.api_key) == (chat.base_url, own_key or "sk-chat")
-    assert "sk-" not in repr(settings) + repr(at)
+    assert "sk-" not in repr(settings) + repr(here) + repr(at)
     monkeypatch.setenv("EMBEDDINGS_API_KEY", "sk-se cret")
     with pytest.raises(InputError, match="key of the embeddings") as said:
-        _ = read_settings().embeddings
+        open_paths(paths.root)
     assert "sk-se" not in str(said.value)
 
 

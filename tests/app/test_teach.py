@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 
 from app.handlers.teach import promote_run, show_runs, tick
 from app.plots import bars_html, bars_of, curves_html
-from app.rendering import command_notice_html
 from app.tables import figures_html, headline_html, runs_table_html, stages_list_html
 from app.workbench import Workbench
 from distill.__main__ import app
@@ -283,7 +282,6 @@ def test_hostile_names_and_sentences_are_shown_and_never_run(paths: DataPaths) -
         runs_table_html([run]),
         stages_list_html(progress, "running"),
         figures_html((1, 0.0), Assessment(sentence=HOSTILE), Spend()),
-        command_notice_html(HOSTILE, HOSTILE),
         bars_html(bars_of(replace(A_RUN, retrievers={HOSTILE: {"ndcg@10": 0.5}})), 1),
     ]
     assert not any("<img" in html for html in shown)
