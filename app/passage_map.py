@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.plots import COLOURS, FAINT, INK, Dot, Drawing, Mark, Text
+from app.plots import COLOURS, FAINT, INK, ROW, Drawing, dot, legend, text
 from indexes.types import Passage, Vectors
 
 N_SAMPLED = 1500
 N_NEIGHBOURS = 10
 _SEED = 0
 _SIZE, _HEIGHT, _MARGIN = 640.0, 460.0, 12.0
-_ROW = 20.0
 _N_GROUPS = len(COLOURS) - 1  # the last colour, a grey, is for all other documents
 _HINT_CHARACTERS = 70
 
@@ -96,58 +95,42 @@ class Neighbours:
     points: Points
 
 
-def draw_map(
-    map_: PassageMap, question: Points | None = None, found: Sequence[Neighbours] = (), title: str = ""
-) -> Drawing:
+def draw_map(map_: PassageMap, question: Points | None = None, found: Sequence[Neighbours] = ()) -> Drawing:
     """The map, coloured by file (or by document where there is one file), with rings around what was found.
 
     `question` is the question's point, shape (2,).
     """
     groups = _groups(map_.passages)
-    colours = _colours(groups)
+    counts = Counter(groups.values())
+    largest = sorted(counts, key=lambda name: (-counts[name], name))[:_N_GROUPS]
+    colours = dict(zip(largest, COLOURS, strict=False))
     everything = [map_.points, *(each.points for each in found), *([question[None]] if question is not None else [])]
     to_page = _fit(np.vstack(everything))
-    marks: list[Mark] = [
-        Dot(x=x, y=y, radius=3, colour=colours.get(groups[each.id], COLOURS[-1]), opacity=0.85, hint=_hint(each))
+    marks = [
+        dot(x, y, 3, colours.get(groups[each.id], COLOURS[-1]), _hint(each))
         for each, (x, y) in zip(map_.passages, to_page(map_.points), strict=True)
     ]
-    legend = [(name, colour, True) for name, colour in _named(map_.passages, groups, colours)]
+    named = [(f"{name} ({counts[name]:,})", colour, True) for name, colour in colours.items()]
+    if n_others := len(counts) - len(colours):
+        named.append((f"{n_others:,} others", COLOURS[-1], True))
     for place, each in enumerate(found):
-        colour, radius = (INK, "#d55e00", "#009e73")[place % 3], 6.0 + 3.5 * place
+        colour = (INK, "#d55e00", "#009e73")[place % 3]
         for passage, (x, y) in zip(each.passages, to_page(each.points), strict=True):
-            hint = f"{each.retriever}: {_hint(passage)}"
-            marks.append(Dot(x=x, y=y, radius=radius, colour=colour, is_filled=False, hint=hint))
-        legend.append((f"found by {each.retriever}", colour, False))
+            marks.append(dot(x, y, 6 + 3.5 * place, colour, f"{each.retriever}: {_hint(passage)}", is_filled=False))
+        named.append((f"found by {each.retriever}", colour, False))
     if question is not None:
         x, y = to_page(question[None])[0]
-        marks += [Text(x=x, y=y + 7, text="✕", anchor="middle", is_bold=True)]
-        legend.append(("✕ the question", FAINT, True))
-    for row, (name, colour, is_filled) in enumerate(legend):
-        y = _HEIGHT + _ROW * (row + 0.5)
-        marks.append(Dot(x=_MARGIN, y=y, radius=5, colour=colour, is_filled=is_filled))
-        marks.append(Text(x=_MARGIN + 14, y=y + 4, text=name[:90]))
-    label = title or f"Map of {len(map_.passages):,} passages"
-    return Drawing(width=_SIZE, height=_HEIGHT + _ROW * len(legend) + 4, label=label, marks=tuple(marks))
+        marks.append(text(x, y + 7, "✕", "middle", is_bold=True))
+        named.append(("✕ the question", FAINT, True))
+    marks += legend(named, _MARGIN, _HEIGHT)
+    height = _HEIGHT + ROW * len(named) + 4
+    return Drawing(width=_SIZE, height=height, label=f"Map of {len(map_.passages):,} passages", marks=marks)
 
 
 def _groups(passages: Sequence[Passage]) -> dict[str, str]:
     """Passage id → what it is coloured by: its file, or its document where all are of one file."""
     by_file = len({passage.source for passage in passages}) > 1
     return {passage.id: passage.source if by_file else passage.document_id for passage in passages}
-
-
-def _named(passages: Sequence[Passage], groups: Mapping[str, str], colours: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(what, colour) of each group with a colour of its own, the largest first, and of the rest."""
-    counts = Counter(groups[passage.id] for passage in passages)
-    named = [(f"{name} ({counts[name]:,})", colour) for name, colour in colours.items()]
-    n_others = len(counts) - len(colours)
-    return [*named, (f"{n_others:,} others", COLOURS[-1])] if n_others else named
-
-
-def _colours(groups: Mapping[str, str]) -> dict[str, str]:
-    counts = Counter(groups.values())
-    largest = sorted(counts, key=lambda name: (-counts[name], name))[:_N_GROUPS]
-    return dict(zip(largest, COLOURS, strict=False))
 
 
 def _hint(passage: Passage) -> str:

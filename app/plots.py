@@ -1,10 +1,11 @@
-"""Pictures as lists of marks → SVG for the page and for a file: pure, and without a plotting library."""
+"""Figures → SVG for the page and for a file, and bars in tables: pure, and without a plotting library."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import accumulate
 from typing import Literal
 
 from distill.run_folder import Losses
@@ -12,117 +13,74 @@ from distill.verdict.report import Metrics
 from indexes.evaluation import Comparison
 from indexes.retrievers import Retriever
 
-INK, FAINT = "ink", "faint"  # they follow the page's theme; every other colour is '#rrggbb'
+INK, FAINT = "currentColor", "faint"  # they follow the page's theme; every other colour is '#rrggbb'
 _FONT_PX = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A line through `points`."""
-
-    points: tuple[tuple[float, float], ...]
-    colour: str
-    width: float = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dot:
-    """A disc, or a ring where it is not filled; `hint` is shown when one points at it."""
-
-    x: float
-    y: float
-    radius: float
-    colour: str
-    is_filled: bool = True
-    opacity: float = 1.0
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """A filled rectangle with a hint."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    colour: str
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """One line of text on the base line `y`."""
-
-    x: float
-    y: float
-    text: str
-    anchor: Literal["start", "middle", "end"] = "start"
-    colour: str = INK
-    is_bold: bool = False
-
-
-Mark = Line | Dot | Box | Text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """Marks in the order in which they are drawn, and what they show in words."""
+    """Marks (safe SVG) in the order in which they are drawn, and what they show in words."""
 
     width: float
     height: float
     label: str
-    marks: tuple[Mark, ...]
+    marks: Sequence[str]
 
 
-def to_svg(drawing: Drawing) -> str:
-    """The drawing as SVG that follows the text colour of the page around it."""
-    body = "".join(_svg(mark) for mark in drawing.marks)
-    return (
-        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(drawing.label)}" '
-        f'viewBox="0 0 {drawing.width:g} {drawing.height:g}" width="{drawing.width:g}" font-size="{_FONT_PX}" '
-        f'fill="currentColor"><title>{escape(drawing.label)}</title>{body}</svg>'
-    )
+def line(points: Iterable[tuple[float, float]], colour: str, width: float = 2.0) -> str:
+    """A line through `points`."""
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{path}" fill="none" {_paint("stroke", colour)} stroke-width="{width:g}"/>'
 
 
-def _svg(mark: Mark) -> str:
-    match mark:
-        case Line():
-            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in mark.points)
-            stroke = f'{_paint("stroke", mark.colour)} stroke-width="{mark.width:g}"'
-            return f'<polyline points="{points}" fill="none" {stroke}/>'
-        case Dot():
-            paint = _paint("fill", mark.colour) if mark.is_filled else f'fill="none" {_paint("stroke", mark.colour)}'
-            opacity = f' opacity="{mark.opacity:g}"' if mark.opacity < 1 else ""
-            stroke = "" if mark.is_filled else ' stroke-width="2"'
-            place = f'cx="{mark.x:.1f}" cy="{mark.y:.1f}" r="{mark.radius:g}"'
-            return f"<circle {place} {paint}{stroke}{opacity}>{_hint(mark.hint)}</circle>"
-        case Box():
-            place = f'x="{mark.x:.1f}" y="{mark.y:.1f}" width="{mark.width:.1f}" height="{mark.height:.1f}"'
-            return f"<rect {place} {_paint('fill', mark.colour)}>{_hint(mark.hint)}</rect>"
-        case Text():
-            weight = ' font-weight="600"' if mark.is_bold else ""
-            place = f'x="{mark.x:.1f}" y="{mark.y:.1f}" text-anchor="{mark.anchor}"'
-            return f"<text {place} {_paint('fill', mark.colour)}{weight}>{escape(mark.text)}</text>"
+def dot(x: float, y: float, radius: float, colour: str, hint: str = "", *, is_filled: bool = True) -> str:
+    """A disc, or a ring where it is not filled; `hint` is shown when one points at it."""
+    paint = _paint("fill", colour) if is_filled else f'fill="none" {_paint("stroke", colour)} stroke-width="2"'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" {paint}>{_hint(hint)}</circle>'
+
+
+def text(
+    x: float, y: float, words: str, anchor: Literal["start", "middle", "end"] = "start", *, is_bold: bool = False
+) -> str:
+    """One line of text on the base line `y`."""
+    weight = ' font-weight="600"' if is_bold else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{INK}"{weight}>{escape(words)}</text>'
+
+
+def legend(entries: Iterable[tuple[str, str, bool]], left: float, top: float) -> list[str]:
+    """A row for each (name, colour, whether it is filled) from `top` on."""
+    marks = []
+    for row, (name, colour, is_filled) in enumerate(entries):
+        y = top + ROW * (row + 0.5)
+        marks += [dot(left, y, 5, colour, is_filled=is_filled), text(left + 13, y + 4, name[:90])]
+    return marks
 
 
 def _paint(attribute: str, colour: str) -> str:
-    if colour == INK:
-        return f'{attribute}="currentColor"'
-    return f'{attribute}="currentColor" {attribute}-opacity="0.22"' if colour == FAINT else f'{attribute}="{colour}"'
+    return f'{attribute}="{INK}" {attribute}-opacity="0.22"' if colour == FAINT else f'{attribute}="{colour}"'
 
 
 def _hint(hint: str) -> str:
     return f"<title>{escape(hint)}</title>" if hint else ""
 
 
+def to_svg(drawing: Drawing) -> str:
+    """The drawing as SVG that follows the text colour of the page around it."""
+    return (
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(drawing.label)}" '
+        f'viewBox="0 0 {drawing.width:g} {drawing.height:g}" width="{drawing.width:g}" font-size="{_FONT_PX}" '
+        f'fill="{INK}"><title>{escape(drawing.label)}</title>{"".join(drawing.marks)}</svg>'
+    )
+
+
 def to_file(drawings: Sequence[Drawing]) -> str:
     """The drawings one under another as one SVG file, dark on white."""
     width, height = max(each.width for each in drawings), sum(each.height for each in drawings)
-    parts, top = [], 0.0
-    for each in drawings:
-        parts.append(f'<g transform="translate(0 {top:g})">{"".join(_svg(mark) for mark in each.marks)}</g>')
-        top += each.height
+    tops = accumulate((each.height for each in drawings), initial=0.0)
+    parts = (
+        f'<g transform="translate(0 {top:g})">{"".join(each.marks)}</g>'
+        for each, top in zip(drawings, tops, strict=False)
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" font-family="sans-serif" '
         f'font-size="{_FONT_PX}" color="#1f2937"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
@@ -131,9 +89,9 @@ def to_file(drawings: Sequence[Drawing]) -> str:
 
 # Okabe and Ito's colours, which people who see colours differently can tell apart; none is lost on white or on dark.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c6bb1", "#7f7f7f")
+ROW = 20.0  # the height of a line of text
 _WIDTH = 640.0
 _LEFT, _RIGHT, _TOP = 46.0, 12.0, 34.0
-_ROW = 20.0
 _CHARACTERS = 46
 
 
@@ -144,105 +102,71 @@ def colour_of(place: int) -> str:
 
 def curves(metric: str, cutoffs: Sequence[int], means: Mapping[str, Mapping[str, float]], title: str) -> Drawing:
     """`metric`@k of each retriever over k, the places of `cutoffs` evenly spaced."""
-    height, bottom = 250.0, 250.0 + _TOP
-    step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(cutoffs) - 1)
-    values = [means[name][f"{metric}@{k}"] for name in means for k in cutoffs]
-    low = int(min(values, default=0.0) * 10) / 10
+    bottom, step = 250.0 + _TOP, (_WIDTH - _LEFT - _RIGHT) / max(1, len(cutoffs) - 1)
+    low = int(min((means[name][f"{metric}@{k}"] for name in means for k in cutoffs), default=0.0) * 10) / 10
 
     def y(value: float) -> float:
-        return bottom - (value - low) / max(1.0 - low, 0.1) * (height - 10)
+        return bottom - (value - low) / max(1.0 - low, 0.1) * 240
 
-    marks: list[Mark] = [Text(x=0, y=16, text=title, is_bold=True)]
+    marks = [text(0, 16, title, is_bold=True)]
     for tenth in range(round(low * 10), 11, 2 if low < 0.5 else 1):
         marks += _rule(y(tenth / 10), f"{tenth / 10:.1f}")
-    for i, k in enumerate(cutoffs):
-        marks.append(Text(x=_LEFT + i * step, y=bottom + 18, text=f"{k}", anchor="middle"))
+    marks += [text(_LEFT + i * step, bottom + 18, f"{k}", "middle") for i, k in enumerate(cutoffs)]
     for place, (name, metrics) in enumerate(means.items()):
-        points = tuple((_LEFT + i * step, y(metrics[f"{metric}@{k}"])) for i, k in enumerate(cutoffs))
-        marks.append(Line(points=points, colour=colour_of(place)))
-        marks += [
-            Dot(x=px, y=py, radius=3.5, colour=colour_of(place), hint=f"{name}: {metrics[f'{metric}@{k}']:.3f} at {k}")
-            for (px, py), k in zip(points, cutoffs, strict=True)
-        ]
-    marks += _legend(list(means), bottom + 34)
+        values = [metrics[f"{metric}@{k}"] for k in cutoffs]
+        points = [(_LEFT + i * step, y(value)) for i, value in enumerate(values)]
+        hints = [f"{name}: {value:.3f} at {k}" for value, k in zip(values, cutoffs, strict=True)]
+        marks.append(line(points, colour_of(place)))
+        marks += [dot(*at, 3.5, colour_of(place), hint) for at, hint in zip(points, hints, strict=True)]
+    marks += legend(((name, colour_of(place), True) for place, name in enumerate(means)), _LEFT + 5, bottom + 34)
     words = "; ".join(f"{name} {metrics[f'{metric}@{cutoffs[-1]}']:.3f}" for name, metrics in means.items())
-    return Drawing(
-        width=_WIDTH,
-        height=bottom + 40 + _ROW * len(means),
-        label=f"{title}. At {cutoffs[-1]}: {words}",
-        marks=tuple(marks),
-    )
+    label = f"{title}. At {cutoffs[-1]}: {words}"
+    return Drawing(width=_WIDTH, height=bottom + 40 + ROW * len(means), label=label, marks=marks)
 
 
 def bars(metrics: Sequence[str], means: Mapping[str, Mapping[str, float]], title: str) -> Drawing:
     """A group of bars for each of `metrics`, a bar for each retriever."""
-    bottom = 200.0 + _TOP
-    group = (_WIDTH - _LEFT - _RIGHT) / len(metrics)
+    bottom, group = 200.0 + _TOP, (_WIDTH - _LEFT - _RIGHT) / len(metrics)
     width = min(40.0, (group - 16) / max(1, len(means)))
-    marks: list[Mark] = [Text(x=0, y=16, text=title, is_bold=True)]
+    marks = [text(0, 16, title, is_bold=True)]
     for tenth in range(0, 11, 2):
         marks += _rule(bottom - tenth * 19, f"{tenth / 10:.1f}")
     for g, metric in enumerate(metrics):
-        start = _LEFT + g * group + (group - width * len(means)) / 2
-        marks.append(Text(x=_LEFT + (g + 0.5) * group, y=bottom + 18, text=metric, anchor="middle"))
+        middle = _LEFT + (g + 0.5) * group
+        marks.append(text(middle, bottom + 18, metric, "middle"))
         for place, (name, values) in enumerate(means.items()):
-            tall = values[metric] * 190
+            x, tall = middle + (place - len(means) / 2) * width + 1, values[metric] * 190
             marks.append(
-                Box(
-                    x=start + place * width + 1,
-                    y=bottom - tall,
-                    width=width - 2,
-                    height=tall,
-                    colour=colour_of(place),
-                    hint=f"{name}: {metric} {values[metric]:.3f}",
-                )
+                f'<rect x="{x:.1f}" y="{bottom - tall:.1f}" width="{width - 2:.1f}" height="{tall:.1f}" '
+                f'fill="{colour_of(place)}">{_hint(f"{name}: {metric} {values[metric]:.3f}")}</rect>'
             )
-    return Drawing(width=_WIDTH, height=bottom + 30, label=f"{title}, in the colours of the legend", marks=tuple(marks))
+    return Drawing(width=_WIDTH, height=bottom + 30, label=f"{title}, in the colours of the legend", marks=marks)
 
 
 def intervals(comparisons: Mapping[str, Comparison], title: str) -> Drawing:
     """The difference of each retriever to the baseline, with its 95 % interval, around a line at zero."""
-    reach = max([0.01, *(abs(edge) for c in comparisons.values() for edge in (c.low, c.high))]) * 1.08
-    centre, half = _WIDTH * 0.68, _WIDTH * 0.30
-    height = _TOP + _ROW * 1.4 * len(comparisons)
+    edge = max([0.01 / 1.08, *(abs(end) for c in comparisons.values() for end in (c.low, c.high))])
+    height = _TOP + ROW * 1.4 * len(comparisons)
 
     def x(value: float) -> float:
-        return centre + value / reach * half
+        return _WIDTH * (0.68 + 0.30 * value / (1.08 * edge))
 
-    marks: list[Mark] = [
-        Text(x=0, y=16, text=title, is_bold=True),
-        Line(points=((centre, _TOP - 6), (centre, height)), colour=INK, width=1),
-    ]
+    marks = [text(0, 16, title, is_bold=True), line([(x(0), _TOP - 6), (x(0), height)], INK, 1)]
     for place, (name, c) in enumerate(comparisons.items(), start=1):
-        y = _TOP + (place - 0.5) * _ROW * 1.4
-        hint = f"{name}: {c.difference:+.3f} ({c.low:+.3f} to {c.high:+.3f})"
+        y, colour = _TOP + (place - 0.5) * ROW * 1.4, colour_of(place)
         marks += [
-            Text(x=0, y=y + 4, text=_shorten(name)),
-            Line(points=((x(c.low), y), (x(c.high), y)), colour=colour_of(place), width=3),
-            Dot(x=x(c.difference), y=y, radius=5, colour=colour_of(place), hint=hint),
+            text(0, y + 4, name if len(name) <= _CHARACTERS else f"{name[: _CHARACTERS - 1]}…"),
+            line([(x(c.low), y), (x(c.high), y)], colour, 3),
+            dot(x(c.difference), y, 5, colour, f"{name}: {c.difference:+.3f} ({c.low:+.3f} to {c.high:+.3f})"),
         ]
-    for value in (-reach / 1.08, 0.0, reach / 1.08):
-        marks.append(Text(x=x(value), y=height + 16, text=f"{value:+.3f}" if value else "0", anchor="middle"))
+    for value in (-edge, 0.0, edge):
+        marks.append(text(x(value), height + 16, f"{value:+.3f}" if value else "0", "middle"))
     words = "; ".join(f"{name} {c.difference:+.3f}" for name, c in comparisons.items())
-    return Drawing(width=_WIDTH, height=height + 26, label=f"{title}: {words}", marks=tuple(marks))
+    return Drawing(width=_WIDTH, height=height + 26, label=f"{title}: {words}", marks=marks)
 
 
-def _rule(y: float, text: str) -> list[Mark]:
-    line = Line(points=((_LEFT, y), (_WIDTH - _RIGHT, y)), colour=FAINT, width=1)
-    return [line, Text(x=_LEFT - 8, y=y + 4, text=text, anchor="end")]
-
-
-def _legend(names: Sequence[str], top: float) -> list[Mark]:
-    marks: list[Mark] = []
-    for place, name in enumerate(names):
-        y = top + _ROW * (place + 0.5)
-        marks.append(Dot(x=_LEFT + 5, y=y, radius=5, colour=colour_of(place)))
-        marks.append(Text(x=_LEFT + 18, y=y + 4, text=name))
-    return marks
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _CHARACTERS else f"{name[: _CHARACTERS - 1]}…"
+def _rule(y: float, words: str) -> list[str]:
+    return [line([(_LEFT, y), (_WIDTH - _RIGHT, y)], FAINT, 1), text(_LEFT - 8, y + 4, words, "end")]
 
 
 _TITLES = {"ranker": "Ranker: loss", "retriever": "Retriever: divergence from its targets"}
@@ -274,14 +198,13 @@ def _loss(curve: Losses, label: str) -> Drawing:
         x = _LEFT + step / end * (_WIDTH - _LEFT - _RIGHT)
         return x, 8 + (high - value) / (high - low) * (bottom - 8)
 
-    heights = [low + (high - low) * share for share in (0.1, 0.5, 0.9)]
-    marks = [mark for value in heights for mark in _rule(place(0, value)[1], f"{value:.3g}")]
-    marks.append(Line(points=tuple(place(*point) for point in curve.points), colour=colour_of(0)))
+    marks = [line([place(*point) for point in curve.points], colour_of(0))]
+    for value in (low + (high - low) * share for share in (0.1, 0.5, 0.9)):
+        marks += _rule(place(0, value)[1], f"{value:.3g}")
     if len(values) == 1:
-        marks.append(Dot(x=place(*curve.points[0])[0], y=place(*curve.points[0])[1], radius=3, colour=colour_of(0)))
-    marks.append(Text(x=_LEFT, y=bottom + 18, text="0"))
-    marks.append(Text(x=_WIDTH - _RIGHT, y=bottom + 18, text=f"{end:,.0f} steps", anchor="end"))
-    return Drawing(width=_WIDTH, height=bottom + 24, label=label, marks=tuple(marks))
+        marks.append(dot(*place(*curve.points[0]), 3, colour_of(0)))
+    marks += [text(_LEFT, bottom + 18, "0"), text(_WIDTH - _RIGHT, bottom + 18, f"{end:,.0f} steps", "end")]
+    return Drawing(width=_WIDTH, height=bottom + 24, label=label, marks=marks)
 
 
 _METRIC = "ndcg@10"

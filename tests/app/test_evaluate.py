@@ -32,7 +32,7 @@ from app.evaluating import (
 )
 from app.handlers import evaluate
 from app.handlers.buttons import StopFlag, press_stop
-from app.plots import Dot, Drawing, Text, to_file, to_svg
+from app.plots import Drawing, dot, text, to_file, to_svg
 from app.workbench import Workbench
 from distill.prompts import NO_ANSWER
 from indexes.corpus import Corpus
@@ -231,7 +231,7 @@ def test_the_files_to_take_away_say_what_the_page_says(judge: Judge, tmp_path: P
     assert float(rows[0]["ndcg@10"]) == pytest.approx(evaluation.means()["Baseline"]["ndcg@10"])
     assert "'=cmd()" in {row["question_id"] for row in rows}
     (tmp_path / "out").mkdir()
-    drawing = Drawing(width=200, height=100, label="label", marks=(Text(x=0, y=10, text="text"),))
+    drawing = Drawing(width=200, height=100, label="label", marks=[text(0, 10, "text")])
     files = write_files(tmp_path / "out", evaluation, [drawing])
     with zipfile.ZipFile(files["trec"]) as archive:
         assert len(archive.namelist()) == len(evaluation.retrievers) + 1
@@ -249,7 +249,7 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(text: str, start: str) -> Non
 
 
 def test_texts_in_a_picture_are_escaped() -> None:
-    marks = (Dot(x=1, y=1, radius=1, colour="#000000", hint="<b>hint"), Text(x=0, y=0, text="<i>text"))
+    marks = [dot(1, 1, 1, "#000000", "<b>hint"), text(0, 0, "<i>text")]
     drawing = Drawing(width=9, height=9, label='"><script>', marks=marks)
     svg = to_svg(drawing)
     assert "<script" not in svg
