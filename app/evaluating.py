@@ -18,11 +18,12 @@ from pathlib import Path
 
 from app.answering import Answer, find_citations
 from app.plots import Drawing, bars, colour_of, curves, intervals, to_file, to_svg
-from app.rendering import details_html
+from app.rendering import details_html, table_html
 from distill.run_folder import run_folders
 from indexes.corpus import Corpus
 from indexes.errors import InputError
 from indexes.evaluation import (
+    FEW_QUERIES,
     Comparison,
     MetricsByQuery,
     Qrels,
@@ -300,7 +301,7 @@ def _without_citations(answer: Answer) -> str:
 
 METRICS = ("hit_rate@1", "hit_rate@5", "hit_rate@10", "hit_rate@20", "recall@10", "mrr@10", "ndcg@10")
 _FORMULA = re.compile(r"(^|[;,\t\r\n\x00-\x1f])(\s*)(?=[=+\-@＝＋－＠])")  # where a spreadsheet's cell may begin
-_FEW, _SIGNIFICANCE = 30, 0.05
+_SIGNIFICANCE = 0.05
 
 
 def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: str) -> str:
@@ -309,17 +310,15 @@ def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], 
     best = {each: max(values[each] for values in means.values()) for each in METRICS}
     rows = []
     for place, (name, values) in enumerate(means.items()):
-        cells = [_difference(comparisons.get(name), len(evaluation.questions))]
-        cells += [_figure(values[each], values[each] == best[each] and len(means) > 1) for each in METRICS]
+        cells = [f"{values[each]:.3f}" for each in METRICS]
+        shown = [
+            f"<b>{c}</b>" if values[m] == best[m] and len(means) > 1 else c for c, m in zip(cells, METRICS, strict=True)
+        ]
         mark = f'<i class="swatch" style="background: {colour_of(place)}"></i>'
-        rows.append(f'<tr><th scope="row">{mark}{escape(name)}</th>{"".join(cells)}</tr>')
+        rows.append([mark + escape(name), _difference(comparisons.get(name), len(evaluation.questions)), *shown])
     heads = ["Retriever", f"{metric} against the baseline", *METRICS]
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
-    return (
-        f'<p class="aside">{_read_as(evaluation)}</p><div class="scroll"><table class="figures numbers" '
-        f'aria-label="Figures of every retriever"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
-        "</table></div>"
-    )
+    table = table_html("Figures of every retriever", heads, rows, kind="numbers", has_row_heads=True)
+    return f'<p class="aside">{_read_as(evaluation)}</p>{table}'
 
 
 def _read_as(evaluation: Evaluation) -> str:
@@ -333,18 +332,14 @@ def _read_as(evaluation: Evaluation) -> str:
     )
 
 
-def _figure(value: float, is_best: bool) -> str:
-    return f"<td><b>{value:.3f}</b></td>" if is_best else f"<td>{value:.3f}</td>"
-
-
 def _difference(c: Comparison | None, n: int) -> str:
     if c is None:
-        return "<td>the baseline</td>"
-    kind, word = ("same", "no clear difference" if n >= _FEW else "too few to tell")
-    if n >= _FEW and (c.low > 0 or c.high < 0) and c.p_value < _SIGNIFICANCE:
+        return "the baseline"
+    kind, word = ("same", "no clear difference" if n >= FEW_QUERIES else "too few to tell")
+    if n >= FEW_QUERIES and (c.low > 0 or c.high < 0) and c.p_value < _SIGNIFICANCE:
         kind, word = ("up", "better") if c.difference > 0 else ("down", "worse")
     interval = f"<small>{c.low:+.3f} to {c.high:+.3f}, p = {c.p_value:.4f}</small>"
-    return f'<td>{c.difference:+.3f} <span class="move {kind}">{word}</span><br>{interval}</td>'
+    return f'{c.difference:+.3f} <span class="move {kind}">{word}</span><br>{interval}'
 
 
 def draw(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: str) -> list[Drawing]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import regex
 from app.answering import Answer, Turn, find_citations, last_sentence, supporting_span
 from app.comparison import Comparison, Move
 from app.retriever import Retrieval
-from app.votes import Score, verdicts_for
+from app.votes import verdicts_for
 from indexes.lexical import SPACELESS
 from indexes.types import Candidate, Passage
 
@@ -88,6 +88,21 @@ def notice_html(sentence: str, kind: str = "info") -> str:
 def aside_html(sentence: str) -> str:
     """A sentence in small print."""
     return f'<p class="aside">{escape(sentence)}</p>'
+
+
+def table_html(
+    name: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "", has_row_heads: bool = False
+) -> str:
+    """A table of cells that are safe HTML already; with `has_row_heads` the first of each row is what it is about."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    opened = '<tr><th scope="row">{}</th>' if has_row_heads else "<tr><td>{}</td>"
+    body = "".join(
+        opened.format(first) + "".join(f"<td>{each}</td>" for each in rest) + "</tr>" for first, *rest in rows
+    )
+    return (
+        f'<div class="scroll"><table class="figures {kind}" aria-label="{escape(name)}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
@@ -435,46 +450,3 @@ def reveal_html(sentence: str, labels: Sequence[str], preferred: str) -> str:
     named = [f"{place} was {label}" for place, label in zip(places(len(labels)), labels, strict=True)]
     which = ", ".join([named[0], *(name[0].lower() + name[1:] for name in named[1:])])
     return notice_html(f"{sentence} {which}{f': you preferred {preferred}' if preferred else ''}.", "done")
-
-
-def score_html(score: Score, first: str, second: str) -> str:
-    """How the votes on two retrievers stand: a bar with its interval, and a sentence."""
-    if not score.n:
-        return '<p class="aside">Nobody has voted on these two retrievers yet.</p>'
-    rest = f"{score.ties} ties, {score.both_bad} times both bad."
-    if not score.decided:
-        return f'<p class="aside">{score.n} votes so far, none for a side: {rest}</p>'
-    share, low, high = (100 * value for value in (score.share, score.low, score.high))
-    judgement = "No clear winner yet." if score.low <= 0.5 <= score.high else "That is a clear lead."
-    sentence = (
-        f"<b>{escape(second)}</b> was better in {score.second} of {score.decided} decided votes against "
-        f"<b>{escape(first)}</b>: {share:.0f} % (95 % interval {low:.0f} to {high:.0f} %). {rest} {judgement}"
-    )
-    return f'<div class="running-score"><p>{sentence}</p>{_bar(score)}</div>'
-
-
-def scores_html(scores: Mapping[tuple[str, str], Score]) -> str:
-    """How the votes on each pair of several retrievers stand: a row with a bar each."""
-    if not any(score.n for score in scores.values()):
-        return '<p class="aside">Nobody has voted on these retrievers yet.</p>'
-    rows = "".join(
-        f'<tr><th scope="row">{escape(second)} against {escape(first)}</th>'
-        f"<td>{score.second} of {score.decided}</td><td>{score.ties}</td><td>{score.both_bad}</td>"
-        f"<td>{_bar(score) if score.decided else '–'}</td></tr>"
-        for (first, second), score in scores.items()
-        if score.n
-    )
-    head = "".join(f"<th>{name}</th>" for name in ("Pair", "Better in", "Ties", "Both bad", "Share, 95 % interval"))
-    return (
-        '<div class="running-score"><p>Votes on these retrievers, pair by pair: the best of several was better than '
-        f'each other one.</p><div class="scroll"><table class="figures"><tr>{head}</tr>{rows}</table></div></div>'
-    )
-
-
-def _bar(score: Score) -> str:
-    share, low, high = (100 * value for value in (score.share, score.low, score.high))
-    return (
-        f'<div class="score-bar" role="img" aria-label="{share:.0f} percent, from {low:.0f} to {high:.0f}">'
-        f'<i class="range" style="left: {low:.1f}%; width: {high - low:.1f}%"></i>'
-        f'<i class="mean" style="left: {share:.1f}%"></i><i class="half"></i></div>'
-    )

@@ -1,11 +1,12 @@
-"""Corpora, files and runs → safe HTML tables: pure."""
+"""Corpora, files, runs and votes → safe HTML tables: pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from app.rendering import aside_html, notice_html
+from app.rendering import aside_html, notice_html, table_html
+from app.votes import Score
 from app.workbench import Stage
 from distill.records import Assessment, Spend
 from distill.run_folder import Progress, RunInfo, StageProgress, State
@@ -64,7 +65,7 @@ def _outcomes(ordered: Sequence[FileOutcome]) -> str:
         )
         for each in ordered[:_MAX_ROWS]
     ]
-    return _table("Files", ("File", "Outcome", "Documents", "Passages", "Why"), rows, len(ordered))
+    return table_html("Files", ("File", "Outcome", "Documents", "Passages", "Why"), rows) + _more(len(ordered))
 
 
 def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | None = None) -> str:
@@ -85,7 +86,7 @@ def corpora_html(corpora: Sequence[CorpusInfo], n_bytes: Mapping[str, int] | Non
         )
         for each in corpora
     ]
-    return _table("Corpora", ("Corpus", "Files", "Documents", "Passages", "Size", "Indexed by (passages)"), rows)
+    return table_html("Corpora", ("Corpus", "Files", "Documents", "Passages", "Size", "Indexed by (passages)"), rows)
 
 
 def _in_language(corpus: CorpusInfo) -> str:
@@ -100,7 +101,7 @@ def sources_html(sources: Sequence[SourceInfo]) -> str:
         (_source_name(each), f"{each.n_documents:,}", f"{each.n_passages:,}", format_bytes(each.n_bytes))
         for each in sources[:_MAX_ROWS]
     ]
-    return _table("Files of the corpus", ("File", "Documents", "Passages", "Size"), rows, len(sources))
+    return table_html("Files of the corpus", ("File", "Documents", "Passages", "Size"), rows) + _more(len(sources))
 
 
 def _source_name(source: SourceInfo) -> str:
@@ -118,15 +119,8 @@ def format_bytes(n_bytes: int) -> str:
     return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def _table(name: str, heads: Sequence[str], rows: Iterable[Sequence[str]], n_rows: int = 0) -> str:
-    """A table of cells that are safe HTML already; of `n_rows` the first so many are given."""
-    head = "".join(f"<th>{head}</th>" for head in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    more = f'<p class="aside">and {n_rows - _MAX_ROWS:,} more</p>' if n_rows > _MAX_ROWS else ""
-    return (
-        f'<div class="scroll"><table class="figures" aria-label="{escape(name)}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{more}"
-    )
+def _more(n_rows: int) -> str:
+    return f'<p class="aside">and {n_rows - _MAX_ROWS:,} more</p>' if n_rows > _MAX_ROWS else ""
 
 
 STAGES: Mapping[str, str] = {
@@ -323,4 +317,51 @@ def runs_table_html(runs: Sequence[RunInfo]) -> str:
         )
         for run in runs
     ]
-    return _table("Runs", ("Retriever", "Corpus", "State", "Verdict"), rows)
+    return table_html("Runs", ("Retriever", "Corpus", "State", "Verdict"), rows)
+
+
+def score_html(score: Score, first: str, second: str) -> str:
+    """How the votes on two retrievers stand: a bar with its interval, and a sentence."""
+    if not score.n:
+        return '<p class="aside">Nobody has voted on these two retrievers yet.</p>'
+    rest = f"{score.ties} ties, {score.both_bad} times both bad."
+    if not score.decided:
+        return f'<p class="aside">{score.n} votes so far, none for a side: {rest}</p>'
+    share, low, high = (100 * value for value in (score.share, score.low, score.high))
+    judgement = "No clear winner yet." if score.low <= 0.5 <= score.high else "That is a clear lead."
+    sentence = (
+        f"<b>{escape(second)}</b> was better in {score.second} of {score.decided} decided votes against "
+        f"<b>{escape(first)}</b>: {share:.0f} % (95 % interval {low:.0f} to {high:.0f} %). {rest} {judgement}"
+    )
+    return f'<div class="running-score"><p>{sentence}</p>{_bar(score)}</div>'
+
+
+def scores_html(scores: Mapping[tuple[str, str], Score]) -> str:
+    """How the votes on each pair of several retrievers stand: a row with a bar each."""
+    if not any(score.n for score in scores.values()):
+        return '<p class="aside">Nobody has voted on these retrievers yet.</p>'
+    rows = [
+        (
+            f"{escape(second)} against {escape(first)}",
+            f"{score.second} of {score.decided}",
+            f"{score.ties}",
+            f"{score.both_bad}",
+            _bar(score) if score.decided else "–",
+        )
+        for (first, second), score in scores.items()
+        if score.n
+    ]
+    heads = ("Pair", "Better in", "Ties", "Both bad", "Share, 95 % interval")
+    return (
+        '<div class="running-score"><p>Votes on these retrievers, pair by pair: the best of several was better than '
+        f"each other one.</p>{table_html('Votes', heads, rows, has_row_heads=True)}</div>"
+    )
+
+
+def _bar(score: Score) -> str:
+    share, low, high = (100 * value for value in (score.share, score.low, score.high))
+    return (
+        f'<div class="score-bar" role="img" aria-label="{share:.0f} percent, from {low:.0f} to {high:.0f}">'
+        f'<i class="range" style="left: {low:.1f}%; width: {high - low:.1f}%"></i>'
+        f'<i class="mean" style="left: {share:.1f}%"></i><i class="half"></i></div>'
+    )

@@ -30,14 +30,13 @@ from app.rendering import (
     comparison_html,
     notice_html,
     reveal_html,
-    score_html,
-    scores_html,
     side_names,
     sides_html,
 )
 from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
 from app.sources import source_html
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
+from app.tables import score_html, scores_html
 from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, check_verdict, count_votes, now
 from app.workbench import Workbench
 from indexes.corpus import Corpus

@@ -37,7 +37,7 @@ from app.evaluating import (
 )
 from app.handlers.buttons import StopFlag, Update, busy, idle
 from app.handlers.pickers import corpus_picker
-from app.rendering import notice_html
+from app.rendering import notice_html, table_html
 from app.retriever import look_up, picked_corpus, starting_choice
 from app.streaming import N_READ, passages_to_read
 from app.tables import progress_html
@@ -300,12 +300,8 @@ def answers_html(graded: Sequence[Graded]) -> str:
     """The means, and each answer beside what was expected."""
     if not graded:
         return ""
-    rows = "".join(_row(each) for each in graded)
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Question", "Expected", "Answer", "Exact", "F1"))
-    return (
-        f'{_summary(summarise(graded))}<div class="scroll"><table class="figures" aria-label="Answers"><thead><tr>'
-        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    heads = ("Question", "Expected", "Answer", "Exact", "F1")
+    return _summary(summarise(graded)) + table_html("Answers", heads, map(_row, graded))
 
 
 def _summary(quality: Quality) -> str:
@@ -324,10 +320,9 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
 
 
-def _row(each: Graded) -> str:
+def _row(each: Graded) -> Sequence[str]:
     expected = escape(" · ".join(each.expected)) or "<i>a refusal</i>"
     given = "<i>refused</i>" if each.has_refused else escape(each.given[:600])
     exact = "–" if each.exact is None else ("yes" if each.exact else "no")
     f1 = "–" if each.f1 is None else f"{each.f1:.2f}"
-    texts = "".join(f'<td dir="auto">{text}</td>' for text in (escape(each.question), expected, given))
-    return f"<tr>{texts}<td>{exact}</td><td>{f1}</td></tr>"
+    return *(f'<div dir="auto">{text}</div>' for text in (escape(each.question), expected, given)), exact, f1
