@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -156,14 +157,8 @@ Kept = Mapping[str, Sequence[Conversation]]
 """The conversations that a browser keeps, the newest first, by the name that each person signs in with."""
 
 
-class ConversationsView(NamedTuple):
-    """The conversations of this browser, the one that goes on, its name, and it as a file."""
-
-    kept: Update
-    box: Update
-    picked: Update
-    title: Update
-    export: Update
+ConversationsView = namedtuple("ConversationsView", "kept box picked title export")
+"""The conversations of this browser, the one that goes on, its name, and it as a file."""
 
 
 def list_conversations(kept: Kept, who: str, picked: str | None = None) -> Iterator[ConversationsView]:
@@ -227,14 +222,8 @@ def as_markdown(conversation: Conversation) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-class LessonView(NamedTuple):
-    """The demonstration's lesson: a sentence, a button, questions to click, and whether to look again soon."""
-
-    text: Update
-    teach: Update
-    found: Update
-    timer: Update
-    state: Update
+LessonView = namedtuple("LessonView", "text teach found timer state")
+"""The demonstration's lesson: a sentence, a button, questions to click, and whether to look again soon."""
 
 
 _TEACH = f"Teach it now from a large LLM's ready orders (about {demo_lesson.MINUTES} minutes, asks no LLM)"

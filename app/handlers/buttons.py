@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -48,16 +49,11 @@ def idle() -> tuple[Update, Update]:
 BUSY_S, IDLE_S = 1.0, 10.0
 
 
-class BackgroundView(NamedTuple):
-    """What goes on in the background; `finished` counts up when something has ended, so that pickers look again.
+BackgroundView = namedtuple("BackgroundView", "banner timer seen finished")
+"""What goes on in the background; `finished` counts up when something has ended, so that pickers look again.
 
-    `seen` is how much had ended at this look.
-    """
-
-    banner: Update
-    timer: Update
-    seen: Update
-    finished: Update
+`seen` is how much had ended at this look.
+"""
 
 
 def show_background(bench: Workbench, seen: int | None) -> BackgroundView:
@@ -75,13 +71,8 @@ def show_background(bench: Workbench, seen: int | None) -> BackgroundView:
     )
 
 
-class LLMView(NamedTuple):
-    """What became of the choice of an LLM, who answers and teaches now, and the key's field, which is emptied."""
-
-    said: Update
-    box: Update
-    key: Update
-    teacher: Update
+LLMView = namedtuple("LLMView", "said box key teacher")
+"""What became of the choice of an LLM, who answers and teaches now, and the key's field, which is emptied."""
 
 
 def choose_llm(bench: Workbench, kind: str, url: str, model: str, key: str, who: str | None) -> Iterator[LLMView]:

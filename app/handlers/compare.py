@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -191,11 +192,8 @@ def _ended(summary: Update) -> CompareView:
 _N_LISTED = 12
 
 
-class ContrastView(NamedTuple):
-    """The questions to look at, and a sentence about them."""
-
-    questions: Update
-    note: Update
+ContrastView = namedtuple("ContrastView", "questions note")
+"""The questions to look at, and a sentence about them."""
 
 
 def list_contrasts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -105,24 +106,13 @@ def check_name(corpus: str | None) -> str:
     return name
 
 
-class CorporaView(NamedTuple):
-    """What became of the latest upload, the corpora, the one that is looked at, and its files.
+CorporaView = namedtuple(
+    "CorporaView", "said outcomes ask awaited corpora target corpus sources picked delete_corpus delete_sources reindex"
+)
+"""What became of the latest upload, the corpora, the one that is looked at, and its files.
 
-    `awaited` is the corpus that this visitor adds files to: in the end it is the one that is looked at.
-    """
-
-    said: Update
-    outcomes: Update
-    ask: Update
-    awaited: Update
-    corpora: Update
-    target: Update
-    corpus: Update
-    sources: Update
-    picked: Update
-    delete_corpus: Update
-    delete_sources: Update
-    reindex: Update
+`awaited` is the corpus that this visitor adds files to: in the end it is the one that is looked at.
+"""
 
 
 def list_corpora_view(bench: Workbench, corpus: str | None, awaited: str = "") -> CorporaView:
@@ -165,12 +155,8 @@ class Doomed(NamedTuple):
     sources: tuple[str, ...]
 
 
-class ConfirmView(NamedTuple):
-    """The question whether to delete, and what it is about."""
-
-    box: Update
-    question: Update
-    doomed: Update
+ConfirmView = namedtuple("ConfirmView", "box question doomed")
+"""The question whether to delete, and what it is about."""
 
 
 def ask_to_delete(bench: Workbench, corpus: str | None, sources: Sequence[str]) -> ConfirmView:
@@ -221,11 +207,8 @@ def search_inside(bench: Workbench, corpus: str | None, words: str) -> str:
         return notice_html(str(error), "error")
 
 
-class MapView(NamedTuple):
-    """The map that is kept for this visitor, and the picture of it."""
-
-    kept: Update
-    picture: Update
+MapView = namedtuple("MapView", "kept picture")
+"""The map that is kept for this visitor, and the picture of it."""
 
 
 class KeptMap(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import gradio as gr
 from langchain_core.language_models import BaseChatModel
@@ -53,12 +53,8 @@ _MAX_LISTED = 200
 _MAX_LISTED_CHARACTERS = 160
 
 
-class EvaluateChoices(NamedTuple):
-    """What can be evaluated, and with which questions."""
-
-    corpus: Update
-    source: Update
-    answering: Update
+EvaluateChoices = namedtuple("EvaluateChoices", "corpus source answering")
+"""What can be evaluated, and with which questions."""
 
 
 def list_choices(bench: Workbench, corpus: str | None, source: str | None, answering: str | None) -> EvaluateChoices:
@@ -76,21 +72,10 @@ def list_choices(bench: Workbench, corpus: str | None, source: str | None, answe
     return EvaluateChoices(corpus=corpus_picker(names, shown, corpus), source=update, answering=encoders)
 
 
-class EvaluationView(NamedTuple):
-    """The evaluation as it stands: what is kept for this visitor, what is shown, and the buttons."""
-
-    evaluation: Update
-    progress: Update
-    results: Update
-    figures: Update
-    charts: Update
-    csv: Update
-    trec: Update
-    svg: Update
-    left: Update
-    right: Update
-    evaluate: Update
-    stop: Update
+EvaluationView = namedtuple(
+    "EvaluationView", "evaluation progress results figures charts csv trec svg left right evaluate stop"
+)
+"""The evaluation as it stands: what is kept for this visitor, what is shown, and the buttons."""
 
 
 _NOTHING_NEW = EvaluationView._make([gr.skip()] * len(EvaluationView._fields))
@@ -170,12 +155,8 @@ def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
     )
 
 
-class MetricView(NamedTuple):
-    """What depends on the metric that differences are taken in."""
-
-    figures: Update
-    charts: Update
-    svg: Update
+MetricView = namedtuple("MetricView", "figures charts svg")
+"""What depends on the metric that differences are taken in."""
 
 
 def change_metric(evaluation: Evaluation | None, metric: str) -> Iterator[MetricView]:
@@ -240,13 +221,8 @@ def _passages(bench: Workbench, evaluation: Evaluation, retriever: str, query: Q
 MAX_ANSWERS = 200
 
 
-class AnswersView(NamedTuple):
-    """How far it is, the figures with each answer, and the buttons."""
-
-    progress: Update
-    answers: Update
-    ask: Update
-    stop: Update
+AnswersView = namedtuple("AnswersView", "progress answers ask stop")
+"""How far it is, the figures with each answer, and the buttons."""
 
 
 def judge_answers(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
@@ -23,13 +24,8 @@ from indexes.errors import UserError
 from indexes.retrievers import split_key
 from indexes.types import Passage
 
-
-class Opened(NamedTuple):
-    """The corpus of the page, the tab that is open, and the LLM that answers."""
-
-    corpus: Update
-    tabs: Update
-    llm: Update
+Opened = namedtuple("Opened", "corpus tabs llm")
+"""The corpus of the page, the tab that is open, and the LLM that answers."""
 
 
 def open_page(bench: Workbench, corpus: str | None, remembered: str, link: Link) -> Opened:
@@ -43,16 +39,8 @@ Chosen = dict[str, str]
 """Corpus → the key of the retriever that this visitor picked for it."""
 
 
-class AskChoices(NamedTuple):
-    """What can be picked on the Ask tab; `way` are the few that are offered first, `retriever` all of them."""
-
-    corpus: Update
-    way: Update
-    retriever: Update
-    rerank: Update
-    examples: Update
-    drop: Update
-    chosen: Update
+AskChoices = namedtuple("AskChoices", "corpus way retriever rerank examples drop chosen")
+"""What can be picked on the Ask tab; `way` are the few that are offered first, `retriever` all of them."""
 
 
 def list_ask_choices(
@@ -111,17 +99,8 @@ def _question(heading: str) -> str:
     return heading if heading.endswith("?") else f"What is said about {heading.rstrip('.:')}?"
 
 
-class CompareChoices(NamedTuple):
-    """What can be picked on the Compare tab; `teach` stands there while nothing has been taught yet."""
-
-    corpus: Update
-    left: Update
-    right: Update
-    more: Update
-    is_picked: Update
-    teach: Update
-    body: Update
-    score: Update
+CompareChoices = namedtuple("CompareChoices", "corpus left right more is_picked teach body score")
+"""What can be picked on the Compare tab; `teach` stands there while nothing has been taught yet."""
 
 
 def list_compare_choices(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
@@ -33,29 +34,12 @@ from indexes.errors import UserError
 _RESUMABLE = ("paused", "interrupted", "failed")
 
 
-class RunView(NamedTuple):
-    """Everything that is shown of the runs; parts that have not changed since `seen` are not sent again."""
-
-    picked: Update
-    table: Update
-    headline: Update
-    stages: Update
-    figures: Update
-    curves: Update
-    bars: Update
-    report: Update
-    report_box: Update
-    log: Update
-    log_box: Update
-    pause: Update
-    resume: Update
-    cancel: Update
-    promote: Update
-    rollback: Update
-    delete: Update
-    budget: Update
-    timer: Update
-    seen: Update
+RunView = namedtuple(
+    "RunView",
+    "picked table headline stages figures curves bars report report_box log log_box pause resume cancel "
+    "promote rollback delete budget timer seen",
+)
+"""Everything that is shown of the runs; parts that have not changed since `seen` are not sent again."""
 
 
 def show_runs(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> RunView:
@@ -164,15 +148,8 @@ def _is_promoted(bench: Workbench, corpus: str) -> bool:
         return False
 
 
-class FormView(NamedTuple):
-    """The form as it fits what is filled in, and what that would do, cost and take."""
-
-    upload: Update
-    teacher: Update
-    train: Update
-    budget: Update
-    people: Update
-    foreseen: Update
+FormView = namedtuple("FormView", "upload teacher train budget people foreseen")
+"""The form as it fits what is filled in, and what that would do, cost and take."""
 
 
 def look(bench: Workbench, form: Form) -> FormView:
@@ -219,11 +196,8 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-class StartView(NamedTuple):
-    """What became of the start, and the run to look at."""
-
-    message: Update
-    picked: Update
+StartView = namedtuple("StartView", "message picked")
+"""What became of the start, and the run to look at."""
 
 
 def start(bench: Workbench, form: Form) -> StartView:
@@ -256,11 +230,8 @@ def resume(bench: Workbench, picked: str | None, budget: str) -> str:
     )
 
 
-class PromoteView(NamedTuple):
-    """What became of the wish to promote, and the run that was asked about."""
-
-    message: Update
-    asked: Update
+PromoteView = namedtuple("PromoteView", "message asked")
+"""What became of the wish to promote, and the run that was asked about."""
 
 
 def promote_run(bench: Workbench, picked: str | None, asked: str) -> PromoteView:
@@ -304,12 +275,8 @@ def _say(act: Callable[[], object], sentence: str) -> str:
     return notice_html(sentence, "done") if sentence else ""
 
 
-class DoomView(NamedTuple):
-    """The question whether to delete a run, and which one it is about."""
-
-    box: Update
-    message: Update
-    doomed: Update
+DoomView = namedtuple("DoomView", "box message doomed")
+"""The question whether to delete a run, and which one it is about."""
 
 
 def ask_to_delete(bench: Workbench, picked: str | None) -> DoomView:
