@@ -111,6 +111,7 @@ MAX_PACKAGE = 2**28  # the same for an Office document, whose XML is held in mem
 MAX_RATIO = 200  # how many times larger, gzip files too; text shrinks to a third or a tenth, a bomb to a thousandth
 SMALL = 2**24  # bytes below which a ratio says nothing
 _MAX_DIRECTORY = 2**24  # bytes of the list of members
+_HEADERS = 76  # bytes of the two of each member at least
 _UTF8 = 0x800  # the flag of a member whose name is UTF-8
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -130,7 +131,9 @@ def check_size(archive: zipfile.ZipFile, n_packed: int, most: int = MAX_PACKAGE)
         raise UnreadableFileError(
             f"The archive unpacks to {total / 2**20:,.0f} MiB; at most {most // 2**20:,} MiB are read. Split it."
         )
-    # The whole against the file too: members that overlap share their packed bytes.
+    if sum(_HEADERS + member.compress_size for member in members) > n_packed:
+        raise UnreadableFileError("The archive's members overlap, as a zip bomb's do. Pack it again.")
+    # The whole against the file too: thousands of small members can be as large.
     sizes = [(total, n_packed), *((member.file_size, member.compress_size) for member in members)]
     if any(size > SMALL and size > MAX_RATIO * packed for size, packed in sizes):
         raise UnreadableFileError(

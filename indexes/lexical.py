@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import regex
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from indexes.corpus import Corpus
-from indexes.errors import StoreError
 from indexes.filters import EVERYTHING, PassageFilter
-from indexes.paths import DataPaths, can_write, put_in_place, scratch
+from indexes.paths import DataPaths, can_write, replacing, scratch
 from indexes.types import Candidate
 
 if TYPE_CHECKING:
@@ -221,30 +220,25 @@ def _build(corpus: Corpus, folder: Path) -> None:
     import bm25s
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
-    try:
-        ids = sorted(corpus.passage_ids_by_length())
-        facets: list[tuple[str, str, str]] = []
-        bm25 = bm25s.BM25()
-        texts = _full_texts(corpus, ids, facets) if ids else iter([""])
-        language = language_of(sample_of(corpus, ids))
-        bm25.index(_tokenize(texts, language), show_progress=False)
-        bm25.save(partial, show_progress=False)
-        (partial / "language").write_text(language, encoding="ascii")
-        np.save(partial / "ids.npy", np.array([_to_bytes(identifier) for identifier in ids], dtype=np.bytes_))
-        for place, name in enumerate(_FACETS):
-            _Column.write(partial, name, [values[place] for values in facets])
-        put_in_place(partial, folder)
-    except OSError as error:
-        if not folder.is_dir():  # else another process was faster, with the same content
-            raise StoreError(
-                f"The lexical index under {folder.parent} cannot be written: {error.strerror}. Free some space."
-            ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    for other in folder.parent.iterdir():
-        if other != folder and not other.name.startswith("partial-"):
-            shutil.rmtree(other, ignore_errors=True)
+    with FileLock(folder.parent.with_suffix(".lock")):  # one process makes it, the others wait
+        if folder.is_dir():
+            return
+        with replacing(folder) as partial:
+            partial.mkdir()
+            ids = sorted(corpus.passage_ids_by_length())
+            facets: list[tuple[str, str, str]] = []
+            bm25 = bm25s.BM25()
+            texts = _full_texts(corpus, ids, facets) if ids else iter([""])
+            language = language_of(sample_of(corpus, ids))
+            bm25.index(_tokenize(texts, language), show_progress=False)
+            bm25.save(partial, show_progress=False)
+            (partial / "language").write_text(language, encoding="ascii")
+            np.save(partial / "ids.npy", np.array([_to_bytes(identifier) for identifier in ids], dtype=np.bytes_))
+            for place, name in enumerate(_FACETS):
+                _Column.write(partial, name, [values[place] for values in facets])
+        for other in folder.parent.iterdir():  # what was half written when its process was killed too
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def sample_of(corpus: Corpus, ids: Sequence[str]) -> list[str]:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from indexes.corpus import Corpus
-from indexes.encoders.finding import hub_answers
+from indexes.encoders.finding import folder_called, hub_answers
 from indexes.errors import InputError, NotFoundError, WeightsError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.lexical import LexicalIndex, Searchable
@@ -266,17 +265,11 @@ class CrossEncoderScorer:
 
 def load_cross_encoder(name: str) -> CrossEncoderScorer:
     """The cross-encoder in folder `name`, or the one that a model hub has under this name."""
-    folder = Path(name).expanduser()
-    is_here = folder.is_dir()
-    if is_here and not (folder / "config.json").is_file():
-        raise NotFoundError(
-            f"A cross-encoder was expected in folder '{name}', but it has no config.json. Give the folder that "
-            "CrossEncoder.save_pretrained wrote."
-        )
+    folder = folder_called(name)
     try:
-        model = _open(str(folder.resolve())) if is_here else _open(name, local_files_only=not hub_answers())
+        model = _open(str(folder)) if folder else _open(name, local_files_only=not hub_answers())
     except Exception as error:  # whatever torch, safetensors or the library say of a damaged folder
-        if is_here:
+        if folder:
             raise WeightsError(
                 f"The cross-encoder in folder '{name}' cannot be loaded: {error} Copy or train it again."
             ) from error

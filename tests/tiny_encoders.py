@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +64,36 @@ def tiny_static(seed: int = 0) -> SentenceTransformer:
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["[UNK]", *WORDS])}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=16)], device="cpu")
+
+
+class RunsWhenUnpickled:
+    """What leaves the file `mark` where it is unpickled as Python does."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self.mark),)
+
+
+def with_foreign_code(folder: Path, kind: str, mark: Path) -> Path:
+    """The model in `folder` as somebody could hand it on who wants it to run code, which would leave `mark`."""
+    code = f"import os\nos.mkdir({str(mark)!r})\nclass Mine: pass\n"
+    (folder / "foreign.py").write_text(code)
+    if kind == "pickle":
+        (folder / "model.safetensors").unlink()
+        torch.save({"weight": RunsWhenUnpickled(mark)}, folder / "pytorch_model.bin")
+    elif kind == "module":
+        modules = json.loads((folder / "modules.json").read_text())
+        modules[1]["type"] = "foreign.Mine"
+        (folder / "modules.json").write_text(json.dumps(modules))
+    else:
+        config = json.loads((folder / "config.json").read_text()) | {"model_type": "foreign"}
+        config["auto_map"] = {"AutoModel": "foreign.Mine", "AutoConfig": "foreign.Mine"}
+        (folder / "config.json").write_text(json.dumps(config))
+        trusting = {"model_args": {"trust_remote_code": True}, "config_args": {"trust_remote_code": True}}
+        (folder / "sentence_bert_config.json").write_text(json.dumps(trusting))
+    return folder
 
 
 def cut_encoder(paths: DataPaths) -> str:

@@ -88,13 +88,13 @@ def load_ranker(folder: Path, *, device: str | None = None, token_vectors: Token
     Rankers that share `token_vectors` embed a passage once, as long as their models are the same.
     """
 
-    kind, head = read_head(folder)
     try:
+        kind, head = read_head(folder)
         if kind == LateInteractionRanker.kind:
             return LateInteractionRanker.open(folder, head, device=device, token_vectors=token_vectors)
         if kind == CrossEncoderRanker.kind:
             return CrossEncoderRanker.open(folder, head, device=device)
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # each of the libraries has its own for damage, and for what is no weights but code
         raise damaged(folder) from error
     raise damaged(folder)
 
@@ -204,7 +204,9 @@ class CrossEncoderRanker(Ranker):
                     device=device,
                     local_files_only=local_files_only or folder is not None,
                 )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:
+            if not folder and not isinstance(error, OSError | ValueError | RuntimeError | KeyError):
+                raise
             raise NotFoundError(
                 f"The cross-encoder '{name}' cannot be loaded: it is not under DATA_DIR/encoders, no folder of a "
                 "sequence classification model, and the model hub does not have it or cannot be reached. Give another "

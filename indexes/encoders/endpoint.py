@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from indexes.errors import EndpointError
-from indexes.paths import EmbeddingsEndpoint
+from indexes.paths import EmbeddingsEndpoint, slug
 from indexes.types import Tokenizer, Vectors
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def load_endpoint_encoder(name: str, at: EmbeddingsEndpoint) -> EndpointEncoder:
     """
     import openai
 
+    slug(name)  # refuses characters that are not shown
     try:
         # The library reads both variables of the chat where they are left open, and sends that key to any address.
         client = openai.OpenAI(

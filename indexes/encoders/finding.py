@@ -67,16 +67,29 @@ def find_encoder(name: str, paths: DataPaths) -> Path | None:
     package = find_spec(_PACKAGE) if name == DEFAULT_ENCODER else None
     if package and package.submodule_search_locations:
         return Path(package.submodule_search_locations[0]) / "model"
-    folder = Path(name).expanduser()
-    return folder.resolve() if folder.is_dir() else None
+    return folder_called(name)
+
+
+def folder_called(name: str) -> Path | None:
+    """The folder at the path `name` that a model could be in, None if there is no folder there.
+
+    Raises `NotFoundError` for one that holds other things, before anyone looks through all of them.
+    """
+    try:
+        folder = Path(name).expanduser().resolve()
+        if not folder.is_dir():
+            return None
+    except (OSError, RuntimeError):  # too long for a path, or of a user whom nobody knows
+        return None
+    if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
+        raise NotFoundError(
+            f"A folder with a model was expected at '{name}', but it has neither modules.json nor config.json. Give "
+            "the folder that save_pretrained wrote."
+        )
+    return folder
 
 
 def _load_from_folder(name: str, folder: Path) -> SentenceTransformer:
-    if not ((folder / "modules.json").is_file() or (folder / "config.json").is_file()):
-        raise NotFoundError(
-            f"A sentence-transformers folder was expected at '{name}', but it has neither modules.json nor "
-            "config.json. Give the folder that SentenceTransformer.save_pretrained wrote."
-        )
     if kind := _kind_of_no_encoder(folder):
         raise NotFoundError(
             f"An encoder was expected at '{name}', but it is {kind}: its vectors would not place texts by meaning. "

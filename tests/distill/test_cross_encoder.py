@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_encoders import tiny_transformer
+from tiny_encoders import tiny_transformer, with_foreign_code
 
 from distill.ranker.agreement import Orders, RankerSettings
 from distill.ranker.head import Head
@@ -16,7 +16,7 @@ from distill.ranker.ranker import CrossEncoderRanker, begin_ranker, load_ranker
 from distill.ranker.training import train_ranker
 from distill.records import CandidateList, Ranking, Retrieved
 from indexes.encoders.finding import DEFAULT_ENCODER
-from indexes.errors import NotFoundError
+from indexes.errors import NotFoundError, WeightsError
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow
@@ -70,6 +70,13 @@ def test_stage_1_begins_from_the_base_encoder_or_from_what_was_named(paths: Data
     assert (begun.kind, notes) == ("cross-encoder", ())
     with pytest.raises(NotFoundError, match="'nobody/nothing' cannot be loaded"):
         begin_ranker("nobody/nothing", base, paths, seed=1, local_files_only=True)
+    mark = tmp_path / "it-ran"
+    folder = with_foreign_code(tmp_path / "learned", "pickle", mark)
+    with pytest.raises(NotFoundError, match="cannot be loaded"):
+        begin_ranker(str(folder), base, paths, seed=1)
+    with pytest.raises(WeightsError, match="incomplete or damaged"):
+        load_ranker(folder)
+    assert not mark.exists()
 
 
 def test_a_saved_ranker_gives_the_same_scores_and_its_head_is_not_new(

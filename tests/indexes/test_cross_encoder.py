@@ -31,7 +31,7 @@ def test_scores_are_those_of_the_library(tmp_path: Path) -> None:
 
 def test_what_cannot_score_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NotFoundError, match=r"no config\.json"):
+    with pytest.raises(NotFoundError, match=r"neither modules\.json nor config\.json"):
         load_cross_encoder(str(tmp_path / "empty"))
     with pytest.raises(WeightsError, match="has 3: it sorts"):
         load_cross_encoder(str(cross_encoder(tmp_path, n_labels=3)))

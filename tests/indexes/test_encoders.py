@@ -8,12 +8,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
-from tiny_encoders import tiny_static, tiny_transformer
+from tiny_encoders import tiny_static, tiny_transformer, with_foreign_code
 
 from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
 from indexes.encoders.loading import load_encoder, load_trainable
 from indexes.encoders.torch import SentenceTransformerEncoder
-from indexes.errors import NotFoundError, WeightsError
+from indexes.errors import InputError, NotFoundError, WeightsError
 from indexes.paths import DataPaths
 
 pytestmark = pytest.mark.slow
@@ -69,9 +69,31 @@ def test_the_fingerprint_changes_with_a_weight_a_prompt_or_the_length(
     assert len({default.fingerprint, *(fingerprint_after(c) for c in ("weight", "prompt", "length"))}) == 4
 
 
-def test_an_unknown_encoder_is_said(paths: DataPaths) -> None:
-    with pytest.raises(NotFoundError, match="There is no encoder 'nobody-has-this'"):
-        load_encoder("nobody-has-this", paths)
+@pytest.mark.parametrize(
+    "name",
+    ["nobody-has-this", "nobody/has-this", "../nobody", "/nobody/nothing", "~nobody/a", "n" * 5000, "n/" * 3000, "<b>"],
+    ids=lambda name: name[:16],
+)
+def test_an_unknown_encoder_is_said(paths: DataPaths, name: str) -> None:
+    with pytest.raises(NotFoundError, match=f"There is no encoder '{name[:50]}"):
+        load_encoder(name, paths)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\u202eb", "a\x00", "\ud800", "openai:a\nb"])
+def test_a_name_of_characters_that_are_not_shown_is_refused(paths: DataPaths, name: str) -> None:
+    with pytest.raises(InputError, match="characters that are not shown"):
+        load_encoder(name, paths)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "module", "model"])
+def test_an_encoder_that_brings_code_is_refused_and_none_of_it_runs(
+    paths: DataPaths, tmp_path: Path, kind: str
+) -> None:
+    tiny_transformer(tmp_path)
+    folder, mark = with_foreign_code(tmp_path / "model", kind, tmp_path / "it-ran"), tmp_path / "it-ran"
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        load_encoder(str(folder), paths)
+    assert not mark.exists()
 
 
 def test_a_folder_that_is_no_encoder_is_said(paths: DataPaths, tmp_path: Path) -> None:

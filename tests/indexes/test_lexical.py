@@ -84,8 +84,10 @@ def test_opening_again_reads_what_is_kept(paths: DataPaths, encoder: KeywordEnco
     assert LexicalIndex.open(paths, "pets").search("purr", 5) == first
     assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == written
     add(paths, encoder, tmp_path / "cats.txt", "Cats meow.")
+    (kept.parent / ".half-written.partial").mkdir()  # by a process that was killed
     LexicalIndex.open(paths, "pets")
-    assert not kept.exists()
+    (after,) = kept.parent.iterdir()
+    assert after != kept and after.name != ".half-written.partial"
 
 
 def test_a_corpus_without_passages_answers_nothing(paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path) -> None:
