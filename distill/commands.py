@@ -85,7 +85,7 @@ def connector(
             ) from error
         cache = ReplyCache(paths.llm_cache, say)
         n_at_once = concurrency or (1 if llm.is_embedded else 8)
-        later = Postponement(model, batch_file, cache) if batch_file else None
+        later = Postponement(model, batch_file) if batch_file else None
         asker = Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later, say=say)
         if not batch_file:
             asker.check()
@@ -122,7 +122,7 @@ def run(
     ] = None,
     budget: Annotated[str | None, typer.Option(help="Stop before this is passed: '2.50 usd', '200000 tokens'.")] = None,
     batch: Annotated[
-        bool, typer.Option("--batch", help="Write requests to files for a provider's batch service; see import-batch.")
+        bool, typer.Option("--batch", help="Write requests to a file for a provider's batch service; see import-batch.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print calls, tokens, cost and time.")] = False,
     until: Annotated[str, typer.Option(help="Stop after this stage; the same command goes on later.")] = "verdict",

@@ -48,8 +48,6 @@ class RunConfig:
     n_written: int = 0
     like: str = ""
     styles: tuple[Style, ...] = ()
-    pair_share: float = 0.25
-    topic_share: float = 2 / 3
     limit: int = 0
     retrieval: Literal["auto", Retrieval] = "auto"
     n_candidates: int = 10
@@ -97,8 +95,6 @@ _BOUNDS = {
     "n_scored": (2, 100),
     "limit": (0, math.inf),
     "rounds": (1, 5),
-    "pair_share": (0, 1),
-    "topic_share": (0, 1),
     "concurrency": (0, 256),
     "reply_tokens": (50, math.inf),
 }

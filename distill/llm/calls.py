@@ -1,4 +1,4 @@
-"""Many requests to one LLM: a set number at a time, or put off as files for a provider's batch service."""
+"""Many requests to one LLM: a set number at a time, or put off as a file for a provider's batch service."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import math
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from distill.llm.connection import EMBEDDED_TIMEOUT_S, llm_errors
 from distill.llm.embedded import is_embedded
 from distill.llm.reply_cache import ReplyCache, how_ended, request_key
 from distill.llm.spending import Meter
-from indexes.errors import BudgetSpentError, InputError, LLMError, LLMRefusedError, LLMUnavailableError, StoreError
+from indexes.errors import BudgetSpentError, InputError, LLMError, LLMRefusedError, LLMUnavailableError
 from indexes.paths import write_file
 
 MOST_REQUESTS = 50_000  # what OpenAI's batch service takes in one file
@@ -49,108 +50,46 @@ def request_body(llm: BaseChatModel, messages: Sequence[BaseMessage]) -> dict[st
     return fitted(body, habits_of(str(getattr(llm, "openai_api_base", "")), str(body["model"])))
 
 
-def export_batch(
-    llm: BaseChatModel,
-    prompts: Iterable[Sequence[BaseMessage]],
-    cache: ReplyCache,
-    file: Path,
-    *,
-    most_requests: int = MOST_REQUESTS,
-    most_bytes: int = MOST_BYTES,
-) -> list[Path]:
-    """The files written, none if `cache` knows every reply: `file`, and file-2, file-3 ... where one would be too big.
-
-    Each line asks for one reply that `cache` lacks, once; its custom_id is the request's key. Files of an earlier
-    export give way. `InputError` if the LLM is not at a provider, or no file takes a request.
-    """
-    written: list[Path] = []
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for number, lines in enumerate(_split(_lines(llm, prompts, cache), most_requests, most_bytes), start=1):
-            part = _part(file, number)
-            write_file(part, b"".join(lines))
-            written.append(part)
-        number = len(written) + 1
-        while _is_export(_part(file, number)):  # it would be answered, and paid for, a second time
-            _part(file, number).unlink()
-            number += 1
-    except OSError as error:
-        raise StoreError(f"Writing to {file} failed: {error.strerror}. Free some space and run again.") from error
-    return written
-
-
-def _lines(llm: BaseChatModel, prompts: Iterable[Sequence[BaseMessage]], cache: ReplyCache) -> Iterator[bytes]:
-    seen: set[str] = set()
-    for messages in prompts:
-        key = request_key(llm, messages)
-        if key in seen or cache.get(key) is not None:
-            continue
-        seen.add(key)
-        request = {"custom_id": key, **_REQUEST, "body": request_body(llm, messages)}
-        yield json.dumps(request).encode() + b"\n"
-
-
-def _split(lines: Iterable[bytes], most_requests: int, most_bytes: int) -> Iterator[list[bytes]]:
-    part: list[bytes] = []
-    size = 0
-    for line in lines:
-        if len(line) > most_bytes:
-            raise InputError(
-                f"A request has {len(line)} bytes, a batch file at most {most_bytes}. Show fewer passages."
-            )
-        if part and (len(part) == most_requests or size + len(line) > most_bytes):
-            yield part
-            part, size = [], 0
-        part.append(line)
-        size += len(line)
-    if part:
-        yield part
-
-
-def _part(file: Path, number: int) -> Path:
-    return file if number == 1 else file.with_name(f"{file.stem}-{number}{file.suffix}")
-
-
-def _is_export(file: Path) -> bool:
-    """Whether an earlier export wrote `file`: what a batch service answered may have been given such a name."""
-    if not file.is_file():
-        return False
-    with file.open("rb") as lines:
-        return json.dumps(_REQUEST)[1:-1].encode() in lines.readline()
-
-
 class PostponedError(Exception):
     """The request was put into a batch: what asked for it cannot go on now."""
 
 
 class BatchWaitsError(LLMError):
-    """Requests are in batch files, and have to be answered before the work can go on."""
+    """Requests are in a batch file, and have to be answered before the work can go on."""
 
 
 class Postponement:
-    """Instead of asking: the requests of a piece of work, collected until its end and then in batch files."""
+    """Instead of asking: the requests of a piece of work, collected until its end and then in a batch file.
 
-    def __init__(self, llm: BaseChatModel, file: Path, cache: ReplyCache) -> None:
+    Each line asks for one reply, once; its custom_id is the request's key. What one file may not hold is asked for when
+    the same work goes on from the replies to the others. `InputError` if the LLM is not at a provider.
+    """
+
+    def __init__(self, llm: BaseChatModel, file: Path, *, most_requests: int = MOST_REQUESTS) -> None:
         request_body(llm, [])  # refused now rather than after the work
         self._llm = llm
         self._file = file
-        self._cache = cache
-        self._prompts: dict[str, Sequence[BaseMessage]] = {}
+        self._most_requests = most_requests
+        self._lines: dict[str, bytes] = {}
 
     def add(self, messages: Sequence[BaseMessage]) -> PostponedError:
         """Collects a request; what to raise where its reply was wanted."""
-        self._prompts[request_key(self._llm, messages)] = messages
+        key = request_key(self._llm, messages)
+        request = {"custom_id": key, **_REQUEST, "body": request_body(self._llm, messages)}
+        self._lines[key] = json.dumps(request).encode() + b"\n"
         return PostponedError()
 
     def finish(self) -> None:
         """Writes what was collected, if anything, and then raises `BatchWaitsError`."""
-        if not self._prompts:
+        lines, self._lines = list(self._lines.values()), {}
+        if not lines:
             return
-        files = export_batch(self._llm, self._prompts.values(), self._cache, self._file)
-        n, self._prompts = len(self._prompts), {}
+        n = sum(size <= MOST_BYTES for size in accumulate(map(len, lines[: self._most_requests])))
+        write_file(self._file, b"".join(lines[:n]))
+        others = f" (of {len(lines)}; the others come in the next file)" if n < len(lines) else ""
         raise BatchWaitsError(
-            f"{n} requests are in {', '.join(map(str, files))}. Have the provider's batch service answer them, import "
-            "the file that it offers then, and give the same command again to go on."
+            f"{n} requests{others} are in {self._file}. Have the provider's batch service answer them, import the file "
+            "that it offers then, and give the same command again to go on."
         )
 
 
@@ -167,7 +106,7 @@ _CHECK = [SystemMessage("Follow the user's wish exactly."), HumanMessage("Reply 
 class Asker:
     """One LLM, asked `concurrency` times at once. What `cache` knows is not asked; `meter` counts and may refuse.
 
-    With `postponement` nothing is asked: requests that `cache` does not know go into its batch files. `say` is told
+    With `postponement` nothing is asked: requests that `cache` does not know go into its batch file. `say` is told
     what is waited for.
     """
 

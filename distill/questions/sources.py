@@ -161,20 +161,15 @@ def style_of(text: str) -> Style:
     return "claim" if re.search(r"[.。।!؛]\W*$", text) or n_words(text) > 10 else "keywords"
 
 
-def questions_in(reply: str, n: int) -> list[str]:
-    """At most `n` questions of a reply, without thinking blocks, prefaces, labels, list marks and quotation marks."""
-    text = without_thinking(reply).strip()
-    lines = [line for line in text.splitlines() if line.strip() and not _PREFACE.match(line)]
-    if n == 1:
-        lines = [" ".join(_first_block(text))] if len(lines) > 1 and not _NUMBER.match(lines[0]) else lines
-    cleaned = [_cleaned(line) for line in lines if not _NOTE.match(line)]
-    return [question for question in cleaned if question][:n]
-
-
-def _first_block(text: str) -> list[str]:
-    blocks = [block.splitlines() for block in re.split(r"\n\s*\n", text)]
-    kept = [[line.strip() for line in block if line.strip() and not _PREFACE.match(line)] for block in blocks]
-    return next((block for block in kept if block), [])
+def question_in(reply: str) -> str:
+    """The first question of a reply, "" for none, without thoughts, prefaces, labels, list marks and quotation marks."""
+    for block in re.split(r"\n\s*\n", without_thinking(reply).strip()):
+        lines = [
+            line for line in block.splitlines() if line.strip() and not (_PREFACE.match(line) or _NOTE.match(line))
+        ]
+        if text := _cleaned(" ".join(lines[:1] if _NUMBER.match("".join(lines[:1])) else lines)):
+            return text
+    return ""
 
 
 def _cleaned(line: str) -> str:

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from langchain_core.messages import BaseMessage
 
 from distill.json_files import Append, appending, read_records
 from distill.llm.calls import Asker, ask_all, in_order
 from distill.prompts import STYLES, Example, Style, Subject, question_messages
-from distill.questions.sources import Form, KnownQuestions, form_of, questions_in, style_of, why_useless
+from distill.questions.sources import KnownQuestions, form_of, question_in, style_of, why_useless
 from indexes.errors import InputError, LLMError
 from indexes.types import Candidate, Passage, Query, Vectors
 
@@ -52,43 +52,31 @@ class Topics:
 
 _SAME_EXAMPLES = 64  # calls in a row with the same examples, so that servers read those once
 _EXAMPLES_SHOWN = 8  # as many were enough in Promptagator (Dai et al. 2022)
-_NEIGHBOURS = 12  # looked through for the partner of a passage
-View = Literal["pair", "passage", "topic"]
-_VIEWS: tuple[View, ...] = ("pair", "passage", "topic")
+_TOPIC_SHARE = 2 / 3  # of the calls where there are examples; our choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to come: a passage, in which style it is asked about, and what of it is shown."""
+    """One request to come: a passage, in which style it is asked about, and whether only its rare words are shown."""
 
     passage: Passage
     style: Style
-    view: View
+    is_topic: bool
 
 
-def plan_calls(
-    passages: Sequence[Passage],
-    styles: Sequence[Style],
-    *,
-    pair_share: float,
-    topic_share: float,
-    seed: int,
-) -> list[Call]:
+def plan_calls(passages: Sequence[Passage], styles: Sequence[Style], *, seed: int) -> list[Call]:
     """The calls for all `passages`; each passage's lot does not hang on the others."""
     calls = []
     for passage in passages:
         rng = random.Random(f"{seed} {passage.id}")  # noqa: S311
-        style = rng.choice(styles)
-        single: View = "topic" if rng.random() < topic_share else "passage"
-        view: View = "pair" if rng.random() < pair_share else single
-        calls.append(Call(passage=passage, style=style, view=view))
+        calls.append(Call(passage=passage, style=rng.choice(styles), is_topic=rng.random() < _TOPIC_SHARE))
     return calls
 
 
 def alike_in_a_row(calls: Sequence[Call]) -> list[Call]:
     """`calls`, of any `_SAME_EXAMPLES` in a row those together whose prompts begin alike."""
     places = sorted(
-        range(len(calls)), key=lambda place: (place // _SAME_EXAMPLES, calls[place].view, calls[place].style)
+        range(len(calls)), key=lambda place: (place // _SAME_EXAMPLES, calls[place].is_topic, calls[place].style)
     )
     return [calls[place] for place in places]
 
@@ -97,94 +85,45 @@ class Prompts:
     """Calls as messages; `like` are real questions, shown as examples beside what `find` gives for them first."""
 
     def __init__(
-        self,
-        topics: Topics,
-        like: Sequence[str],
-        find: Callable[[Sequence[str]], list[list[Candidate]]],
-        *,
-        n_per_call: int,
-        seed: int,
+        self, topics: Topics, like: Sequence[str], find: Callable[[Sequence[str]], list[list[Candidate]]], *, seed: int
     ) -> None:
         self._topics = topics
-        self._find = find
-        self._n_per_call = n_per_call
         self._seed = seed
-        of_style = {style: [question for question in like if style_of(question) == style] for style in STYLES}
-        self._examples = {(style, view): self._beside(of_style[style], view) for style in STYLES for view in _VIEWS}
+        found = zip(like, find(like) if like else [], strict=True)
+        self._beside = [(question, candidates[0].passage.text) for question, candidates in found if candidates]
 
-    def messages(self, call: Call, passages: Sequence[Passage], place: int) -> list[BaseMessage]:
-        """What is asked in the `place`-th call, with `passages` as the call shows them."""
-        subject = self._subject([passage.text for passage in passages], call.view)
+    def messages(self, call: Call, place: int) -> list[BaseMessage]:
+        """What is asked in the `place`-th call."""
+        texts = [(question, text) for question, text in self._beside if style_of(question) == call.style]
         # Topics are for those who see how people ask: without examples their questions have nothing to hold on to.
-        if subject.topic and not self._examples[call.style, "topic"]:
-            subject = Subject(passages=(call.passage.text,))
-        view: View = "topic" if subject.topic else "pair" if len(passages) > 1 else "passage"
-        examples = self._examples[call.style, view]
+        is_topic = call.is_topic and bool(texts and self._topics.of(call.passage.text))
+        examples = [Example(question=question, subject=self._subject(text, is_topic)) for question, text in texts]
         if len(examples) > _EXAMPLES_SHOWN:
             examples = random.Random(f"{self._seed} {place // _SAME_EXAMPLES}").sample(examples, _EXAMPLES_SHOWN)  # noqa: S311
-        return question_messages(subject, call.style, examples=examples, n=self._n_per_call)
+        return question_messages(self._subject(call.passage.text, is_topic), call.style, examples=examples)
 
-    def _subject(self, texts: Sequence[str], view: View) -> Subject:
-        topic = self._topics.of(texts[0]) if view == "topic" else ""
-        return Subject(topic=topic) if topic else Subject(passages=tuple(texts[: 2 if view == "pair" else 1]))
-
-    def _beside(self, questions: Sequence[str], view: View) -> list[Example]:
-        """Each real question beside what search finds for it first, in that view: no label is needed."""
-        found = self._find(questions) if questions else []
-        return [
-            Example(question=question, subject=self._subject([c.passage.text for c in candidates], view))
-            for question, candidates in zip(questions, found, strict=True)
-            if candidates
-        ]
-
-
-def passages_of(call: Call, neighbours: Callable[[Passage, int], list[Passage]]) -> list[Passage]:
-    """The passage of `call`, and for a pair the nearest of its `neighbours` that says something else."""
-    if call.view != "pair":
-        return [call.passage]
-    near = neighbours(call.passage, _NEIGHBOURS)
-    return [call.passage, *[other for other in near if _says_something_else(other, call.passage)][:1]]
-
-
-def _says_something_else(other: Passage, passage: Passage) -> bool:
-    """Whether `other` is neither a copy of `passage` nor a window of its document that overlaps it."""
-    if other.document_id == passage.document_id and other.start < passage.end and passage.start < other.end:
-        return False
-    return other.id != passage.id and other.text.split() != passage.text.split()
+    def _subject(self, text: str, is_topic: bool) -> Subject:
+        topic = self._topics.of(text) if is_topic else ""
+        return Subject(topic=topic) if topic else Subject(passage=text)
 
 
 _JUDGED_AT_ONCE = 8  # replies: a search and an encoding for all of them, and no more lost by a kill
 _TRIES_PER_QUESTION = 5  # calls for each question wanted before the LLM is given up
+ROUND_TRIP_DEPTH = 20  # a question is kept if its passage is among so many found for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WritingConfig:
-    """What is to be written.
+    """What is to be written: `n_questions` in the `styles`, taken in turn by lot.
 
-    `like` are real questions: what is written has their forms and lengths. `styles` are taken in turn by lot; none
-    means those of `like`, or plain questions. `pair_share` of the calls show two related passages. Where there are
-    examples, `topic_share` of the others show rare words of the passage in its place: a writer that cannot copy
-    writes questions whose passages are harder to find, as those of real ones are. A question is kept if a passage it
-    was written for is within the first `round_trip_depth` found for it.
+    `like` are real questions: what is written has their forms and lengths, and their styles where none are named. Where
+    there are such examples, most calls show rare words of the passage in its place: a writer that cannot copy writes
+    questions whose passages are harder to find, as those of real ones are.
     """
 
     n_questions: int
     styles: tuple[Style, ...] = ()
     like: tuple[str, ...] = ()
-    pair_share: float = 0.25
-    topic_share: float = 2 / 3
-    n_per_call: int = 1
-    round_trip_depth: int = 20
-
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.styles) - set(STYLES))
-        if unknown:
-            raise InputError(f"Styles are {', '.join(STYLES)}, but '{unknown[0]}' was given. Choose among these.")
-        if self.n_questions < 1 or self.n_per_call < 1 or self.round_trip_depth < 1:
-            raise InputError("Numbers of questions, questions a call and the round trip's depth are 1 or more.")
-        for share in (self.pair_share, self.topic_share):
-            if not 0.0 <= share <= 1.0:
-                raise InputError(f"Shares of pairs and of topics lie between 0 and 1, but {share} was given.")
 
 
 class Written(NamedTuple):
@@ -196,25 +135,22 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What is known of the corpus: `find` answers many questions by fused search, best first; `neighbours` are the
-    passages most like one, nearest first and without it; `embed` gives questions' unit vectors (B, D)."""
+    """What is known of the corpus: `find` answers many questions by fused search, best first, at least
+    `ROUND_TRIP_DEPTH` deep; `embed` gives questions' unit vectors (B, D)."""
 
     find: Callable[[Sequence[str]], list[list[Candidate]]]
-    neighbours: Callable[[Passage, int], list[Passage]]
     embed: Callable[[Sequence[str]], Vectors]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A question that the LLM wrote in a call about passages; `passages` are those of them that it finds, `documents`
-    theirs, `dropped` why it cannot be used, or "".
+    """A question that the LLM wrote about the passages of a `call`; `documents` are those of them that it finds,
+    `dropped` is why it cannot be used, or "".
     """
 
     call: tuple[str, ...]
-    view: View
     style: Style
     question: str
-    passages: tuple[str, ...]
     documents: tuple[str, ...]
     dropped: str
 
@@ -233,7 +169,7 @@ def write_questions(
 
     `file` keeps every question with what became of it (`Draft`), and a second call goes on after the last one, to the
     same end: neither when it was cut off nor which reply came first decides what is asked and kept. Dropped are replies
-    that are no question, point at their passage, repeat another question, or do not lead back to a passage they were
+    that are no question, point at their passage, repeat another question, or do not lead back to the passage they were
     written for, and requests that failed. Raises `InputError` if nothing is left.
     """
     records = read_records(file, Draft)
@@ -241,18 +177,13 @@ def write_questions(
     for record in records:
         before.setdefault(record.call[0], []).append(record)
     writer = _Writer(config, corpus, Topics(passage.text for passage in passages), before, seed)
-    calls = plan_calls(
-        passages,
-        config.styles or tuple(style_of(question) for question in config.like) or ("question",),
-        pair_share=config.pair_share,
-        topic_share=config.topic_share,
-        seed=seed,
-    )
+    styles = config.styles or tuple(style_of(question) for question in config.like) or ("question",)
+    calls = plan_calls(passages, styles, seed=seed)
     n_left = _TRIES_PER_QUESTION * config.n_questions
     with appending(file) as append:
         while calls and n_left > 0 and writer.n_missing > 0:
             # Just as many as are missing: an LLM's time is the dear thing here.
-            n = min(-(-writer.n_missing // config.n_per_call), n_left)
+            n = min(writer.n_missing, n_left)
             wave, calls, n_left = calls[:n], calls[n:], n_left - n
             for record in writer.asked(wave, asker, append):
                 records.append(record)
@@ -292,7 +223,7 @@ class _Writer:
         self._corpus = corpus
         like = {style: [q for q in config.like if style_of(q) == style] for style in STYLES}
         self._forms = {style: form_of(style, like[style]) for style in STYLES}
-        self._prompts = Prompts(topics, config.like, corpus.find, n_per_call=config.n_per_call, seed=seed)
+        self._prompts = Prompts(topics, config.like, corpus.find, seed=seed)
         known = [*config.like, *(record.question for drafts in before.values() for record in _kept(drafts))]
         self._known = KnownQuestions(known, corpus.embed(known) if known else [])
 
@@ -306,12 +237,8 @@ class _Writer:
         placed = list(enumerate(alike_in_a_row(calls), start=len(self.kept)))
         self.kept += [record for _, call in placed for record in _kept(self._before.get(call.passage.id, ()))]
         placed = [(place, call) for place, call in placed if call.passage.id not in self._before]
-        calls = [call for _, call in placed]
-        shown = [passages_of(call, self._corpus.neighbours) for call in calls]
-        prompts = [
-            self._prompts.messages(call, passages, place) for (place, call), passages in zip(placed, shown, strict=True)
-        ]
-        waiting: list[tuple[Call, list[Passage], str]] = []
+        prompts = [self._prompts.messages(call, place) for place, call in placed]
+        waiting: list[tuple[Call, str]] = []
         failed: list[Draft] = []
 
         def judged() -> list[Draft]:
@@ -324,9 +251,9 @@ class _Writer:
         try:
             for position, reply in in_order(ask_all(asker, prompts)):
                 if isinstance(reply, LLMError):
-                    failed.append(_draft(calls[position], shown[position], "", [], f"no reply: {reply}"))
+                    failed.append(_draft(placed[position][1], "", f"no reply: {reply}"))
                     continue
-                waiting.append((calls[position], shown[position], reply))
+                waiting.append((placed[position][1], reply))
                 if len(waiting) >= _JUDGED_AT_ONCE:
                     yield from judged()
         except BaseException:
@@ -336,44 +263,28 @@ class _Writer:
             append(record)
         yield from [*judged(), *failed]
 
-    def _judge(self, replies: Sequence[tuple[Call, list[Passage], str]]) -> list[Draft]:
-        drafts = [
-            (call, passages, question)
-            for call, passages, reply in replies
-            for question in questions_in(reply, self._config.n_per_call) or [""]
-        ]
-        if not drafts:
-            return []
-        texts = [question for _, _, question in drafts]
-        found = self._corpus.find(texts)
-        vectors = self._corpus.embed(texts)
+    def _judge(self, replies: Sequence[tuple[Call, str]]) -> list[Draft]:
+        texts = [question_in(reply) for _, reply in replies]
+        found = self._corpus.find(texts) if texts else []
+        vectors = self._corpus.embed(texts) if texts else []
         records = []
-        for (call, passages, question), candidates, vector in zip(drafts, found, vectors, strict=True):
-            first = {candidate.passage.id for candidate in candidates[: self._config.round_trip_depth]}
-            led_to = [passage for passage in passages if passage.id in first]
-            reason = self._why_dropped(question, self._forms[call.style], vector, passages, led_to)
-            records.append(_draft(call, passages, question, led_to, reason))
+        for (call, _), question, candidates, vector in zip(replies, texts, found, vectors, strict=True):
+            is_found = call.passage.id in {candidate.passage.id for candidate in candidates[:ROUND_TRIP_DEPTH]}
+            reason = why_useless(question, self._forms[call.style])
+            if not reason and not is_found:
+                reason = "does not lead back to its passage"
+            if not reason and not self._known.adds(question, vector):
+                reason = "repeats another question"
+            records.append(_draft(call, question, reason))
         self.kept += _kept(records)
         return records
 
-    def _why_dropped(
-        self, question: str, form: Form, vector: Vectors, passages: Sequence[Passage], led_to: Sequence[Passage]
-    ) -> str:
-        reason = why_useless(question, form)
-        if reason:
-            return reason
-        if not led_to:
-            return "does not lead back to its passage" + ("s" if len(passages) > 1 else "")
-        return "" if self._known.adds(question, vector) else "repeats another question"
 
-
-def _draft(call: Call, passages: Sequence[Passage], question: str, led_to: Sequence[Passage], reason: str) -> Draft:
+def _draft(call: Call, question: str, reason: str) -> Draft:
     return Draft(
-        call=tuple(passage.id for passage in passages),
-        view=call.view,
+        call=(call.passage.id,),
         style=call.style,
         question=question,
-        passages=tuple(passage.id for passage in led_to),
-        documents=tuple(passage.document_id for passage in led_to),
+        documents=() if reason else (call.passage.document_id,),
         dropped=reason,
     )

@@ -13,7 +13,7 @@ from distill.candidates import mine_candidates, shown, with_sources
 from distill.json_files import read_json, read_records, write_json, write_records
 from distill.prompts import speaks_to_its_reader
 from distill.questions.sources import assign_splits, key_of, load_questions, order_by_coverage, read_like, read_log
-from distill.questions.writing import Surroundings, WritingConfig, write_questions
+from distill.questions.writing import ROUND_TRIP_DEPTH, Surroundings, WritingConfig, write_questions
 from distill.records import CandidateList, Ranking
 from distill.run import Distillation, digest
 from distill.run_config import FROM_FILE, WITHOUT_LLM
@@ -49,7 +49,7 @@ from indexes.evaluation import unknown_positives
 from indexes.mixes import DEFAULT_MIX
 from indexes.queries import read_queries, write_queries
 from indexes.retrievers import Retriever, Search
-from indexes.types import Candidate, Passage, Query
+from indexes.types import Query
 
 
 def make_questions(run: Distillation) -> None:
@@ -87,19 +87,13 @@ def _limited(queries: Sequence[Query], limit: int) -> list[Query]:
 def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
     config = run.config
     like = read_like(Path(config.like), seed=config.seed) if config.like else []
-    writing = WritingConfig(
-        n_questions=config.n_written,
-        styles=config.styles,
-        like=tuple(like),
-        pair_share=config.pair_share,
-        topic_share=config.topic_share,
-    )
+    writing = WritingConfig(n_questions=config.n_written, styles=config.styles, like=tuple(like))
     written = write_questions(
         order_by_coverage(list(run.corpus.passages()), run.index.vectors, seed=config.seed),
         run.writer,
         writing,
         run.file(WRITTEN),
-        _surroundings(run, writing.round_trip_depth),
+        _surroundings(run),
         seed=config.seed,
         on_progress=lambda done, total: run.say("questions", done, total),
     )
@@ -107,16 +101,11 @@ def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
     return assign_splits(written.queries, seed=config.seed, about=written.about, asked=asked)
 
 
-def _surroundings(run: Distillation, depth: int) -> Surroundings:
-    def neighbours(passage: Passage, n: int) -> list[Passage]:
-        found: list[Candidate] = run.index.search_vectors(run.index.vectors([passage.id]), n + 1)[0]
-        return [candidate.passage for candidate in found if candidate.passage.id != passage.id][:n]
-
+def _surroundings(run: Distillation) -> Surroundings:
     fused = Retriever(encoder=run.config.base, kind="fused", mix=DEFAULT_MIX)
     search = Search(fused, lambda: run.index, lambda: run.lexical)
     return Surroundings(
-        find=lambda questions: search.search_many(questions, depth),
-        neighbours=neighbours,
+        find=lambda questions: search.search_many(questions, ROUND_TRIP_DEPTH),
         embed=run.encoder.encode_queries,
     )
 

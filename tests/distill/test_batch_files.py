@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from scripted_endpoint import ScriptedEndpoint
 
 from distill.commands import connector
-from distill.llm.calls import Asker, BatchWaitsError, Postponement, ask_all, export_batch, work_through
+from distill.llm.calls import Asker, BatchWaitsError, Postponement, ask_all, work_through
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.embedded import LocalServer, ServerAddress
 from distill.llm.reply_cache import ReplyCache, import_batch
@@ -38,8 +38,16 @@ def asker(endpoint: ScriptedEndpoint, cache: ReplyCache) -> Asker:
     return Asker(connect_llm(config, DataPaths(Path()), max_tokens=9), cache=cache)
 
 
-def requests(*files: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+def requests(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def postponed(endpoint: ScriptedEndpoint, cache: ReplyCache, file: Path, **limit: int) -> list[dict[str, Any]]:
+    """The requests for `PROMPTS` in the batch file that waits for its replies."""
+    llm = asker(endpoint, cache).llm
+    with pytest.raises(BatchWaitsError, match=r"requests.* are in .*batch\.jsonl"):
+        list(ask_all(Asker(llm, cache=cache, postponement=Postponement(llm, file, **limit)), [*PROMPTS, *PROMPTS]))
+    return requests(file)
 
 
 def answered(request: dict[str, Any], reply: str | None, status: int = 200, why: str = "no luck") -> str:
@@ -51,20 +59,22 @@ def answered(request: dict[str, Any], reply: str | None, status: int = 200, why:
 def test_the_batch_asks_exactly_what_the_run_would_have_asked_and_only_once(
     endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path
 ) -> None:
-    (file,) = export_batch(asker(endpoint, cache).llm, [*PROMPTS, *PROMPTS], cache, tmp_path / "batch.jsonl")
-    written = requests(file)
+    file = tmp_path / "batch.jsonl"
+    written = postponed(endpoint, cache, file)
     assert {(each["method"], each["url"]) for each in written} == {("POST", "/v1/chat/completions")}
     assert b"sk-secret" not in file.read_bytes()
     list(ask_all(asker(endpoint, cache), PROMPTS))
     sent = [{name: value for name, value in each.body.items() if name != "stream"} for each in endpoint.requests]
     assert [each["body"] for each in written] == sent
-    assert export_batch(asker(endpoint, cache).llm, PROMPTS, cache, tmp_path / "batch.jsonl") == []
+    llm = asker(endpoint, cache).llm
+    again = Asker(llm, cache=cache, postponement=Postponement(llm, tmp_path / "none.jsonl"))
+    assert len(list(ask_all(again, PROMPTS))) == 5 and not (tmp_path / "none.jsonl").exists()
 
 
 def test_a_run_goes_on_from_the_batch_and_asks_only_for_what_failed(
     endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path
 ) -> None:
-    written = requests(*export_batch(asker(endpoint, cache).llm, PROMPTS, cache, tmp_path / "batch.jsonl"))
+    written = postponed(endpoint, cache, tmp_path / "batch.jsonl")
     output = tmp_path / "output.jsonl"
     lines = [answered(each, f"from the batch {n}") for n, each in enumerate(written[:4])]
     lines += [answered(written[4], None, 500), "no json\n", json.dumps({"custom_id": "another's", "response": {}})]
@@ -80,14 +90,18 @@ def test_a_run_goes_on_from_the_batch_and_asks_only_for_what_failed(
     assert len(endpoint.requests) == 1
 
 
-@pytest.mark.parametrize("limit", [{"most_requests": 2}, {"most_bytes": 700}])
-def test_too_much_for_one_file_is_split_and_nothing_is_lost(
-    limit: dict[str, int], endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path
+def test_what_one_file_may_not_hold_comes_in_the_next(
+    endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path
 ) -> None:
-    files = export_batch(asker(endpoint, cache).llm, PROMPTS, cache, tmp_path / "batch.jsonl", **limit)
-    assert [file.name for file in files] == ["batch.jsonl", "batch-2.jsonl", "batch-3.jsonl"]
-    assert [each["body"]["messages"][0]["content"] for each in requests(*files)] == [f"word {n}" for n in range(5)]
-    assert all(file.stat().st_size <= 700 for file in files)
+    file, output = tmp_path / "batch.jsonl", tmp_path / "output.jsonl"
+    asked = []
+    for n in (2, 2, 1):
+        written = postponed(endpoint, cache, file, most_requests=2)
+        assert len(written) == n
+        asked += [each["body"]["messages"][0]["content"] for each in written]
+        output.write_text("".join(answered(each, "x") for each in written))
+        import_batch(output, cache)
+    assert asked == [f"word {n}" for n in range(5)]
 
 
 def test_a_file_that_is_not_there_is_a_sentence(cache: ReplyCache, tmp_path: Path) -> None:
@@ -96,7 +110,7 @@ def test_a_file_that_is_not_there_is_a_sentence(cache: ReplyCache, tmp_path: Pat
 
 
 def test_what_came_of_a_batch_shows_no_key(endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path) -> None:
-    (request, *_) = requests(*export_batch(asker(endpoint, cache).llm, PROMPTS, cache, tmp_path / "batch.jsonl"))
+    request, *_ = postponed(endpoint, cache, tmp_path / "batch.jsonl")
     errors = tmp_path / "errors.jsonl"
     errors.write_text(answered(request, None, 401, "Incorrect API key provided: sk-secret-0123456789"))
     replies = import_batch(errors, cache)
@@ -113,22 +127,6 @@ def test_a_file_that_no_batch_service_wrote_is_refused(content: str, cache: Repl
         import_batch(file, cache)
 
 
-def test_files_of_an_earlier_export_give_way_but_no_answers_of_the_service(
-    endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path
-) -> None:
-    llm, file = asker(endpoint, cache).llm, tmp_path / "batch.jsonl"
-    one, two, three = export_batch(llm, PROMPTS[:3], cache, file, most_requests=1)
-    three.write_text(answered(requests(three)[0], "paid for"))
-    assert export_batch(llm, PROMPTS[:1], cache, file) == [one]
-    assert not two.exists()
-    assert "paid for" in three.read_text()
-
-
-def test_a_request_that_no_file_takes_is_refused(endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at most 100"):
-        export_batch(asker(endpoint, cache).llm, PROMPTS, cache, tmp_path / "batch.jsonl", most_bytes=100)
-
-
 class Running(LocalServer):
     """An embedded server, as far as a client knows one."""
 
@@ -142,7 +140,7 @@ class Running(LocalServer):
 def test_the_embedded_llm_takes_no_batches(cache: ReplyCache, tmp_path: Path) -> None:
     llm = connect_llm(LLMConfig(), DataPaths(tmp_path), server=Running())
     with pytest.raises(InputError, match="answered by a provider"):
-        Postponement(llm, tmp_path / "batch.jsonl", cache)
+        Postponement(llm, tmp_path / "batch.jsonl")
 
 
 async def ask_twice_about(word: str, asker: Asker) -> str:
@@ -161,9 +159,7 @@ def test_a_run_is_postponed_turn_by_turn_and_goes_on_from_the_replies(
     def postponed() -> tuple[dict[int, str], list[str]]:
         results = {}
         with pytest.raises(BatchWaitsError, match=r"2 requests are in .*batch\.jsonl"):
-            for position, reply in work_through(
-                Asker(llm, cache=cache, postponement=Postponement(llm, file, cache)), jobs
-            ):
+            for position, reply in work_through(Asker(llm, cache=cache, postponement=Postponement(llm, file)), jobs):
                 results[position] = reply
         return results, [each["body"]["messages"][0]["content"] for each in requests(file)]
 
@@ -182,7 +178,7 @@ def test_a_run_is_postponed_turn_by_turn_and_goes_on_from_the_replies(
 def test_a_batch_does_not_pass_the_budget_either(endpoint: ScriptedEndpoint, cache: ReplyCache, tmp_path: Path) -> None:
     llm, file = asker(endpoint, cache).llm, tmp_path / "batch.jsonl"
     meter = Meter(budget=Budget(amount=50, unit="tokens"), max_reply_tokens=9)
-    postponing = Asker(llm, cache=cache, meter=meter, postponement=Postponement(llm, file, cache))
+    postponing = Asker(llm, cache=cache, meter=meter, postponement=Postponement(llm, file))
     with pytest.raises(BudgetSpentError):
         list(ask_all(postponing, PROMPTS))
     assert not file.exists()

@@ -5,9 +5,9 @@ from langchain_core.messages import BaseMessage
 from distill.prompts import STYLES, Example, Subject, question_messages
 
 EXAMPLES = [
-    Example(question=f"Question {n}, asked by somebody?", subject=Subject(passages=(f"Text {n}.",))) for n in range(8)
+    Example(question=f"Question {n}, asked by somebody?", subject=Subject(passage=f"Text {n}.")) for n in range(8)
 ]
-CATS, DOGS = Subject(passages=("About cats.",)), Subject(passages=("About dogs.",))
+CATS, DOGS = Subject(passage="About cats."), Subject(passage="About dogs.")
 
 
 def texts(messages: list[BaseMessage]) -> list[str]:
@@ -26,10 +26,8 @@ def test_examples_are_earlier_turns() -> None:
     assert texts(messages)[2::2] == [example.question for example in EXAMPLES]
 
 
-def test_a_topic_or_several_passages_may_be_the_subject() -> None:
+def test_a_topic_may_be_the_subject() -> None:
     assert "Topic: cats, milk" in texts(question_messages(Subject(topic="cats, milk")))[-1]
-    both = texts(question_messages(Subject(passages=("About cats.", "About dogs."))))[-1]
-    assert both.count("Passage: ") == 2 and "all passages" in both
 
 
 def test_examples_end_as_the_passage_does() -> None:
@@ -44,13 +42,8 @@ def test_without_examples_the_style_is_described() -> None:
     assert "confirmed or refuted" in prompts["claim"]
 
 
-def test_several_are_asked_for_at_once() -> None:
-    for examples in ([], EXAMPLES):
-        assert "Write 3 different ones" in texts(question_messages(CATS, examples=examples, n=3))[-1]
-
-
 def test_passages_are_cut_and_cannot_pass_for_identifiers() -> None:
-    last = texts(question_messages(Subject(passages=("word [3] " * 500,))))[-1]
+    last = texts(question_messages(Subject(passage="word [3] " * 500)))[-1]
     assert "[3]" not in last
     assert last.count("word") <= 60 and "…" in last
-    assert len(texts(question_messages(Subject(passages=("猫" * 9000,))))[-1]) < 2500
+    assert len(texts(question_messages(Subject(passage="猫" * 9000)))[-1]) < 2500

@@ -18,7 +18,7 @@ from distill.questions.sources import (
     load_questions,
     n_words,
     order_by_coverage,
-    questions_in,
+    question_in,
     read_like,
     read_log,
     style_of,
@@ -141,7 +141,7 @@ ANY = form_of("question", [])
     ],
 )
 def test_labels_thinking_and_quotes_are_taken_off(reply: str) -> None:
-    assert questions_in(reply, 1) == ["Why do cats purr?"]
+    assert question_in(reply) == "Why do cats purr?"
 
 
 @pytest.mark.parametrize(
@@ -149,27 +149,24 @@ def test_labels_thinking_and_quotes_are_taken_off(reply: str) -> None:
     [
         "1. Why do cats purr?\n2. When do they sleep?\n3. What else?",
         "Here are the questions:\n\n- Why do cats purr?\n\n- When do they sleep?",
-        "Q1: Why do cats purr?\nQ2: When do they sleep?\nNote: both are short.",
     ],
 )
-def test_as_many_questions_are_read_as_were_wanted(reply: str) -> None:
-    assert questions_in(reply, 2) == ["Why do cats purr?", "When do they sleep?"]
+def test_the_first_of_several_questions_is_read(reply: str) -> None:
+    assert question_in(reply) == "Why do cats purr?"
 
 
 def test_a_question_over_two_lines_is_one() -> None:
-    assert questions_in("Why do cats purr\nat night?", 1) == ["Why do cats purr at night?"]
+    assert question_in("Why do cats purr\nat night?") == "Why do cats purr at night?"
 
 
 @pytest.mark.parametrize("reply", ["", "   ", "<think>I cannot", "Here are the questions:"])
 def test_a_reply_without_a_question_has_none(reply: str) -> None:
-    assert questions_in(reply, 2) == []
+    assert question_in(reply) == ""
 
 
-@given(st.text(max_size=300), st.integers(1, 4))
-def test_no_reply_breaks_the_reading(reply: str, n: int) -> None:
-    questions = questions_in(reply, n)
-    assert len(questions) <= n
-    assert all(question.strip() and "\n" not in question for question in questions)
+@given(st.text(max_size=300))
+def test_no_reply_breaks_the_reading(reply: str) -> None:
+    assert "\n" not in question_in(reply)
 
 
 @pytest.mark.parametrize(

@@ -41,19 +41,15 @@ def named_in(question: str) -> list[Candidate]:
 
 
 def surroundings(*, finds: bool = True) -> Surroundings:
-    def neighbours(passage: Passage, n: int) -> list[Passage]:
-        place = PASSAGES.index(passage)
-        return [PASSAGES[(place + step) % len(PASSAGES)] for step in range(1, n + 1)]
-
     def find(questions: Sequence[str]) -> list[list[Candidate]]:
         first = [Candidate(passage=PASSAGES[39], score=0.1), Candidate(passage=PASSAGES[38], score=0.0)]
         return [(named_in(question) if finds else []) or first for question in questions]
 
-    return Surroundings(find=find, neighbours=neighbours, embed=KeywordEncoder().encode_queries)
+    return Surroundings(find=find, embed=KeywordEncoder().encode_queries)
 
 
 def write(asker: Asker, file: Path, n: int, corpus: Surroundings | None = None, **settings: object) -> Written:
-    config = WritingConfig(**{"n_questions": n, "pair_share": 0.0} | settings)  # type: ignore[arg-type]
+    config = WritingConfig(n_questions=n, **settings)  # type: ignore[arg-type]
     passages = PASSAGES[:30]
     return write_questions(
         passages, asker, config, file, corpus or surroundings(), seed=3, on_progress=lambda done, total: None
@@ -93,7 +89,7 @@ def test_neither_a_kill_nor_which_reply_came_first_changes_what_is_written(
         return "I would rather not." if re.search(r"Topic\d*[036]\b", said) else said
 
     endpoint.reply = reply
-    settings: dict[str, object] = {"pair_share": 0.3, "styles": ("question", "keywords")}
+    settings: dict[str, object] = {"styles": ("question", "keywords")}
     alone = write(Asker(connect()), tmp_path / "alone.jsonl", 9, **settings)
     lines = (tmp_path / "alone.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     assert len(lines) > 9  # some were of no use, and others were asked for in their place
@@ -117,47 +113,30 @@ def test_replies_before_a_failure_are_kept(asker: Asker, endpoint: ScriptedEndpo
     assert len(read_records(tmp_path / "written.jsonl", Draft)) == 3
 
 
-def test_a_pair_is_asked_about_together_and_both_are_positives(
+def test_examples_stand_beside_what_search_finds_for_them_and_topics_only_beside_topics(
     asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
 ) -> None:
-    def ask_about_both(messages: list[Message]) -> str:
-        one, other = re.findall(r"Topic\d+", str(messages[-1]["content"]))
-        return f"How do the duties about {one} and {other} go together?"
-
-    endpoint.reply = ask_about_both
-    queries, about = write(asker, tmp_path / "written.jsonl", 4, pair_share=1.0)
-    for query in queries:
-        assert len(query.positives) == 2
-        assert [f"p{document[1:]}" for document in query.positives] == list(about[query.id])
-
-
-def test_examples_stand_beside_what_search_finds_for_them(
-    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
-) -> None:
-    endpoint.reply = ask_about_topic
-    write(asker, tmp_path / "written.jsonl", 2, like=LIKE, topic_share=0.0)
+    """A passage in one turn and rare words in the next would be two tasks; alone, topics hold on to nothing."""
+    endpoint.reply = lambda messages: "What must the owner of an animal do before the winter comes?"
+    with pytest.raises(InputError):
+        write(asker, tmp_path / "a.jsonl", 5, like=LIKE)
+    shown = []
     for request in endpoint.requests:
         said = [str(m["content"]) for m in request.messages if m["role"] == "assistant"]
         assert sorted(said) == sorted(LIKE)
-        assert "Topic39 is described" in str(request.messages[1]["content"])
-
-
-def test_a_topic_is_shown_instead_of_the_passage_only_beside_examples(
-    asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
-) -> None:
-    endpoint.reply = lambda messages: "What must the owner of an animal do before the winter comes?"
-    write(asker, tmp_path / "a.jsonl", 1, _finds_all(), like=LIKE, topic_share=1.0)
-    assert "Topic: Topic" in str(endpoint.requests[-1].messages[-1]["content"])
-    write(asker, tmp_path / "b.jsonl", 1, _finds_all(), topic_share=1.0)
-    assert "Passage: Topic" in str(endpoint.requests[-1].messages[-1]["content"])
+        assert "Topic39" in str(request.messages[1]["content"])
+        kinds = {str(m["content"]).split(":")[0] for m in request.messages if m["role"] == "user"}
+        assert len(kinds) == 1
+        shown += kinds
+    assert set(shown) == {"Topic", "Passage"} and shown.count("Topic") > shown.count("Passage")
+    n = len(endpoint.requests)
+    write(asker, tmp_path / "b.jsonl", 1, _finds_all())
+    assert "Passage: Topic" in str(endpoint.requests[n].messages[-1]["content"])
 
 
 def _finds_all() -> Surroundings:
     everything = [Candidate(passage=passage, score=1.0) for passage in PASSAGES]
-    one = surroundings()
-    return Surroundings(
-        find=lambda questions: [everything for _ in questions], neighbours=one.neighbours, embed=one.embed
-    )
+    return Surroundings(find=lambda questions: [everything for _ in questions], embed=KeywordEncoder().encode_queries)
 
 
 @pytest.mark.parametrize(
@@ -189,16 +168,6 @@ def test_repeated_questions_and_repeated_examples_are_dropped(
     assert reasons.count("repeats another question") == len(reasons) - 1
 
 
-def test_several_questions_a_call_save_calls(asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
-    def two(messages: list[Message]) -> str:
-        topic = ask_about_topic(messages).split()[-1]
-        return f"1. What should a newcomer know about {topic}\n2. Who else has to report losses of {topic}"
-
-    endpoint.reply = two
-    assert len(write(asker, tmp_path / "written.jsonl", 6, n_per_call=2).queries) == 6
-    assert len(endpoint.requests) == 3
-
-
 def test_styles_are_those_wanted_or_those_of_the_examples(
     asker: Asker, endpoint: ScriptedEndpoint, tmp_path: Path
 ) -> None:
@@ -208,14 +177,6 @@ def test_styles_are_those_wanted_or_those_of_the_examples(
     endpoint.reply = lambda messages: f"horse insurance {len(endpoint.requests)}"
     write(asker, tmp_path / "b.jsonl", 3, _finds_all(), like=("cat winter food", "dog kennel", "horse stable rules"))
     assert {record.style for record in read_records(tmp_path / "b.jsonl", Draft)} == {"keywords"}
-
-
-@pytest.mark.parametrize(
-    "settings", [{"n_questions": 0}, {"pair_share": 1.5}, {"styles": ("haiku",)}, {"n_per_call": 0}]
-)
-def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(InputError):
-        WritingConfig(**{"n_questions": 1} | settings)  # type: ignore[arg-type]
 
 
 TEXTS = [f"Every applicant shall keep records about subject{n} and about nothing else." for n in range(30)]
