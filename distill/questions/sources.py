@@ -162,7 +162,7 @@ def style_of(text: str) -> Style:
 
 
 def question_in(reply: str) -> str:
-    """The first question of a reply, "" for none, without thoughts, prefaces, labels, list marks and quotation marks."""
+    """The first question of a reply, "" for none, without thoughts, prefaces, labels, list and quotation marks."""
     for block in re.split(r"\n\s*\n", without_thinking(reply).strip()):
         lines = [
             line for line in block.splitlines() if line.strip() and not (_PREFACE.match(line) or _NOTE.match(line))

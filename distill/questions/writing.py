@@ -265,8 +265,9 @@ class _Writer:
 
     def _judge(self, replies: Sequence[tuple[Call, str]]) -> list[Draft]:
         texts = [question_in(reply) for _, reply in replies]
-        found = self._corpus.find(texts) if texts else []
-        vectors = self._corpus.embed(texts) if texts else []
+        if not texts:
+            return []
+        found, vectors = self._corpus.find(texts), self._corpus.embed(texts)
         records = []
         for (call, _), question, candidates, vector in zip(replies, texts, found, vectors, strict=True):
             is_found = call.passage.id in {candidate.passage.id for candidate in candidates[:ROUND_TRIP_DEPTH]}
