@@ -35,20 +35,6 @@ def llm_config() -> LLMConfig:
     )
 
 
-def make_meter(llm: LLMConfig, paths: DataPaths, budget: str, reply_tokens: int, run: str) -> Meter:
-    """What counts and bounds the spending of the run called `run`; `budget` as a person writes it."""
-    from distill.llm.spending import Meter, parse_budget
-    from distill.pipeline import price_of
-    from distill.run_folder import SPEND
-
-    return Meter(
-        budget=parse_budget(budget),
-        price=price_of(llm, paths),
-        max_reply_tokens=reply_tokens,
-        file=paths.run(run) / SPEND,
-    )
-
-
 def connector(
     llm: LLMConfig,
     paths: DataPaths,
@@ -196,16 +182,22 @@ def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConf
 def _distil(
     settings: RunConfig, asking: Asking, llm: LLMConfig, paths: DataPaths, *, batch: bool, until: str
 ) -> Metrics | None:
-    from distill.pipeline import run_distillation
+    from distill.llm.spending import Meter, parse_budget
+    from distill.pipeline import price_of, run_distillation
     from distill.run import Event, ProgressFile
     from distill.run_config import STAGES
-    from distill.run_folder import PROGRESS
+    from distill.run_folder import PROGRESS, SPEND
 
     if until not in STAGES:
         raise typer.BadParameter(f"--until takes one of {', '.join(STAGES)}; got '{until}'")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gently, by hand or not: all is kept
-    meter = make_meter(llm, paths, asking.budget, asking.reply_tokens, settings.name)
     folder = paths.run(settings.name)
+    meter = Meter(
+        budget=parse_budget(asking.budget),
+        price=price_of(llm, paths),
+        max_reply_tokens=asking.reply_tokens,
+        file=folder / SPEND,
+    )
     with ProgressBars(messages) as bars, ProgressFile(folder / PROGRESS, meter.summary) as watched:
 
         def report(event: Event) -> None:
@@ -251,8 +243,7 @@ def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
     from distill.llm.reply_cache import ReplyCache
     from distill.llm.reply_cache import import_batch as take
 
-    taken = take(file, ReplyCache(open_paths(data_dir).llm_cache))
-    console.print(taken.sentence, markup=False, soft_wrap=True)
+    console.print(take(file, ReplyCache(open_paths(data_dir).llm_cache)), markup=False, soft_wrap=True)
 
 
 def report(name: str, data_dir: DataDir = Path("data")) -> None:

@@ -221,11 +221,8 @@ class LLMConfig:
     @property
     def name(self) -> str:
         """What it is called as a teacher; reports and model cards show it."""
-        return self.local_llm if self.is_embedded else (self.model or self._address)
-
-    @property
-    def _address(self) -> str:
-        return shown_url(self.base_url) if self.base_url else "the endpoint's default model"
+        address = shown_url(self.base_url) if self.base_url else "the endpoint's default model"
+        return self.local_llm if self.is_embedded else (self.model or address)
 
 
 def connect_llm(

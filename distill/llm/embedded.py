@@ -25,10 +25,6 @@ def is_embedded(llm: Any) -> bool:
     return EMBEDDED_HEADER in (getattr(llm, "default_headers", None) or {})
 
 
-def _ignore_status(text: str) -> None:
-    pass
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAddress:
     """Where a running server listens; the key keeps other users of the machine and web pages out."""
@@ -36,12 +32,6 @@ class ServerAddress:
     base_url: str
     model: str
     api_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    child: Child
-    address: ServerAddress
 
 
 class LocalServer:
@@ -70,10 +60,11 @@ class LocalServer:
         self._start_timeout_s = start_timeout_s
         self._fetch = fetch
         self._lock = threading.Lock()
-        self._server: _Server | None = None
+        self.child: Child | None = None  # whose `status` is None as long as it runs
+        self._address = ServerAddress(base_url="", model=self.model, api_key="")
         self._status = f"Starting the embedded LLM {self.model}"
 
-    def start(self, on_status: Callable[[str], None] = _ignore_status) -> ServerAddress:
+    def start(self, on_status: Callable[[str], None] = lambda text: None) -> ServerAddress:
         """Address of the running server; fetches weights and starts it if need be (and again if it died).
 
         Safe from several threads: one starts it, the others wait and are told the same status.
@@ -81,16 +72,11 @@ class LocalServer:
         while not self._lock.acquire(timeout=1.0):
             on_status(self._status)
         try:
-            if self._server is None or self._server.child.status is not None:
-                self._server = self._start(on_status)
-            return self._server.address
+            if self.child is None or self.child.status is not None:
+                self._start(on_status)
+            return self._address
         finally:
             self._lock.release()
-
-    def is_healthy(self) -> bool:
-        """Whether the server runs and answers."""
-        server = self._server
-        return server is not None and server.child.status is None and _is_ready(server.address.base_url)
 
     def stop(self) -> None:
         """Ends the server; the next `start` brings up a fresh one.
@@ -100,9 +86,9 @@ class LocalServer:
         if not self._lock.acquire(timeout=2.0):
             return
         try:
-            if self._server is not None:
-                self._server.child.end()
-                self._server = None
+            if self.child is not None:
+                self.child.end()
+                self.child = None
         finally:
             self._lock.release()
 
@@ -112,7 +98,7 @@ class LocalServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _start(self, on_status: Callable[[str], None]) -> _Server:
+    def _start(self, on_status: Callable[[str], None]) -> None:
         def say(text: str) -> None:
             self._status = text
             on_status(text)
@@ -123,9 +109,9 @@ class LocalServer:
         weights = self._fetch(self._model, self._models_dir, progress)
         say(f"Starting the embedded LLM {self.model}")
         with tempfile.TemporaryFile("a+b") as log:  # append mode: reading its end does not move the child's place
-            return self._spawn(weights.resolve(), log)
+            self._spawn(weights.resolve(), log)
 
-    def _spawn(self, weights: Path, log: IO[bytes]) -> _Server:
+    def _spawn(self, weights: Path, log: IO[bytes]) -> None:
         key = secrets.token_urlsafe(16)
         child = Child(__name__, log)
         deadline = time.monotonic() + self._start_timeout_s
@@ -139,7 +125,7 @@ class LocalServer:
         except (EOFError, TimeoutError):
             child.end()
             raise self._failure(weights, f"{_last_words(log)} (exit status {child.status})") from None
-        return _Server(child, ServerAddress(base_url=f"{url}/v1", model=self.model, api_key=key))
+        self.child, self._address = child, ServerAddress(base_url=f"{url}/v1", model=self.model, api_key=key)
 
     def _failure(self, weights: Path, said: str) -> Exception:
         if "shared object" in said:
@@ -162,7 +148,7 @@ def _is_ready(base_url: str) -> bool:
     """Whether the server at `base_url` says that it is healthy. Proxies of the environment are not asked."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{base_url.removesuffix('/v1')}/health", timeout=5) as response:
+        with opener.open(f"{base_url}/health", timeout=5) as response:
             return bool(response.status == 200)
     except OSError:
         return False

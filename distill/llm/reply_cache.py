@@ -218,30 +218,9 @@ _LONGEST_REASON = 200
 _REASONS_SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchReplies:
-    """What an output file held: replies that are remembered now, and for each other line its name and why.
-
-    The tokens are those that the service counted.
-    """
-
-    n_replies: int
-    failed: tuple[str, ...]
-    prompt_tokens: int = 0
-    reply_tokens: int = 0
-
-    @property
-    def sentence(self) -> str:
-        """What came and what did not."""
-        came = f"{self.n_replies} replies came ({self.prompt_tokens} tokens read, {self.reply_tokens} written)"
-        if not self.failed:
-            return f"{came}."
-        shown = "; ".join([*self.failed[:_REASONS_SHOWN], *(["..."] if len(self.failed) > _REASONS_SHOWN else [])])
-        return f"{came}. Without a reply, and asked again: {len(self.failed)} ({shown})."
-
-
-def import_batch(file: Path, cache: ReplyCache) -> BatchReplies:
-    """What came of the batch's output `file`; its replies are in `cache` now, so the same run goes on without asking.
+def import_batch(file: Path, cache: ReplyCache) -> str:
+    """What came of the batch's output `file`, in a sentence; its replies are in `cache` now, so the same run goes on
+    without asking.
 
     Failed lines are left out and asked again by the run. `InputError` if the file cannot be read, or is something
     else.
@@ -260,7 +239,9 @@ def import_batch(file: Path, cache: ReplyCache) -> BatchReplies:
     if not n_records:
         raise _no_output(file, "no line of it has a response or an error")
     read, written = (sum(each.get(f"{name}_tokens", 0) for each in usages) for name in ("prompt", "completion"))
-    return BatchReplies(n_replies=len(usages), failed=tuple(failed), prompt_tokens=read, reply_tokens=written)
+    shown = "; ".join(failed[:_REASONS_SHOWN]) + ("; ..." if len(failed) > _REASONS_SHOWN else "")
+    again = f" Without a reply, and asked again: {len(failed)} ({shown})." if failed else ""
+    return f"{len(usages)} replies came ({read} tokens read, {written} written).{again}"
 
 
 def _read_lines(file: Path) -> Iterator[tuple[int, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from indexes.errors import DISK_ERRORS, StoreError, WeightsError
-from indexes.paths import put_in_place, write_file
+from indexes.paths import put_in_place
 from indexes.processes import NETWORK, child_environment
 
 
@@ -222,16 +221,16 @@ def ensure_weights(
 ) -> Path:
     """Path of a GGUF file that is complete: a known model, fetched when it is not there yet, or a person's own file.
 
-    An interrupted fetch goes on where it was. The file gets its name only after its hash was right, and a note beside
-    it remembers that, so that a second start does not read a gigabyte. Processes that ask at once wait for one.
+    An interrupted fetch goes on where it was. The file gets its name only after its hash was right, so that a second
+    start does not read a gigabyte. Processes that ask at once wait for one.
     """
     model = models.get(name_or_path)
     if model is None:
         return _own_weights(name_or_path, models)
     path = models_dir / model.file_name
-    if not _is_noted(path, model):
+    if not _is_there(path, model):
         with _disk_errors(models_dir), _only_process(path, model, on_progress):
-            if not _is_noted(path, model) and not (path.is_file() and _accept(path, path, model, on_progress)):
+            if not _is_there(path, model):
                 _fetch(path, model, on_progress, fetch_official, fetch_slice)
     return path
 
@@ -282,33 +281,20 @@ def _fetch(
 
 
 def _accept(got: Path, path: Path, model: LocalModel, on_progress: Progress) -> bool:
-    """Whether `got` has the right hash; then it is at `path` with its note. A wrong one is deleted."""
+    """Whether `got` has the right hash; then it is at `path`. A wrong one is deleted."""
     on_progress(model.n_bytes, model.n_bytes, f"Verifying the weights of {model.name}")
     with got.open("rb") as file:
         is_right = hashlib.file_digest(file, "sha256").hexdigest() == model.sha256
-    if not is_right:
+    if is_right:
+        put_in_place(got, path)
+    else:
         got.unlink()
-        return False
-    put_in_place(got, path)
-    write_file(_note_path(path), json.dumps(_note(path, model)))
-    return True
+    return is_right
 
 
-def _note_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.verified.json")
-
-
-def _note(path: Path, model: LocalModel) -> dict[str, int | str]:
-    stat = path.stat()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": model.sha256}
-
-
-def _is_noted(path: Path, model: LocalModel) -> bool:
-    """Whether `path` is the very file whose hash was found right before."""
-    try:
-        return bool(json.loads(_note_path(path).read_text(encoding="utf-8")) == _note(path, model))
-    except (OSError, ValueError):
-        return False
+def _is_there(path: Path, model: LocalModel) -> bool:
+    """Whether `path` is the whole file: it only gets its name when its hash was right."""
+    return path.is_file() and path.stat().st_size == model.n_bytes
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from distill.llm.reply_cache import without_thinking
@@ -50,22 +52,14 @@ def order_by_coverage(
     return [ordered[identifier] for _, identifier in sorted(keys)]
 
 
+_SPACELESS = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Hiragana}\p{Katakana}\p{Han}ー]")
+
+
 def n_words(text: str) -> float:
     """How many words `text` has, two letters of a script that is written without spaces counting as one."""
-    without_spaces = sum(1 for letter in text if _is_spaceless(letter))
-    return len(text.split()) if not without_spaces else without_spaces / 2 + len(_spaced_rest(text).split())
-
-
-def _is_spaceless(letter: str) -> bool:
-    """Whether `letter` is Thai, Lao, Khmer, Burmese, Japanese or Chinese."""
-    code = ord(letter)
-    return (
-        0x0E00 <= code <= 0x0EFF or 0x1000 <= code <= 0x109F or 0x1780 <= code <= 0x17FF or 0x3040 <= code <= 0x30FF
-    ) or (0x3400 <= code <= 0x9FFF or 0x20000 <= code <= 0x323AF)
-
-
-def _spaced_rest(text: str) -> str:
-    return "".join(" " if _is_spaceless(letter) or letter in "。、，！？" else letter for letter in text)
+    n_spaceless = len(_SPACELESS.findall(text))
+    spaced = re.sub("[。、，！？]", " ", _SPACELESS.sub(" ", text)) if n_spaceless else text
+    return n_spaceless / 2 + len(spaced.split())
 
 
 def _one_of_each_document_first(passages: Sequence[Passage], rng: random.Random) -> list[Passage]:
@@ -79,23 +73,16 @@ def _one_of_each_document_first(passages: Sequence[Passage], rng: random.Random)
 
 
 def _clusters(ids: Sequence[str], vectors_of: Callable[[Sequence[str]], Vectors], seed: int) -> NDArray[np.int64]:
-    """The cluster of each passage, shape (N,), by spherical k-means (Dhillon & Modha 2001) over its unit vector."""
-    rng = np.random.default_rng(seed)
-    seen = sorted(rng.permutation(len(ids))[:_N_SEEN].tolist())
+    """The cluster of each passage, shape (N,), by k-means over its unit vector."""
+    from scipy.cluster.vq import kmeans2, vq
+
+    seen = sorted(np.random.default_rng(seed).permutation(len(ids))[:_N_SEEN].tolist())
     vectors = np.asarray(vectors_of([ids[place] for place in seen]), dtype=np.float32)
     n_clusters = max(1, min(_N_CLUSTERS, len(seen) // 8))
-    centres = vectors[rng.permutation(len(vectors))[:n_clusters]]  # (C, D)
-    for _ in range(_ROUNDS):
-        nearest = (vectors @ centres.T).argmax(axis=1)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, nearest, vectors)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        centres = np.where(lengths > 0, sums / np.maximum(lengths, 1e-12), centres)  # an empty one stays where it is
-    found = np.zeros(len(ids), dtype=np.int64)
-    for first in range(0, len(ids), _AT_ONCE):
-        part = np.asarray(vectors_of(ids[first : first + _AT_ONCE]), dtype=np.float32)
-        found[first : first + len(part)] = (part @ centres.T).argmax(axis=1)
-    return found
+    with warnings.catch_warnings(action="ignore"):  # of a cluster without a passage, which does no harm
+        centres, _ = kmeans2(vectors, n_clusters, iter=_ROUNDS, minit="points", seed=seed)
+    parts = (vectors_of(ids[first : first + _AT_ONCE]) for first in range(0, len(ids), _AT_ONCE))
+    return np.concatenate([vq(np.asarray(part, dtype=np.float32), centres)[0] for part in parts])
 
 
 SAME_QUESTION = 0.95  # cosine of two question vectors; our choice: rewordings lie above, other questions below
