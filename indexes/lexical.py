@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import unicodedata
@@ -25,6 +26,9 @@ from indexes.types import Candidate
 
 if TYPE_CHECKING:
     import bm25s
+
+# bm25s starts jax where that is installed, which would take three quarters of a GPU's memory for nothing.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 Scores = NDArray[np.float32]
 

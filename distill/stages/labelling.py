@@ -14,7 +14,7 @@ from distill.json_files import read_json, read_records, write_json, write_record
 from distill.prompts import speaks_to_its_reader
 from distill.questions.sources import assign_splits, key_of, load_questions, order_by_coverage, read_like, read_log
 from distill.questions.writing import ROUND_TRIP_DEPTH, Surroundings, WritingConfig, write_questions
-from distill.records import CandidateList, Ranking
+from distill.records import CandidateList, Kind, Ranking, Trust
 from distill.run import Distillation, digest
 from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.run_folder import (
@@ -42,7 +42,7 @@ from distill.teacher.orders import (
     voted_questions,
 )
 from distill.teacher.ranking import given_up, no_order, place_positives, rank_candidates
-from distill.teacher.trust import Probe, known_answers, make_probes
+from distill.teacher.trust import Probe, judge_given, known_answers, make_probes
 from distill.verdict.report import Teacher
 from indexes.errors import InputError
 from indexes.evaluation import unknown_positives
@@ -141,10 +141,16 @@ def assess(run: Distillation) -> None:
     if file.is_file():
         return
     name = run.config.teacher
-    if name in (WITHOUT_LLM, FROM_FILE):
-        write_json(file, {"name": run.config.rankings or "none (ranker)"})
+    if name == WITHOUT_LLM:
+        write_json(file, {"name": "none (ranker)"})
         return
     records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
+    if name == FROM_FILE:
+        trust, kind, sentence = judge_given(records, read_rankings(Path(run.config.rankings), records).rankings)
+        given = Teacher(name=run.config.rankings, trust=_insisting(run, trust, kind), sentence=sentence)
+        write_json(file, asdict(given))
+        run.say("teacher", remark=sentence)
+        return
     probes = _probes(run, records)
     found = assess_teacher(
         records,
@@ -155,8 +161,7 @@ def assess(run: Distillation) -> None:
         seed=run.config.seed,
         on_progress=lambda done, total: run.say("teacher", done, total),
     )
-    insists = run.config.insist and found.trust == "refuse" and found.verdict_kind != "reversed"
-    trust = "use" if insists else found.trust
+    trust = _insisting(run, found.trust, found.verdict_kind)
     teacher = Teacher(
         name=name,
         trust=trust,
@@ -167,6 +172,11 @@ def assess(run: Distillation) -> None:
     )
     write_json(file, asdict(teacher))
     run.say("teacher", remark=found.sentence)
+
+
+def _insisting(run: Distillation, trust: Trust, kind: Kind) -> Trust:
+    """`trust`, or "use" where the run insists on a teacher that is refused, unless its orders are upside down."""
+    return "use" if run.config.insist and trust == "refuse" and kind != "reversed" else trust
 
 
 def _probes(run: Distillation, records: Sequence[CandidateList]) -> list[Probe]:

@@ -8,9 +8,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
-from distill.records import CandidateList, Kind, Trust
+from distill.records import CandidateList, Kind, Ranking, Trust
+from distill.teacher.aggregation import pair_agreement
 from distill.teacher.asking import Asks, Limits, order_question
 from indexes.types import Passage
 
@@ -266,6 +267,41 @@ def decide(signs: Signs) -> tuple[Trust, Kind, str]:
     if not finds:
         return "weigh", "unsteady", "it misses many planted answers"
     return "use", "sound", "it knows what it prefers, and finds what answers"
+
+
+_FEW_ORDERS = 30
+_SAME_ORDER = 0.95  # Kendall τ with the order of retrieval
+
+
+def judge_given(records: Sequence[CandidateList], rankings: Sequence[Ranking]) -> tuple[Trust, Kind, str]:
+    """What to do with orders of a teacher that cannot be asked, what kind of teacher it is, and a sentence for people.
+
+    The order of retrieval is the witness: it knows something of the question, so orders that know something too put
+    first what it puts first more often than chance would. "" for fewer than 30 orders.
+    """
+    order_of = {ranking.id: ranking for ranking in rankings}
+    gains, taus = [], []
+    for record in records:
+        ranking = order_of.get(record.id)
+        passages = [p for p in record.passages if ranking and p in ranking.shown]
+        placed = [passages.index(p) for p in (ranking.ranking if ranking else ()) if p in passages]
+        if placed and len(passages) > 1:
+            chance = fmean(1 / place for place in range(1, len(passages) + 1))
+            gains.append(1 / (1 + placed[0]) - chance)
+            taus.append(pair_agreement(placed, range(len(passages)), len(passages)))
+    if len(gains) < _FEW_ORDERS:
+        return "", "", ""
+    gain, error = fmean(gains), stdev(gains) / math.sqrt(len(gains))
+    kind: Kind = ""
+    if gain + _SURE * error < 0:
+        kind, why = "reversed", "they put first what retrieval puts last: they run from the worst to the best"
+    elif gain - _SURE * error <= 0:
+        kind, why = "chance", "what they put first has no more to do with what retrieval puts first than chance has"
+    elif fmean(taus) > _SAME_ORDER:
+        kind, why = "copying", "they are the order of retrieval, and worth nothing beside it"
+    if not kind:
+        return "", "", ""
+    return "refuse", kind, f"The {len(gains):,} orders should not teach: {why}."
 
 
 def first_reliability(kappa: float, n_passages: float, n_questions: int, probed: Probed) -> tuple[float, float]:

@@ -91,6 +91,7 @@ class Teacher:
     top1: float | None = None
     top1_weight: float = 0.0
     assessments: tuple[Assessment, ...] = ()
+    sentence: str = ""  # on orders from a file
     statuses: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -188,6 +189,7 @@ def _teacher(metrics: Metrics) -> Section:
     said = [f"{teacher.statuses[key]:.1%} {words}" for key, words in _STATUSES.items() if key in teacher.statuses]
     sentences = [
         "No LLM was asked for orders: the ranker's scores teach." if settings.teacher == WITHOUT_LLM else who,
+        teacher.sentence,
         f"Its replies: {', '.join(said)}." if said else "",
         "People's votes count too." if settings.votes else "",
         "Passages known to answer come first." if settings.positives == "first" else "",

@@ -1,5 +1,6 @@
 """A teacher that is noise, upside down or the retrieval over again is found out without a label; a good one is used."""
 
+import random
 import re
 
 import pytest
@@ -7,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.language_models import BaseChatModel
 from scripted_endpoint import ScriptedEndpoint
-from simulated_teachers import TEACHERS, Preference, Simulation
+from simulated_teachers import TEACHERS, Preference, Shown, Simulation, lists
 
 from distill.llm.calls import Asker
-from distill.records import Assessment, CandidateList, Retrieved
+from distill.records import Assessment, CandidateList, Ranking, Retrieved
 from distill.teacher.assessment import assess, assess_teacher
 from distill.teacher.trust import (
     Probe,
     Probed,
     first_reliability,
     is_copy,
+    judge_given,
     kappa,
     known_answers,
     make_probes,
@@ -252,3 +254,36 @@ def test_bias_and_its_p_are_shares(best_at: list[tuple[int, int]]) -> None:
     p, bias = position_test(best_at)
     assert 0 <= p <= 1
     assert 0 <= bias <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("teacher", "n", "kind"),
+    [
+        ("perfect", 60, ""),
+        ("like gpt-3.5-turbo (τ 0.86)", 60, ""),
+        ("unsteady", 60, ""),
+        ("right top, the retrieval's tail", 60, ""),
+        ("reversed", 60, "reversed"),
+        ("reversed, noisy", 60, "reversed"),
+        ("random", 60, "chance"),
+        ("copies the retrieval", 60, "copying"),
+        ("reversed", 29, ""),
+    ],
+)
+def test_orders_whose_teacher_cannot_be_asked_are_held_against_the_retrieval(teacher: str, n: int, kind: str) -> None:
+    """Simulated."""
+    chance, (records, corpus) = random.Random(5), lists(n, seed=5)  # noqa: S311
+    shown = {passage.id: seen(passage.text) for passage in corpus}
+    rankings = []
+    for record in records:
+        likes = {passage: TEACHERS[teacher](shown[passage], chance) for passage in record.passages}
+        order = tuple(sorted(likes, key=lambda passage: -likes[passage]))
+        rankings.append(Ranking(id=record.id, ranking=order, shown=tuple(record.passages)))
+    found = judge_given(records, rankings)
+    assert found[:2] == (("refuse", kind) if kind else ("", "")), found
+    assert found[2].startswith(f"The {n} orders should not teach: ") if kind else not found[2]
+
+
+def seen(text: str) -> Shown:
+    asked, worth, start, length = map(int, re.findall(r"\d+", text))
+    return Shown(asked=asked, worth=worth, start=start, length=length, place=start + 1)

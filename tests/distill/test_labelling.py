@@ -91,6 +91,27 @@ def test_a_passage_known_to_answer_teaches_without_an_llm(corpus: DataPaths, tmp
     assert found.shown == tuple(each.passage for each in candidates["q1"][:2]), "no more than a teacher is shown"
 
 
+def test_a_file_of_orders_upside_down_teaches_nothing_and_is_said_to_be_that(corpus: DataPaths, tmp_path: Path) -> None:
+    questions, file = tmp_path / "many.jsonl", tmp_path / "orders.jsonl"
+    texts = [f"{what} {n}" for what in ("who purr", "what bark", "where is mars") for n in range(12)]
+    questions.write_text("".join(json.dumps({"id": text, "question": text, "split": "train"}) + "\n" for text in texts))
+
+    def asked(name: str, **settings: object) -> tuple[Distillation, list[str]]:
+        heard: list[str] = []
+        config = RunConfig(name=name, corpus="words", base="tiny", questions=str(questions), retrieval="dense")
+        run = Distillation(corpus, replace(config, **settings), _nobody, lambda event: heard.append(event.remark))
+        for stage in (make_questions, make_candidates, assess, make_rankings):
+            stage(run)
+        return run, heard
+
+    free, _ = asked("free", teacher=WITHOUT_LLM)
+    records = read_records(free.file("candidates.jsonl"), CandidateList)
+    file.write_text("".join(json.dumps({"id": r.id, "ranking": r.passages[::-1]}) + "\n" for r in records))
+    run, heard = asked("upside-down", teacher="file", rankings=str(file), insist=True)
+    assert run.teacher.trust == "refuse" and not orders(run)
+    assert "they run from the worst to the best" in run.teacher.sentence and run.teacher.sentence in heard
+
+
 def test_people_are_heard_without_an_llm(corpus: DataPaths, tmp_path: Path) -> None:
     candidates = read_records(begun(corpus, tmp_path, "free").file("candidates.jsonl"), CandidateList)
     best = [each.passage for each in candidates[1].candidates[:2]][::-1]
