@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import unicodedata
@@ -26,9 +25,6 @@ from indexes.types import Candidate
 
 if TYPE_CHECKING:
     import bm25s
-
-# bm25s starts jax where that is installed, which would take three quarters of a GPU's memory for nothing.
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 Scores = NDArray[np.float32]
 
