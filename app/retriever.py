@@ -15,9 +15,8 @@ from distill.ranker.ranker import Ranker, load_ranker
 from distill.ranker.rerank import open_scorer
 from distill.run_folder import RANKER, RunFolder
 from indexes.corpus import Corpus, corpora
-from indexes.encoders.loading import LoadEncoder
+from indexes.encoders.loading import LoadEncoder, SerialEncoder
 from indexes.encoders.torch import comparable
-from indexes.encoders.wrappers import SerialEncoder
 from indexes.errors import InputError, NotFoundError
 from indexes.langchain import IndexRetriever, to_candidate
 from indexes.mixes import DEFAULT_MIX, kept_mix

@@ -25,9 +25,8 @@ from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Progress, Re
 from distill.verdict.report import Teacher
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
-from indexes.encoders.loading import load_encoder
+from indexes.encoders.loading import RememberingEncoder, load_encoder
 from indexes.encoders.torch import precision_of, unmarked
-from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import InputError, StoreError, UserError, outage
 from indexes.ingest import index_corpus
 from indexes.lexical import LexicalIndex

@@ -19,9 +19,8 @@ from rich.table import Table
 from indexes import doctor as doctors
 from indexes.corpus import Corpus, list_corpora
 from indexes.encoders.finding import DEFAULT_ENCODER
-from indexes.encoders.loading import load_encoder
+from indexes.encoders.loading import load_encoder, load_late
 from indexes.encoders.torch import Wish
-from indexes.encoders.wrappers import load_late
 from indexes.errors import InputError, StoreError, UserError, outage
 from indexes.evaluation import judge, unknown_positives
 from indexes.files import is_address

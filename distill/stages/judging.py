@@ -39,8 +39,8 @@ from distill.teacher.ranking import status_shares
 from distill.verdict.promotion import promote, promoted
 from distill.verdict.report import Metrics, report_markdown
 from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, take_look, undecided
+from indexes.encoders.loading import RememberingEncoder
 from indexes.encoders.torch import comparable
-from indexes.encoders.wrappers import RememberingEncoder
 from indexes.errors import UserError
 from indexes.evaluation import FEW_QUERIES, Judgement, judge, mean_interval
 from indexes.lexical import Searchable

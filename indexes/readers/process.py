@@ -42,7 +42,8 @@ from indexes.readers.office import (
     read_word,
     read_workbook,
 )
-from indexes.readers.pdf import PagePicture, draw_pages, read_pdf
+from indexes.readers.pdf import read_pdf
+from indexes.readers.pictures import PagePicture, draw_pages
 from indexes.readers.records import read_json, read_jsonl, read_table
 from indexes.readers.text import Text, guess_note, open_text, text_pieces
 from indexes.types import Document
@@ -114,25 +115,23 @@ def main() -> None:
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     signal.alarm(int(asked["limit_s"] + _GRACE_S))  # also when the one that asked has died and cannot end us
     try:
-        if "page" in asked:
-            return _drawn(asked)
-        return {"documents": [asdict(document) for document in read_one(Path(asked["file"]), asked["source"])]}
-    except UnreadableFileError as error:
-        return {"unreadable": str(error)}
+        file = Path(asked["file"])
+        if "page" not in asked:
+            return {"documents": [asdict(document) for document in read_one(file, asked["source"])]}
+        drawn = draw_pages(file, asked["page"], asked["text"])
+        return {"pages": [asdict(each) | {"webp": b64encode(each.webp).decode("ascii")} for each in drawn]}
     except Exception as error:  # noqa: BLE001  # one bad file never stops the rest
-        return {"unreadable": _damaged(error)}
+        return {"unreadable": str(_unreadable(error))}
     finally:
         signal.alarm(0)
 
 
-def _damaged(error: Exception) -> str:
+def _unreadable(error: Exception) -> UnreadableFileError:
+    """What to say of any `error`: hostile bytes reach corners of every parser that raise anything."""
+    if isinstance(error, UnreadableFileError):
+        return error
     said = "it is damaged, or of a kind that is not known here. Open and save it again."
-    return f"The reader failed on the file ({type(error).__name__}): {said}"
-
-
-def _drawn(asked: dict[str, Any]) -> dict[str, Any]:
-    drawn = draw_pages(Path(asked["file"]), asked["page"], asked["text"])
-    return {"pages": [asdict(each) | {"webp": b64encode(each.webp).decode("ascii")} for each in drawn]}
+    return UnreadableFileError(f"The reader failed on the file ({type(error).__name__}): {said}")
 
 
 def _limit_memory() -> None:
@@ -162,10 +161,8 @@ def read_one(file: Path, source: str) -> list[Document]:
     """The documents in `file`, of which a mail with attachments has several; `UnreadableFileError` if none has text."""
     try:
         return _read_one(file, source)
-    except UnreadableFileError:
-        raise
-    except Exception as error:  # hostile bytes reach corners of every parser that raise anything
-        raise UnreadableFileError(_damaged(error)) from error
+    except Exception as error:
+        raise _unreadable(error) from error
 
 
 def _read_one(file: Path, source: str) -> list[Document]:

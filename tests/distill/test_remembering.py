@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from fakes import KeywordEncoder
 
-from indexes.encoders.wrappers import RememberingEncoder
+from indexes.encoders.loading import RememberingEncoder
 from indexes.types import Vectors
 
 

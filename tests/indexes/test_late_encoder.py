@@ -12,9 +12,8 @@ from fakes import KeywordEncoder
 from tiny_encoders import WORDS, tiny_static, tiny_transformer
 
 from indexes.corpus import Corpus
-from indexes.encoders.loading import load_encoder
+from indexes.encoders.loading import LateEncoder, load_encoder, load_late
 from indexes.encoders.torch import Wish, precision_of
-from indexes.encoders.wrappers import LateEncoder, load_late
 from indexes.errors import NotFoundError
 from indexes.ingest import add_files
 from indexes.manifest import delete_vectors
