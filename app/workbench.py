@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from langchain_core.language_models import BaseChatModel
 
@@ -30,7 +29,7 @@ from distill.llm.connection import LLMConfig, connect_llm, llm_errors
 from indexes.chroma import has_room
 from indexes.corpus import corpora
 from indexes.errors import InputError, StoreError, UserError
-from indexes.paths import DataPaths, write_file
+from indexes.paths import DataPaths, is_server, write_file
 from indexes.processes import child_environment, release_memory
 from indexes.types import Encoder, FileOutcome
 
@@ -377,12 +376,7 @@ class Reader:
         self._endpoint = cache(lambda: connect_llm(config, **self._options))
 
     def _endpoint_at(self, url: str, model: str, key: str) -> LLMConfig:
-        try:
-            parts = urlsplit(url)
-            fits = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-        except ValueError:
-            fits = False
-        if not fits:
+        if not is_server(url):
             raise InputError(
                 "The address of the endpoint has to be whole and without a key in it, like http://localhost:8000/v1. "
                 "The key has a field of its own."

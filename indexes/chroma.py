@@ -64,7 +64,7 @@ class _Clients:
             for each in [each for each in self._open if not Path(each).is_dir()]:
                 self._open.pop(each).close()
             client = self._open.pop(str(folder), None)
-            client = client or cast("Client", chromadb.PersistentClient(folder, _settings()))
+            client = client or cast("Client", chromadb.PersistentClient(folder, _settings().model_copy()))
             self._open[str(folder)] = client
             while len(self._open) > _MOST_OPEN:
                 self._open.pop(next(iter(self._open))).close()
@@ -80,13 +80,9 @@ class _Clients:
 _CLIENTS = _Clients()
 
 
-def _settings() -> Any:
-    """A client's own; what the environment says is read once, which takes a fifth of a small add."""
-    return _settings_of_all().model_copy()
-
-
 @cache
-def _settings_of_all() -> Any:
+def _settings() -> Any:
+    """What each client gets a copy of; reading what the environment says takes a fifth of a small add."""
     from chromadb.config import Settings
 
     return Settings(anonymized_telemetry=False)
@@ -98,7 +94,7 @@ def connect(store: StoreSettings) -> ClientAPI:
     import chromadb
     from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT
 
-    settings = _settings()
+    settings = _settings().model_copy()
     if store.is_cloud:
         return chromadb.CloudClient(
             tenant=store.tenant, database=store.database, api_key=store.token, settings=settings

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from indexes import manifest
 from indexes.errors import NotFoundError, StoreError, UnreadableFileError
@@ -70,7 +71,8 @@ def add_source(
             reason = f"an older version of this program had read it. {reason}".rstrip()
         row = (source, content_hash, file.stat().st_size, n_documents, READING)
         connection.execute("INSERT INTO sources VALUES (?, ?, ?, ?, ?)", row)
-    n_documents, n_passages = count_source(connection, source)
+    queries = [f"SELECT COUNT(*) FROM {table} WHERE source = ?" for table in ("documents", "passages")]  # noqa: S608
+    n_documents, n_passages = (connection.execute(query, (source,)).fetchone()[0] for query in queries)
     return FileOutcome(source=source, status=status, n_documents=n_documents, n_passages=n_passages, reason=reason)
 
 
@@ -150,13 +152,6 @@ def find_renamed(connection: sqlite3.Connection, source: str, content_hash: str,
     return next((name for name in named if name in gone and kind_of(name) == kind_of(source)), None)
 
 
-def count_source(connection: sqlite3.Connection, source: str) -> tuple[int, int]:
-    """(documents, passages) of a source."""
-    queries = [f"SELECT COUNT(*) FROM {table} WHERE source = ?" for table in ("documents", "passages")]  # noqa: S608
-    n_documents, n_passages = (int(connection.execute(query, (source,)).fetchone()[0]) for query in queries)
-    return n_documents, n_passages
-
-
 def next_generation(connection: sqlite3.Connection) -> int:
     """The number of the change that is about to be made to the passages of this corpus."""
     change = "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation' RETURNING value"
@@ -183,7 +178,6 @@ def original_of(connection: sqlite3.Connection, folder: Path, source: str) -> Pa
     return original(folder, source, row[0]) if row else None
 
 
-_COUNTED = ("sources", "documents", "passages")
 _COUNT_CHANGE = "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'index_changes'"
 
 
@@ -294,11 +288,14 @@ class Corpus:
         if all(original(self.folder, source, content_hash) != kept for (source,) in named):
             kept.unlink(missing_ok=True)
 
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self.connect() as connection:
+            return connection.execute(query, values).fetchall()
+
     def originals(self) -> dict[str, Path]:
         """Where the original of each source is kept."""
-        with self.connect() as connection:
-            rows = connection.execute("SELECT source, content_hash FROM sources ORDER BY source")
-            return {source: original(self.folder, source, content_hash) for source, content_hash in rows}
+        rows = self._rows("SELECT source, content_hash FROM sources ORDER BY source")
+        return {source: original(self.folder, source, content_hash) for source, content_hash in rows}
 
     def original_of(self, source: str) -> Path | None:
         """Where the original of `source` is kept, None if there is no such source."""
@@ -324,13 +321,13 @@ class Corpus:
 
     def info(self) -> CorpusInfo:
         """The corpus in figures."""
-        with self.connect() as connection:
-            counts = [connection.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0] for t in _COUNTED]  # noqa: S608
+        counts = ", ".join(f"(SELECT COUNT(*) FROM {table})" for table in ("sources", "documents", "passages"))  # noqa: S608
+        ((n_sources, n_documents, n_passages),) = self._rows(f"SELECT {counts}")
         return CorpusInfo(
             name=self.name,
-            n_sources=counts[0],
-            n_documents=counts[1],
-            n_passages=counts[2],
+            n_sources=n_sources,
+            n_documents=n_documents,
+            n_passages=n_passages,
             indexes=tuple(self.indexes()),
             language=self.meta("language") or "",
         )
@@ -347,14 +344,11 @@ class Corpus:
 
     def document_ids(self) -> set[str]:
         """The ids of all documents."""
-        with self.connect() as connection:
-            return {row[0] for row in connection.execute("SELECT id FROM documents")}
+        return {row[0] for row in self._rows("SELECT id FROM documents")}
 
     def older_sources(self) -> list[str]:
         """The sources that an older version of this program has read, by name."""
-        with self.connect() as connection:
-            found = connection.execute("SELECT source FROM sources WHERE reading < ? ORDER BY source", (READING,))
-            return [row[0] for row in found]
+        return [row[0] for row in self._rows("SELECT source FROM sources WHERE reading < ? ORDER BY source", READING)]
 
     def passages(self) -> Iterator[Passage]:
         """Every passage, by document and place in it."""
@@ -364,19 +358,15 @@ class Corpus:
 
     def size(self) -> tuple[int, float]:
         """How many passages there are, and the mean length of their texts in characters, by some from all over."""
-        with self.connect() as connection:
-            n_passages = connection.execute("SELECT COUNT(*) FROM passages").fetchone()[0]
-            last = connection.execute("SELECT MAX(rowid) FROM passages").fetchone()[0] or 0
-            some = range(1, last + 1, 1 + last // 500)  # SQLite bounds the number of parameters
-            query = f"SELECT AVG(LENGTH(text)) FROM passages WHERE rowid IN ({', '.join('?' * len(some))})"  # noqa: S608
-            mean = connection.execute(query, tuple(some)).fetchone()[0]
-            return n_passages, mean or connection.execute("SELECT AVG(LENGTH(text)) FROM passages").fetchone()[0] or 0.0
+        ((n_passages, last),) = self._rows("SELECT COUNT(*), MAX(rowid) FROM passages")
+        some = range(1, (last or 0) + 1, 1 + (last or 0) // 500)  # SQLite bounds the number of parameters
+        mean = "SELECT AVG(LENGTH(text)) FROM passages"
+        ((found,),) = self._rows(f"{mean} WHERE rowid IN ({', '.join('?' * len(some))})", *some)
+        return n_passages, found or self._rows(mean)[0][0] or 0.0
 
     def passage_ids_by_length(self) -> list[str]:
         """Ids of all passages, shortest text first, so that a batch of neighbours needs little padding."""
-        with self.connect() as connection:
-            rows = connection.execute("SELECT id FROM passages ORDER BY length(title) + length(text), id")
-            return [row[0] for row in rows]
+        return [row[0] for row in self._rows("SELECT id FROM passages ORDER BY length(title) + length(text), id")]
 
     def get_passages(self, ids: Sequence[str]) -> list[Passage]:
         """The passages with these ids, in this order; ids that are gone are left out."""
@@ -396,8 +386,7 @@ class Corpus:
 
     def content_hash(self) -> str:
         """A digest of all sources, which changes whenever the passages do."""
-        with self.connect() as connection:
-            rows = connection.execute("SELECT source, content_hash FROM sources ORDER BY source").fetchall()
+        rows = self._rows("SELECT source, content_hash FROM sources ORDER BY source")
         return hashlib.blake2b(repr(rows).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
     def generation(self) -> int:
@@ -410,9 +399,8 @@ class Corpus:
 
     def meta(self, key: str) -> str | None:
         """What is noted under `key`, None if nothing is."""
-        with self.connect() as connection:
-            row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else None
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return str(rows[0][0]) if rows else None
 
     def language(self) -> str | None:
         """The language that most of the corpus is in, as it was noted; None if passages have changed since."""
@@ -428,9 +416,7 @@ class Corpus:
 
     def changed_since(self, generation: int) -> list[str]:
         """Ids of the passages that are new or may have other facets since that generation."""
-        with self.connect() as connection:
-            rows = connection.execute("SELECT id FROM passages WHERE revision > ? ORDER BY id", (generation,))
-            return [row[0] for row in rows]
+        return [row[0] for row in self._rows("SELECT id FROM passages WHERE revision > ? ORDER BY id", generation)]
 
     def indexes(self) -> list[IndexInfo]:
         """The complete indexes of this corpus, by encoder name."""

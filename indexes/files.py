@@ -196,10 +196,10 @@ class Archive:
         except Exception:  # noqa: BLE001  # whatever is wrong with it, reading it says so
             return True
 
-    def unpack(self, number: int, folder: Path) -> Path:
-        """The member as a file in `folder`, under a name of ours and with the member's date."""
+    def unpack(self, number: int, folder: Path, suffix: str = "") -> Path:
+        """The member as a file in `folder`, under a name of ours with this suffix, and with the member's date."""
         info = self._zip.infolist()[number]
-        target = folder / f"member{number}"
+        target = folder / f"member{number}{suffix}"
         try:
             with self._zip.open(info) as member, target.open("wb") as file:
                 shutil.copyfileobj(member, file, 2**20)
@@ -240,16 +240,14 @@ def _refusal(name: str, info: zipfile.ZipInfo, seen: set[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One file to read under the name `source`: `path` itself, or a member of the archive there.
+    """One file to read under the name `source`: `path` itself, or what `fetch` puts into a folder, as a file whose
+    suffix says what it is.
 
     `skipped` is set instead where it is a folder or an archive: the sentence about its files that are not read.
-    `fetch` puts what is not on disk yet into a folder, as a file whose suffix says what it is.
     """
 
     source: str
     path: Path
-    archive: Archive | None = None
-    member: int = 0
     refusal: str = ""
     skipped: str = ""
     fetch: Callable[[Path], Path] | None = None
@@ -259,12 +257,11 @@ class SourceFile:
         """The file to read, unpacked as long as it is needed; `UnreadableFileError` if it is refused or damaged."""
         if self.refusal:
             raise UnreadableFileError(self.refusal)
-        get = partial(self.archive.unpack, self.member) if self.archive else self.fetch
-        if get is None:
+        if self.fetch is None:
             yield self.path
             return
         with tempfile.TemporaryDirectory(prefix="unpacked-") as folder:
-            yield get(Path(folder))
+            yield self.fetch(Path(folder))
 
 
 @contextmanager
@@ -298,8 +295,8 @@ def _members(source: str, path: Path, archives: ExitStack) -> list[SourceFile]:
     judging = benchmark_files(name for name, _, refusal in members if not refusal)
     for name, number, refusal in members:
         if refusal or (name not in judging and archive.is_readable(name, number)):
-            member = f"{source}/{_shown(name)}"
-            found.append(SourceFile(source=member, path=path, archive=archive, member=number, refusal=refusal))
+            fetch = partial(archive.unpack, number, suffix=suffix_of(name))
+            found.append(SourceFile(source=f"{source}/{_shown(name)}", path=path, fetch=fetch, refusal=refusal))
         else:
             passed.append(name)
     skipped = _skipped(source, path, passed)

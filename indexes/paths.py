@@ -38,7 +38,7 @@ class StoreSettings:
                     f"address of the server (https://{CLOUD_HOST} for Chroma Cloud), or unset them."
                 )
             return
-        if not _is_server(self.url):
+        if not is_server(self.url):
             # Never repeated: an address that went wrong is where a password may stand.
             raise InputError(
                 "CHROMA_URL should be an address like http://host:8000 or https://host/path, without a user, a "
@@ -58,7 +58,7 @@ class StoreSettings:
         return urlsplit(self.url).hostname == CLOUD_HOST
 
 
-def _is_server(url: str) -> bool:
+def is_server(url: str) -> bool:
     """Whether this is the address of a server, with a path if need be, and nothing else."""
     try:
         parts = urlsplit(url)

@@ -32,9 +32,10 @@ _PLAIN = (
 NETWORK = r"(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+|(CURL|REQUESTS)_CA_BUNDLE"
 PATIENCE_S = 60.0  # a process that does not end by itself within this time is killed; its files bear it
 _CHILD_PATIENCE_S = 5.0  # the same of a child, which has nothing to lose
+# Calls `main` of a module, in an interpreter that finds modules as this one does.
 _START = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "importlib.import_module(sys.argv.pop(1)).main(*sys.argv[1:])"
+    "importlib.import_module(sys.argv.pop(1)).main()"
 )
 
 
@@ -49,17 +50,12 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def child_command(module: str, *arguments: str) -> list[str]:
-    """The command that calls `main` of `module` with `arguments`, in an interpreter that finds modules as this does."""
-    return [sys.executable, "-c", _START, json.dumps(sys.path), module, *arguments]
-
-
 class Child:
     """A process in which `main` of `module` answers, by `serve`. Ctrl-C is not for it; it ends when we do."""
 
     def __init__(self, module: str, errors: IO[bytes] | None = None) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            child_command(module),
+            [sys.executable, "-c", _START, json.dumps(sys.path), module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -109,11 +109,9 @@ class EndpointEncoder:
         return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of questions, shape (B, D)."""
         return self._encode(texts, self._query_prefix)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of passages, shape (N, D)."""
         return self._encode(texts, self._passage_prefix)
 
     def _encode(self, texts: Sequence[str], prefix: str) -> Vectors:

@@ -297,11 +297,9 @@ class OnnxEncoder:
         return mark(self._card.query_fingerprint, self.precision)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of questions, shape (B, D)."""
         return self._encode("query", texts)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of passages, shape (N, D)."""
         return self._encode("document", texts)
 
     def _encode(self, side: Side, texts: Sequence[str]) -> Vectors:

@@ -125,11 +125,9 @@ class SentenceTransformerEncoder:
         return mark(self._query_fingerprint or fingerprint_of(self.model, "query"), self.precision)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of questions, shape (B, D)."""
         return self._encode(self.model.encode_query, texts)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of passages, shape (N, D)."""
         return self._encode(self.model.encode_document, texts)
 
     def fitting(self, precision: Precision) -> Encoder:
