@@ -173,7 +173,7 @@ def shorten(
 
 def last_sentence(text: str) -> str:
     """The last sentence of `text`, whose citation may stand after its full stop."""
-    found = [match[0].strip() for match in _SENTENCE.finditer(_CITATION.sub("", text)) if match[0].strip()]
+    found = [match[0].strip() for match in _SENTENCE.finditer(without_citations(text)) if match[0].strip()]
     return found[-1] if found else ""
 
 
@@ -217,6 +217,11 @@ def find_citations(text: str, n_passages: int) -> list[Citation]:
     return found
 
 
+def without_citations(text: str) -> str:
+    """`text` without whatever looks like a citation."""
+    return str(_CITATION.sub("", text))
+
+
 def _expand(listed: str) -> Iterator[int]:
     for first, last, single in _RANGE.findall(_ASIDE.sub("", listed)):
         if single:
@@ -242,7 +247,7 @@ class Answer:
     @property
     def says_nothing(self) -> bool:
         """Whether the reader found no answer in the passages."""
-        plain = str(_CITATION.sub("", self.text)).strip(" \n\t\"'*_.。“”")
+        plain = without_citations(self.text).strip(" \n\t\"'*_.。“”")
         return plain.casefold() == NO_ANSWER.strip(".").casefold()
 
     @property
@@ -268,7 +273,9 @@ def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passag
             thinks = "<" in said and not without_thinking(said + ".")
             grown = without_thinking(said, is_whole=False)[:_LONGEST_ANSWER]
             if grown != answer.text:
-                answer = _grown(answer, grown, time.perf_counter() - started)
+                took_s = time.perf_counter() - started
+                first_s = took_s if answer.first_word_s is None else answer.first_word_s
+                answer = replace(answer, state="writing", text=grown, first_word_s=first_s, took_s=took_s)
                 yield answer
             if len(grown) == _LONGEST_ANSWER:
                 ended = f"was longer than {_LONGEST_ANSWER:,} characters and was broken off"
@@ -308,11 +315,6 @@ def _with_citations(answer: Answer, passages: Sequence[Passage]) -> Answer:
 
 
 _CITED_BY_WORDS = "The LLM cited nothing. The numbers mark the passage whose words a sentence repeats."
-
-
-def _grown(answer: Answer, text: str, elapsed_s: float) -> Answer:
-    first = elapsed_s if answer.first_word_s is None else answer.first_word_s
-    return replace(answer, state="writing", text=text, first_word_s=first, took_s=elapsed_s)
 
 
 def fail(answer: Answer, sentence: str, took_s: float) -> Answer:

@@ -6,7 +6,6 @@ effects, so the reading is done by a child process: `python -m app.demo OUT.json
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import io
@@ -17,6 +16,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,18 +154,12 @@ class _Elided:
 
 def write_docstrings(out: Path) -> int:
     """How many documents were written to `out`, as jsonl; the file appears complete or not at all."""
-    with warnings.catch_warnings(), _silence():
+    silence = io.StringIO()  # nothing that an imported module prints is shown
+    with warnings.catch_warnings(), redirect_stdout(silence), redirect_stderr(silence):
         warnings.simplefilter("ignore")
         entries = [{"id": entry.id, "title": entry.title, "text": entry.text} for entry in read_docstrings()]
     write_file(out, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
     return len(entries)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Nothing that an imported module prints is shown."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
 
 
 if __name__ == "__main__":

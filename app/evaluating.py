@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from app.answering import Answer, find_citations
+from app.answering import Answer, without_citations
 from app.plots import Drawing, bars, colour_of, curves, intervals, to_file, to_svg
 from app.rendering import details_html, table_html
 from distill.run_folder import run_folders
@@ -205,19 +205,6 @@ class Graded:
         return bool(self.expected)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
-    """The means; None where there was no such question."""
-
-    n_answerable: int
-    n_unanswerable: int
-    exact: float | None
-    f1: float | None
-    contains: float | None
-    refused_answerable: float | None
-    refused_unanswerable: float | None
-
-
 def choose_answerable(queries: Sequence[Query], limit: int) -> list[Query]:
     """The first `limit` questions with known answers, and among them those that nothing answers.
 
@@ -234,7 +221,7 @@ def choose_answerable(queries: Sequence[Query], limit: int) -> list[Query]:
 
 def grade(query: Query, answer: Answer) -> Graded:
     """`answer` against the known answers of `query`: the best match counts."""
-    given = _without_citations(answer)
+    given = " ".join(without_citations(answer.text).split())
     refused = answer.says_nothing
     if not query.answers:
         return Graded(question=query.text, given=given, expected=(), has_refused=refused)
@@ -264,19 +251,16 @@ def f1(given: Sequence[str], expected: Sequence[str]) -> float:
     return 2 * shared / (len(given) + len(expected))
 
 
-def summarise(graded: Sequence[Graded]) -> Quality:
-    """The means of `graded`."""
+def summarise(graded: Sequence[Graded]) -> dict[str, float | None]:
+    """What is told of `graded` → its mean; None where there was no such question."""
     known = [each for each in graded if each.is_answerable]
-    unknown = [each for each in graded if not each.is_answerable]
-    return Quality(
-        n_answerable=len(known),
-        n_unanswerable=len(unknown),
-        exact=_mean([each.exact for each in known]),
-        f1=_mean([each.f1 for each in known]),
-        contains=_mean([each.contains for each in known]),
-        refused_answerable=_mean([float(each.has_refused) for each in known]),
-        refused_unanswerable=_mean([float(each.has_refused) for each in unknown]),
-    )
+    return {
+        "exact match": _mean([each.exact for each in known]),
+        "F1": _mean([each.f1 for each in known]),
+        "answer contained": _mean([each.contains for each in known]),
+        "refused though there is an answer": _mean([each.has_refused for each in known]),
+        "refused where there is none": _mean([each.has_refused for each in graded if not each.is_answerable]),
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -287,14 +271,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _holds(given: Sequence[str], expected: Sequence[str]) -> bool:
     n = len(expected)
     return n > 0 and any(list(given[i : i + n]) == list(expected) for i in range(len(given) - n + 1))
-
-
-def _without_citations(answer: Answer) -> str:
-    text, cursor, pieces = answer.text, 0, []
-    for citation in find_citations(text, answer.n_passages):
-        pieces.append(text[cursor : citation.start])
-        cursor = citation.end
-    return " ".join("".join([*pieces, text[cursor:]]).split())
 
 
 # --- shown -----------------------------------------------------------------------------------------------------

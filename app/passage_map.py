@@ -6,12 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.plots import COLOURS, FAINT, INK, ROW, Drawing, dot, legend, text
+from indexes.retrievers import VectorSource
 from indexes.types import Passage, Vectors
 
 N_SAMPLED = 1500
@@ -22,14 +22,6 @@ _N_GROUPS = len(COLOURS) - 1  # the last colour, a grey, is for all other docume
 _HINT_CHARACTERS = 70
 
 Points = NDArray[np.float64]
-
-
-class VectorStore(Protocol):
-    """Whatever has the vectors of passages."""
-
-    def vectors(self, ids: Sequence[str]) -> Vectors:
-        """The stored vectors of these passages, shape (N, D), in this order."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +68,7 @@ class PassageMap:
     plane: Plane
 
 
-def make_map(encoder: str, passages: Sequence[Passage], index: VectorStore) -> PassageMap:
+def make_map(encoder: str, passages: Sequence[Passage], index: VectorSource) -> PassageMap:
     """The map of a sample of `passages` by the vectors that `index` has of them."""
     drawn = sample(passages, N_SAMPLED)
     vectors = index.vectors([passage.id for passage in drawn])

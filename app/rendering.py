@@ -65,12 +65,6 @@ def _piece(token: Token, kind: str, content: str) -> Token:
     return token.copy(type=kind, content=content)
 
 
-def citation_link(number: int, anchor: str, span: tuple[int, int] | None = None) -> str:
-    """The link of one citation of the element `anchor`; `span`: the characters that it means, as a browser counts."""
-    marks = f' data-start="{span[0]}" data-end="{span[1]}"' if span else ""
-    return f'<a class="citation" href="#{escape(anchor)}"{marks} aria-label="Open passage {number}">{number}</a>'
-
-
 _SNIPPET_CHARACTERS = 220
 
 
@@ -148,10 +142,10 @@ def _link(prefix: str, passages: Sequence[Passage]) -> Link:
     def link(number: int, claim: str) -> str:
         text = passages[number - 1].text if number <= len(passages) else ""
         span = None if _TABLE.search(text) else supporting_span(claim, text)  # a table shows no places of characters
-        anchor = passage_anchor(prefix, number)
-        return citation_link(
-            number, anchor, (_browser_length(text, span[0]), _browser_length(text, span[1])) if span else None
-        )
+        places = [_browser_length(text, end) for end in span or ()]
+        marks = ' data-start="{}" data-end="{}"'.format(*places) if span else ""
+        anchor = escape(passage_anchor(prefix, number))
+        return f'<a class="citation" href="#{anchor}"{marks} aria-label="Open passage {number}">{number}</a>'
 
     return link
 
@@ -198,15 +192,12 @@ def passages_html(
         if number == n_read + 1:
             items.append('<li class="divider">Found too, not read for the answer</li>')
         move = _move_html(moves[number - 1], is_reference, n_others) if moves else ""
-        score = "" if is_blind else _score_html(candidate.score)
+        hint = "How well it fits, as this retriever counts"
+        score = "" if is_blind else f'<span class="score" title="{hint}">{candidate.score:.2f}</span>'
         items.append(f"<li>{_passage_html(candidate, passage_anchor(prefix, number), number, move + score)}</li>")
     n_found = len(retrieval.candidates)
     head = f"{n_found} passage{'s' * (n_found != 1)}" + ("" if is_blind else f" in {format_ms(retrieval.took_ms)}")
     return f'<section class="passages" aria-label="Passages"><h3>{head}</h3><ol>{"".join(items)}</ol></section>'
-
-
-def _score_html(score: float) -> str:
-    return f'<span class="score" title="How well it fits, as this retriever counts">{score:.2f}</span>'
 
 
 def format_ms(took_ms: float) -> str:

@@ -104,12 +104,9 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise InputError(" ".join(_sentence(*_place(each)) for each in error.errors())) from None
-
-
-def _place(error: object) -> tuple[str, object]:
-    assert isinstance(error, dict)  # noqa: S101 - pydantic's ErrorDetails is a TypedDict
-    return str(error["loc"][0]).lower(), error["input"]
+        raise InputError(
+            " ".join(_sentence(str(each["loc"][0]).lower(), each["input"]) for each in error.errors())
+        ) from None
 
 
 def _sentence(name: str, given: object) -> str:

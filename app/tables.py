@@ -97,16 +97,17 @@ def _in_language(corpus: CorpusInfo) -> str:
 
 def sources_html(sources: Sequence[SourceInfo]) -> str:
     """The files of one corpus."""
+    older = '<br><span class="aside">read by an older version: add it again</span>'
     rows = [
-        (_source_name(each), f"{each.n_documents:,}", f"{each.n_passages:,}", format_bytes(each.n_bytes))
+        (
+            escape(each.source) + older * each.is_older,
+            f"{each.n_documents:,}",
+            f"{each.n_passages:,}",
+            format_bytes(each.n_bytes),
+        )
         for each in sources[:_MAX_ROWS]
     ]
     return table_html("Files of the corpus", ("File", "Documents", "Passages", "Size"), rows) + _more(len(sources))
-
-
-def _source_name(source: SourceInfo) -> str:
-    older = '<br><span class="aside">read by an older version: add it again</span>' if source.is_older else ""
-    return escape(source.source) + older
 
 
 def format_bytes(n_bytes: int) -> str:
@@ -218,7 +219,8 @@ def _stage_html(stage: str, progress: Progress, state: State) -> str:
     known = progress.stages.get(stage, StageProgress())
     label = escape(STAGES[stage])
     if state == "done" or known.ended:
-        took = f'<span class="figure">{_span(known)}</span>' if known.ended else ""
+        seconds = max(0.0, known.ended - (known.began or known.ended))
+        took = f'<span class="figure">{duration(seconds)}</span>' if seconds >= 1 else ""
         return f' class="over"><span class="name">{label}</span>{took}'
     if stage != progress.stage:
         return f'><span class="name">{label}</span>'
@@ -235,11 +237,6 @@ def _stage_html(stage: str, progress: Progress, state: State) -> str:
         f'<div class="bar" role="progressbar" aria-label="{label}" aria-valuenow="{percent}" aria-valuemin="0" '
         f'aria-valuemax="100"><i style="width: {percent}%"></i></div>'
     )
-
-
-def _span(stage: StageProgress) -> str:
-    seconds = max(0.0, stage.ended - (stage.began or stage.ended))
-    return "" if seconds < 1 else duration(seconds)
 
 
 def _left(stage: StageProgress, now: float) -> str:

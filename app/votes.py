@@ -176,7 +176,8 @@ def count_votes(votes: Iterable[Vote], corpus: str, first: str, second: str) -> 
     """
     from scipy.stats import binomtest
 
-    about = _last_word(vote for vote in votes if vote.corpus == corpus and _compares(vote, first, second))
+    said = (vote for vote in votes if vote.corpus == corpus and _compares(vote, first, second))
+    about = {(vote.visitor, key_of(vote.question)): vote for vote in said}.values()
     winners = [vote.winner.retriever for vote in about if vote.winner]
     n_first, n_second = winners.count(first), winners.count(second)
     low, high = 0.0, 1.0
@@ -197,11 +198,6 @@ def _compares(vote: Vote, first: str, second: str) -> bool:
     """Whether `vote` says anything of this pair: both were shown, and neither lost to a third."""
     pair, shown = {first, second}, {side.retriever for side in vote.sides}
     return pair <= shown and (vote.winner is None or vote.winner.retriever in pair)
-
-
-def _last_word(votes: Iterable[Vote]) -> list[Vote]:
-    """The last of `votes` of each visitor on each question."""
-    return list({(vote.visitor, key_of(vote.question)): vote for vote in votes}.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexes.errors import InputError
 from indexes.lexical import Searchable
@@ -124,38 +125,36 @@ def mean_metrics(by_query: MetricsByQuery) -> dict[str, float]:
     return {metric: float(np.mean([values[metric] for values in by_query.values()])) for metric in metrics}
 
 
-def mean_interval(by_query: MetricsByQuery, metric: str = "ndcg@10", *, seed: int = 0) -> tuple[float, float]:
+def mean_interval(by_query: MetricsByQuery, metric: str = "ndcg@10") -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean of `metric` over the questions."""
+    return _interval(np.array([by_query[query][metric] for query in sorted(by_query)]), np.random.default_rng(0))
+
+
+def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
     from scipy import stats
 
-    values = np.array([by_query[query][metric] for query in sorted(by_query)])
     if len(values) < 2 or np.all(values == values[0]):
         return float(values.mean()), float(values.mean())
     found: Any = stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=_N_RESAMPLES, rng=np.random.default_rng(seed), batch=500
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+        (values,), np.mean, method="percentile", n_resamples=_N_RESAMPLES, rng=rng, batch=500
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
-def compare_runs(a: MetricsByQuery, b: MetricsByQuery, metric: str = "ndcg@10", *, seed: int = 0) -> Comparison:
+def compare_runs(a: MetricsByQuery, b: MetricsByQuery, metric: str = "ndcg@10") -> Comparison:
     """Whether b differs from a: paired permutation test (two-sided) and percentile bootstrap interval, by question."""
     from scipy import stats
 
     queries = sorted(a.keys() & b.keys())
     values_a = np.array([a[query][metric] for query in queries])
     values_b = np.array([b[query][metric] for query in queries])
-    differences = values_b - values_a
-    rng = np.random.default_rng(seed)
-    low = high = float(differences.mean())
-    p_value = 1.0
+    differences, rng, p_value = values_b - values_a, np.random.default_rng(0), 1.0
     if np.any(differences != 0) and len(queries) > 1:
         test: Any = stats.permutation_test(
             (differences,), np.mean, permutation_type="samples", n_resamples=_N_RESAMPLES, rng=rng, batch=500
         )
-        interval: Any = stats.bootstrap(
-            (differences,), np.mean, method="percentile", n_resamples=_N_RESAMPLES, rng=rng, batch=500
-        ).confidence_interval
-        p_value, low, high = float(test.pvalue), float(interval.low), float(interval.high)
+        p_value = float(test.pvalue)
+    low, high = _interval(differences, rng)
     return Comparison(
         metric=metric,
         n_queries=len(queries),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from indexes.corpus import Corpus
-from indexes.filters import EVERYTHING, PassageFilter
+from indexes.filters import EVERYTHING, Facets, PassageFilter
 from indexes.paths import DataPaths, can_write, replacing, scratch
 from indexes.types import Candidate
 
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
 
 Scores = NDArray[np.float32]
 
-_FORMAT = "3"  # of what is kept; part of the folder's name, so that another version's is never read
-_FACETS = ("source", "kind", "date")  # what passages are filtered by
+_FORMAT = "4"  # of what is kept; part of the folder's name, so that another version's is never read
 _BATCH = 1000
 _BUILDING = Lock()  # one builds it, the others wait for it
 _SAMPLE, _MIN_SAMPLE, _SHARE = 200, 10, 0.8  # passages that tell the language; how many, and which part, must agree
@@ -68,25 +69,6 @@ class Searchable(Protocol):
         ...
 
 
-class _Column:
-    """One property of each passage as a number, and the text that each number stands for."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._values: list[str] = np.load(folder / f"{name}.values.npy").tolist()
-        self._codes = _map(folder / f"{name}.codes.npy")
-
-    @staticmethod
-    def write(folder: Path, name: str, values: Sequence[str]) -> None:
-        known, codes = np.unique(np.array(values, dtype=np.str_), return_inverse=True)
-        np.save(folder / f"{name}.values.npy", known)
-        np.save(folder / f"{name}.codes.npy", codes.astype(np.int32))
-
-    def mask(self, takes: Callable[[str], bool]) -> NDArray[np.bool_]:
-        """Whether `takes` says yes to the value of each passage, shape (N,)."""
-        answers = np.array([takes(value) for value in self._values], dtype=np.bool_)
-        return np.asarray(answers[self._codes], dtype=np.bool_)
-
-
 def _map(file: Path) -> Any:
     """The array in `file`, mapped into memory; one of nothing cannot be mapped."""
     try:
@@ -100,9 +82,8 @@ class _Kept(NamedTuple):
 
     bm25: bm25s.BM25  # of one empty text if there are no passages: the library needs one
     ids: NDArray[np.bytes_]
-    source: _Column
-    kind: _Column
-    date: _Column
+    facets: list[Facets]  # each combination that passages have
+    places: NDArray[np.int32]  # of each passage's combination in them
     language: str  # of the corpus, "" if that is not sure
 
 
@@ -173,8 +154,8 @@ class LexicalIndex:
         return [float(score) for score in scores]
 
     def _allowed(self, where: PassageFilter) -> NDArray[np.bool_]:
-        source, kind, date = self._kept.source, self._kept.kind, self._kept.date
-        return source.mask(where.takes_source) & kind.mask(where.takes_kind) & date.mask(where.takes_date)
+        takes = np.array([where.takes(each) for each in self._kept.facets], dtype=np.bool_)
+        return np.asarray(takes[self._kept.places], dtype=np.bool_)
 
     def _scores(self, question: str) -> Scores:
         words = question_words(question, self._kept.language)
@@ -206,9 +187,10 @@ def _load(folder: Path) -> _Kept:
         _OPEN.pop(gone)
     kept = _OPEN.pop(folder, None)
     if kept is None:
-        source, kind, date = (_Column(folder, name) for name in _FACETS)
+        facets = [Facets(**each) for each in json.loads((folder / "facets.json").read_text(encoding="ascii"))]
         language = (folder / "language").read_text(encoding="ascii")
-        kept = _Kept(bm25s.BM25.load(folder, mmap=True), _map(folder / "ids.npy"), source, kind, date, language)
+        ids, places = _map(folder / "ids.npy"), _map(folder / "facets.npy")
+        kept = _Kept(bm25s.BM25.load(folder, mmap=True), ids, facets, places, language)
     _OPEN[folder] = kept
     if len(_OPEN) > _MOST_OPEN:
         _OPEN.pop(next(iter(_OPEN)))
@@ -226,7 +208,7 @@ def _build(corpus: Corpus, folder: Path) -> None:
         with replacing(folder) as partial:
             partial.mkdir()
             ids = sorted(corpus.passage_ids_by_length())
-            facets: list[tuple[str, str, str]] = []
+            facets: list[Facets] = []
             bm25 = bm25s.BM25()
             texts = _full_texts(corpus, ids, facets) if ids else iter([""])
             language = language_of(sample_of(corpus, ids))
@@ -234,8 +216,9 @@ def _build(corpus: Corpus, folder: Path) -> None:
             bm25.save(partial, show_progress=False)
             (partial / "language").write_text(language, encoding="ascii")
             np.save(partial / "ids.npy", np.array([_to_bytes(identifier) for identifier in ids], dtype=np.bytes_))
-            for place, name in enumerate(_FACETS):
-                _Column.write(partial, name, [values[place] for values in facets])
+            known = {each: place for place, each in enumerate(dict.fromkeys(facets))}
+            np.save(partial / "facets.npy", np.array([known[each] for each in facets], dtype=np.int32))
+            (partial / "facets.json").write_text(json.dumps([*map(asdict, known)]), encoding="ascii")
         for other in folder.parent.iterdir():  # what was half written when its process was killed too
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
@@ -246,11 +229,11 @@ def sample_of(corpus: Corpus, ids: Sequence[str]) -> list[str]:
     return [passage.text for passage in corpus.get_passages(list(ids[:: len(ids) // _SAMPLE + 1]))]
 
 
-def _full_texts(corpus: Corpus, ids: Sequence[str], facets: list[tuple[str, str, str]]) -> Iterator[str]:
+def _full_texts(corpus: Corpus, ids: Sequence[str], facets: list[Facets]) -> Iterator[str]:
     """The text of each passage; what it can be filtered by is appended to `facets` on the way."""
     for first in range(0, len(ids), _BATCH):
         for passage in corpus.get_passages(list(ids[first : first + _BATCH])):
-            facets.append((passage.source, passage.kind, passage.date))
+            facets.append(Facets(source=passage.source, kind=passage.kind, date=passage.date))
             yield passage.full_text
 
 

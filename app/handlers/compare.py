@@ -96,7 +96,7 @@ def compare(
     try:
         question = check_question(question)
         keys = check_sides([left, right, *(more or [])])
-        yield _started()
+        yield CompareView(notice_html("Searching …", "busy"), "", "", *busy(), "", "", None)
         compared = look(retrieve_sides(bench, corpus, keys, question), question, with_answers, is_blind)
     except UserError as error:
         yield _ended(notice_html(str(error), "error"))
@@ -178,10 +178,6 @@ def show(compared: Compared) -> CompareView:
 
 def _answers(compared: Compared) -> str:
     return answers_html(side_names(compared.labels, is_blind=compared.is_closed), compared.answers)
-
-
-def _started() -> CompareView:
-    return CompareView(notice_html("Searching …", "busy"), "", "", *busy(), "", "", None)
 
 
 def _ended(summary: Update) -> CompareView:

@@ -121,12 +121,13 @@ def list_corpora_view(bench: Workbench, corpus: str | None, awaited: str = "") -
     has_come = latest is not None and latest.corpus == awaited
     names, shown, _ = look_up(bench.paths, bench.encoder, awaited if has_come else corpus)
     sources = _sources(bench, shown) if shown else []
+    sizes = {name: sum(each.n_bytes for each in _sources(bench, name)) for name in names}
     return CorporaView(
         said=notice_html(latest.sentence, latest.kind) if latest else gr.skip(),
         outcomes=outcomes_html(latest.outcomes) if latest else gr.skip(),
         ask=gr.update(visible=True) if has_come and shown == awaited else gr.skip(),
         awaited="" if has_come else gr.skip(),
-        corpora=corpora_html(list_corpora(bench.paths), _sizes(bench, names)),
+        corpora=corpora_html(list_corpora(bench.paths), sizes),
         target=gr.update(choices=names),
         corpus=corpus_picker(names, shown, corpus),
         sources=sources_html(sources) if sources else "",
@@ -142,10 +143,6 @@ def _sources(bench: Workbench, corpus: str) -> list[SourceInfo]:
         return Corpus.open(bench.paths, corpus).sources()
     except UserError:
         return []  # deleted in this moment, in another window
-
-
-def _sizes(bench: Workbench, names: Sequence[str]) -> dict[str, int]:
-    return {name: sum(each.n_bytes for each in _sources(bench, name)) for name in names}
 
 
 class Doomed(NamedTuple):

@@ -19,7 +19,6 @@ from app.evaluating import (
     Asked,
     Evaluation,
     Graded,
-    Quality,
     charts_html,
     choose_answerable,
     choose_questions,
@@ -96,7 +95,8 @@ def run_evaluation(
     try:
         yield _say(notice_html("Reading the questions …", "busy"), busy())
         corpus = picked_corpus(bench.paths, corpus)
-        questions, said = _questions(bench, corpus, source, file, limit)
+        most = max(1, min(int(limit or 1), MAX_QUESTIONS))
+        questions, said = choose_questions(bench.paths, corpus, _read(bench, source, file), most)
         for step in _steps(bench, corpus, questions):
             if flag.is_set:
                 break
@@ -118,11 +118,8 @@ def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
     return _NOTHING_NEW._replace(progress=progress, evaluate=buttons[0], stop=buttons[1])
 
 
-def _questions(
-    bench: Workbench, corpus: str, source: str | None, file: str | None, limit: float | None
-) -> tuple[Sequence[Query], str]:
-    read = read_held_out(bench.paths, source) if source else read_upload(file)
-    return choose_questions(bench.paths, corpus, read, max(1, min(int(limit or 1), MAX_QUESTIONS)))
+def _read(bench: Workbench, source: str | None, file: str | None) -> Sequence[Query]:
+    return read_held_out(bench.paths, source) if source else read_upload(file)
 
 
 def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
@@ -239,12 +236,12 @@ def judge_answers(
     graded: list[Graded] = []
     try:
         corpus = picked_corpus(bench.paths, corpus)
-        read = read_held_out(bench.paths, source) if source else read_upload(file)
-        questions = choose_answerable(read, max(1, min(int(limit or 1), MAX_ANSWERS)))
+        questions = choose_answerable(_read(bench, source, file), max(1, min(int(limit or 1), MAX_ANSWERS)))
         yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())
         llm = bench.reader.connect(lambda status: None)
         for query in questions:
-            yield AnswersView(_bar(graded, questions), answers_html(graded), *busy())
+            told = progress_html("Asking the LLM", len(graded), len(questions))
+            yield AnswersView(told, answers_html(graded), *busy())
             found = bench.retrievers.retrieve(corpus, encoder, query.text, N_READ)
             answer = _answer(llm, query, passages_to_read(found), flag)
             if flag.is_set:
@@ -255,10 +252,6 @@ def judge_answers(
         return
     done = notice_html("Stopped. What had come until then is kept.") if flag.is_set else ""
     yield AnswersView(done, answers_html(graded), *idle())
-
-
-def _bar(graded: Sequence[Graded], questions: Sequence[Query]) -> str:
-    return progress_html("Asking the LLM", len(graded), len(questions))
 
 
 def _answer(llm: BaseChatModel, query: Query, passages: Sequence[Passage], flag: StopFlag) -> Answer:
@@ -277,23 +270,14 @@ def answers_html(graded: Sequence[Graded]) -> str:
     if not graded:
         return ""
     heads = ("Question", "Expected", "Answer", "Exact", "F1")
-    return _summary(summarise(graded)) + table_html("Answers", heads, map(_row, graded))
+    return _summary(graded) + table_html("Answers", heads, map(_row, graded))
 
 
-def _summary(quality: Quality) -> str:
-    parts = [
-        f"exact match <b>{_percent(quality.exact)}</b>",
-        f"F1 <b>{_percent(quality.f1)}</b>",
-        f"answer contained <b>{_percent(quality.contains)}</b>",
-        f"refused though there is an answer <b>{_percent(quality.refused_answerable)}</b>",
-        f"refused where there is none <b>{_percent(quality.refused_unanswerable)}</b>",
-    ]
-    counts = f"{quality.n_answerable} answerable, {quality.n_unanswerable} unanswerable question(s)"
+def _summary(graded: Sequence[Graded]) -> str:
+    n_answerable = sum(each.is_answerable for each in graded)
+    parts = [f"{what} <b>{'–' if share is None else f'{share:.0%}'}</b>" for what, share in summarise(graded).items()]
+    counts = f"{n_answerable} answerable, {len(graded) - n_answerable} unanswerable question(s)"
     return f'<p class="aside">{counts}: {" · ".join(parts)}. Sentences rarely match a short answer exactly.</p>'
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}"
 
 
 def _row(each: Graded) -> Sequence[str]:

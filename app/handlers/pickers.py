@@ -54,7 +54,8 @@ def list_ask_choices(
     if shown and link and link.retriever and shown not in chosen and link.corpus in ("", shown):
         chosen = {**chosen, shown: link.retriever}
     plain, is_reranked = split_key(chosen.get(shown or "", ""))
-    picked = _keep(plain, choices)
+    start = starting_choice(choices)
+    picked = _there(plain, choices) or (start.key if start else None)
     first = sorted((choice for choice in choices if choice.way), key=lambda choice: WAYS.index(choice.way))
     is_among = any(choice.key == picked for choice in first)
     return AskChoices(
@@ -145,12 +146,6 @@ def _sides(
     if not right or (not is_picked and start[1] != left):
         right = start[1]
     return left, right, [key for key in others if key]
-
-
-def _keep(key: str, choices: Sequence[Choice]) -> str | None:
-    """`key` if it can be picked, or what to start with."""
-    start = starting_choice(choices)
-    return _there(key, choices) or (start.key if start else None)
 
 
 def _there(key: str | None, choices: Sequence[Choice]) -> str | None:

@@ -186,7 +186,8 @@ def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
             f"teaching rarely shows a gain below {_FEW_PASSAGES:,}.",
         )
     if found.calls:
-        cost = "at a price that is not known" if found.cost is None else f"for about {_dollars(found.cost)}"
+        dollars = f"{found.cost or 0:.2f} US dollars" if (found.cost or 0) >= 0.01 else "less than 0.01 US dollars"
+        cost = "at a price that is not known" if found.cost is None else f"for about {dollars}"
         cost = "on this machine, for free" if plan.llm.is_embedded else cost
         sentences.append(f"The LLM is asked {cost}.")
         details.append(
@@ -225,10 +226,6 @@ def _about_people(plan: Plan) -> list[str]:
     if plan.n_asked:
         sentences.append(f"{plan.n_asked:,} question(s) that people asked here train too.")
     return sentences
-
-
-def _dollars(amount: float) -> str:
-    return f"{amount:.2f} US dollars" if amount >= 0.01 else "less than 0.01 US dollars"
 
 
 def _duration(seconds: float) -> str:
