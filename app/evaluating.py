@@ -81,14 +81,6 @@ class Evaluation:
         return {name: compare_runs(self.by_query[first], self.by_query[name], metric) for name in others}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """How many of the questions every retriever has been asked."""
-
-    done: int
-    total: int
-
-
 def choose_questions(
     paths: DataPaths, corpus: str, queries: Sequence[Query], limit: int
 ) -> tuple[tuple[Query, ...], str]:
@@ -104,21 +96,19 @@ def choose_questions(
     return tuple(judged[place] for place in places), said
 
 
-def evaluate(
-    corpus: str, questions: Sequence[Query], searches: Mapping[str, Searchable]
-) -> Iterator[Asked | Evaluation]:
-    """How far it is after each batch of questions, and at the end the evaluation of each search by its name to show."""
+def evaluate(corpus: str, questions: Sequence[Query], searches: Mapping[str, Searchable]) -> Iterator[int | Evaluation]:
+    """How many questions were asked, batch by batch, and at the end the evaluation of each search by its name."""
     runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in searches}
     kept: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in searches}
     for first in range(0, len(questions), _BATCH):
-        yield Asked(done=first, total=len(questions))
+        yield first
         batch = questions[first : first + _BATCH]
         for name, search in searches.items():
             found = search.search_many([query.text for query in batch], _N_PASSAGES)
             for query, candidates in zip(batch, found, strict=True):
                 runs[name][query.id] = run_of_candidates(candidates, _DEPTH)
                 kept[name][query.id] = tuple(candidate.passage.id for candidate in candidates[:_N_KEPT])
-    yield Asked(done=len(questions), total=len(questions))
+    yield len(questions)
     qrels = make_qrels(questions)
     by_query = {name: evaluate_run(qrels, run, CURVE_CUTOFFS) for name, run in runs.items()}
     yield Evaluation(corpus=corpus, questions=tuple(questions), runs=runs, by_query=by_query, kept=kept)

@@ -30,7 +30,7 @@ Link = Callable[[int, str], str]
 """The link of a citation, as safe HTML: from the number of the passage and what it is cited for."""
 
 
-def to_safe_html(text: str, n_passages: int, link: Link) -> str:
+def to_safe_html(text: str, n_passages: int = 0, link: Link = lambda number, claim: "") -> str:
     """`text` as HTML, every citation of passage n turned into `link(n, the sentence that it ends)`."""
     parser = _parser()
     tokens = parser.parse(text)
@@ -241,10 +241,7 @@ _TABLE = re.compile(r"(^\|.*\|[ \t]*\n\|[-:| \t]+\|[ \t]*(?:\n\|.*\|[ \t]*)*)", 
 def _body_html(text: str, words: Sequence[str]) -> str:
     """The text of a passage, `words` marked in it, and its tables as tables."""
     pieces = _TABLE.split(text)
-    return "".join(
-        to_safe_html(piece, 0, lambda number, claim: "") if place % 2 else mark_words(piece, words)
-        for place, piece in enumerate(pieces)
-    )
+    return "".join(to_safe_html(piece) if place % 2 else mark_words(piece, words) for place, piece in enumerate(pieces))
 
 
 def _thumbs_html(number: int) -> str:
@@ -305,7 +302,7 @@ def turns_html(turns: Sequence[Turn]) -> str:
         return ""
     items = "".join(
         f'<li><details><summary dir="auto">{escape(turn.question)}</summary>'
-        f'<div class="text" dir="auto">{to_safe_html(turn.answer, 0, lambda number, claim: "")}</div></details></li>'
+        f'<div class="text" dir="auto">{to_safe_html(turn.answer)}</div></details></li>'
         for turn in turns
     )
     head = f"Earlier in this conversation ({len(turns)})"

@@ -130,27 +130,22 @@ def _writer(bench: Workbench, question: str, passages: Sequence[Passage], reques
     waiting = Answer(n_passages=len(passages))
 
     def work(publish: Publish[Answer], stopped: Stopped) -> None:
-        with answering(request), step("answer", llm=bench.reader.name):
-            write(publish, stopped)
-
-    def write(publish: Publish[Answer], stopped: Stopped) -> None:
-        if stopped():
-            return
         if not passages:
             publish(replace(waiting, state="done", text=NO_ANSWER))
             return
-        started = time.perf_counter()
-        try:
-            llm = bench.reader.connect(lambda status: publish(replace(waiting, notice=f"{status} …")))
-        except UserError as error:
-            publish(fail(waiting, str(error), 0.0))
-            return
-        publish(replace(waiting, notice=f"The LLM is reading the first {len(passages)} passages …"))
-        before_s = time.perf_counter() - started  # an LLM that has to start first is waited for too
-        for answer in answer_question(llm, question, passages):
-            if stopped():
+        with answering(request), step("answer", llm=bench.reader.name):
+            started = time.perf_counter()
+            try:
+                llm = bench.reader.connect(lambda status: publish(replace(waiting, notice=f"{status} …")))
+            except UserError as error:
+                publish(fail(waiting, str(error), 0.0))
                 return
-            first_s = None if answer.first_word_s is None else before_s + answer.first_word_s
-            publish(replace(answer, first_word_s=first_s, took_s=before_s + answer.took_s))
+            publish(replace(waiting, notice=f"The LLM is reading the first {len(passages)} passages …"))
+            before_s = time.perf_counter() - started  # an LLM that has to start first is waited for too
+            for answer in answer_question(llm, question, passages):
+                if stopped():
+                    return
+                first_s = None if answer.first_word_s is None else before_s + answer.first_word_s
+                publish(replace(answer, first_word_s=first_s, took_s=before_s + answer.took_s))
 
     return work

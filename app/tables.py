@@ -20,11 +20,15 @@ _ORDER = {"failed": 0, "skipped": 0, "removed": 1, "renamed": 2, "replaced": 3, 
 
 def progress_html(label: str, done: int, total: int) -> str:
     """A labelled bar."""
+    said = f"<p>{escape(label)} <span>{done:,} of {total:,}</span></p>"
+    return f'<div class="progress">{said}{_bar(label, done, total)}</div>'
+
+
+def _bar(label: str, done: int, total: int) -> str:
     percent = 100 * done // total if total else 100
     return (
-        f'<div class="progress" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-label="{escape(label)}"><p>{escape(label)} <span>{done:,} of {total:,}</span></p>'
-        f'<div class="bar"><i style="width: {percent}%"></i></div></div>'
+        f'<div class="bar" role="progressbar" aria-label="{escape(label)}" aria-valuenow="{percent}" aria-valuemin="0" '
+        f'aria-valuemax="100"><i style="width: {percent}%"></i></div>'
     )
 
 
@@ -230,13 +234,9 @@ def _stage_html(stage: str, progress: Progress, state: State) -> str:
     name = f'<span class="name">{label}{what}</span>'
     if not total:
         return f' class="now"{now}>{name}'
-    percent = 100 * done // total
     left = _left(known, progress.beat) if state == "running" else ""
-    return (
-        f' class="now"{now}>{name}<span class="figure">{done:,} of {total:,}{left}</span>'
-        f'<div class="bar" role="progressbar" aria-label="{label}" aria-valuenow="{percent}" aria-valuemin="0" '
-        f'aria-valuemax="100"><i style="width: {percent}%"></i></div>'
-    )
+    figure = f'<span class="figure">{done:,} of {total:,}{left}</span>'
+    return f' class="now"{now}>{name}{figure}{_bar(STAGES[stage], done, total)}'
 
 
 def _left(stage: StageProgress, now: float) -> str:
@@ -330,7 +330,7 @@ def score_html(score: Score, first: str, second: str) -> str:
         f"<b>{escape(second)}</b> was better in {score.second} of {score.decided} decided votes against "
         f"<b>{escape(first)}</b>: {share:.0f} % (95 % interval {low:.0f} to {high:.0f} %). {rest} {judgement}"
     )
-    return f'<div class="running-score"><p>{sentence}</p>{_bar(score)}</div>'
+    return f'<div class="running-score"><p>{sentence}</p>{_share_html(score)}</div>'
 
 
 def scores_html(scores: Mapping[tuple[str, str], Score]) -> str:
@@ -343,7 +343,7 @@ def scores_html(scores: Mapping[tuple[str, str], Score]) -> str:
             f"{score.second} of {score.decided}",
             f"{score.ties}",
             f"{score.both_bad}",
-            _bar(score) if score.decided else "–",
+            _share_html(score) if score.decided else "–",
         )
         for (first, second), score in scores.items()
         if score.n
@@ -355,7 +355,7 @@ def scores_html(scores: Mapping[tuple[str, str], Score]) -> str:
     )
 
 
-def _bar(score: Score) -> str:
+def _share_html(score: Score) -> str:
     share, low, high = (100 * value for value in (score.share, score.low, score.high))
     return (
         f'<div class="score-bar" role="img" aria-label="{share:.0f} percent, from {low:.0f} to {high:.0f}">'

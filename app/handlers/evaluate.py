@@ -16,7 +16,6 @@ from app.answering import Answer, answer_question
 from app.evaluating import (
     METRICS,
     ORDERS,
-    Asked,
     Evaluation,
     Graded,
     charts_html,
@@ -100,8 +99,8 @@ def run_evaluation(
         for step in _steps(bench, corpus, questions):
             if flag.is_set:
                 break
-            if isinstance(step, Asked):
-                yield _say(progress_html("Asking every retriever", step.done, step.total), busy())
+            if isinstance(step, int):
+                yield _say(progress_html("Asking every retriever", step, len(questions)), busy())
             else:
                 evaluation = step
         if evaluation is None:
@@ -122,7 +121,7 @@ def _read(bench: Workbench, source: str | None, file: str | None) -> Sequence[Qu
     return read_held_out(bench.paths, source) if source else read_upload(file)
 
 
-def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[Asked | Evaluation]:
+def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[int | Evaluation]:
     opened = Corpus.open(bench.paths, corpus)
     choices = bench.retrievers.choices(opened)
     load = partial(bench.retrievers.encoder_of, opened)

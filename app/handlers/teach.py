@@ -137,8 +137,9 @@ def _hidden_parts() -> dict[str, dict[str, Any]]:
 
 
 def _report_html(markdown: str) -> str:
-    body = to_safe_html(markdown, 0, lambda number, claim: "")
-    return f'<section class="answer report" aria-label="Report"><div class="text">{body}</div></section>'
+    return (
+        f'<section class="answer report" aria-label="Report"><div class="text">{to_safe_html(markdown)}</div></section>'
+    )
 
 
 def _is_promoted(bench: Workbench, corpus: str) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import hypot
 from pathlib import Path
 from statistics import median
@@ -53,18 +53,19 @@ def read_pdf(file: Path) -> Text:
     return Text(text=text, page_starts=starts, note=note)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Page:
-    """A page's text; each of `sizes` says from which of its lines on letters are how large, in points, 0 if unknown."""
+    """The lines of a page, each with how large its letters are, in points, 0 if unknown."""
 
-    text: str
-    sizes: tuple[tuple[int, float], ...] = ((0, 0.0),)
+    lines: Sequence[tuple[str, float]]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(text for text, _ in self.lines)
 
     def runs(self) -> Iterator[tuple[float, list[str]]]:
         """The lines of the page, those of one size together."""
-        lines = self.text.split("\n")
-        ends = [*(first for first, _ in self.sizes[1:]), len(lines)]
-        return ((size, lines[first:end]) for (first, size), end in zip(self.sizes, ends, strict=True))
+        return ((size, [text for text, _ in lines]) for size, lines in groupby(self.lines, key=lambda line: line[1]))
 
 
 def _pages(pdf: Any) -> Iterator[_Page]:
@@ -74,7 +75,8 @@ def _pages(pdf: Any) -> Iterator[_Page]:
             text: str = opened.get_text_range()
             if _RIGHT_TO_LEFT.search(text):
                 text = text.replace("\r\n", "\n").strip()
-                read = _Page(text=_MARK.sub(" ", max(_in_reading_order(opened), text, key=_n_well_formed)))
+                text = _MARK.sub(" ", max(_in_reading_order(opened), text, key=_n_well_formed))
+                read = _Page([(line, 0.0) for line in text.split("\n")])
             else:
                 read = _with_tables(_lines(opened, text))
         n_characters += len(read.text)
@@ -270,9 +272,7 @@ def _with_tables(lines: Sequence[_Line]) -> _Page:
         shown.pop()
     while shown and not shown[0][0]:
         shown.pop(0)
-    changes = [n for n, (_, size) in enumerate(shown) if n == 0 or size != shown[n - 1][1]]
-    sizes = tuple((n, shown[n][1]) for n in changes) or ((0, 0.0),)
-    return _Page(text="\n".join(text for text, _ in shown), sizes=sizes)
+    return _Page(shown)
 
 
 def _end_of_rows(lines: Sequence[_Line], first: int) -> int:
