@@ -97,14 +97,13 @@ class Assessment:
 
     `best_agreement`: share of questions where both orders name the same best; `kappa`: what is in it beyond chance
     (Cohen's κ; chance is 1/n, as the passages are shuffled), `at_least` with 95 % confidence. `probe_first`: share of
-    `n_probes` in which the planted answer came first, `probe_last`: last. `self_agreement`: mean Kendall τ of the two
-    orders. `best_shown_at`: share of each place of the prompt among the passages put first; `position_p` is its χ² test
-    against equal shares and `position_bias` the strength (Cramér's V: 0 none, 1 always the same place).
-    `agreement_with_start`: mean τ with the order of retrieval, `first_with_start`: share of orders with the same first.
-    `malformed`: share of orders that were not as asked for, `refused`: of those that held nothing. `calls`: requests
-    for a question. `weight`: how much a list of this teacher counts that has no agreement of its own. `top1`: how often
-    what it puts first is right where an answer is in the list, as far as this tells, and `top1_weight`: how many
-    observations that is worth.
+    `n_probes` in which the planted answer came first. `self_agreement`: mean Kendall τ of the two orders.
+    `best_shown_at`: share of each place of the prompt among the passages put first; `position_p` is its χ² test against
+    equal shares and `position_bias` the strength (Cramér's V: 0 none, 1 always the same place). `agreement_with_start`:
+    mean τ with the order of retrieval. `malformed`: share of orders that were not as asked for, `refused`: of those
+    that held nothing. `calls`: requests for a question. `weight`: how much a list of this teacher counts that has no
+    agreement of its own. `top1`: how often what it puts first is right where an answer is in the list, as far as this
+    tells, and `top1_weight`: how many observations that is worth.
     """
 
     mode: str = ""
@@ -114,13 +113,11 @@ class Assessment:
     at_least: float = 0.0
     best_agreement: float = 0.0
     probe_first: float | None = None
-    probe_last: float | None = None
     self_agreement: float = 0.0
     best_shown_at: tuple[float, ...] = ()
     position_p: float = 0.0
     position_bias: float = 0.0
     agreement_with_start: float = 0.0
-    first_with_start: float = 0.0
     malformed: float = 0.0
     refused: float = 0.0
     calls: float = 0.0

@@ -29,7 +29,7 @@ from distill.json_files import peek_json
 from distill.questions.sources import read_like, read_log
 from distill.records import CandidateList, Retrieved
 from distill.run_config import read_settings
-from distill.teacher.orders import read_named_passages, read_rankings, read_votes
+from distill.teacher.orders import read_given, read_rankings, read_votes
 from distill.teacher.replies import parse_permutation
 from indexes.errors import InputError, UserError
 from indexes.queries import read_qrels, read_queries
@@ -139,7 +139,7 @@ records = st.lists(st.dictionaries(st.sampled_from(NAMES), values, max_size=6), 
 READERS = (
     read_queries,
     read_qrels,
-    read_named_passages,
+    read_given,
     read_log,
     read_votes,
     lambda file: read_like(file, seed=1),
@@ -189,7 +189,7 @@ def test_a_file_that_is_made_to_break_its_reader_is_refused_in_a_sentence(conten
 def test_a_small_file_that_unpacks_to_much_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
     member = gzip.compress(b" " * 2**24)
     (tmp_path / "a.jsonl.gz").write_bytes(member * 17)
-    for read in (read_queries, read_qrels, read_named_passages):
+    for read in (read_queries, read_qrels, read_given):
         with pytest.raises(InputError, match="more than 256 MiB"):
             read(tmp_path / "a.jsonl.gz")
 
@@ -199,9 +199,9 @@ def test_a_hundred_thousand_orders_of_one_question_are_one_soon(tmp_path: Path) 
     record = CandidateList(id="q", question="q", candidates=tuple(Retrieved(passage=p) for p in "abc"))
     lines = '{"id": "q", "ranking": ["c", "c", "x", "a"]}\n' * 10**5 + '{"id": "unknown", "ranking": ["a"]}\n'
     (tmp_path / "a.jsonl").write_text(lines)
-    given = read_rankings(tmp_path / "a.jsonl", [record])
-    assert [each.ranking for each in given.rankings] == [("c", "a")]
-    assert len(given.notes) == 2
+    rankings, notes = read_rankings(tmp_path / "a.jsonl", [record])
+    assert [each.ranking for each in rankings] == [("c", "a")]
+    assert len(notes) == 2
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:

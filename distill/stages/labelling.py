@@ -118,12 +118,10 @@ def make_candidates(run: Distillation) -> None:
     config = run.config
     queries = read_queries(run.file(QUESTIONS), "train")
     run.say("candidates", 0, len(queries))
-    proposal = propose(run, queries)
+    retrieval, given = propose(run, queries)
     n = config.n_candidates
     n_more = max(0, config.n_scored - n)
-    mined = mine_candidates(
-        queries, run.index, run.lexical, n, n_more=n_more, retrieval=proposal.retrieval, given=proposal.given
-    )
+    mined = mine_candidates(queries, run.index, run.lexical, n, n_more=n_more, retrieval=retrieval, given=given)
     sources = read_json(run.file(SOURCES))
     records = [r if r.n_shown is not None else with_sources(r, sources, n) for r in mined if len(r.candidates) > 1]
     if not records:
@@ -146,7 +144,7 @@ def assess(run: Distillation) -> None:
         return
     records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
     if name == FROM_FILE:
-        trust, kind, sentence = judge_given(records, read_rankings(Path(run.config.rankings), records).rankings)
+        trust, kind, sentence = judge_given(records, read_rankings(Path(run.config.rankings), records)[0])
         given = Teacher(name=run.config.rankings, trust=_insisting(run, trust, kind), sentence=sentence)
         write_json(file, asdict(given))
         run.say("teacher", remark=sentence)
@@ -221,10 +219,10 @@ def make_rankings(run: Distillation) -> None:
     records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
     if run.config.teacher == FROM_FILE:
         if not file.is_file():
-            given = read_rankings(Path(run.config.rankings), records)
-            for note in given.notes:
+            given, notes = read_rankings(Path(run.config.rankings), records)
+            for note in notes:
                 run.say("rankings", remark=note)
-            write_records(file, given.rankings)
+            write_records(file, given)
     else:
         _ask(run, records)
     _keep_out(run, read_records(file, Ranking))

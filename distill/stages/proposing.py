@@ -18,7 +18,7 @@ from distill.json_files import write_json
 from distill.run import Distillation
 from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.run_folder import RETRIEVAL, SAMPLE
-from distill.teacher.orders import read_named_passages
+from distill.teacher.orders import read_given
 from distill.teacher.ranking import rank_candidates
 from indexes.types import Passage, Query
 
@@ -45,14 +45,6 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """What finds the candidates, and the passages that stand first whatever it finds, by question."""
-
-    retrieval: Retrieval
-    given: Mapping[str, Given]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
     """Of the questions that a teacher was asked about: what it was shown, its first choices (several where it named a
     document), and what both searches find.
@@ -63,8 +55,10 @@ class _Said:
     found: Mapping[str, Found]
 
 
-def propose(run: Distillation, queries: Sequence[Query]) -> Proposal:
-    """What is put to the teacher of `run`. The teacher is asked about a sample if the retrieval is to be chosen."""
+def propose(run: Distillation, queries: Sequence[Query]) -> tuple[Retrieval, Mapping[str, Given]]:
+    """What finds the candidates of `run`, and the passages that stand first whatever it finds, by question; the teacher
+    is asked about a sample if the retrieval is to be chosen.
+    """
     config = run.config
     said = _Said(given={}, firsts={}, found={})
     if config.teacher == FROM_FILE:
@@ -78,10 +72,9 @@ def propose(run: Distillation, queries: Sequence[Query]) -> Proposal:
         write_json(run.file(RETRIEVAL), asdict(choice))
         run.say("candidates", remark=choice.sentence)
         retrieval = choice.retrieval
-    if config.teacher == FROM_FILE:
-        given = {key: _by_rank(each, said.found[key], retrieval) for key, each in said.given.items()}
-        return Proposal(retrieval=retrieval, given=given)
-    return Proposal(retrieval=retrieval, given=said.given)
+    is_given = config.teacher == FROM_FILE
+    given = {key: _by_rank(each, said.found[key], retrieval) if is_given else each for key, each in said.given.items()}
+    return retrieval, given
 
 
 def words_match(lists: Sequence[Found]) -> float:
@@ -189,7 +182,7 @@ def _by_rank(given: Given, found: Found, retrieval: Retrieval) -> Given:
 
 def _from_file(run: Distillation, queries: Sequence[Query]) -> _Said:
     """What the file of orders has shown for each question, whether it is found or not, and its first choices."""
-    orders = read_named_passages(Path(run.config.rankings))
+    orders = read_given(Path(run.config.rankings))
     asked = [query for query in queries if query.id in orders]
     n = run.config.n_candidates
     meant = _passages_meant(run)
@@ -197,12 +190,11 @@ def _from_file(run: Distillation, queries: Sequence[Query]) -> _Said:
     firsts: dict[str, Collection[str]] = {}
     found = dict(zip([query.id for query in asked], _search(run, asked), strict=True))
     for query in asked:
-        order = orders[query.id]
-        near = _either(found[query.id], n)
-        if passages := meant(query, order.passages, near):
-            n_shown = len(passages) if order.is_all_shown else max(n, len(passages))
+        lines, near = orders[query.id], _either(found[query.id], n)
+        if passages := meant(query, [each for line in lines for each in (*line.ranking, *line.shown)], near):
+            n_shown = len(passages) if all(line.shown for line in lines) else max(n, len(passages))
             given[query.id] = Given(passages=tuple(passages), n_shown=n_shown)
-        if first := meant(query, order.firsts, near):
+        if first := meant(query, [line.ranking[0] for line in lines if line.ranking], near):
             firsts[query.id] = {passage.id for passage in first}
     return _Said(given=given, firsts=firsts, found=found)
 
@@ -223,7 +215,7 @@ def _passages_meant(run: Distillation) -> Callable[[Query, Sequence[str], Sequen
 
     def meant(query: Query, ids: Sequence[str], near: Sequence[Passage]) -> list[Passage]:
         passages: dict[str, Passage] = {}
-        for identifier in ids:
+        for identifier in dict.fromkeys(ids):
             own = [by_id[identifier]] if identifier in by_id else by_document.get(identifier, [])
             close = [passage for passage in near if passage in own]
             chosen = close or ([nearest(query, own)] if own else [])

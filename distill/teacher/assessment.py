@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -26,7 +26,6 @@ from distill.teacher.trust import (
     Probe,
     ProbeAnswer,
     Probed,
-    Signs,
     ask_probe,
     decide,
     first_reliability,
@@ -104,7 +103,7 @@ def assess(mode: str, answers: Sequence[Answers], probe_answers: Sequence[ProbeA
     """What the `answers` of a sample of questions, and those to planted ones, say about their teacher."""
     orders = [order for each in answers for order in each.orders]
     answered = [each for each in answers if all(each.pair)]
-    n_passages, n = fmean([each.n for each in answered] or [2]), len(answered)
+    n = len(answered)
     n_same = sum(each.pair[0][0] == each.pair[1][0] for each in answered)
     chance = fmean([1 / each.n for each in answered] or [0.5])
     same = n_same / max(1, n)
@@ -115,58 +114,46 @@ def assess(mode: str, answers: Sequence[Answers], probe_answers: Sequence[ProbeA
     first_with_start = _share([order[0] == 0 for each in answered for order in each.pair])
     n_copied = sum(all(order[0] == 0 for order in each.pair) for each in answered)
     probed = Probed.of(probe_answers)
-    signs = Signs(
-        kappa=kappa(same, chance),
-        kappa_at_least=kappa(share_at_least(n_same, n), chance),
-        position_p=p,
-        position_bias=bias,
-        copies=is_copy(taus, starts, same, first_with_start, share_at_least(n_copied, n)),
-        refused=_share([not order.order for order in orders]) if orders else 1.0,
-        probed=probed,
-    )
-    trust, kind, reason = decide(signs)
-    top1, top1_weight = first_reliability(signs.kappa, n_passages, n, probed)
-    return Assessment(
+    top1, top1_weight = first_reliability(kappa(same, chance), fmean([each.n for each in answered] or [2]), n, probed)
+    found = Assessment(
         mode=mode,
         n_questions=len(answers),
         n_probes=probed.n,
-        kappa=round(signs.kappa, 4),
-        at_least=round(signs.kappa_at_least, 4),
-        best_agreement=round(same, 4),
-        probe_first=round(probed.n_first / probed.n, 4) if probed.n else None,
-        probe_last=round(probed.n_last / probed.n, 4) if probed.n else None,
-        self_agreement=round(taus, 4),
-        best_shown_at=tuple(round(share, 4) for share in place_shares(best_at)),
+        kappa=kappa(same, chance),
+        at_least=kappa(share_at_least(n_same, n), chance),
+        best_agreement=same,
+        probe_first=probed.n_first / probed.n if probed.n else None,
+        self_agreement=taus,
+        best_shown_at=tuple(place_shares(best_at)),
         position_p=p,
-        position_bias=round(bias, 4),
-        agreement_with_start=round(starts, 4),
-        first_with_start=round(first_with_start, 4),
-        malformed=round(_share([order.status != "ok" for order in orders]), 4),
-        refused=round(signs.refused, 4),
-        calls=round(sum(order.n_asked for order in orders) / max(1, len(orders)), 2),
-        trust=trust,
-        verdict_kind=kind,
-        weight=round(_weight(trust, signs), 4),
-        top1=round(top1, 4),
+        position_bias=bias,
+        agreement_with_start=starts,
+        malformed=_share([order.status != "ok" for order in orders]),
+        refused=_share([not order.order for order in orders]) if orders else 1.0,
+        calls=sum(order.n_asked for order in orders) / max(1, len(orders)),
+        top1=top1,
         top1_weight=top1_weight,
-        sentence=_sentence(mode, len(answers), signs, trust, kind, reason),
     )
+    copies = is_copy(taus, starts, same, first_with_start, share_at_least(n_copied, n))
+    trust, kind, reason = decide(found, probed, copies=copies)
+    weight = {"use": 1.0, "weigh": _part(found, probed)}.get(trust, 0.0)
+    sentence = _sentence(found, probed, trust, kind, reason)
+    return replace(found, trust=trust, verdict_kind=kind, weight=weight, sentence=sentence)
 
 
-def _weight(trust: Trust, signs: Signs) -> float:
-    """How much a list counts: in part, as far as what is put first is steady, right, and not by its place."""
-    if trust != "weigh":
-        return 1.0 if trust == "use" else 0.0
-    found = signs.probed.n_first / signs.probed.n if signs.probed.can_tell else 1.0
-    discount = 1 - signs.position_bias if signs.position_p < SIGNIFICANT and signs.position_bias >= WEAK_BIAS else 1.0
-    return min(1.0, max(0.0, signs.kappa) / FULL_KAPPA) * found * discount
+def _part(found: Assessment, probed: Probed) -> float:
+    """How much a list counts in part: as far as what is put first is steady, right, and not by its place."""
+    share = probed.n_first / probed.n if probed.can_tell else 1.0
+    is_placed = found.position_p < SIGNIFICANT and found.position_bias >= WEAK_BIAS
+    return min(1.0, max(0.0, found.kappa) / FULL_KAPPA) * share * (1 - found.position_bias if is_placed else 1.0)
 
 
 def _share(facts: Sequence[bool]) -> float:
     return sum(facts) / len(facts) if facts else 0.0
 
 
-def _sentence(mode: str, n: int, signs: Signs, trust: Trust, kind: Kind, reason: str) -> str:
+def _sentence(found: Assessment, probed: Probed, trust: Trust, kind: Kind, reason: str) -> str:
+    n = found.n_questions
     if not n:
         return "No question has two candidates to put in order, so nothing can be said of the teacher."
     more = "give more questions to train on, or " if kind == "too few" and n < N_QUESTIONS else ""
@@ -175,10 +162,9 @@ def _sentence(mode: str, n: int, signs: Signs, trust: Trust, kind: Kind, reason:
         "weigh": "Its orders count in part.",
         "refuse": f"Its orders should not teach: {more}use a stronger LLM or another mode.",
     }
-    probed = signs.probed
-    found = f", and a planted answer in {probed.n_first} of {probed.n} cases" if probed.n else ""
+    plants = f", and a planted answer in {probed.n_first} of {probed.n} cases" if probed.n else ""
     return (
-        f"Asked twice about {n} questions in mode {mode}, the passages shuffled, the teacher puts the same one first "
-        f"at κ {signs.kappa:.2f} (1 always, 0 chance; at least {signs.kappa_at_least:.2f}){found}; {reason}. "
+        f"Asked twice about {n} questions in mode {found.mode}, the passages shuffled, the teacher puts the same one "
+        f"first at κ {found.kappa:.2f} (1 always, 0 chance; at least {found.at_least:.2f}){plants}; {reason}. "
         f"{_WHAT_NOW.get(kind, then[trust])}"
     )

@@ -26,28 +26,39 @@ _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenRankings:
-    """Rankings in the order of the candidates, and what of the file could not be used, in sentences."""
+class GivenOrder:
+    """Ids of documents or passages in the order of a file, best first, and what was shown for it where the file says
+    so: then there was nothing else.
+    """
 
-    rankings: tuple[Ranking, ...]
-    notes: tuple[str, ...]
+    question: str
+    ranking: list[str]
+    shown: list[str]
 
 
-def read_rankings(file: Path, records: Sequence[CandidateList]) -> GivenRankings:
-    """The orders in `file`, a JSON object a line, of the questions in `records`.
+def read_given(file: Path) -> dict[str, list[GivenOrder]]:
+    """The orders in `file`, a JSON object a line, by question id; raises `InputError` for a line of another form."""
+    given: dict[str, list[GivenOrder]] = defaultdict(list)
+    for number, line in enumerate(read_lines(file, "rankings"), start=1):
+        if line.strip():
+            order = _line(line, f"{file}, line {number}")
+            given[order.question].append(order)
+    return dict(given)
+
+
+def read_rankings(file: Path, records: Sequence[CandidateList]) -> tuple[list[Ranking], list[str]]:
+    """The orders in `file` of the questions in `records`, and what of it could not be used, in sentences.
 
     An id names a candidate passage or a document, which stands for its candidate passages in the order of retrieval.
     Several lines about one question are several orders of it: they become one (Borda), and how often they put the same
-    first says how much it counts. Raises `InputError` for a line of another form, or if no candidate is placed.
+    first says how much it counts. Raises `InputError` if no candidate is placed.
     """
-    lines: dict[str, list[list[str]]] = defaultdict(list)
-    for line in _lines(file):
-        lines[line.question].append(line.ranking)
+    lines = read_given(file)
     found: list[Ranking] = []
     strangers: dict[str, None] = {}
     for record in records:
         if given := lines.pop(record.id, None):
-            orders = [_positions(record, ids, strangers) for ids in given]
+            orders = [_positions(record, each.ranking, strangers) for each in given]
             found.append(as_ranking(record, _one_order(record, orders)))
     if not any(record.ranking for record in found):
         raise InputError(
@@ -55,53 +66,10 @@ def read_rankings(file: Path, records: Sequence[CandidateList]) -> GivenRankings
             f"run's questions (such as {_named([record.id for record in records])}) and of documents or passages "
             "that their retrieval found."
         )
-    notes = _notes(file, found, len(records), list(lines), list(strangers))
-    return GivenRankings(rankings=tuple(found), notes=tuple(notes))
+    return found, list(_notes(file, found, len(records), list(lines), list(strangers)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedPassages:
-    """The ids of documents or passages in a file's orders of one question: all, and those that were put first.
-
-    `is_all_shown`: the file says what was shown, so there was nothing else.
-    """
-
-    passages: tuple[str, ...]
-    firsts: tuple[str, ...]
-    is_all_shown: bool
-
-
-def read_named_passages(file: Path) -> dict[str, NamedPassages]:
-    """What the orders in `file` name, by question id; raises `InputError` for a line of another form."""
-    lines: dict[str, list[_Line]] = defaultdict(list)
-    for line in _lines(file):
-        lines[line.question].append(line)
-    return {
-        question: NamedPassages(
-            passages=tuple(dict.fromkeys(each for line in found for each in (*line.ranking, *line.shown))),
-            firsts=tuple(dict.fromkeys(line.ranking[0] for line in found if line.ranking)),
-            is_all_shown=all(line.shown for line in found),
-        )
-        for question, found in lines.items()
-    }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """An order, best first, and what was shown for it where the file says so."""
-
-    question: str
-    ranking: list[str]
-    shown: list[str]
-
-
-def _lines(file: Path) -> Iterator[_Line]:
-    for number, line in enumerate(read_lines(file, "rankings"), start=1):
-        if line.strip():
-            yield _line(line, f"{file}, line {number}")
-
-
-def _line(line: str, where: str) -> _Line:
+def _line(line: str, where: str) -> GivenOrder:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -110,7 +78,7 @@ def _line(line: str, where: str) -> _Line:
     question, ids, shown = found.get("id"), found.get("ranking", ""), found.get("shown") or []
     if not _is_id(question) or not _are_ids(ids) or not _are_ids(shown):
         raise InputError(f"{where} has no question id with a list of ids. Expected is {_FORM}.")
-    return _Line(question=str(question), ranking=[*map(str, ids)], shown=[*map(str, shown)])
+    return GivenOrder(question=str(question), ranking=[*map(str, ids)], shown=[*map(str, shown)])
 
 
 def _are_ids(value: object) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from distill.records import CandidateList, Kind, Ranking, Trust
+from distill.records import Assessment, CandidateList, Kind, Ranking, Trust
 from distill.teacher.aggregation import pair_agreement
 from distill.teacher.asking import Asks, Limits, order_question
 from indexes.types import Passage
@@ -189,19 +189,6 @@ class Probed:
         return float(binom.sf(n_hits - 1, self.n, self.chance))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signs:
-    """What a sample says about a teacher; `Assessment` has the words for it."""
-
-    kappa: float
-    kappa_at_least: float
-    position_p: float
-    position_bias: float
-    copies: bool
-    refused: float
-    probed: Probed
-
-
 def position_test(best_at: Sequence[tuple[int, int]]) -> tuple[float, float]:
     """(p of a χ² test, Cramér's V) of the places that the best passages were shown at, against equal shares.
 
@@ -240,29 +227,29 @@ def is_copy(
     return others >= _AS_A_COPY * math.sqrt(own) and first_with_start >= same_first - _CHANCE_HITS
 
 
-def decide(signs: Signs) -> tuple[Trust, Kind, str]:
-    """What to do with the teacher's orders, what kind of teacher it is, and why."""
-    probed = signs.probed
-    if signs.refused > _MOST_REFUSED:
-        return "refuse", "silent", f"{signs.refused:.0%} of its replies hold no order"
+def decide(found: Assessment, probed: Probed, *, copies: bool) -> tuple[Trust, Kind, str]:
+    """What to do with the teacher's orders, what kind of teacher it is, and why, by what was `found`."""
+    is_placed = found.position_p < SIGNIFICANT
+    if found.refused > _MOST_REFUSED:
+        return "refuse", "silent", f"{found.refused:.0%} of its replies hold no order"
     if probed.is_reversed:
         return "refuse", "reversed", f"it puts the planted answer last ({probed.n_last} of {probed.n} times)"
-    if signs.position_p < SIGNIFICANT and signs.position_bias >= _STRONG_BIAS:
+    if is_placed and found.position_bias >= _STRONG_BIAS:
         return "refuse", "placed", "the place in the prompt decides what it puts first"
     finds = share_at_least(probed.n_first, probed.n) >= _FOUND_AT_LEAST
-    if signs.kappa_at_least <= 0 and not (finds and signs.kappa > _SOME_KAPPA):
-        if signs.kappa >= FULL_KAPPA:
+    if found.at_least <= 0 and not (finds and found.kappa > _SOME_KAPPA):
+        if found.kappa >= FULL_KAPPA:
             return "refuse", "too few", "on so little that cannot be told from chance"
         return "refuse", "chance", "that cannot be told from chance"
     if probed.can_tell and not probed.is_passed:
         return "refuse", "blind", "it does not find a planted answer better than chance would"
-    if signs.copies:
+    if copies:
         return "refuse", "copying", "its orders are those of the retrieval, and worth nothing beside it"
-    if signs.position_p < SIGNIFICANT and signs.position_bias >= WEAK_BIAS:
+    if is_placed and found.position_bias >= WEAK_BIAS:
         return "weigh", "placed", "the place in the prompt has a part in what it puts first"
     if not probed.can_tell:
         return "weigh", "unproven", "the corpus is too small to plant answers in, so whether it is right is not known"
-    if signs.kappa < FULL_KAPPA or signs.kappa_at_least <= 0:
+    if found.kappa < FULL_KAPPA or found.at_least <= 0:
         return "weigh", "unsteady", "what it puts first holds more than chance, but is unsteady"
     if not finds:
         return "weigh", "unsteady", "it misses many planted answers"

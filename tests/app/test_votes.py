@@ -177,9 +177,9 @@ def test_a_distillation_reads_what_is_written(bench: Workbench, corpus: str, tmp
     assert {query.text for query in queries} == {"Why?", "Who?", "Where?", "When?", "What?"}
     candidates = tuple(Retrieved(passage=p, document=p.upper()) for p in ("c", "b", "a"))
     records = [CandidateList(id=query.id, question=query.text, candidates=candidates) for query in queries]
-    given = read_rankings(rankings, records)
-    assert given.notes == ()
-    assert [each.ranking for each in given.rankings] == [("a", "b", "c")] * 5
+    given, notes = read_rankings(rankings, records)
+    assert notes == []
+    assert [each.ranking for each in given] == [("a", "b", "c")] * 5
 
 
 def test_the_command_says_what_it_wrote_and_what_is_missing(

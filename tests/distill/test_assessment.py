@@ -83,7 +83,7 @@ def test_a_reversed_and_a_copying_teacher_are_said_to_be_that_with_what_to_do() 
     backwards = assessed(TEACHERS["reversed"])
     assert "planted answer last (20 of 20 times)" in backwards.sentence
     assert "wrong way round" in backwards.sentence and "another LLM" in backwards.sentence
-    assert (backwards.probe_first, backwards.probe_last) == (0, 1)
+    assert backwards.probe_first == 0
     copy = assessed(TEACHERS["copies the retrieval"])
     assert "worth nothing beside it" in copy.sentence and "--teacher none" in copy.sentence
 

@@ -42,15 +42,14 @@ def file_of(folder: Path, *lines: Any) -> Path:
 
 
 def test_a_document_stands_for_its_candidates_in_the_order_of_retrieval(tmp_path: Path) -> None:
-    given_rankings = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["c", "a"]}), RECORDS)
-    (record,) = given_rankings.rankings
+    (record,), notes = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["c", "a"]}), RECORDS)
     assert (record.ranking, record.status) == (("p4", "p1", "p3"), "partial")
     assert (record.weight, record.shown) == (1.0, ("p1", "p2", "p3", "p4"))
-    assert given_rankings.notes == (f"{tmp_path / 'given.jsonl'} has no order of 1 of 2 questions.",)
+    assert notes == [f"{tmp_path / 'given.jsonl'} has no order of 1 of 2 questions."]
 
 
 def test_passages_and_documents_may_be_mixed_and_each_stands_once(tmp_path: Path) -> None:
-    (record,) = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["p3", "b", "a", "p4"]}), RECORDS).rankings
+    [record], _ = read_rankings(file_of(tmp_path, {"id": "q1", "ranking": ["p3", "b", "a", "p4"]}), RECORDS)
     assert (record.ranking, record.status) == (("p3", "p2", "p1", "p4"), "ok")
 
 
@@ -58,7 +57,7 @@ def test_several_lines_about_a_question_are_one_order_that_counts_by_their_agree
     orders = [["p1", "p2", "p3", "p4"], ["p1", "p2", "p4", "p3"], ["p1", "p2", "p3", "p4"]]
     opposed = [["p1", "p2", "p3", "p4"], ["p4", "p3", "p2", "p1"]]
     lines = [{"id": "q1", "ranking": order} for order in orders] + [{"id": "q2", "ranking": order} for order in opposed]
-    first, second = read_rankings(file_of(tmp_path, *lines), RECORDS).rankings
+    [first, second], _ = read_rankings(file_of(tmp_path, *lines), RECORDS)
     assert (first.ranking, first.n_asked) == (("p1", "p2", "p3", "p4"), 3)
     assert first.weight == 1
     assert second.weight == 0
@@ -66,9 +65,9 @@ def test_several_lines_about_a_question_are_one_order_that_counts_by_their_agree
 
 def test_strangers_are_named_and_left_out(tmp_path: Path) -> None:
     lines = [{"id": "q1", "ranking": ["zz", "p1", 17]}, {"id": "q9", "ranking": ["p1"]}, {"id": "q2", "ranking": ["x"]}]
-    found = read_rankings(file_of(tmp_path, *lines), RECORDS)
-    assert [record.ranking for record in found.rankings] == [("p1",), ()]
-    assert [note.split("given.jsonl ")[1] for note in found.notes] == [
+    found, notes = read_rankings(file_of(tmp_path, *lines), RECORDS)
+    assert [record.ranking for record in found] == [("p1",), ()]
+    assert [note.split("given.jsonl ")[1] for note in notes] == [
         "orders 1 questions that this run does not have (q9): left out.",
         "names 3 ids that are no candidates (zz, 17, x): left out.",
         "places no candidate of 1 questions (q2): they do not teach.",
@@ -96,7 +95,7 @@ def test_a_file_that_fits_no_question_is_refused_with_ids_that_would(tmp_path: P
 @given(st.lists(st.permutations(["p1", "p2", "p3", "p4"]), min_size=1, max_size=4))
 def test_whole_orders_give_whole_orders(tmp_path_factory: pytest.TempPathFactory, orders: list[list[str]]) -> None:
     lines = [{"id": "q1", "ranking": order} for order in orders]
-    (record,) = read_rankings(file_of(tmp_path_factory.getbasetemp(), *lines), RECORDS).rankings
+    [record], _ = read_rankings(file_of(tmp_path_factory.getbasetemp(), *lines), RECORDS)
     assert sorted(record.ranking) == ["p1", "p2", "p3", "p4"]
     assert 0 <= record.weight <= 1
     if len(orders) == 1:
