@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.retriever.exporting import usage
+from distill.verdict.report import as_markdown
 from indexes.errors import InputError, UserError
 from indexes.paths import replacing, write_file
 
@@ -101,7 +102,7 @@ def card_text(card: Card, *, two_sided: bool = False) -> str:
     }
     parts = [
         _front_matter(card),
-        f"# {_line(card.name)}",
+        f"# {as_markdown(card.name)}",
         card.lesson,
         _table(facts),
         "## Use",
@@ -127,12 +128,8 @@ def _front_matter(card: Card) -> str:
 
 
 def _table(rows: Mapping[str, object]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {_line(key)} | {_line(value)} |" for key, value in rows.items())])
-
-
-def _line(value: object) -> str:
-    """`value` on one line and without the mark that ends a table's cell."""
-    return " ".join(str(value).split()).replace("|", "\\|")
+    lines = (f"| {as_markdown(str(key))} | {as_markdown(str(value))} |" for key, value in rows.items())
+    return "\n".join(["| | |", "|---|---|", *lines])
 
 
 def push_encoder(folder: Path, repo_id: str, token: str, *, endpoint: str | None = None, private: bool = True) -> str:

@@ -32,11 +32,11 @@ from distill.run_folder import (
     REPORT,
     RETRIEVER,
 )
-from distill.stages.labelling import kept_out, orders
+from distill.stages.labelling import commanding, kept_out, orders
 from distill.stages.training import control_of
 from distill.teacher.orders import first_choices
 from distill.teacher.ranking import status_shares
-from distill.verdict.promotion import promote, promoted
+from distill.verdict.promotion import Advice, promote, promoted
 from distill.verdict.report import Metrics, report_markdown
 from distill.verdict.verdict import METRIC, JudgedBy, Rows, decide, take_look, undecided
 from indexes.encoders.loading import RememberingEncoder
@@ -198,6 +198,8 @@ def make_verdict(run: Distillation) -> None:
             look=1 if judged_by == "orders" else take_look(run.paths.looks, run.digest, held_out),
             trust=trust,
         )
+    if run.config.teacher != WITHOUT_LLM and (told := commanding(run)):
+        verdict = replace(verdict, advice=(Advice(sentence=told), *verdict.advice))
     if verdict.encoder:
         promote(run.paths, run.corpus.name, verdict.encoder, run.config.name)
     keep_mixes(run, mixes, promoted=bool(verdict.encoder))

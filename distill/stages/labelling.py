@@ -142,6 +142,8 @@ def assess(run: Distillation) -> None:
     if name == WITHOUT_LLM:
         write_json(file, {"name": "none (ranker)"})
         return
+    if told := commanding(run):
+        run.say("teacher", remark=told)
     records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
     if name == FROM_FILE:
         trust, kind, sentence = judge_given(records, read_rankings(Path(run.config.rankings), records)[0])
@@ -242,22 +244,26 @@ def kept_out(run: Distillation) -> frozenset[str]:
     return frozenset(read_json(run.file(KEPT_OUT)).get("questions", ()))
 
 
-def _commanding(run: Distillation, records: Sequence[CandidateList]) -> str:
-    """A word on passages that speak to whoever puts them in order, which can buy a place; "" for none."""
-    shown = sorted({passage for record in records for passage in record.passages})
+def commanding(run: Distillation) -> str:
+    """A word on passages that speak to whoever puts them in order, and how often one has bought the first place; ""
+    where none is shown.
+    """
+    shown = sorted({passage for record in _shown(run, all_candidates(run)) for passage in record.passages})
     found = [passage for passage in shown if speaks_to_its_reader(run.texts[passage])]
     if not found:
         return ""
+    lists = orders(run).values()
+    n_bought = sum(each.ranking[0] in found for each in lists)
+    bought = f" One of them comes first in {n_bought:,} of {len(lists):,} orders that teach." if lists else ""
     return (
-        f"{len(found):,} of {len(shown):,} passages seem to speak to whoever ranks them, such as {found[0]!r}. They "
-        "may have bought their place: look at them, and take those out of the corpus that nobody who is trusted wrote."
+        f"{len(found):,} of {len(shown):,} passages seem to speak to whoever ranks them, such as one of "
+        f"'{run.corpus.get_passages(found[:1])[0].source}'. They may buy their place, or have the teacher look "
+        f"blind.{bought} Look at them, and take those out of the corpus that nobody who is trusted wrote."
     )
 
 
 def _ask(run: Distillation, records: Sequence[CandidateList]) -> None:
     """Has the LLM put in order what it has not yet."""
-    if told := _commanding(run, records):
-        run.say("rankings", remark=told)
     file = run.file(RANKINGS)
     teacher = run.teacher
     if not file.is_file():

@@ -287,14 +287,14 @@ _LINE_START = re.compile(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[-+=]))")  # of a list, 
 def report_markdown(metrics: Metrics) -> str:
     """The report of a run as Markdown (CommonMark with tables); parts that `metrics` has nothing for are left out."""
     name = metrics.settings.name
-    blocks = [f"# Report of run {_escape(name)}" if name else "# Report"]
+    blocks = [f"# Report of run {as_markdown(name)}" if name else "# Report"]
     for section in sections_of(metrics):
         blocks.append(f"## {section.title}")
-        blocks += [_escape(sentence) for sentence in section.sentences]
+        blocks += [as_markdown(sentence) for sentence in section.sentences]
         if section.grid:
             blocks.append("\n".join(_table_lines(section.grid)))
         if section.remarks:
-            blocks.append("\n".join(f"- {_escape(remark)}" for remark in section.remarks))
+            blocks.append("\n".join(f"- {as_markdown(remark)}" for remark in section.remarks))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -327,10 +327,10 @@ def _table_lines(grid: Grid) -> Iterator[str]:
 
 
 def _row(cells: Sequence[str], *, escaped: bool = False) -> str:
-    return f"| {' | '.join(cell if escaped else _escape(cell) for cell in cells)} |"
+    return f"| {' | '.join(cell if escaped else as_markdown(cell) for cell in cells)} |"
 
 
-def _escape(text: str) -> str:
+def as_markdown(text: str) -> str:
     """`text` on one line, such that Markdown shows it as it is: no tag, link, image, heading, list or cell of its own.
 
     Bare addresses and @names are broken too, as some readers of Markdown make links of them.

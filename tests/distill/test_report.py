@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from distill.json_files import parsed
+from distill.retriever.publishing import Card, card_text
 from distill.verdict.report import Metrics, print_report
 from distill.verdict.report import report_markdown as markdown_of
 
@@ -201,10 +202,19 @@ def test_an_unknown_price_is_not_shown_as_free() -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_becomes_markup(name: str) -> None:
+def test_no_name_becomes_markup_in_a_report_or_a_model_card(name: str) -> None:
     tokens = markdown_tokens(report_markdown(all_metrics(name)))
     assert tokens == markdown_tokens(report_markdown(all_metrics("plain")))
     report_markdown(all_metrics(name)).encode("utf-8")
+    assert markdown_tokens(card_of(name)) == markdown_tokens(card_of("plain"))
+
+
+def card_of(name: str) -> str:
+    """A model card with `name` wherever a name may stand."""
+    around: dict[str, object] = {name: name}
+    return card_text(
+        Card(name=name, base=name, corpus=name, teacher=name, questions=name, settings=around, figures=around)
+    )
 
 
 @settings(max_examples=25)
