@@ -19,7 +19,7 @@ from typing import Any, Literal
 from distill.json_files import parsed, peek_json, read_json, write_json
 from distill.llm.calls import Asker
 from distill.ranker.ranker import TokenVectors
-from distill.records import Ranking, Spend
+from distill.records import Spend
 from distill.run_config import FILES, RunConfig, Stage
 from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Progress, Remark, StageProgress, round_name
 from distill.verdict.report import Teacher
@@ -204,7 +204,6 @@ class Distillation:
         self.corpus = Corpus.open(paths, config.corpus)
         self.encoder = load_encoder(config.base, paths)
         claim_folder(self)
-        self.known_orders: tuple[object, Mapping[str, Ranking]] = None, {}  # and the files that they are from
 
     def opened(self, name: str) -> Encoder:
         """The encoder called `name` in the base's number format: which is faster is measured, and no result may hang on

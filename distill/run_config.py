@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from distill.candidates import Retrieval
 from distill.prompts import Style
@@ -45,14 +46,14 @@ class RunConfig:
     base: str = ""
     questions: str = ""
     log: str = ""
-    n_written: int = 0
+    n_written: Annotated[int, Field(ge=0)] = 0
     like: str = ""
     styles: tuple[Style, ...] = ()
-    limit: int = 0
+    limit: Annotated[int, Field(ge=0)] = 0
     retrieval: Literal["auto", Retrieval] = "auto"
-    n_candidates: int = 10
-    n_scored: int = 50
-    rounds: int = 1
+    n_candidates: Annotated[int, Field(ge=2, le=100)] = 10
+    n_scored: Annotated[int, Field(ge=2, le=100)] = 50
+    rounds: Annotated[int, Field(ge=1, le=5)] = 1
     teacher: str = ""
     control: bool = True
     rankings: str = ""
@@ -89,15 +90,6 @@ class RunConfig:
 # Settings that name a file, from the folder of the settings.
 FILES = ("questions", "log", "like", "rankings", "votes")
 _NOTED = ("content", "fingerprint")  # what a run notes beside its settings
-_BOUNDS = {
-    "n_written": (0, math.inf),
-    "n_candidates": (2, 100),
-    "n_scored": (2, 100),
-    "limit": (0, math.inf),
-    "rounds": (1, 5),
-    "concurrency": (0, 256),
-    "reply_tokens": (50, math.inf),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +101,9 @@ class Asking:
     `report_to` is a tracker.
     """
 
-    concurrency: int = 0
+    concurrency: Annotated[int, Field(ge=0, le=256)] = 0
     budget: str = ""
-    reply_tokens: int = 400
+    reply_tokens: Annotated[int, Field(ge=50)] = 400
     report_to: str = "none"
 
 
@@ -162,23 +154,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _checked(kind: Any, values: Mapping[str, Any], file: Path | None, typed: Collection[str]) -> Any:
     """`values` as a `kind`; those that were `typed` do not come from `file`."""
-    from pydantic import TypeAdapter, ValidationError
-
-    def refused(name: str, value: object, why: str) -> InputError:
-        return InputError(f"{_where(None if name in typed else file)}: {name} = {value!r} will not do: {why}.")
-
     try:
-        checked = TypeAdapter(kind).validate_python(dict(values))
+        return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        said = first["msg"][0].lower() + first["msg"][1:]
-        raise refused(str(first["loc"][0]) if first["loc"] else "?", first["input"], said) from None
-    for name in _BOUNDS.keys() & values.keys():
-        least, most = _BOUNDS[name]
-        if not least <= getattr(checked, name) <= most:
-            expected = f"at least {least}" if most == math.inf else f"from {least} to {most}"
-            raise refused(name, values[name], f"{expected} is expected")
-    return checked
+        name, why = str(first["loc"][0]) if first["loc"] else "?", first["msg"][0].lower() + first["msg"][1:]
+        where = _where(None if name in typed else file)
+        raise InputError(f"{where}: {name} = {first['input']!r} will not do: {why}.") from None
 
 
 def _where(file: Path | None) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import regex
-from numpy.typing import NDArray
 
 from distill.llm.reply_cache import without_thinking
 from distill.prompts import Style
@@ -21,35 +19,14 @@ from indexes.queries import parse_query, read_lines, read_queries
 from indexes.types import Passage, Query, Vectors
 
 _MIN_WORDS = 25  # shorter ones are headings and fragments
-_N_CLUSTERS = 64  # topics; our choice
-_N_SEEN = 20_000  # passages that the topics are found from; the others are only put into them
-_ROUNDS = 8
-_AT_ONCE = 4096
 
 
-def order_by_coverage(
-    passages: Sequence[Passage], vectors_of: Callable[[Sequence[str]], Vectors], *, seed: int
-) -> list[Passage]:
-    """The passages that are long enough to ask about, in an order of which every beginning covers the corpus.
-
-    Passages are clustered by their vectors (`vectors_of` looks them up by passage id). Each beginning of the order
-    holds passages of every cluster in proportion to its size, and within a cluster one of each document first. All
-    passages are taken where none is long enough.
-    """
+def passages_to_ask_about(passages: Sequence[Passage], *, seed: int) -> list[Passage]:
+    """The passages that are long enough (all where none is), by lot: one of each document, then all others."""
     usable = [passage for passage in passages if n_words(passage.text) >= _MIN_WORDS] or list(passages)
-    if not usable:
-        return []
-    clusters = _clusters([passage.id for passage in usable], vectors_of, seed)
-    rng = random.Random(seed)  # noqa: S311
-    keys: list[tuple[float, str]] = []
-    ordered: dict[str, Passage] = {}
-    for cluster in sorted(set(clusters.tolist())):
-        members = [usable[place] for place in np.flatnonzero(clusters == cluster).tolist()]
-        start = rng.random()
-        for place, passage in enumerate(_one_of_each_document_first(members, rng)):
-            keys.append(((place + start) / len(members), passage.id))
-            ordered[passage.id] = passage
-    return [ordered[identifier] for _, identifier in sorted(keys)]
+    drawn = random.Random(seed).sample(usable, len(usable))  # noqa: S311
+    first = {passage.document_id: passage for passage in reversed(drawn)}
+    return sorted(drawn, key=lambda passage: first[passage.document_id] is not passage)
 
 
 _SPACELESS = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Hiragana}\p{Katakana}\p{Han}ー]")
@@ -60,29 +37,6 @@ def n_words(text: str) -> float:
     n_spaceless = len(_SPACELESS.findall(text))
     spaced = re.sub("[。、，！？]", " ", _SPACELESS.sub(" ", text)) if n_spaceless else text
     return n_spaceless / 2 + len(spaced.split())
-
-
-def _one_of_each_document_first(passages: Sequence[Passage], rng: random.Random) -> list[Passage]:
-    seen: set[str] = set()
-    first: list[Passage] = []
-    others: list[Passage] = []
-    for passage in rng.sample(list(passages), len(passages)):
-        (others if passage.document_id in seen else first).append(passage)
-        seen.add(passage.document_id)
-    return [*first, *others]
-
-
-def _clusters(ids: Sequence[str], vectors_of: Callable[[Sequence[str]], Vectors], seed: int) -> NDArray[np.int64]:
-    """The cluster of each passage, shape (N,), by k-means over its unit vector."""
-    from scipy.cluster.vq import kmeans2, vq
-
-    seen = sorted(np.random.default_rng(seed).permutation(len(ids))[:_N_SEEN].tolist())
-    vectors = np.asarray(vectors_of([ids[place] for place in seen]), dtype=np.float32)
-    n_clusters = max(1, min(_N_CLUSTERS, len(seen) // 8))
-    with warnings.catch_warnings(action="ignore"):  # of a cluster without a passage, which does no harm
-        centres, _ = kmeans2(vectors, n_clusters, iter=_ROUNDS, minit="points", seed=seed)
-    parts = (vectors_of(ids[first : first + _AT_ONCE]) for first in range(0, len(ids), _AT_ONCE))
-    return np.concatenate([vq(np.asarray(part, dtype=np.float32), centres)[0] for part in parts])
 
 
 SAME_QUESTION = 0.95  # cosine of two question vectors; our choice: rewordings lie above, other questions below

@@ -12,7 +12,7 @@ from pathlib import Path
 from distill.candidates import mine_candidates, shown, with_sources
 from distill.json_files import read_json, read_records, write_json, write_records
 from distill.prompts import speaks_to_its_reader
-from distill.questions.sources import assign_splits, key_of, load_questions, order_by_coverage, read_like, read_log
+from distill.questions.sources import assign_splits, key_of, load_questions, passages_to_ask_about, read_like, read_log
 from distill.questions.writing import ROUND_TRIP_DEPTH, Surroundings, WritingConfig, write_questions
 from distill.records import CandidateList, Kind, Ranking, Trust
 from distill.run import Distillation, digest
@@ -27,7 +27,6 @@ from distill.run_folder import (
     SOURCES,
     TEACHER,
     WRITTEN,
-    stamped,
 )
 from distill.stages.proposing import propose
 from distill.teacher.asking import n_shuffles
@@ -89,7 +88,7 @@ def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
     like = read_like(Path(config.like), seed=config.seed) if config.like else []
     writing = WritingConfig(n_questions=config.n_written, styles=config.styles, like=tuple(like))
     written = write_questions(
-        order_by_coverage(list(run.corpus.passages()), run.index.vectors, seed=config.seed),
+        passages_to_ask_about(list(run.corpus.passages()), seed=config.seed),
         run.writer,
         writing,
         run.file(WRITTEN),
@@ -293,16 +292,9 @@ def _keep_sample(run: Distillation, weight: float) -> None:
 def orders(run: Distillation) -> Mapping[str, Ranking]:
     """The rankings that hold an order, by question id: people's beside the teacher's, the known positives first, if
     the run says so. Both teach where there is no order of the teacher too. Those `kept_out` are not among them.
-
-    They are read once, and again where one of their files has changed.
     """
-    votes = [Path(run.config.votes)] if run.config.votes else []
-    files = [*round_files(run, "rankings"), *round_files(run, "candidates"), run.file(KEPT_OUT), *votes]
-    stamp = tuple(map(stamped, files))
-    if run.known_orders[0] != stamp:
-        apart = kept_out(run)
-        run.known_orders = stamp, {key: each for key, each in _all_orders(run).items() if key not in apart}
-    return run.known_orders[1]
+    apart = kept_out(run)
+    return {key: each for key, each in _all_orders(run).items() if key not in apart}
 
 
 def _all_orders(run: Distillation) -> dict[str, Ranking]:

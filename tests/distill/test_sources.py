@@ -1,8 +1,6 @@
 """Questions that are read: their forms, what is of no use, where they come from, and what they are split by."""
 
 import json
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from distill.questions.sources import (
     key_of,
     load_questions,
     n_words,
-    order_by_coverage,
+    passages_to_ask_about,
     question_in,
     read_like,
     read_log,
@@ -25,7 +23,7 @@ from distill.questions.sources import (
     why_useless,
 )
 from indexes.errors import InputError
-from indexes.types import Passage, Query, Vectors
+from indexes.types import Passage, Query
 
 
 def asked(*texts: str) -> list[Query]:
@@ -251,50 +249,27 @@ def test_the_first_question_repeats_nothing() -> None:
     assert KnownQuestions([], []).adds("Why do cats purr?", np.array([1, 0], np.float32))
 
 
-TOPICS = {"cats": 120, "dogs": 60, "fish": 20}
+def passage(n: int, document: str = "", text: str = "word " * 30) -> Passage:
+    return Passage(id=f"p{n}", document_id=document or f"d{n}", source="s", text=text)
 
 
-def passage(n: int, topic: str, document: str = "", text: str = "") -> Passage:
-    return Passage(id=f"{topic}{n}", document_id=document or f"d{topic}{n}", source="s", text=text or f"{topic} " * 30)
+def test_the_order_to_ask_in_depends_on_nothing_but_the_seed() -> None:
+    passages = [passage(n) for n in range(50)]
+    first = passages_to_ask_about(passages, seed=1)
+    assert passages_to_ask_about(passages, seed=1) == first != passages_to_ask_about(passages, seed=2)
+    assert {p.id for p in first} == {p.id for p in passages}
 
 
-PASSAGES = [passage(n, topic) for topic, size in TOPICS.items() for n in range(size)]
-
-
-def vectors_of(ids: Sequence[str]) -> Vectors:
-    """Passages of a topic lie close together, those of different ones at right angles."""
-    vectors = np.zeros((len(ids), 4), dtype=np.float32)
-    for row, identifier in enumerate(ids):
-        topic = identifier.rstrip("0123456789")
-        vectors[row, list(TOPICS).index(topic) if topic in TOPICS else 0] = 1.0
-    return vectors
-
-
-@pytest.mark.parametrize("n", [20, 50, 100])
-def test_every_beginning_has_each_topic_in_proportion(n: int) -> None:
-    drawn = Counter(p.id.rstrip("0123456789") for p in order_by_coverage(PASSAGES, vectors_of, seed=1)[:n])
-    for topic, size in TOPICS.items():
-        assert abs(drawn[topic] - n * size / len(PASSAGES)) <= 2
-
-
-def test_the_order_does_not_depend_on_anything_but_the_seed() -> None:
-    first = order_by_coverage(PASSAGES, vectors_of, seed=1)
-    assert order_by_coverage(PASSAGES, vectors_of, seed=1) == first
-    assert order_by_coverage(PASSAGES, vectors_of, seed=2) != first
-    assert {p.id for p in first} == {p.id for p in PASSAGES}
-
-
-def test_each_document_of_a_topic_comes_once_before_any_comes_twice() -> None:
-    passages = [passage(n, "cats", document=f"d{n % 10}") for n in range(50)]
-    first = order_by_coverage(passages, lambda ids: np.ones((len(ids), 2), dtype=np.float32), seed=3)[:10]
+def test_each_document_comes_once_before_any_comes_twice() -> None:
+    first = passages_to_ask_about([passage(n, document=f"d{n % 10}") for n in range(50)], seed=3)[:10]
     assert len({p.document_id for p in first}) == 10
 
 
 def test_fragments_are_asked_about_only_where_there_is_nothing_else() -> None:
-    heading = passage(999, "cats", text="Part 3")
-    assert heading not in order_by_coverage([*PASSAGES, heading], vectors_of, seed=1)
-    assert order_by_coverage([heading], vectors_of, seed=1) == [heading]
-    assert order_by_coverage([], vectors_of, seed=1) == []
+    heading = passage(999, text="Part 3")
+    assert passages_to_ask_about([passage(1), heading], seed=1) == [passage(1)]
+    assert passages_to_ask_about([heading], seed=1) == [heading]
+    assert passages_to_ask_about([], seed=1) == []
 
 
 @given(st.lists(st.sampled_from(["a", "word", "two-part", "née"]), max_size=20))
