@@ -194,14 +194,13 @@ def corpora(paths: DataPaths) -> list[Corpus]:
 
 def list_corpora(paths: DataPaths) -> list[CorpusInfo]:
     """Every corpus under the data folder in figures, by name; one that cannot be read, with what is wrong with it."""
-    return sorted((_info(folder) for folder in _folders(paths)), key=lambda info: info.name)
-
-
-def _info(folder: Path) -> CorpusInfo:
-    try:
-        return Corpus(folder).info()
-    except StoreError as error:
-        return CorpusInfo(name=folder.name, n_sources=0, n_documents=0, n_passages=0, indexes=(), damage=str(error))
+    found = []
+    for folder in _folders(paths):
+        try:
+            found.append(Corpus(folder).info())
+        except StoreError as error:
+            found.append(CorpusInfo(name=folder.name, damage=str(error)))
+    return sorted(found, key=lambda info: info.name)
 
 
 def _folders(paths: DataPaths) -> list[Path]:
@@ -272,9 +271,8 @@ class Corpus:
                     with replacing(kept) as partial:
                         shutil.copyfile(file, partial)
         except (UnreadableFileError, PermissionError, IsADirectoryError) as error:
-            reason = (
-                str(error) if isinstance(error, UnreadableFileError) else "The file may not be read; check its rights."
-            )
+            is_told = isinstance(error, UnreadableFileError)
+            reason = str(error) if is_told else "The file may not be read; check its rights."
             return FileOutcome(source=source, status="failed", reason=reason)
         if before and outcome.status != "unchanged":
             self._drop_original(before)
@@ -335,12 +333,13 @@ class Corpus:
     def sources(self) -> list[SourceInfo]:
         """The sources by name."""
         query = (
-            "SELECT source, n_documents, (SELECT COUNT(*) FROM passages p WHERE p.source = s.source) AS n_passages, "
-            "n_bytes, reading < ? AS is_older FROM sources s ORDER BY source"
+            "SELECT source, n_documents, (SELECT COUNT(*) FROM passages p WHERE p.source = s.source), n_bytes, "
+            "reading < ? FROM sources s ORDER BY source"
         )
-        with self.connect() as connection:
-            found = [*rows_as(SourceInfo, connection.execute(query, (READING,)))]
-        return [replace(source, is_older=bool(source.is_older)) for source in found]
+        rows = self._rows(query, READING)
+        return [
+            SourceInfo(source=s, n_documents=d, n_passages=p, n_bytes=b, is_older=bool(o)) for s, d, p, b, o in rows
+        ]
 
     def document_ids(self) -> set[str]:
         """The ids of all documents."""
@@ -375,9 +374,8 @@ class Corpus:
 
     def document(self, document_id: str) -> list[Passage]:
         """The passages of one document, in their order."""
-        with self.connect() as connection:
-            rows = connection.execute("SELECT id FROM passages WHERE document_id = ? ORDER BY rowid", (document_id,))
-            return manifest.get_passages(connection, [row[0] for row in rows])
+        rows = self._rows("SELECT id FROM passages WHERE document_id = ? ORDER BY rowid", document_id)
+        return self.get_passages([row[0] for row in rows])
 
     def facets(self) -> list[Facets]:
         """Each combination of source, type and date that passages have."""

@@ -170,10 +170,10 @@ class CorpusInfo:
     """
 
     name: str
-    n_sources: int
-    n_documents: int
-    n_passages: int
-    indexes: tuple[IndexInfo, ...]
+    n_sources: int = 0
+    n_documents: int = 0
+    n_passages: int = 0
+    indexes: tuple[IndexInfo, ...] = ()
     damage: str = ""
     language: str = ""
 
