@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.retriever import Retrieval
 from app.votes import PassageThumb, Vote, VoteBook
-from distill.questions.sources import key_of
+from distill.questions.reading import key_of
 from distill.run_folder import run_folders
 from indexes.lexical import Searchable
 from indexes.paths import DataPaths

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from distill.json_files import appending, parsed, read_records, write_records
-from distill.questions.sources import key_of, read_log
+from distill.questions.reading import key_of, read_log
 from distill.records import Ranking, VotedOrder
 from indexes.corpus import Corpus
 from indexes.errors import InputError, StoreError

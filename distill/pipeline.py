@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from distill.llm.connection import DEFAULT_OPENAI_MODEL, LLMConfig
 from distill.llm.spending import FREE, Estimate, Price, find_price
-from distill.questions.sources import assign_splits
+from distill.questions.reading import assign_splits
 from distill.run import Connect, Distillation, Report, only_process
 from distill.run_config import FROM_FILE, STAGES, WITHOUT_LLM, RunConfig, Stage
 from distill.run_folder import RunFolder

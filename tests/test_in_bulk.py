@@ -26,7 +26,7 @@ from app.answering import cite_by_words, find_citations
 from app.rendering import to_safe_html
 from benchmarks.sample_files import write_samples
 from distill.json_files import peek_json
-from distill.questions.sources import read_like, read_log
+from distill.questions.reading import read_like, read_log
 from distill.records import CandidateList, Retrieved
 from distill.run_config import read_settings
 from distill.teacher.orders import read_given, read_rankings, read_votes

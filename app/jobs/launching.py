@@ -157,7 +157,7 @@ class Foreseen(NamedTuple):
 def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
     """What can be said of `plan` before it runs."""
     from distill.pipeline import estimate, price_of
-    from distill.questions.sources import assign_splits
+    from distill.questions.reading import assign_splits
 
     config = plan.config
     n_passages, n_characters = Corpus.open(paths, config.corpus).size()

@@ -97,12 +97,12 @@ class SourceError(Exception):
     """One place to get weights from did not deliver; the next one is asked."""
 
 
-def ignore_progress(done: int, total: int, text: str) -> None:
-    """What an `on_progress` does that nobody gave."""
-
-
 def download_from_hub(
-    model: LocalModel, folder: Path, on_progress: Progress = ignore_progress, *, endpoint: str | None = None
+    model: LocalModel,
+    folder: Path,
+    on_progress: Progress = lambda done, total, text: None,
+    *,
+    endpoint: str | None = None,
 ) -> Path:
     """Path of the official file, downloaded into `folder` (an interrupted download is continued there)."""
     import huggingface_hub
@@ -213,7 +213,7 @@ def _require_space(folder: Path, model: LocalModel, done: int) -> None:
 def ensure_weights(
     name_or_path: str,
     models_dir: Path,
-    on_progress: Progress = ignore_progress,
+    on_progress: Progress = lambda done, total, text: None,
     *,
     models: Mapping[str, LocalModel] = LOCAL_MODELS,
     fetch_official: FetchOfficial = download_from_hub,

@@ -16,7 +16,7 @@ from langchain_core.messages import BaseMessage
 from distill.json_files import Append, appending, read_records
 from distill.llm.calls import Asker, ask_all, in_order
 from distill.prompts import STYLES, Example, Style, Subject, question_messages
-from distill.questions.sources import KnownQuestions, form_of, question_in, style_of, why_useless
+from distill.questions.reading import KnownQuestions, form_of, question_in, style_of, why_useless
 from indexes.errors import InputError, LLMError
 from indexes.types import Candidate, Passage, Query, Vectors
 
@@ -112,20 +112,6 @@ _TRIES_PER_QUESTION = 5  # calls for each question wanted before the LLM is give
 ROUND_TRIP_DEPTH = 20  # a question is kept if its passage is among so many found for it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WritingConfig:
-    """What is to be written: `n_questions` in the `styles`, taken in turn by lot.
-
-    `like` are real questions: what is written has their forms and lengths, and their styles where none are named. Where
-    there are such examples, most calls show rare words of the passage in its place: a writer that cannot copy writes
-    questions whose passages are harder to find, as those of real ones are.
-    """
-
-    n_questions: int
-    styles: tuple[Style, ...] = ()
-    like: tuple[str, ...] = ()
-
-
 class Written(NamedTuple):
     """Written questions with their documents as positives, and by question id the passages that each is about."""
 
@@ -158,14 +144,20 @@ class Draft:
 def write_questions(
     passages: Sequence[Passage],
     asker: Asker,
-    config: WritingConfig,
     file: Path,
     corpus: Surroundings,
     *,
+    n: int,
+    styles: Sequence[Style] = (),
+    like: Sequence[str] = (),
     seed: int,
     on_progress: Callable[[int, int], None],
 ) -> Written:
-    """`config.n_questions` questions that the LLM wrote about `passages`, which are asked about in their order.
+    """`n` questions that the LLM wrote about `passages`, which are asked about in their order, in `styles` by lot.
+
+    `like` are real questions: what is written has their forms and lengths, and their styles where none are named. Where
+    there are such examples, most calls show rare words of the passage in its place: a writer that cannot copy writes
+    questions whose passages are harder to find, as those of real ones are.
 
     `file` keeps every question with what became of it (`Draft`), and a second call goes on after the last one, to the
     same end: neither when it was cut off nor which reply came first decides what is asked and kept. Dropped are replies
@@ -176,18 +168,18 @@ def write_questions(
     before: dict[str, list[Draft]] = {}
     for record in records:
         before.setdefault(record.call[0], []).append(record)
-    writer = _Writer(config, corpus, Topics(passage.text for passage in passages), before, seed)
-    styles = config.styles or tuple(style_of(question) for question in config.like) or ("question",)
+    writer = _Writer(like, corpus, Topics(passage.text for passage in passages), before, seed)
+    styles = styles or tuple(style_of(question) for question in like) or ("question",)
     calls = plan_calls(passages, styles, seed=seed)
-    n_left = _TRIES_PER_QUESTION * config.n_questions
+    n_left = _TRIES_PER_QUESTION * n
     with appending(file) as append:
-        while calls and n_left > 0 and writer.n_missing > 0:
+        while calls and n_left > 0 and (n_missing := n - len(writer.kept)) > 0:
             # Just as many as are missing: an LLM's time is the dear thing here.
-            n = min(writer.n_missing, n_left)
-            wave, calls, n_left = calls[:n], calls[n:], n_left - n
+            wave = calls[: min(n_missing, n_left)]
+            calls, n_left = calls[len(wave) :], n_left - len(wave)
             for record in writer.asked(wave, asker, append):
                 records.append(record)
-                on_progress(min(len(writer.kept), config.n_questions), config.n_questions)
+                on_progress(min(len(writer.kept), n), n)
     if not writer.kept:
         reasons = Counter(record.dropped for record in records).most_common(1)
         most = f"; most often: {reasons[0][0]}" if reasons else ""
@@ -195,7 +187,7 @@ def write_questions(
             f"None of the {len(records)} questions that the LLM wrote could be used{most} (see {file}). Give questions "
             "of your own with --questions, or use a stronger LLM."
         )
-    return _as_written(writer.kept[: config.n_questions])
+    return _as_written(writer.kept[:n])
 
 
 def _kept(records: Iterable[Draft]) -> list[Draft]:
@@ -215,21 +207,15 @@ class _Writer:
     """Asks, judges, and knows what has been kept."""
 
     def __init__(
-        self, config: WritingConfig, corpus: Surroundings, topics: Topics, before: Mapping[str, list[Draft]], seed: int
+        self, like: Sequence[str], corpus: Surroundings, topics: Topics, before: Mapping[str, list[Draft]], seed: int
     ) -> None:
         self.kept: list[Draft] = []
         self._before = before  # what is known of calls from a process before this one, by their passage
-        self._config = config
         self._corpus = corpus
-        like = {style: [q for q in config.like if style_of(q) == style] for style in STYLES}
-        self._forms = {style: form_of(style, like[style]) for style in STYLES}
-        self._prompts = Prompts(topics, config.like, corpus.find, seed=seed)
-        known = [*config.like, *(record.question for drafts in before.values() for record in _kept(drafts))]
+        self._forms = {style: form_of(style, [q for q in like if style_of(q) == style]) for style in STYLES}
+        self._prompts = Prompts(topics, like, corpus.find, seed=seed)
+        known = [*like, *(record.question for drafts in before.values() for record in _kept(drafts))]
         self._known = KnownQuestions(known, corpus.embed(known) if known else [])
-
-    @property
-    def n_missing(self) -> int:
-        return self._config.n_questions - len(self.kept)
 
     def asked(self, calls: Sequence[Call], asker: Asker, append: Append) -> Iterator[Draft]:
         """The judged questions of those `calls` that were not asked before, as the replies come; what came before a

@@ -12,8 +12,8 @@ from pathlib import Path
 from distill.candidates import mine_candidates, shown, with_sources
 from distill.json_files import read_json, read_records, write_json, write_records
 from distill.prompts import speaks_to_its_reader
-from distill.questions.sources import assign_splits, key_of, load_questions, passages_to_ask_about, read_like, read_log
-from distill.questions.writing import ROUND_TRIP_DEPTH, Surroundings, WritingConfig, write_questions
+from distill.questions.reading import assign_splits, key_of, load_questions, passages_to_ask_about, read_like, read_log
+from distill.questions.writing import ROUND_TRIP_DEPTH, Surroundings, write_questions
 from distill.records import CandidateList, Kind, Ranking, Trust
 from distill.run import Distillation, digest
 from distill.run_config import FROM_FILE, WITHOUT_LLM
@@ -86,13 +86,14 @@ def _limited(queries: Sequence[Query], limit: int) -> list[Query]:
 def _written(run: Distillation, asked: Sequence[Query]) -> list[Query]:
     config = run.config
     like = read_like(Path(config.like), seed=config.seed) if config.like else []
-    writing = WritingConfig(n_questions=config.n_written, styles=config.styles, like=tuple(like))
     written = write_questions(
         passages_to_ask_about(list(run.corpus.passages()), seed=config.seed),
         run.writer,
-        writing,
         run.file(WRITTEN),
         _surroundings(run),
+        n=config.n_written,
+        styles=config.styles,
+        like=like,
         seed=config.seed,
         on_progress=lambda done, total: run.say("questions", done, total),
     )

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, takewhile
 
-Permutation = Sequence[int]
 
-
-def aggregate(orders: Sequence[Permutation], n: int) -> tuple[int, ...]:
+def aggregate(orders: Sequence[Sequence[int]], n: int) -> tuple[int, ...]:
     """Those of `n` items that `orders` agree to name, by their mean place (Borda), equal ones as the first order has
     them: none if `orders` says nothing.
 
@@ -24,13 +22,13 @@ def aggregate(orders: Sequence[Permutation], n: int) -> tuple[int, ...]:
     return tuple(takewhile(lambda item: 0 < len(said) <= 2 * counts[item], best_first))
 
 
-def _places(order: Permutation, n: int) -> list[float]:
+def _places(order: Sequence[int], n: int) -> list[float]:
     """The place (from 0) of each of `n` items; those that `order` does not name share its last places."""
     known = {item: float(place) for place, item in enumerate(order)}
     return [known.get(item, (len(order) + n - 1) / 2) for item in range(n)]
 
 
-def pair_agreement(first: Permutation, second: Permutation, n: int) -> float:
+def pair_agreement(first: Sequence[int], second: Sequence[int], n: int) -> float:
     """Kendall τ of two orders of `n` items over the pairs that both decide; 0 without any such pair.
 
     A named item stands before every unnamed one; two unnamed items are not decided.
@@ -49,7 +47,7 @@ def _sign(a: int, b: int) -> int:
     return (a < b) - (b < a)
 
 
-def first_agreement(orders: Sequence[Permutation]) -> float | None:
+def first_agreement(orders: Sequence[Sequence[int]]) -> float | None:
     """Share of the pairs of orders that say something which put the same item first; None with fewer than two."""
     firsts = Counter(order[0] for order in orders if order)
     n = firsts.total()

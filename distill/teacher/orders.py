@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.json_files import read_records
-from distill.questions.sources import key_of
+from distill.questions.reading import key_of
 from distill.records import CandidateList, Ranking, Retrieved, VotedOrder
 from distill.teacher.aggregation import aggregate, proven_front
 from distill.teacher.asking import Order, joint_status

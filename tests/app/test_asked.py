@@ -11,7 +11,7 @@ from app.handlers.buttons import StopFlag
 from app.settings import Settings
 from app.votes import MOST_KEPT, asked_file, count_asked
 from app.workbench import Workbench
-from distill.questions.sources import read_log
+from distill.questions.reading import read_log
 from indexes.ingest import delete_corpus
 
 QUESTION = "Why do honey bees dance?"

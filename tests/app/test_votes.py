@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from app.__main__ import commands
 from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook, count_votes, export_votes, votes_as_rankings
 from app.workbench import Workbench
-from distill.questions.sources import load_questions
+from distill.questions.reading import load_questions
 from distill.records import CandidateList, Ranking, Retrieved
 from distill.teacher.orders import read_rankings
 from indexes.errors import InputError, StoreError

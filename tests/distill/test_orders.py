@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.questions.sources import assign_splits
+from distill.questions.reading import assign_splits
 from distill.records import CandidateList, Ranking, Retrieved, VotedOrder
 from distill.teacher.orders import (
     beside,

@@ -14,7 +14,8 @@ from scripted_endpoint import Message, ScriptedEndpoint
 
 from distill.json_files import read_records
 from distill.llm.calls import Asker
-from distill.questions.writing import Draft, Surroundings, Topics, WritingConfig, Written, write_questions
+from distill.prompts import Style
+from distill.questions.writing import Draft, Surroundings, Topics, Written, write_questions
 from indexes.errors import InputError, LLMError
 from indexes.types import Candidate, Passage
 
@@ -48,11 +49,24 @@ def surroundings(*, finds: bool = True) -> Surroundings:
     return Surroundings(find=find, embed=KeywordEncoder().encode_queries)
 
 
-def write(asker: Asker, file: Path, n: int, corpus: Surroundings | None = None, **settings: object) -> Written:
-    config = WritingConfig(n_questions=n, **settings)  # type: ignore[arg-type]
-    passages = PASSAGES[:30]
+def write(
+    asker: Asker,
+    file: Path,
+    n: int,
+    corpus: Surroundings | None = None,
+    styles: Sequence[Style] = (),
+    like: Sequence[str] = (),
+) -> Written:
     return write_questions(
-        passages, asker, config, file, corpus or surroundings(), seed=3, on_progress=lambda done, total: None
+        PASSAGES[:30],
+        asker,
+        file,
+        corpus or surroundings(),
+        n=n,
+        styles=styles,
+        like=like,
+        seed=3,
+        on_progress=lambda done, total: None,
     )
 
 
@@ -89,13 +103,13 @@ def test_neither_a_kill_nor_which_reply_came_first_changes_what_is_written(
         return "I would rather not." if re.search(r"Topic\d*[036]\b", said) else said
 
     endpoint.reply = reply
-    settings: dict[str, object] = {"styles": ("question", "keywords")}
-    alone = write(Asker(connect()), tmp_path / "alone.jsonl", 9, **settings)
+    styles: Sequence[Style] = ("question", "keywords")
+    alone = write(Asker(connect()), tmp_path / "alone.jsonl", 9, styles=styles)
     lines = (tmp_path / "alone.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     assert len(lines) > 9  # some were of no use, and others were asked for in their place
     for n in (0, 4, 10):
         (tmp_path / f"{n}.jsonl").write_text("".join(lines[:n]) + lines[n][:20], encoding="utf-8")
-        assert write(Asker(connect(), concurrency=4), tmp_path / f"{n}.jsonl", 9, **settings) == alone
+        assert write(Asker(connect(), concurrency=4), tmp_path / f"{n}.jsonl", 9, styles=styles) == alone
         assert (tmp_path / f"{n}.jsonl").read_text(encoding="utf-8") == "".join(lines)
 
 

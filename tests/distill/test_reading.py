@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.questions.sources import (
+from distill.questions.reading import (
     KnownQuestions,
     assign_splits,
     form_of,
