@@ -173,7 +173,9 @@ DEEP = b'{"id": "a", "question": "q", "ranking": ' + b"[" * 100_000
         b'{"id": "a", "question": "q", "relevance": {"d": Infinity}}\n',
         b'{"id": "a", "corpus-id": "d", "score": Infinity}\n',
         b"a\td\t1e999\n",
-        b'{"id": "a", "question": "q", "ranking": [' + b"1, " * 10**6 + b"NaN]}\n",
+        pytest.param(
+            b'{"id": "a", "question": "q", "ranking": [' + b"1, " * 10**6 + b"NaN]}\n", marks=pytest.mark.slow
+        ),
         b"a\t" * 10**6,
     ],
     ids=lambda content: repr(content[-24:]),
@@ -186,6 +188,7 @@ def test_a_file_that_is_made_to_break_its_reader_is_refused_in_a_sentence(conten
     peek_json(tmp_path / "a.jsonl")
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_much_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
     member = gzip.compress(b" " * 2**24)
     (tmp_path / "a.jsonl.gz").write_bytes(member * 17)
@@ -194,6 +197,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused_before_it_takes_the_memory
             read(tmp_path / "a.jsonl.gz")
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_orders_of_one_question_are_one_soon(tmp_path: Path) -> None:
     """Every two of them would be compared for days; ids that nobody knows are told, and ids twice count once."""
     record = CandidateList(id="q", question="q", candidates=tuple(Retrieved(passage=p) for p in "abc"))

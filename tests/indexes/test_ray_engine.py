@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import KeywordEncoder
+from fakes import KeywordEncoder, load_keywords
 from tiny_encoders import WORDS, tiny_transformer
 
 from indexes.corpus import Corpus
 from indexes.doctor import examine
 from indexes.encoders.loading import load_encoder
-from indexes.encoders.torch import Precision
 from indexes.errors import StoreError
 from indexes.ingest import add_files
 from indexes.passage_index import PassageIndex
@@ -36,13 +35,12 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import ray
-from fakes import KeywordEncoder
-from tiny_encoders import WORDS, tiny_transformer
+from fakes import KeywordEncoder, load_keywords
 from indexes.ingest import add_files
 from indexes.paths import DataPaths
 from indexes.ray_engine import RayEngine
 ray.init(log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}})
-engine = RayEngine(load=lambda precision: KeywordEncoder(), n_workers=1)
+engine = RayEngine(load=load_keywords, n_workers=1)
 for event in add_files(DataPaths(Path(sys.argv[1])), "cluster", [Path(sys.argv[2])], KeywordEncoder(), embed=engine):
     if event.stage == "embedding" and event.done:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -63,10 +61,6 @@ def cluster() -> Iterator[str]:
         )
         yield ray.get_runtime_context().gcs_address
         ray.shutdown()
-
-
-def load(precision: Precision, fingerprint: str = "fake-1") -> KeywordEncoder:
-    return KeywordEncoder(fingerprint=fingerprint)
 
 
 def write_facts(file: Path, n_records: int) -> Path:
@@ -90,7 +84,7 @@ def test_a_cluster_gives_the_same_index_and_embeds_nothing_twice(
     cluster: str, paths: DataPaths, encoder: KeywordEncoder, tmp_path: Path
 ) -> None:
     file = write_facts(tmp_path / "facts.jsonl", 300)
-    engine = RayEngine(load=load, n_workers=2)
+    engine = RayEngine(load=load_keywords, n_workers=2)
     progress = list(add_files(paths, "cluster", [file], encoder, embed=engine))
     list(add_files(paths, "alone", [file], KeywordEncoder()))
     assert progress[-1].done == progress[-1].total == 300
@@ -112,7 +106,7 @@ def test_an_add_that_was_killed_half_way_goes_on_and_gives_the_same_index(
     file = write_facts(tmp_path / "facts.jsonl", 600)
     killed = driver(cluster, "-c", KILLED, str(paths.root), str(file))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    engine = RayEngine(load=load, n_workers=2)
+    engine = RayEngine(load=load_keywords, n_workers=2)
     *_, last = add_files(paths, "cluster", [file], encoder, embed=engine)
     assert 0 < last.total < 600
     assert last.done == last.total
@@ -139,7 +133,7 @@ def test_a_worker_with_another_encoder_is_refused(
 ) -> None:
     """Its vectors would be written among the others, and nobody would notice."""
     (tmp_path / "cats.txt").write_text("Cats purr.")
-    engine = RayEngine(load=partial(load, fingerprint="other"), n_workers=1)
+    engine = RayEngine(load=partial(load_keywords, fingerprint="other"), n_workers=1)
     with pytest.raises(StoreError, match=r"same command\s+goes on"):
         list(add_files(paths, "pets", [tmp_path / "cats.txt"], encoder, embed=engine))
     list(add_files(paths, "pets", [], encoder))
