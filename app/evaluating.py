@@ -322,7 +322,8 @@ def draw(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: 
 
 def charts_html(drawings: Sequence[Drawing]) -> str:
     """The pictures side by side where there is room."""
-    return f'<div class="charts">{"".join(f"<figure>{to_svg(each)}</figure>" for each in drawings)}</div>'
+    figures = [f'<figure tabindex="0">{to_svg(each)}</figure>' for each in drawings]  # a narrow page scrolls them
+    return f'<div class="charts">{"".join(figures)}</div>'
 
 
 # --- one question ----------------------------------------------------------------------------------------------

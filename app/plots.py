@@ -255,7 +255,7 @@ def bars_html(bars: Sequence[Bar], n_questions: int) -> str:
         "overlap of two lines suggests; the sentence above has its own interval."
     )
     return (
-        f'<div class="scroll"><table class="figures bars" aria-label="nDCG@10 by retriever"><thead><tr>'
+        f'<div class="scroll" tabindex="0"><table class="figures bars" aria-label="nDCG@10 by retriever"><thead><tr>'
         f"<th>On {n_questions:,} held-out question{'s' * (n_questions != 1)}</th><th>nDCG@10</th>"
         f'<th class="plot"><span class="unseen">Bar</span></th></tr></thead><tbody>{rows}</tbody></table></div>'
         + (f'<p class="aside">{note}</p>' if has_intervals else "")

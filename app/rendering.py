@@ -35,6 +35,8 @@ def to_safe_html(text: str, n_passages: int = 0, link: Link = lambda number, cla
     parser = _parser()
     tokens = parser.parse(text)
     for token in tokens:
+        if token.type in ("table_open", "fence", "code_block"):
+            token.attrSet("tabindex", "0")  # what is scrolled can be reached by keyboard
         if token.children:
             token.children = list(_linked(token.children, n_passages, link))
     return str(parser.renderer.render(tokens, parser.options, {}))
@@ -94,7 +96,8 @@ def table_html(
         opened.format(first) + "".join(f"<td>{each}</td>" for each in rest) + "</tr>" for first, *rest in rows
     )
     return (
-        f'<div class="scroll"><table class="figures {kind}" aria-label="{escape(name)}"><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table class="figures {kind}" aria-label="{escape(name)}">'
+        f"<thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -229,7 +232,7 @@ def details_html(
         f'<details class="{kind}"{name}><summary><span class="number">{number}</span>'
         f'<span class="title" dir="auto">{mark_words(passage.title or passage.source, words)}</span>{marks}'
         f'<span class="snippet" dir="auto">{mark_words(snippet, words)}</span></summary>'
-        f'<div class="text" dir="auto">{_body_html(passage.text, words)}</div>'
+        f'<div class="text" dir="auto" tabindex="0">{_body_html(passage.text, words)}</div>'
         f'<p class="source">{escape(source_line(passage))}</p>{foot}</details>'
     )
 

@@ -231,7 +231,9 @@ def show_map(bench: Workbench, corpus: str | None, question: str, kept: KeptMap 
             point = kept.map.plane.place(encoder.encode_queries([question]))[0]
     except UserError as error:
         return MapView(None, notice_html(str(error), "error"))
-    return MapView(kept, f'<div class="map">{_words(kept.map, found)}{to_svg(draw_map(kept.map, point, found))}</div>')
+    return MapView(
+        kept, f'<div class="map" tabindex="0">{_words(kept.map, found)}{to_svg(draw_map(kept.map, point, found))}</div>'
+    )
 
 
 def _choices(bench: Workbench, corpus: str) -> Sequence[Choice]:

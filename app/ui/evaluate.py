@@ -61,7 +61,7 @@ _FORM = (
     '<details class="form"><summary>What the file looks like</summary><p class="aside">One question a line, '
     "<code>.jsonl</code> or <code>.jsonl.gz</code>. <code>positives</code> are the ids of the documents that answer "
     "it: file names, or the ids of a jsonl corpus. <code>answers</code> are optional; lines of split "
-    f'<code>"train"</code> are left out.</p><pre class="command">{escape(EXAMPLE)}</pre></details>'
+    f'<code>"train"</code> are left out.</p><pre class="command" tabindex="0">{escape(EXAMPLE)}</pre></details>'
 )
 
 
