@@ -43,7 +43,7 @@ from indexes.doctor import examine
 from indexes.encoders.endpoint import PREFIX
 from indexes.encoders.finding import language_advice
 from indexes.encoders.loading import load_encoder
-from indexes.errors import StoreError, UserError
+from indexes.errors import StoreError, UserError, counted
 from indexes.observing import JsonLines, send_traces
 from indexes.paths import DataPaths
 from indexes.processes import share_memory
@@ -127,7 +127,7 @@ def doctor() -> None:
         n_found += len(found)
         sys.stdout.write("".join(f"{what}: {each}\n" for each in found or ["sound"]))
     if n_found:
-        raise StoreError(f"{n_found} thing(s) to mend; they stand above.")
+        raise StoreError(f"{counted(n_found, 'thing')} to mend; they stand above.")
 
 
 def _checks(settings: Settings, paths: DataPaths) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:

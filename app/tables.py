@@ -12,6 +12,7 @@ from distill.records import Assessment, Spend
 from distill.run_folder import Progress, RunInfo, StageProgress, State
 from distill.verdict.verdict import Verdict
 from indexes.encoders.finding import language_advice
+from indexes.errors import counted
 from indexes.types import CorpusInfo, FileOutcome, SourceInfo
 
 _MAX_ROWS = 200
@@ -54,7 +55,9 @@ def outcomes_html(outcomes: Sequence[FileOutcome]) -> str:
     ordered = sorted(outcomes, key=lambda outcome: (_ORDER[outcome.status], outcome.source))
     wrong = [each for each in ordered if each.status in ("failed", "skipped")]
     well = [each for each in ordered if each.status not in ("failed", "skipped")]
-    folded = f"<details><summary>{len(well):,} file(s) went well</summary>{_outcomes(well)}</details>" if well else ""
+    folded = (
+        f"<details><summary>{counted(len(well), 'file')} went well</summary>{_outcomes(well)}</details>" if well else ""
+    )
     return (_outcomes(wrong) if wrong else "") + folded
 
 

@@ -28,7 +28,7 @@ from distill.json_files import read_json, write_json
 from distill.llm.connection import LLMConfig, connect_llm, llm_errors
 from indexes.chroma import has_room
 from indexes.corpus import corpora
-from indexes.errors import InputError, StoreError, UserError
+from indexes.errors import InputError, StoreError, UserError, counted
 from indexes.paths import DataPaths, is_server, write_file
 from indexes.processes import child_environment, release_memory
 from indexes.types import Encoder, FileOutcome
@@ -176,7 +176,7 @@ class Uploads:
         request = read_json(folder / self._REQUEST)
         corpus = str(request.get("corpus", ""))
         files: list[Path | str] = [*sorted((folder / self._FILES).iterdir()), *map(str, request.get("addresses", ()))]
-        message = f"{len(files)} file(s) wait to be added to corpus '{corpus}'"
+        message = f"To be added to corpus '{corpus}': {counted(len(files), 'file')}"
         self._background.begin(
             f"Upload {folder.name} to corpus '{corpus}'",
             lambda *told: self._work(folder, corpus, files, *told),
@@ -230,7 +230,9 @@ class Uploads:
             on_stage(Stage(message=sentence.removesuffix(" …")))
 
         for progress in add_files(self._paths, corpus, files, self._new_encoder(), wait_s=_PATIENCE_S, on_wait=wait):
-            doing = f"Reading {len(files)} file(s) for" if progress.stage == "reading" else "Indexing passages of"
+            doing = (
+                f"Reading {counted(len(files), 'file')} for" if progress.stage == "reading" else "Indexing passages of"
+            )
             on_stage(Stage(message=f"{doing} corpus '{corpus}'", done=progress.done, total=progress.total))
             yield progress
 

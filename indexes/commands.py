@@ -21,7 +21,7 @@ from indexes.corpus import Corpus, list_corpora
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder, load_late
 from indexes.encoders.torch import Wish
-from indexes.errors import InputError, StoreError, UserError, outage
+from indexes.errors import InputError, StoreError, UserError, counted, outage
 from indexes.evaluation import judge, unknown_positives
 from indexes.files import is_address
 from indexes.filters import PassageFilter
@@ -263,13 +263,15 @@ def add(
             bars.show(event.stage, event.done, event.total)
         if n_older := len(Corpus.open(paths, corpus).older_sources()):
             bars.say(
-                f"{n_older} other file(s) of this corpus were read by an older version of this program. Add them "
+                f"An older version of this program read {counted(n_older, 'other file')} of this corpus. Add those "
                 f"again, or have what was kept of them read again: python -m indexes doctor '{corpus}' --repair"
             )
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
     if n_failed := sum(outcome.status == "failed" for outcome in outcomes):
-        raise InputError(f"{n_failed} file(s) could not be read; the reasons stand above. The others are indexed.")
+        raise InputError(
+            f"{counted(n_failed, 'file')} could not be read; the reasons stand above. The others are indexed."
+        )
 
 
 def _given(texts: Sequence[str]) -> list[Path | str]:
@@ -393,4 +395,4 @@ def doctor(
             console.print(f"Corpus '{corpus}' is sound.", markup=False)
     if left:
         hint = "" if repair else f" Mend what can be mended with: python -m indexes doctor '{corpus}' --repair"
-        raise StoreError(f"{len(left)} difference(s) in corpus '{corpus}'; they stand above.{hint}")
+        raise StoreError(f"{counted(len(left), 'difference')} in corpus '{corpus}'; they stand above.{hint}")

@@ -5,6 +5,11 @@ from __future__ import annotations
 import errno
 
 
+def counted(n: int, what: str) -> str:
+    """`n` with the word for it: "1 file", "2,000 files"."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 class UserError(Exception):
     """Something a person can mend; its message is the sentence to show."""
 

@@ -22,7 +22,7 @@ from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.finding import language_advice
 from indexes.encoders.loading import load_encoder
 from indexes.encoders.torch import as_indexed
-from indexes.errors import DamagedError, InputError, NotFoundError, UnreadableFileError, WeightsError
+from indexes.errors import DamagedError, InputError, NotFoundError, UnreadableFileError, WeightsError, counted
 from indexes.files import Archive, SourceFile, is_address, open_sources, suffix_of
 from indexes.lexical import foreign_language, sample_of
 from indexes.locks import PATIENCE_S, using, writing
@@ -221,7 +221,7 @@ def _read_files(
         delete_folder(corpus.folder)
         n_files = sum(not file.skipped for file in named)
         raise InputError(
-            f"None of the {n_files} file(s) could be read, so corpus '{corpus.name}' was not made. "
+            f"None of the {counted(n_files, 'file')} could be read, so corpus '{corpus.name}' was not made. "
             "Give at least one file with text."
         )
 

@@ -19,7 +19,7 @@ from app.streaming import check_question
 from app.tables import corpora_html, outcomes_html, sources_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus, list_corpora
-from indexes.errors import InputError, UserError
+from indexes.errors import InputError, UserError, counted
 from indexes.files import is_address, is_wanted, passed_over
 from indexes.lexical import LexicalIndex, question_words
 from indexes.types import SourceInfo
@@ -162,7 +162,8 @@ def ask_to_delete(bench: Workbench, corpus: str | None, sources: Sequence[str]) 
         info = Corpus.open(bench.paths, corpus or "").info()
     except UserError as error:
         return ConfirmView(gr.update(visible=False), notice_html(str(error), "error"), None)
-    what = f"{len(sources)} file(s) of corpus '{info.name}'" if sources else f"corpus '{info.name}' with all its files"
+    some = f"{counted(len(sources), 'file')} of corpus '{info.name}'"
+    what = some if sources else f"corpus '{info.name}' with all its files"
     lost = "" if sources else f" That is {info.n_documents:,} documents and {info.n_passages:,} passages."
     question = f"Delete {what}, from every index?{lost} This cannot be undone."
     return ConfirmView(gr.update(visible=True), notice_html(question), Doomed(info.name, tuple(sources)))
@@ -187,7 +188,8 @@ def delete(bench: Workbench, doomed: Doomed | None) -> ConfirmView:
             delete_corpus(bench.paths, corpus)
     except UserError as error:
         return ConfirmView(gr.update(visible=False), notice_html(str(error), "error"), None)
-    done = f"{len(sources)} file(s) of corpus '{corpus}' are deleted." if sources else f"Corpus '{corpus}' is deleted."
+    gone = f"{counted(len(sources), 'file')} of corpus '{corpus}'" if sources else f"corpus '{corpus}'"
+    done = f"Deleted: {gone}."
     return ConfirmView(gr.update(visible=False), notice_html(done, "done"), None)
 
 

@@ -275,7 +275,7 @@ def answers_html(graded: Sequence[Graded]) -> str:
 def _summary(graded: Sequence[Graded]) -> str:
     n_answerable = sum(each.is_answerable for each in graded)
     parts = [f"{what} <b>{'–' if share is None else f'{share:.0%}'}</b>" for what, share in summarise(graded).items()]
-    counts = f"{n_answerable} answerable, {len(graded) - n_answerable} unanswerable question(s)"
+    counts = f"{n_answerable} answerable, {len(graded) - n_answerable} unanswerable questions"
     return f'<p class="aside">{counts}: {" · ".join(parts)}. Sentences rarely match a short answer exactly.</p>'
 
 

@@ -18,7 +18,7 @@ from distill.llm.connection import LLMConfig
 from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig, settings_text
 from distill.run_folder import CONFIG, SETTINGS, Job, RunFolder, read_config
 from indexes.corpus import Corpus
-from indexes.errors import InputError
+from indexes.errors import InputError, counted
 from indexes.paths import DataPaths, slug
 from indexes.queries import read_queries
 from indexes.types import Query
@@ -106,8 +106,8 @@ def _examples_of(file: Path) -> dict[str, bytes]:
     texts = dict.fromkeys(" ".join(query.text.split()) for query in _questions_of(file)[1])
     if not 3 <= len(texts) <= _MOST_EXAMPLES:
         raise InputError(
-            f"'{file.name}' has {len(texts)} question(s); to write in their manner, three to {_MOST_EXAMPLES} are "
-            "expected. More than that teach by themselves."
+            f"'{file.name}' has {counted(len(texts), 'question')}; to write in their manner, three to {_MOST_EXAMPLES} "
+            "are expected. More than that teach by themselves."
         )
     return {_LIKE: ("\n".join(texts) + "\n").encode("utf-8", "replace")}
 
@@ -182,8 +182,8 @@ def foresee(plan: Plan, paths: DataPaths) -> Foreseen:
     if n_passages < _FEW_PASSAGES:
         sentences.insert(
             0,
-            f"Corpus '{config.corpus}' has only {n_passages:,} passage(s). Any retriever finds its way among so few: "
-            f"teaching rarely shows a gain below {_FEW_PASSAGES:,}.",
+            f"Corpus '{config.corpus}' has only {counted(n_passages, 'passage')}. Any retriever finds its way among so "
+            f"few: teaching rarely shows a gain below {_FEW_PASSAGES:,}.",
         )
     if found.calls:
         dollars = f"{found.cost or 0:.2f} US dollars" if (found.cost or 0) >= 0.01 else "less than 0.01 US dollars"
@@ -221,10 +221,10 @@ def _about_questions(split: Sequence[Query], held_out: Sequence[Query]) -> list[
 def _about_people(plan: Plan) -> list[str]:
     sentences = []
     if plan.n_votes:
-        beside = "are the only ones" if plan.config.teacher == WITHOUT_LLM else "count beside the teacher's"
-        sentences.append(f"People's votes give {plan.n_votes:,} order(s), which {beside}.")
+        beside = "and no others teach" if plan.config.teacher == WITHOUT_LLM else "beside the teacher's"
+        sentences.append(f"People's votes give {counted(plan.n_votes, 'order')}, {beside}.")
     if plan.n_asked:
-        sentences.append(f"{plan.n_asked:,} question(s) that people asked here train too.")
+        sentences.append(f"Of what people asked here, {counted(plan.n_asked, 'question')} will train too.")
     return sentences
 
 

@@ -50,7 +50,7 @@ def build_form(bench: Workbench, corpus: gr.Dropdown) -> Parts:
     )
     fields["budget"] = gr.Textbox(
         label="What it may cost at most",
-        placeholder="like 2.50 usd, or 200000 tokens; empty for any",
+        placeholder="2.50 usd or 200000 tokens; empty: any",
         visible=False,
         elem_id="teach-budget",
     )

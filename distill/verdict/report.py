@@ -11,6 +11,7 @@ from distill.json_files import parsed
 from distill.records import Assessment, RankerReport, RetrieverReport, Spend, Trust
 from distill.run_config import WITHOUT_LLM, RunConfig
 from distill.verdict.verdict import Rows, Verdict
+from indexes.errors import counted
 from indexes.mixes import Mix
 from indexes.paths import UNFIT
 from indexes.retrievers import Retriever
@@ -158,7 +159,7 @@ def _retrievers(metrics: Metrics) -> Section:
         (name, *([roles.get(name, "")] if roles else []), *(_number(values.get(metric)) for metric in names))
         for name, values in metrics.retrievers.items()
     )
-    judges = "" if metrics.questions is None else _plural(metrics.questions, "held-out question")
+    judges = "" if metrics.questions is None else counted(metrics.questions, "held-out question")
     about = ", ".join(_texts([judges, metrics.held_out]))
     mixes = (f"In the fused search of {name} {mix.sentence}" for name, mix in metrics.mixes.items())
     return Section(
@@ -228,7 +229,7 @@ def _ranker(metrics: Metrics) -> Section:
     if said:
         sentences.append(
             "How high it puts what the teacher put first (mean reciprocal place, "
-            f"{_plural(ranker.n_held_out, 'order')} it never saw): {', '.join(said)}; the {ranker.kept} one was used."
+            f"{counted(ranker.n_held_out, 'order')} it never saw): {', '.join(said)}; the {ranker.kept} one was used."
         )
     sentences += _texts([metrics.evidence.get("sentence")])
     return Section(title="Ranker", sentences=tuple(sentences), remarks=ranker.notes)
@@ -240,7 +241,7 @@ def _retriever(metrics: Metrics) -> Section:
     if retriever.n_train:
         moved = "both sides" if retriever.train == "both" else "the side of the questions"
         sentence = (
-            f"Trained by the recipe {metrics.settings.recipe}, {moved}, on {_plural(retriever.n_train, 'list')}. Its "
+            f"Trained by the recipe {metrics.settings.recipe}, {moved}, on {counted(retriever.n_train, 'list')}. Its "
             f"divergence from its targets went from {_number(retriever.loss_at_first)} to "
             f"{_number(retriever.loss_at_last)} in training."
         )
@@ -270,10 +271,6 @@ def _texts(values: Iterable[object] | None) -> tuple[str, ...]:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _plural(n: int, word: str) -> str:
-    return f"{n:,} {word}{'s' * (n != 1)}"
 
 
 def _share(value: float | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill.verdict.promotion import Advice, Reason, advice_on
+from indexes.errors import counted
 from indexes.evaluation import FEW_QUERIES, Comparison, Judgement, compare_runs, mean_metrics
 from indexes.retrievers import Retriever
 from indexes.types import Query
@@ -274,7 +275,7 @@ def _too_few(found: _Found, rows: Rows, judged_by: JudgedBy) -> Verdict:
         judged_by=judged_by,
         reason="few",
         sentence=(
-            f"{_plural(n)} {'is' if n == 1 else 'are'} too few to tell ({_SHOWN[found.metric]} "
+            f"{counted(n, 'question')} {'is' if n == 1 else 'are'} too few to tell ({_SHOWN[found.metric]} "
             f"{found.mean(rows.base):.3f} before, {found.mean(own):.3f} after; it takes {FEW_QUERIES}): {_stays(rows)}."
         ),
         n_questions=n,
@@ -350,7 +351,7 @@ def _measured(found: _Found, rows: Rows, gain: Gain, whose: str, judged_by: Judg
     """What was measured, and what of it is whose."""
     own = rows.taught or rows.control
     c = found.compare(rows.base, own)
-    said = f"{_ON[judged_by][0]}{_change(c)} on {_plural(c.n_queries)}{_ON[judged_by][1]}"
+    said = f"{_ON[judged_by][0]}{_change(c)} on {counted(c.n_queries, 'question')}{_ON[judged_by][1]}"
     if not rows.taught:
         weighted = ""
         if rows.weighted:
@@ -387,10 +388,6 @@ def _gain(found: _Found, rows: Rows) -> Gain:
         high=c.high if c else None,
         p_value=c.p_value if c else None,
     )
-
-
-def _plural(n: int) -> str:
-    return f"{n:,} question{'s' * (n != 1)}"
 
 
 def _change(c: Comparison) -> str:

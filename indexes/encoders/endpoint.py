@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from indexes.errors import EndpointError
+from indexes.errors import EndpointError, counted
 from indexes.paths import EmbeddingsEndpoint, slug
 from indexes.types import Tokenizer, Vectors
 
@@ -155,8 +155,8 @@ class EndpointEncoder:
         wanted = {self.dimension} if self.dimension else lengths
         if len(rows) != n_texts or lengths != wanted or not all(lengths):
             raise EndpointError(
-                f"{n_texts} vector(s) of {self.dimension or 'equal'} dimensions were expected from '{self.name}', but "
-                f"{len(rows)} came, of {sorted(lengths) or 'no'} dimensions. Its model has changed, or it is no "
+                f"'{self.name}' should send {counted(n_texts, 'vector')} of {self.dimension or 'equal'} dimensions, "
+                f"but {len(rows)} came, of {sorted(lengths) or 'no'} dimensions. Its model has changed, or it is no "
                 "embedding model; check OPENAI_BASE_URL and the name."
             )
         vectors: Vectors = np.asarray(rows, dtype=np.float32)

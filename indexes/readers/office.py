@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import unquote
 
-from indexes.errors import UnreadableFileError
+from indexes.errors import UnreadableFileError, counted
 from indexes.files import check_directory, check_size
 from indexes.readers.pdf import join_pages
 from indexes.readers.records import find_header
@@ -186,7 +186,7 @@ def read_slides(file: Path) -> Text:
     markdown, _ = _read_package(open_package(file, ".pptx"), ".pptx")
     slides = [slide.strip() for slide in _SLIDE.split(markdown)[1:]]
     if not any(slides):
-        raise UnreadableFileError(f"The presentation has {len(slides)} slide(s) and no text.")
+        raise UnreadableFileError(f"The presentation has {counted(len(slides), 'slide')} and no text.")
     text, starts = join_pages(slides)
     return Text(text=text, page_starts=starts)
 
@@ -294,7 +294,7 @@ def read_workbook(file: Path) -> Text:
         read = [(sheet.title, *_sheet(sheet, archive.open(part.target))) for sheet, part in sheets]
     filled = [f"# {' '.join(title.split())}\n\n{table}" for title, table, _ in read if table]
     if not filled:
-        raise UnreadableFileError(f"The workbook has {len(read)} sheet(s) and no text.")
+        raise UnreadableFileError(f"The workbook has {counted(len(read), 'sheet')} and no text.")
     n_unknown = sum(n for *_, n in read)
     note = f"{n_unknown} formulas have no stored value: open the workbook in Excel and save it." if n_unknown else ""
     return Text(text="\n\n".join(filled), note=note)

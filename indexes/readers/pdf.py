@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from indexes.errors import UnreadableFileError
+from indexes.errors import UnreadableFileError, counted
 from indexes.readers.text import Text
 
 PAGE_BREAK = "\n\n"
@@ -45,7 +45,7 @@ def read_pdf(file: Path) -> Text:
         raise UnreadableFileError(_PASSWORD if "assword" in str(error) else _NOT_A_PDF) from error
     if not any(page.text for page in pages):
         raise UnreadableFileError(
-            f"The PDF has {len(pages)} page(s) and no text: it seems to be scanned. Run OCR on it first."
+            f"The PDF has {counted(len(pages), 'page')} and no text: it seems to be scanned. Run OCR on it first."
         )
     text, starts = join_pages(join_words(_with_headings(pages)))
     n_blank = sum(not page.text for page in pages)

@@ -175,10 +175,10 @@ def test_the_page_tells_of_an_upload_wherever_it_is_opened(bench: Workbench, wri
 def test_deleting_asks_first_and_then_deletes(bench: Workbench, corpus: str) -> None:
     asked = corpora.ask_to_delete(bench, corpus, ["bees.txt"])
     assert asked.box["visible"] is True
-    assert "1 file(s)" in asked.question
+    assert "1 file of" in asked.question
     assert list_corpora(bench.paths)[0].n_sources == 4
     done = corpora.delete(bench, asked.doomed)
-    assert "deleted" in done.question
+    assert "Deleted: 1 file of" in done.question
     assert done.doomed is None
     assert [source.source for source in Corpus.open(bench.paths, corpus).sources()] == [
         "bread.txt",

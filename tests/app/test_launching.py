@@ -93,12 +93,12 @@ def test_votes_and_questions_of_people_are_offered_and_taken(bench: Workbench, c
     assert json.loads(plan.files["votes.jsonl"]) == {"question": "Why?", "ranking": ["p", "q"]}
     assert Path(plan.config.votes).name == "votes.jsonl" and Path(plan.config.log).name == "asked.jsonl"
     said = " ".join(foresee(plan, bench.paths).said)
-    assert "1 order(s), which count beside the teacher's" in said and "1 question(s) that people asked here" in said
+    assert "1 order, beside the teacher's" in said and "Of what people asked here, 1 question" in said
     unasked = plan_of(bench, Form(corpus=corpus))
     assert (unasked.config.votes, unasked.config.log, unasked.files) == ("", "", {})
     alone = plan_of(bench, Form(corpus=corpus, people=True, teacher="none"))
     assert alone.files["votes.jsonl"] == plan.files["votes.jsonl"]
-    assert "1 order(s), which are the only ones" in " ".join(foresee(alone, bench.paths).said)
+    assert "1 order, and no others teach" in " ".join(foresee(alone, bench.paths).said)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_few_questions_are_written_like(
 def test_before_it_runs_calls_tokens_cost_and_time_are_foreseen(bench: Workbench, corpus: str) -> None:
     foreseen = foresee(plan_of(bench, Form(corpus=corpus, train="query")), bench.paths)
     said = " ".join(foreseen.said)
-    assert "has only 4 passage(s)" in said, "a corpus that is too small is found out in the end"
+    assert "has only 4 passages" in said, "a corpus that is too small is found out in the end"
     # 133 to write 100 questions, 80 of which train; 20 asked twice, 20 plants
     assert "About 273 calls" in foreseen.details[1]
     assert "wise writes 100 questions" in said and "wise puts passages in order" in said

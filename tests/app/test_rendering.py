@@ -213,7 +213,7 @@ def test_a_long_list_of_files_is_cut_and_counted_failures_first() -> None:
     outcomes = [FileOutcome(source=f"{n:04}.txt", status="read") for n in range(300)]
     html = outcomes_html([*outcomes, FileOutcome(source="z.pdf", status="failed", reason="Scanned.")])
     assert html.index("z.pdf") < html.index("<details>") < html.index("0000.txt")
-    assert "300 file(s) went well" in html and "and 100 more" in html
+    assert "300 files went well" in html and "and 100 more" in html
 
 
 def test_a_table_in_a_passage_is_shown_as_one_and_stays_safe() -> None:

@@ -100,7 +100,7 @@ def test_from_files_to_a_taught_retriever(page: Page, paths: DataPaths, teacher:
     page.get_by_label("From a file").check()
     page.locator("#teach-upload input[type=file]").set_input_files(write_asked(tmp_path))
     page.get_by_label("Use what people asked and voted here too (1 question, 1 order)").check()
-    expect(page.locator("#teach-foreseen")).to_contain_text("which count beside the teacher's")
+    expect(page.locator("#teach-foreseen")).to_contain_text("beside the teacher's")
     page.get_by_label("Quick, about a minute").check()
     expect(page.locator("#teach-foreseen")).to_contain_text("scripted puts passages in order")
     page.locator("#teach-button").click()

@@ -133,7 +133,7 @@ def test_vectors_that_change_their_dimension_are_refused() -> None:
     with ScriptedEndpoint() as endpoint:
         encoder = connect(endpoint)
         endpoint.dimension += 1
-        with pytest.raises(EndpointError, match=r"of 16 dimensions were expected .* of \[17\]"):
+        with pytest.raises(EndpointError, match=r"should send 2 vectors of 16 dimensions, .* of \[17\]"):
             encoder.encode_passages(["one", "two"])
         endpoint.dimension = 0
         with pytest.raises(EndpointError, match="dimensions were expected"):
