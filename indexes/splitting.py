@@ -239,7 +239,10 @@ class PassageSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Section:
+    """Characters `start` to `end` under a title, from `heading` on where the title is too long to be kept whole."""
+
     title: str
+    heading: int
     start: int
     end: int
 
@@ -264,13 +267,14 @@ def _cut_section(
     most = min(_MAX_TITLE_TOKENS, settings.max_tokens // 4)
     title = _shorten(section.title, tokenizer, most)
     room = settings.max_tokens - _SPECIAL_TOKENS - len(bounded_spans(tokenizer, title))
-    text = document.text[section.start : section.end]
+    first = section.start if title == section.title else section.heading
+    text = document.text[first : section.end]
     tables = _tables(document, text, tokenizer, most)
     if tables and not fits(text, tokenizer, room):
         room -= max(len(bounded_spans(tokenizer, f" › {columns}")) for _, _, columns in tables)
     for start, end in cut_windows(text, tokenizer, room, settings.overlap_tokens, breaks):
         columns = next((columns for a, b, columns in tables if a < start < b), "")
-        yield " › ".join(filter(None, (title, columns))), section.start + start, section.start + end
+        yield " › ".join(filter(None, (title, columns))), first + start, first + end
 
 
 def _tables(document: Document, text: str, tokenizer: Tokenizer, most: int) -> list[tuple[int, int, str]]:
@@ -304,17 +308,18 @@ def _sections(document: Document) -> Iterator[_Section]:
     """
     headings = find_headings(document.text, kind_of(document.source))
     if not headings or headings[0].start > 0:
-        yield _Section(title=document.title, start=0, end=headings[0].start if headings else len(document.text))
+        end = headings[0].start if headings else len(document.text)
+        yield _Section(title=document.title, heading=0, start=0, end=end)
     path: list[Heading] = []
-    for number, heading in enumerate(headings, start=1):
+    for number, each in enumerate(headings, start=1):
         following = headings[number] if number < len(headings) else None
-        path = [above for above in path if above.level < heading.level]
+        path = [above for above in path if above.level < each.level]
         end = following.start if following else len(document.text)
-        if document.text[heading.end : end].strip():
-            yield _Section(title=_joined([*path, heading]), start=heading.end, end=end)
-        elif following is None or following.level <= heading.level:
-            yield _Section(title=_joined(path) or document.title, start=heading.start, end=heading.end)
-        path.append(heading)
+        if document.text[each.end : end].strip():
+            yield _Section(title=_joined([*path, each]), heading=each.start, start=each.end, end=end)
+        elif following is None or following.level <= each.level:
+            yield _Section(title=_joined(path) or document.title, heading=each.start, start=each.start, end=each.end)
+        path.append(each)
 
 
 def _joined(path: list[Heading]) -> str:

@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft201909Validator
 
 from app.settings import Settings
+from indexes.paths import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = Draft201909Validator(json.loads((ROOT / "tests" / "compose_spec.json").read_text()))
@@ -34,7 +35,8 @@ def test_it_names_what_there_is(compose: Any) -> None:
         assert set(service.get("depends_on", ())) <= services.keys()
         named = {volume.partition(":")[0] for volume in service.get("volumes", ())}
         assert {name for name in named if not name.startswith(".")} <= volumes.keys()
-    assert {name.lower() for name in services["app"]["environment"]} <= Settings.model_fields.keys()
+    known = {*map(str.upper, Settings.model_fields), *VARIABLES}
+    assert services["app"]["environment"].keys() <= known
 
 
 def test_the_chroma_server_is_of_the_version_that_is_locked(compose: Any) -> None:

@@ -268,7 +268,7 @@ def _read_text(file: Path, source: str, *, packed: bool) -> Iterator[Document]:
 
 
 # Raised whenever a reader or the splitter makes other passages of the same file: what was read before is read again.
-READING = 3
+READING = 4
 # What is shown as nothing, and would keep a word from being found, and what no store or tokenizer takes.
 _UNSEEN = re.compile("[\x00\x01-\x08\x0e-\x1a\x1c-\x1f\x7f\u00ad\u200b\u2060\ufeff\ufffe\uffff]")
 _NUL = "\x00"

@@ -382,7 +382,7 @@ def test_a_file_and_then_the_corpus_are_deleted_after_a_question(page: Page) -> 
     page.locator("#delete-sources").click()
     expect(page.locator("#delete-question")).to_contain_text("Delete 1 file of corpus 'field notes'")
     page.locator("#delete-confirm").click()
-    expect(page.locator("#delete-question")).to_contain_text("deleted")
+    expect(page.locator("#delete-question")).to_contain_text("Deleted")
     expect(page.locator("#sources-table")).not_to_contain_text("bread.txt")
     page.locator("#delete-corpus").click()
     page.locator("#delete-keep").click()

@@ -86,7 +86,7 @@ def test_a_pdf_knows_where_its_pages_begin(tmp_path: Path) -> None:
 
 
 def test_a_scanned_pdf_is_not_a_success(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFileError, match=r"2 page\(s\) and no text"):
+    with pytest.raises(UnreadableFileError, match=r"2 pages and no text"):
         read(make_pdf(tmp_path / "scan.pdf", ["", ""]))
 
 

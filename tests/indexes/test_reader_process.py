@@ -116,7 +116,7 @@ def test_what_the_process_reads_and_refuses_is_what_is_read_and_refused_here(tmp
     scanned = tmp_path / "scanned.pdf"
     scanned.write_bytes(pdf_bytes(["", ""]))
     for read in (reader.read, read_one):
-        with pytest.raises(UnreadableFileError, match=r"2 page\(s\) and no text"):
+        with pytest.raises(UnreadableFileError, match=r"2 pages and no text"):
             read(scanned, "scanned.pdf")
 
 

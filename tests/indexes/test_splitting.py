@@ -1,7 +1,7 @@
 """Passages fit the encoder and know where they stand in their document."""
 
 from fakes import WordTokenizer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from indexes.splitting import PassageSettings, find_headings, split_document
@@ -37,6 +37,7 @@ def test_every_passage_is_its_span_fits_and_no_word_is_lost(text: str, source: s
 
 
 @settings(max_examples=120)
+@example("# =====a\n`", "a.md")
 @given(st.text(alphabet=st.sampled_from("ab #=-|`\n"), max_size=300), st.sampled_from(["a.md", "a.rst", "a.xlsx"]))
 def test_of_marked_up_text_only_headings_are_outside_the_passages_and_they_are_in_their_titles(
     text: str, source: str
@@ -47,6 +48,13 @@ def test_of_marked_up_text_only_headings_are_outside_the_passages_and_they_are_i
     if text.strip():
         words = " ".join(passage.full_text for passage in passages)
         assert all(letter in words for letter in "ab" if letter in text)
+
+
+def test_a_heading_too_long_for_a_title_stands_in_the_passage() -> None:
+    text = "# One two three\n\n## Four five six seven eight\n\nThe words below."
+    (passage,) = (p for p in split(text, "note.md") if "below" in p.text)
+    assert passage.title == "One two three › Four", "a quarter of the tokens"
+    assert passage.text == "## Four five six seven eight\n\nThe words below."
 
 
 def test_a_text_that_repeats_itself_is_covered_to_its_end() -> None:
