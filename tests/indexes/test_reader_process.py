@@ -133,6 +133,8 @@ def test_an_add_lets_no_stranger_s_pdf_into_its_own_process(cats: Path) -> None:
 def test_what_breaks_into_a_reader_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     child = Child("indexes.readers.process")
-    environment = Path(f"/proc/{child._process.pid}/environ").read_bytes()
+    file, deadline = Path(f"/proc/{child._process.pid}/environ"), time.monotonic() + 30
+    while not (environment := file.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # it is empty while the program is put in place
     child.end()
     assert b"LANG=" in environment and b"sk-secret" not in environment
