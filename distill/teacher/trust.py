@@ -256,7 +256,8 @@ def decide(found: Assessment, probed: Probed, *, copies: bool) -> tuple[Trust, K
     return "use", "sound", "it knows what it prefers, and finds what answers"
 
 
-_FEW_ORDERS = 30
+_FEW_ORDERS = 100
+_SURELY = 3.0  # standard errors: chance passes once in 700
 _SAME_ORDER = 0.95  # Kendall τ with the order of retrieval
 
 
@@ -264,7 +265,7 @@ def judge_given(records: Sequence[CandidateList], rankings: Sequence[Ranking]) -
     """What to do with orders of a teacher that cannot be asked, what kind of teacher it is, and a sentence for people.
 
     The order of retrieval is the witness: it knows something of the question, so orders that know something too put
-    first what it puts first more often than chance would. "" for fewer than 30 orders.
+    first what it puts first more often than chance would. "" for fewer than 100 orders.
     """
     order_of = {ranking.id: ranking for ranking in rankings}
     gains, taus = [], []
@@ -280,9 +281,9 @@ def judge_given(records: Sequence[CandidateList], rankings: Sequence[Ranking]) -
         return "", "", ""
     gain, error = fmean(gains), stdev(gains) / math.sqrt(len(gains))
     kind: Kind = ""
-    if gain + _SURE * error < 0:
+    if gain + _SURELY * error < 0:
         kind, why = "reversed", "they put first what retrieval puts last: they run from the worst to the best"
-    elif gain - _SURE * error <= 0:
+    elif gain - _SURELY * error <= 0:
         kind, why = "chance", "what they put first has no more to do with what retrieval puts first than chance has"
     elif fmean(taus) > _SAME_ORDER:
         kind, why = "copying", "they are the order of retrieval, and worth nothing beside it"

@@ -259,15 +259,15 @@ def test_bias_and_its_p_are_shares(best_at: list[tuple[int, int]]) -> None:
 @pytest.mark.parametrize(
     ("teacher", "n", "kind"),
     [
-        ("perfect", 60, ""),
-        ("like gpt-3.5-turbo (τ 0.86)", 60, ""),
-        ("unsteady", 60, ""),
-        ("right top, the retrieval's tail", 60, ""),
-        ("reversed", 60, "reversed"),
-        ("reversed, noisy", 60, "reversed"),
-        ("random", 60, "chance"),
-        ("copies the retrieval", 60, "copying"),
-        ("reversed", 29, ""),
+        ("perfect", 120, ""),
+        ("like gpt-3.5-turbo (τ 0.86)", 120, ""),
+        ("unsteady", 120, ""),
+        ("right top, the retrieval's tail", 120, ""),
+        ("reversed", 120, "reversed"),
+        ("reversed, noisy", 120, "reversed"),
+        ("random", 120, "chance"),
+        ("copies the retrieval", 120, "copying"),
+        ("reversed", 99, ""),
     ],
 )
 def test_orders_whose_teacher_cannot_be_asked_are_held_against_the_retrieval(teacher: str, n: int, kind: str) -> None:

@@ -95,7 +95,7 @@ def test_a_passage_known_to_answer_teaches_without_an_llm(corpus: DataPaths, tmp
 
 def test_a_file_of_orders_upside_down_teaches_nothing_and_is_said_to_be_that(corpus: DataPaths, tmp_path: Path) -> None:
     questions, file = tmp_path / "many.jsonl", tmp_path / "orders.jsonl"
-    texts = [f"{what} {n}" for what in ("who purr", "what bark", "where is mars") for n in range(12)]
+    texts = [f"{what} {n}" for what in ("who purr", "what bark", "where is mars") for n in range(40)]
     questions.write_text("".join(json.dumps({"id": text, "question": text, "split": "train"}) + "\n" for text in texts))
 
     def asked(name: str, **settings: object) -> tuple[Distillation, list[str]]:
