@@ -129,9 +129,8 @@ _OWN_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 ]
-_FETCHES = re.compile(
-    r"/(?:file=|proxy=).*https?:", re.IGNORECASE | re.DOTALL
-)  # gradio would load these addresses for anyone
+# gradio would load these addresses for anyone
+_FETCHES = re.compile(r"/(?:file=|proxy=).*https?:", re.IGNORECASE | re.DOTALL)
 # What an address may send in a minute: the end of the path, how often, and what it is told then. Who asks by program
 # begins a session with each question, which costs more than one of the page's own requests.
 _LIMITS = (

@@ -21,7 +21,7 @@ from app.plots import Drawing, bars, colour_of, curves, intervals, to_file, to_s
 from app.rendering import details_html, table_html
 from distill.run_folder import run_folders
 from indexes.corpus import Corpus
-from indexes.errors import InputError
+from indexes.errors import InputError, counted
 from indexes.evaluation import (
     FEW_QUERIES,
     Comparison,
@@ -291,7 +291,7 @@ def _read_as(evaluation: Evaluation) -> str:
     n = len(evaluation.questions)
     few = " So few questions show only large differences." if n < 100 else ""
     return (
-        f"{n:,} question{'s' * (n != 1)} over corpus '{escape(evaluation.corpus)}'. A hit is a relevant document among "
+        f"{counted(n, 'question')} over corpus '{escape(evaluation.corpus)}'. A hit is a relevant document among "
         "the first k. Under each difference stands its 95 % interval "
         "(paired by question; p by permutation): where it leaves out zero, chance alone hardly explains it. "
         f"With many retrievers, one may seem better by luck.{few}"

@@ -10,6 +10,7 @@ from typing import Literal
 
 from distill.run_folder import Losses
 from distill.verdict.report import Metrics
+from indexes.errors import counted
 from indexes.evaluation import Comparison
 from indexes.retrievers import Retriever
 
@@ -256,7 +257,7 @@ def bars_html(bars: Sequence[Bar], n_questions: int) -> str:
     )
     return (
         f'<div class="scroll" tabindex="0"><table class="figures bars" aria-label="nDCG@10 by retriever"><thead><tr>'
-        f"<th>On {n_questions:,} held-out question{'s' * (n_questions != 1)}</th><th>nDCG@10</th>"
+        f"<th>On {counted(n_questions, 'held-out question')}</th><th>nDCG@10</th>"
         f'<th class="plot"><span class="unseen">Bar</span></th></tr></thead><tbody>{rows}</tbody></table></div>'
         + (f'<p class="aside">{note}</p>' if has_intervals else "")
     )

@@ -14,6 +14,7 @@ from app.answering import Answer, Turn, find_citations, last_sentence, supportin
 from app.comparison import Comparison, Move
 from app.retriever import Retrieval
 from app.votes import verdicts_for
+from indexes.errors import counted
 from indexes.lexical import SPACELESS
 from indexes.types import Candidate, Passage
 
@@ -199,7 +200,7 @@ def passages_html(
         score = "" if is_blind else f'<span class="score" title="{hint}">{candidate.score:.2f}</span>'
         items.append(f"<li>{_passage_html(candidate, passage_anchor(prefix, number), number, move + score)}</li>")
     n_found = len(retrieval.candidates)
-    head = f"{n_found} passage{'s' * (n_found != 1)}" + ("" if is_blind else f" in {format_ms(retrieval.took_ms)}")
+    head = counted(n_found, "passage") + ("" if is_blind else f" in {format_ms(retrieval.took_ms)}")
     return f'<section class="passages" aria-label="Passages"><h3>{head}</h3><ol>{"".join(items)}</ol></section>'
 
 
@@ -339,7 +340,7 @@ def hits_html(found: Sequence[Candidate], words: Sequence[str], n_most: int) -> 
     """What was found, best first; opened, a passage shows all of its text."""
     if not found:
         return aside_html("No passage has any of these words. Words as common as 'the' do not count.")
-    n = f"The {len(found)} best passages" if len(found) == n_most else f"{len(found)} passage{'s' * (len(found) != 1)}"
+    n = f"The {len(found)} best passages" if len(found) == n_most else counted(len(found), "passage")
     items = "".join(
         f"<li>{details_html(each.passage, number, _around(each.passage.text, words), words=words)}</li>"
         for number, each in enumerate(found, start=1)

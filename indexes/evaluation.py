@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.errors import InputError
+from indexes.errors import InputError, counted
 from indexes.lexical import Searchable
 from indexes.paths import slug, write_file
 from indexes.types import Candidate, Query
@@ -241,7 +241,7 @@ def _sentence(first: str, other: str, c: Comparison) -> str:
         f"95 % interval {c.low:+.3f} to {c.high:+.3f}, paired permutation test p = {c.p_value:.4f}, "
         f"{c.n_queries} questions"
     )
-    few = f"{c.n_queries} question{'s' * (c.n_queries != 1)}, too few to tell"
+    few = f"{counted(c.n_queries, 'question')}, too few to tell"
     return (
         f"{other} against {first}: {c.metric} {c.mean_a:.3f} → {c.mean_b:.3f}, difference {c.difference:+.3f} "
         f"({few if c.n_queries < FEW_QUERIES else surely})"

@@ -22,7 +22,7 @@ from typing import IO, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from indexes.encodings import guess_names, looks_like_text
-from indexes.errors import InputError, StoreError, UnreadableFileError
+from indexes.errors import InputError, StoreError, UnreadableFileError, counted
 from indexes.paths import UNFIT
 
 CODE_SUFFIXES = (
@@ -85,9 +85,9 @@ def _known_types() -> MimeTypes:
 def passed_over(names: Iterable[str]) -> str:
     """How many files are not read, by type, as a sentence; "" if there are none."""
     types = Counter(suffix_of(name) or "without a suffix" for name in names)
-    counted = ", ".join(f"{kind} {n}" for kind, n in sorted(types.items()))
+    kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(types.items()))
     n_files = types.total()
-    return f"{n_files} file{'s' * (n_files != 1)} passed over: {counted}" if n_files else ""
+    return f"{counted(n_files, 'file')} passed over: {kinds}" if n_files else ""
 
 
 def kind_of(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from indexes.corpus import Corpus
-from indexes.errors import InputError
+from indexes.errors import InputError, counted
 from indexes.types import Candidate
 
 SCALE_DEPTH = 50  # the scores of the first so many passages become 1 … 0, however deep a search looks
@@ -34,7 +34,7 @@ class Mix:
     @property
     def sentence(self) -> str:
         """The mix in words, without a full stop."""
-        orders = f"{self.n_orders:,} order{'s' * (self.n_orders != 1)}"
+        orders = counted(self.n_orders, "order")
         source = f"as learned from {orders}" if self.n_orders else "the default"
         return f"words count {self.lexical:.1f}, meaning {1 - self.lexical:.1f}, {source}"
 

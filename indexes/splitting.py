@@ -311,15 +311,17 @@ def _sections(document: Document) -> Iterator[_Section]:
         end = headings[0].start if headings else len(document.text)
         yield _Section(title=document.title, heading=0, start=0, end=end)
     path: list[Heading] = []
-    for number, each in enumerate(headings, start=1):
+    for number, heading in enumerate(headings, start=1):
         following = headings[number] if number < len(headings) else None
-        path = [above for above in path if above.level < each.level]
+        path = [above for above in path if above.level < heading.level]
         end = following.start if following else len(document.text)
-        if document.text[each.end : end].strip():
-            yield _Section(title=_joined([*path, each]), heading=each.start, start=each.end, end=end)
-        elif following is None or following.level <= each.level:
-            yield _Section(title=_joined(path) or document.title, heading=each.start, start=each.start, end=each.end)
-        path.append(each)
+        if document.text[heading.end : end].strip():
+            yield _Section(title=_joined([*path, heading]), heading=heading.start, start=heading.end, end=end)
+        elif following is None or following.level <= heading.level:
+            yield _Section(
+                title=_joined(path) or document.title, heading=heading.start, start=heading.start, end=heading.end
+            )
+        path.append(heading)
 
 
 def _joined(path: list[Heading]) -> str:

@@ -269,10 +269,10 @@ def judge_given(records: Sequence[CandidateList], rankings: Sequence[Ranking]) -
     """
     order_of = {ranking.id: ranking for ranking in rankings}
     gains, taus = [], []
-    for record in records:
-        ranking = order_of.get(record.id)
-        passages = [p for p in record.passages if ranking and p in ranking.shown]
-        placed = [passages.index(p) for p in (ranking.ranking if ranking else ()) if p in passages]
+    for record in (each for each in records if each.id in order_of):
+        ranking = order_of[record.id]
+        passages = [p for p in record.passages if p in ranking.shown]
+        placed = [passages.index(p) for p in ranking.ranking if p in passages]
         if placed and len(passages) > 1:
             chance = fmean(1 / place for place in range(1, len(passages) + 1))
             gains.append(1 / (1 + placed[0]) - chance)

@@ -310,7 +310,7 @@ def _doubt(c: Comparison, rival: str, look: int) -> Objection | None:
         return None
     above = f" above '{rival}' ({c.mean_a:.3f})" if rival else ""
     if c.low > 0 and look > 1:
-        seen = f"{look - 1} time{'s' * (look > 2)}"
+        seen = counted(look - 1, "time")
         why = f"these questions have judged {seen} before, so p < {alpha:.4f} is asked for, and it is {c.p_value:.4f}"
         return Objection(reason="looks", why=why)
     return Objection(reason="chance", why=f"what it gains{above} may be chance (p = {c.p_value:.3f})")
