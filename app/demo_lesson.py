@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from importlib import resources
@@ -93,18 +92,10 @@ def _known_questions(paths: DataPaths) -> bytes:
     return gzip.compress("".join(kept).encode("utf-8"), mtime=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """For how many of `n` held-out questions each retriever has an answer among its first; what only one of them found.
-
-    `gained` are the questions where the taught one finds what the baseline misses, those that rose most first.
-    """
-
-    n: int
-    n_baseline: int
-    n_taught: int
-    n_lost: int
-    gained: tuple[str, ...]
+Found = tuple[str, tuple[str, ...]]
+"""What teaching changed, gains and losses alike, in a sentence; and the questions where the taught retriever finds what
+the baseline misses, those that rose most first.
+"""
 
 
 def compare_found(queries: Sequence[Query], baseline: Searchable, taught: Searchable) -> Found:
@@ -116,13 +107,13 @@ def compare_found(queries: Sequence[Query], baseline: Searchable, taught: Search
         for query, one, other in zip(queries, *sides, strict=True)
     ]
     gained = sorted((place for place in places if place[1] <= _FIRST < place[0]), key=lambda p: (p[1] - p[0], p[2]))
-    return Found(
-        n=len(queries),
-        n_baseline=sum(one <= _FIRST for one, _, _ in places),
-        n_taught=sum(other <= _FIRST for _, other, _ in places),
-        n_lost=sum(one <= _FIRST < other for one, other, _ in places),
-        gained=tuple(text for _, _, text in gained),
+    n_baseline, n_taught = (sum(place[side] <= _FIRST for place in places) for side in (0, 1))
+    sentence = (
+        f"Of {len(places)} questions that took no part, the baseline has an answer among its first {_FIRST} passages "
+        f"for {n_baseline}, the taught retriever for {n_taught}: it finds {len(gained)} that the baseline misses, and "
+        f"misses {n_baseline - n_taught + len(gained)} that the baseline finds."
     )
+    return sentence, tuple(text for _, _, text in gained)
 
 
 def _place(query: Query, found: Sequence[Candidate]) -> int:
@@ -130,15 +121,6 @@ def _place(query: Query, found: Sequence[Candidate]) -> int:
     known = {document for document, grade in query.grades.items() if grade > 0}
     places = (n for n, candidate in enumerate(found, start=1) if candidate.passage.document_id in known)
     return next(places, len(found) + 2 * _FIRST)
-
-
-def found_sentence(found: Found) -> str:
-    """What teaching changed, gains and losses alike."""
-    return (
-        f"Of {found.n} questions that took no part, the baseline has an answer among its first {_FIRST} passages for "
-        f"{found.n_baseline}, the taught retriever for {found.n_taught}: it finds {len(found.gained)} that the "
-        f"baseline misses, and misses {found.n_lost} that the baseline finds."
-    )
 
 
 def found_by(bench: Workbench) -> Found:
@@ -155,24 +137,29 @@ def _found_by(bench: Workbench, changed_at: int) -> Found:
 def gained_by(bench: Workbench, corpus: str, *retrievers: str) -> tuple[str, ...]:
     """The questions that show best what the lesson changed, where these retrievers are the two of it."""
     is_lesson = set(retrievers) == {bench.encoder, RUN} and state_of(bench, corpus) == "done"
-    return found_by(bench).gained[:N_LISTED] if is_lesson else ()
+    return found_by(bench)[1][:N_LISTED] if is_lesson else ()
 
 
-def progress_html(bench: Workbench) -> str:
-    """Where the lesson is, stage by stage."""
+def lesson_html(bench: Workbench, state: State) -> str:
+    """The offer, where the lesson is, or what it came to by the run's own verdict and in questions."""
     run = _run(bench)
-    said = notice_html(
-        "Teaching from the ready orders. This page may be closed: it goes on, and is here again. Teach can pause it.",
-        "busy",
-    )
-    return said + stages_list_html(run.progress, run.state)
-
-
-def verdict_html(bench: Workbench, found: Found) -> str:
-    """What the lesson came to, by the run's own verdict and in questions that can be looked at."""
-    verdict = _run(bench).verdict
-    measured = escape(verdict.sentence) if verdict else "This run has no verdict."
+    if state == "offered":
+        return f'<div class="notice lesson">{_OFFER}</div>'
+    if state == "going on":
+        return notice_html(_GOES_ON, "busy") + stages_list_html(run.progress, run.state)
+    if state == "stopped":
+        return notice_html("Teaching stopped before its end. What it has done is kept.", "error")
+    if state == "none":
+        return ""
+    measured = escape(run.verdict.sentence if run.verdict else "This run has no verdict.")
     return (
-        f'<div class="notice done lesson"><b>Taught</b> from ready orders. {escape(found_sentence(found))}'
+        f'<div class="notice done lesson"><b>Taught</b> from ready orders. {escape(found_by(bench)[0])}'
         f'<p class="aside">{measured}</p></div>'
     )
+
+
+_OFFER = (
+    "<b>Taught</b> is not there yet. A large LLM has put passages in order for some 600 questions about this "
+    "documentation; those orders come with this page and can teach a retriever of yours here, now."
+)
+_GOES_ON = "Teaching from the ready orders. This page may be closed: it goes on, and is here again. Teach can pause it."

@@ -11,7 +11,7 @@ import re
 import string
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -22,63 +22,13 @@ from app.rendering import details_html, table_html
 from distill.run_folder import run_folders
 from indexes.corpus import Corpus
 from indexes.errors import InputError, counted
-from indexes.evaluation import (
-    FEW_QUERIES,
-    Comparison,
-    MetricsByQuery,
-    Qrels,
-    Run,
-    compare_runs,
-    evaluate_run,
-    make_qrels,
-    mean_metrics,
-    run_of_candidates,
-    unknown_positives,
-    write_trec_qrels,
-    write_trec_run,
-)
-from indexes.lexical import Searchable
+from indexes.evaluation import FEW_QUERIES, Comparison, Judgement, make_qrels, unknown_positives, write_trec
 from indexes.paths import DataPaths, slug
 from indexes.queries import read_queries
 from indexes.types import Passage, Query
 
 CURVE_CUTOFFS = (1, 2, 3, 5, 10, 15, 20)
-_DEPTH = 20
-_N_PASSAGES = 3 * _DEPTH  # passages of one document count once: this deep there are enough of them
-_N_KEPT = 10
-_BATCH = 16
 _SAMPLE_SEED = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What each retriever (the first is the baseline) found for judged questions.
-
-    `kept` has the first passages: retriever → question id → passage ids, best first.
-    """
-
-    corpus: str
-    questions: tuple[Query, ...]
-    runs: Mapping[str, Run]
-    by_query: Mapping[str, MetricsByQuery]
-    kept: Mapping[str, Mapping[str, tuple[str, ...]]]
-
-    @property
-    def retrievers(self) -> tuple[str, ...]:
-        return tuple(self.runs)
-
-    @property
-    def qrels(self) -> Qrels:
-        return make_qrels(self.questions)
-
-    def means(self) -> dict[str, dict[str, float]]:
-        """Retriever → metric → mean over the questions."""
-        return {name: mean_metrics(values) for name, values in self.by_query.items()}
-
-    def against_baseline(self, metric: str) -> dict[str, Comparison]:
-        """Each retriever but the first, paired with the first, in `metric`."""
-        first, *others = self.retrievers
-        return {name: compare_runs(self.by_query[first], self.by_query[name], metric) for name in others}
 
 
 def choose_questions(
@@ -94,24 +44,6 @@ def choose_questions(
     n_drawn = min(limit, len(judged))
     places = sorted(random.Random(_SAMPLE_SEED).sample(range(len(judged)), n_drawn))  # noqa: S311 - no secret
     return tuple(judged[place] for place in places), said
-
-
-def evaluate(corpus: str, questions: Sequence[Query], searches: Mapping[str, Searchable]) -> Iterator[int | Evaluation]:
-    """How many questions were asked, batch by batch, and at the end the evaluation of each search by its name."""
-    runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in searches}
-    kept: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in searches}
-    for first in range(0, len(questions), _BATCH):
-        yield first
-        batch = questions[first : first + _BATCH]
-        for name, search in searches.items():
-            found = search.search_many([query.text for query in batch], _N_PASSAGES)
-            for query, candidates in zip(batch, found, strict=True):
-                runs[name][query.id] = run_of_candidates(candidates, _DEPTH)
-                kept[name][query.id] = tuple(candidate.passage.id for candidate in candidates[:_N_KEPT])
-    yield len(questions)
-    qrels = make_qrels(questions)
-    by_query = {name: evaluate_run(qrels, run, CURVE_CUTOFFS) for name, run in runs.items()}
-    yield Evaluation(corpus=corpus, questions=tuple(questions), runs=runs, by_query=by_query, kept=kept)
 
 
 # --- one question after another --------------------------------------------------------------------------------
@@ -133,10 +65,10 @@ class Pair:
 ORDERS = ("largest gains first", "largest losses first", "as asked")
 
 
-def pair_up(evaluation: Evaluation, left: str, right: str, metric: str, order: str) -> list[Pair]:
+def pair_up(evaluation: Judgement, left: str, right: str, metric: str, order: str) -> list[Pair]:
     """Every question under both retrievers, in one of `ORDERS`; equal ones as they were asked."""
     a, b = evaluation.by_query[left], evaluation.by_query[right]
-    pairs = [Pair(query=each, left=a[each.id][metric], right=b[each.id][metric]) for each in evaluation.questions]
+    pairs = [Pair(query=each, left=a[each.id][metric], right=b[each.id][metric]) for each in evaluation.queries]
     if order == ORDERS[0]:
         return sorted(pairs, key=lambda pair: -pair.gain)
     return sorted(pairs, key=lambda pair: pair.gain) if order == ORDERS[1] else pairs
@@ -270,9 +202,9 @@ _FORMULA = re.compile(r"(^|[;,\t\r\n\x00-\x1f])(\s*)(?=[=+\-@＝＋－＠])")  #
 _SIGNIFICANCE = 0.05
 
 
-def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: str) -> str:
+def figures_html(evaluation: Judgement, comparisons: Mapping[str, Comparison], metric: str) -> str:
     """A row for each retriever: every metric, and in `metric` the difference to the baseline."""
-    means = evaluation.means()
+    means = evaluation.metrics
     best = {each: max(values[each] for values in means.values()) for each in METRICS}
     rows = []
     for place, (name, values) in enumerate(means.items()):
@@ -281,14 +213,14 @@ def figures_html(evaluation: Evaluation, comparisons: Mapping[str, Comparison], 
             f"<b>{c}</b>" if values[m] == best[m] and len(means) > 1 else c for c, m in zip(cells, METRICS, strict=True)
         ]
         mark = f'<i class="swatch" style="background: {colour_of(place)}"></i>'
-        rows.append([mark + escape(name), _difference(comparisons.get(name), len(evaluation.questions)), *shown])
+        rows.append([mark + escape(name), _difference(comparisons.get(name), len(evaluation.queries)), *shown])
     heads = ["Retriever", f"{metric} against the baseline", *METRICS]
     table = table_html("Figures of every retriever", heads, rows, kind="numbers", has_row_heads=True)
     return f'<p class="aside">{_read_as(evaluation)}</p>{table}'
 
 
-def _read_as(evaluation: Evaluation) -> str:
-    n = len(evaluation.questions)
+def _read_as(evaluation: Judgement) -> str:
+    n = len(evaluation.queries)
     few = " So few questions show only large differences." if n < 100 else ""
     return (
         f"{counted(n, 'question')} over corpus '{escape(evaluation.corpus)}'. A hit is a relevant document among "
@@ -308,9 +240,9 @@ def _difference(c: Comparison | None, n: int) -> str:
     return f'{c.difference:+.3f} <span class="move {kind}">{word}</span><br>{interval}'
 
 
-def draw(evaluation: Evaluation, comparisons: Mapping[str, Comparison], metric: str) -> list[Drawing]:
+def draw(evaluation: Judgement, comparisons: Mapping[str, Comparison], metric: str) -> list[Drawing]:
     """The pictures: curves, bars, and intervals where there is something to compare."""
-    means = evaluation.means()
+    means = evaluation.metrics
     drawings = [
         curves("hit_rate", CURVE_CUTOFFS, means, "Hit rate@k: questions with a relevant document in the first k"),
         bars(("ndcg@10", "mrr@10", "recall@10"), means, "nDCG, MRR and recall, first 10"),
@@ -356,26 +288,29 @@ def _passage(passage: Passage, number: int, grades: Mapping[str, int]) -> str:
 # --- files to take away ----------------------------------------------------------------------------------------
 
 
-def write_files(folder: Path, evaluation: Evaluation, drawings: Sequence[Drawing]) -> dict[str, Path]:
+def write_files(folder: Path, evaluation: Judgement, drawings: Sequence[Drawing]) -> dict[str, Path]:
     """ "csv", "trec" and "svg" → the file written into `folder`."""
     stem = f"evaluation-{slug(evaluation.corpus)}"
     files = {"csv": folder / f"{stem}.csv", "trec": folder / f"{stem}-trec.zip", "svg": folder / f"{stem}.svg"}
     files["csv"].write_text(to_csv(evaluation), encoding="utf-8", newline="")
-    _write_trec(files["trec"], folder / "trec", evaluation)
+    write_trec(folder / "trec", evaluation)
+    with zipfile.ZipFile(files["trec"], "w", zipfile.ZIP_DEFLATED) as archive:
+        for each in sorted((folder / "trec").iterdir()):
+            archive.write(each, each.name)
     files["svg"].write_text(to_file(drawings), encoding="utf-8")
     return files
 
 
-def to_csv(evaluation: Evaluation) -> str:
+def to_csv(evaluation: Judgement) -> str:
     """A row for each retriever and question, after a row of means whose question is "all", as trec_eval has it."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    metrics = list(next(iter(evaluation.means().values())))
+    metrics = list(next(iter(evaluation.metrics.values())))
     writer.writerow(["retriever", "question_id", "question", *metrics])
-    for name, values in evaluation.means().items():
+    for name, values in evaluation.metrics.items():
         writer.writerow([plain_cell(name), "all", "", *(f"{values[each]:.6f}" for each in metrics)])
     for name, by_query in evaluation.by_query.items():
-        for query in evaluation.questions:
+        for query in evaluation.queries:
             values = by_query[query.id]
             row = [plain_cell(name), plain_cell(query.id), plain_cell(query.text)]
             writer.writerow([*row, *(f"{values[each]:.6f}" for each in metrics)])
@@ -385,12 +320,3 @@ def to_csv(evaluation: Evaluation) -> str:
 def plain_cell(text: str) -> str:
     """`text` so that a spreadsheet does not take it for a formula."""
     return _FORMULA.sub(r"\1\2'", text)
-
-
-def _write_trec(file: Path, folder: Path, evaluation: Evaluation) -> None:
-    for name, run in evaluation.runs.items():
-        write_trec_run(folder / f"{slug(name)}.run", run, name)
-    write_trec_qrels(folder / "qrels.txt", evaluation.qrels)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for each in sorted(folder.iterdir()):
-            archive.write(each, each.name)

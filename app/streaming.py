@@ -121,6 +121,14 @@ def write_answers(
         yield tuple(_stop(answer) for answer in latest)
 
 
+def whole_answers(
+    bench: Workbench, question: str, found: Sequence[Retrieval], stopped: Stopped = lambda: False
+) -> tuple[Answer, ...]:
+    """The answers to `question` as they are in the end, one for each list of what was `found`."""
+    *_, last = write_answers(bench, question, [passages_to_read(each) for each in found], stopped)
+    return last
+
+
 def _stop(answer: Answer) -> Answer:
     notice = "Stopped." if answer.text else "No answer was written: read the passages instead."
     return replace(answer, state="stopped", notice=notice) if answer.state in ("waiting", "writing") else answer

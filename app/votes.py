@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from distill.json_files import appending, parsed, read_records, write_records
 from distill.questions.reading import key_of, read_log
-from distill.records import Ranking, VotedOrder
+from distill.records import VotedOrder
 from indexes.corpus import Corpus
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths, write_file
@@ -200,26 +200,17 @@ def _compares(vote: Vote, first: str, second: str) -> bool:
     return pair <= shown and (vote.winner is None or vote.winner.retriever in pair)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VotedRankings:
-    """Questions and orders of their passages as people's votes have them, for `distill run --questions --rankings`.
-
-    A question has an order for each visitor; distill makes one of them.
-    """
-
-    questions: tuple[Query, ...]
-    rankings: tuple[Ranking, ...]
-
-
-def votes_as_rankings(votes: Sequence[Vote], thumbs: Sequence[PassageThumb], corpus: str) -> VotedRankings:
-    """What people's votes on `corpus` teach.
+def voted_orders(
+    votes: Sequence[Vote], thumbs: Sequence[PassageThumb], corpus: str
+) -> tuple[list[VotedOrder], list[Query]]:
+    """What people's votes on `corpus` teach: an order for each visitor and question, and the questions with what helps.
 
     A vote for a side says its order; a thumb up goes before all others and a thumb down behind them. Thumbs alone say
     less: a passage that helps is better than those that stood above it, and the one below, without a thumb
     (Joachims 2002: click > skip above, and > no-click next). Ties and "both bad" order nothing.
     """
     asked: dict[str, str] = {}
-    orders: list[tuple[str, list[str]]] = []
+    orders: list[VotedOrder] = []
     positives: dict[str, dict[str, None]] = {}
     entries: list[Vote | PassageThumb] = [*votes, *thumbs]
     about = [entry for entry in entries if entry.corpus == corpus]
@@ -231,35 +222,33 @@ def votes_as_rankings(votes: Sequence[Vote], thumbs: Sequence[PassageThumb], cor
         if found or liked:
             asked.setdefault(key, (own_votes or own_thumbs)[0].question)
             positives.setdefault(key, {}).update(liked)
-            orders += [(key, order) for order in found]
-    ids = {key: f"v{number}" for number, key in enumerate(asked, start=1)}
-    return VotedRankings(
-        questions=tuple(Query(id=ids[k], text=asked[k], positives=tuple(positives[k])) for k in asked),
-        rankings=tuple(Ranking(id=ids[key], ranking=tuple(order)) for key, order in orders),
-    )
+            orders += [VotedOrder(question=asked[key], ranking=tuple(order)) for order in found]
+    questions = [
+        Query(id=f"v{number}", text=text, positives=tuple(positives[key]))
+        for number, (key, text) in enumerate(asked.items(), start=1)
+    ]
+    return orders, questions
 
 
 def export_votes(paths: DataPaths, corpus: str, questions: Path, rankings: Path) -> tuple[int, int]:
     """How many questions and orders were written to the two files; raises `InputError` where nothing was voted on."""
     name = Corpus.open(paths, corpus).name
-    book = VoteBook(paths.votes)
-    found = votes_as_rankings(book.votes(), book.thumbs(), name)
-    if not found.rankings:
+    orders, asked = people_orders(paths, name)
+    if not orders:
         raise InputError(
             f"Nobody's votes order any passages of corpus '{name}' yet. Compare two retrievers on the page and vote "
             "for a side, or mark passages that help."
         )
-    write_queries(questions, found.questions)
-    write_records(rankings, ({"id": each.id, "ranking": each.ranking} for each in found.rankings))
-    return len(found.questions), len(found.rankings)
+    write_queries(questions, asked)
+    ids = {query.text: query.id for query in asked}
+    write_records(rankings, ({"id": ids[each.question], "ranking": each.ranking} for each in orders))
+    return len(asked), len(orders)
 
 
-def people_orders(paths: DataPaths, corpus: str) -> list[VotedOrder]:
-    """What visitors' votes and thumbs order: what `distill run --votes` reads."""
+def people_orders(paths: DataPaths, corpus: str) -> tuple[list[VotedOrder], list[Query]]:
+    """What visitors' votes and thumbs teach: what `distill run --votes` reads, and the questions."""
     book = VoteBook(paths.votes)
-    found = votes_as_rankings(book.votes(), book.thumbs(), corpus)
-    texts = {query.id: query.text for query in found.questions}
-    return [VotedOrder(question=texts[each.id], ranking=each.ranking) for each in found.rankings]
+    return voted_orders(book.votes(), book.thumbs(), corpus)
 
 
 def _orders(votes: Sequence[Vote], thumbs: Sequence[PassageThumb]) -> list[list[str]]:

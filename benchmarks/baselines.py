@@ -45,7 +45,7 @@ def main() -> None:
     search = Search(fused, lambda: index, lambda: lexical)
     queries = read_queries(folder / "questions.jsonl.gz", "dev")
     judgement = judge(queries, {encoder.name: index, "lexical": lexical, fused.key: search})
-    table = Table(f"{name}, {judgement.n_queries} dev questions", *judgement.metrics, title=provenance())
+    table = Table(f"{name}, {len(judgement.queries)} dev questions", *judgement.metrics, title=provenance())
     for metric in next(iter(judgement.metrics.values())):
         table.add_row(metric, *(f"{values[metric]:.3f}" for values in judgement.metrics.values()))
     console = Console()

@@ -22,7 +22,7 @@ from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder, load_late
 from indexes.encoders.torch import Wish
 from indexes.errors import InputError, StoreError, UserError, counted, outage
-from indexes.evaluation import judge, unknown_positives
+from indexes.evaluation import judge, unknown_positives, write_trec
 from indexes.files import is_address
 from indexes.filters import PassageFilter
 from indexes.ingest import Embed, add_files, delete_corpus, export_corpus, import_corpus, remove_sources
@@ -140,11 +140,13 @@ def evaluate(
         messages.print(unknown, markup=False, soft_wrap=True)
     ways = [Retriever(encoder=name, kind=kind) for kind in kinds for name in encoder or [DEFAULT_ENCODER]]
     searches = open_searches(paths, corpus, ways, partial(load_encoder, paths=paths))
-    report = judge(queries, searches, cutoffs, run_out)
+    report = judge(queries, searches, cutoffs)
+    if run_out:
+        write_trec(run_out, report)
     if as_json:
-        print_json({"corpus": corpus, "questions": report.n_queries, "retrievers": report.metrics})
+        print_json({"corpus": corpus, "questions": len(report.queries), "retrievers": report.metrics})
         return
-    _print_metrics(report.n_queries, report.metrics)
+    _print_metrics(len(report.queries), report.metrics)
     for comparison in report.comparisons:
         console.print(comparison, markup=False, soft_wrap=True)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -193,47 +193,80 @@ def _word(text: str) -> str:
     return re.sub(r"[\s%]", lambda found: quote(found[0]), text) or "%"
 
 
+N_KEPT = 10  # passages of a question that can be looked at again
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """Mean metrics by retriever, the same by question, and each retriever against the first in words."""
+    """What each named search (the first is what others are held against) found for judged questions of a corpus.
 
-    n_queries: int
-    metrics: dict[str, dict[str, float]]
-    by_query: dict[str, MetricsByQuery]
-    comparisons: tuple[str, ...]
+    `by_query` has their metrics, `kept` the ids of the first passages: search → question id → ids, best first.
+    """
+
+    queries: Sequence[Query]
+    by_query: Mapping[str, MetricsByQuery]
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    corpus: str = ""
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Search → metric → mean over the questions."""
+        return {name: mean_metrics(values) for name, values in self.by_query.items()}
+
+    def against_first(self, metric: str = "ndcg@10") -> dict[str, Comparison]:
+        """Each search but the first, paired with the first."""
+        first, *others = self.by_query
+        return {name: compare_runs(self.by_query[first], self.by_query[name], metric) for name in others}
+
+    @property
+    def comparisons(self) -> tuple[str, ...]:
+        """Each search against the first, in words."""
+        first = next(iter(self.by_query))
+        return tuple(_sentence(first, other, found) for other, found in self.against_first().items())
 
 
 def judge(
-    queries: Sequence[Query],
-    searches: Mapping[str, Searchable],
-    cutoffs: Sequence[int] = DEFAULT_CUTOFFS,
-    run_out: Path | None = None,
+    queries: Sequence[Query], searches: Mapping[str, Searchable], cutoffs: Sequence[int] = DEFAULT_CUTOFFS
 ) -> Judgement:
     """The judgement of each named search on those questions that have positives."""
+    *_, found = judge_in_steps(queries, searches, cutoffs, n_at_once=max(1, len(queries)))
+    assert isinstance(found, Judgement)  # noqa: S101 - the last one is
+    return found
+
+
+def judge_in_steps(
+    queries: Sequence[Query],
+    searches: Mapping[str, Searchable],
+    cutoffs: Sequence[int],
+    n_at_once: int,
+    corpus: str = "",
+) -> Iterator[int | Judgement]:
+    """How many questions were asked, `n_at_once` by `n_at_once`, and at the end the judgement."""
     qrels = make_qrels(queries)
     judged = [query for query in queries if query.id in qrels]
-    depth = max(*cutoffs, 10)
-    by_query = {}
-    for name, search in searches.items():
-        run = _retrieve(judged, search, depth)
-        by_query[name] = evaluate_run(qrels, run, cutoffs)
-        if run_out:
-            write_trec_run(run_out / f"{slug(name)}.run", run, name)
-    if run_out:
-        write_trec_qrels(run_out / "qrels.txt", qrels)
-    first, *others = by_query
-    return Judgement(
-        n_queries=len(judged),
-        metrics={name: mean_metrics(values) for name, values in by_query.items()},
-        by_query=by_query,
-        comparisons=tuple(_sentence(first, other, compare_runs(by_query[first], by_query[other])) for other in others),
-    )
+    depth = max(*cutoffs, _RANK_METRICS_CUTOFF)
+    runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in searches}
+    kept: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in searches}
+    for first in range(0, len(judged), n_at_once):
+        yield first
+        batch = judged[first : first + n_at_once]
+        for name, search in searches.items():
+            # Passages of one document count once: three times as deep there are enough of them in all but odd corpora.
+            found = search.search_many([query.text for query in batch], 3 * depth)
+            for query, candidates in zip(batch, found, strict=True):
+                runs[name][query.id] = run_of_candidates(candidates, depth)
+                kept[name][query.id] = tuple(each.passage.id for each in candidates[:N_KEPT])
+    yield len(judged)
+    by_query = {name: evaluate_run(qrels, run, cutoffs) for name, run in runs.items()}
+    yield Judgement(queries=judged, by_query=by_query, runs=runs, kept=kept, corpus=corpus)
 
 
-def _retrieve(queries: Sequence[Query], search: Searchable, depth: int) -> dict[str, dict[str, float]]:
-    # Passages of one document count once: looking three times as deep leaves enough of them in all but odd corpora.
-    found = search.search_many([query.text for query in queries], 3 * depth)
-    return {query.id: run_of_candidates(candidates, depth) for query, candidates in zip(queries, found, strict=True)}
+def write_trec(folder: Path, judgement: Judgement) -> None:
+    """Writes a run of each search and the qrels into `folder`, as trec_eval reads them."""
+    for name, run in judgement.runs.items():
+        write_trec_run(folder / f"{slug(name)}.run", run, name)
+    write_trec_qrels(folder / "qrels.txt", make_qrels(judgement.queries))
 
 
 def _sentence(first: str, other: str, c: Comparison) -> str:

@@ -227,12 +227,6 @@ LessonView = namedtuple("LessonView", "text teach found timer state")
 
 
 _TEACH = f"Teach it now from a large LLM's ready orders (about {demo_lesson.MINUTES} minutes, asks no LLM)"
-_OFFER = (
-    "<b>Taught</b> is not there yet. A large LLM has put passages in order for some 600 questions about this "
-    "documentation; those orders come with this page and can teach a retriever of yours here, now."
-)
-
-
 ENDED = "ended"  # under this visitor's eyes
 
 
@@ -240,7 +234,8 @@ def show_lesson(bench: Workbench, corpus: str | None, before: str = "") -> Lesso
     """The lesson as it stands for who looks at `corpus`, and was at `before` when it was shown last."""
     state = demo_lesson.state_of(bench, corpus)
     try:
-        text, found = _lesson_html(bench, state)
+        text = demo_lesson.lesson_html(bench, state)
+        found = demo_lesson.found_by(bench)[1][: demo_lesson.N_LISTED] if state == "done" else ()
     except UserError as error:
         text, found = notice_html(str(error), "error"), ()
     label = {"offered": _TEACH, "stopped": "Go on with it"}.get(state)
@@ -251,19 +246,6 @@ def show_lesson(bench: Workbench, corpus: str | None, before: str = "") -> Lesso
         timer=gr.update(active=state == "going on"),
         state=ENDED if state == "done" and before == "going on" else state,
     )
-
-
-def _lesson_html(bench: Workbench, state: demo_lesson.State) -> tuple[str, Sequence[str]]:
-    if state == "offered":
-        return f'<div class="notice lesson">{_OFFER}</div>', ()
-    if state == "going on":
-        return demo_lesson.progress_html(bench), ()
-    if state == "stopped":
-        return notice_html("Teaching stopped before its end. What it has done is kept.", "error"), ()
-    if state == "done":
-        found = demo_lesson.found_by(bench)
-        return demo_lesson.verdict_html(bench, found), found.gained[: demo_lesson.N_LISTED]
-    return "", ()
 
 
 def teach_demo(bench: Workbench, corpus: str | None) -> LessonView:

@@ -10,19 +10,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gradio as gr
-from langchain_core.language_models import BaseChatModel
 
-from app.answering import Answer, answer_question
 from app.evaluating import (
+    CURVE_CUTOFFS,
     METRICS,
     ORDERS,
-    Evaluation,
     Graded,
     charts_html,
     choose_answerable,
     choose_questions,
     draw,
-    evaluate,
     figures_html,
     grade,
     judged_runs,
@@ -37,11 +34,12 @@ from app.handlers.buttons import StopFlag, Update, busy, idle
 from app.handlers.pickers import corpus_picker
 from app.rendering import notice_html, table_html
 from app.retriever import look_up, picked_corpus, starting_choice
-from app.streaming import N_READ, passages_to_read
+from app.streaming import N_READ, whole_answers
 from app.tables import progress_html
 from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
+from indexes.evaluation import Judgement, judge_in_steps
 from indexes.retrievers import open_searches
 from indexes.types import Passage, Query
 
@@ -49,6 +47,7 @@ UPLOADED = ""
 MAX_QUESTIONS = 5_000
 _MAX_LISTED = 200
 _MAX_LISTED_CHARACTERS = 160
+_N_AT_ONCE = 16
 
 
 EvaluateChoices = namedtuple("EvaluateChoices", "corpus source answering")
@@ -121,19 +120,20 @@ def _read(bench: Workbench, source: str | None, file: str | None) -> Sequence[Qu
     return read_held_out(bench.paths, source) if source else read_upload(file)
 
 
-def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[int | Evaluation]:
+def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[int | Judgement]:
     opened = Corpus.open(bench.paths, corpus)
     choices = bench.retrievers.choices(opened)
     load = partial(bench.retrievers.encoder_of, opened)
     searches = open_searches(bench.paths, opened, [choice.retriever for choice in choices], load)
-    return evaluate(corpus, questions, {choice.label: searches[choice.key] for choice in choices})
+    named = {choice.label: searches[choice.key] for choice in choices}
+    return judge_in_steps(questions, named, CURVE_CUTOFFS, _N_AT_ONCE, corpus)
 
 
-def _show(evaluation: Evaluation, metric: str, folder: Path) -> EvaluationView:
-    comparisons = evaluation.against_baseline(metric)
+def _show(evaluation: Judgement, metric: str, folder: Path) -> EvaluationView:
+    comparisons = evaluation.against_first(metric)
     drawings = draw(evaluation, comparisons, metric)
     files = write_files(folder, evaluation, drawings)
-    names = list(evaluation.retrievers)
+    names = list(evaluation.by_query)
     start, stop = idle()
     return EvaluationView(
         evaluation=evaluation,
@@ -155,7 +155,7 @@ MetricView = namedtuple("MetricView", "figures charts svg")
 """What depends on the metric that differences are taken in."""
 
 
-def change_metric(evaluation: Evaluation | None, metric: str) -> Iterator[MetricView]:
+def change_metric(evaluation: Judgement | None, metric: str) -> Iterator[MetricView]:
     """Figures and pictures with the differences in another metric."""
     if evaluation is None or metric not in METRICS:
         yield MetricView(gr.skip(), gr.skip(), gr.skip())
@@ -168,7 +168,7 @@ def change_metric(evaluation: Evaluation | None, metric: str) -> Iterator[Metric
 # --- question by question --------------------------------------------------------------------------------------
 
 
-def list_pairs(evaluation: Evaluation | None, left: str | None, right: str | None, metric: str, order: str) -> Update:
+def list_pairs(evaluation: Judgement | None, left: str | None, right: str | None, metric: str, order: str) -> Update:
     """The questions with the metric on both sides, for the list to pick from."""
     if evaluation is None or not _has(evaluation, left, right):
         return gr.update(samples=[])
@@ -183,7 +183,7 @@ def list_pairs(evaluation: Evaluation | None, left: str | None, right: str | Non
 def open_pair(
     bench: Workbench,
     place: int,
-    evaluation: Evaluation | None,
+    evaluation: Judgement | None,
     left: str | None,
     right: str | None,
     metric: str,
@@ -203,11 +203,11 @@ def open_pair(
     return question_html(pair, sides, metric)
 
 
-def _has(evaluation: Evaluation, left: str | None, right: str | None) -> bool:
-    return left in evaluation.retrievers and right in evaluation.retrievers
+def _has(evaluation: Judgement, left: str | None, right: str | None) -> bool:
+    return left in evaluation.by_query and right in evaluation.by_query
 
 
-def _passages(bench: Workbench, evaluation: Evaluation, retriever: str, query: Query) -> list[Passage]:
+def _passages(bench: Workbench, evaluation: Judgement, retriever: str, query: Query) -> list[Passage]:
     """The first passages as the corpus has them now; those deleted since are left out."""
     wanted = list(evaluation.kept[retriever][query.id])
     found = {passage.id: passage for passage in Corpus.open(bench.paths, evaluation.corpus).get_passages(wanted)}
@@ -237,31 +237,21 @@ def judge_answers(
         corpus = picked_corpus(bench.paths, corpus)
         questions = choose_answerable(_read(bench, source, file), max(1, min(int(limit or 1), MAX_ANSWERS)))
         yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())
-        llm = bench.reader.connect(lambda status: None)
         for query in questions:
             told = progress_html("Asking the LLM", len(graded), len(questions))
             yield AnswersView(told, answers_html(graded), *busy())
             found = bench.retrievers.retrieve(corpus, encoder, query.text, N_READ)
-            answer = _answer(llm, query, passages_to_read(found), flag)
+            (answer,) = whole_answers(bench, query.text, [found], flag.read)
             if flag.is_set:
                 break
+            if answer.state == "failed":
+                raise InputError(answer.notice)
             graded.append(grade(query, answer))
     except UserError as error:
         yield AnswersView(notice_html(str(error), "error"), answers_html(graded), *idle())
         return
     done = notice_html("Stopped. What had come until then is kept.") if flag.is_set else ""
     yield AnswersView(done, answers_html(graded), *idle())
-
-
-def _answer(llm: BaseChatModel, query: Query, passages: Sequence[Passage], flag: StopFlag) -> Answer:
-    """The whole answer; raises `InputError` if the LLM failed."""
-    answer = Answer(n_passages=len(passages))
-    for answer in answer_question(llm, query.text, passages):
-        if flag.is_set:
-            return answer
-    if answer.state == "failed":
-        raise InputError(answer.notice)
-    return answer
 
 
 def answers_html(graded: Sequence[Graded]) -> str:

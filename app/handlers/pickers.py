@@ -17,7 +17,7 @@ from app.handlers.buttons import Link, Update
 from app.handlers.compare import retrieve_sides, show_score, starting_sides
 from app.rendering import PREFIXES, notice_html
 from app.retriever import WAYS, Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
-from app.streaming import N_SHOWN, check_question, passages_to_read, write_answers
+from app.streaming import N_SHOWN, check_question, whole_answers
 from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.errors import UserError
@@ -209,7 +209,7 @@ def ask(bench: Workbench, question: str, corpus: str, retriever: str) -> dict[st
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from None
     bench.keep_question(found.corpus, question)
-    (answer,) = _answers(bench, question, [found])
+    (answer,) = whole_answers(bench, question, [found])
     return {"question": question, "corpus": found.corpus} | _side(found) | _answer(answer)
 
 
@@ -236,17 +236,10 @@ def compare(
     for side, moves in zip(sides, comparison.moves, strict=True):
         side["moves"] = [asdict(move) | {"gain": move.gain} for move in moves]
     if with_answers:
-        for side, answer in zip(sides, _answers(bench, question, comparison.sides), strict=True):
+        for side, answer in zip(sides, whole_answers(bench, question, comparison.sides), strict=True):
             side.update(_answer(answer))
     about = {"question": question, "corpus": comparison.sides[0].corpus, "n_shared": comparison.n_shared}
     return about | dict(zip(PREFIXES, sides, strict=False))
-
-
-def _answers(bench: Workbench, question: str, found: Any) -> tuple[Answer, ...]:
-    """The complete answers; a side on which nothing was found has an empty one."""
-    passages = [passages_to_read(retrieval) for retrieval in found]
-    *_, last = write_answers(bench, question, passages, lambda: False)
-    return last
 
 
 def _side(found: Retrieval) -> dict[str, Any]:

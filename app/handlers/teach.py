@@ -29,7 +29,7 @@ from app.votes import count_asked, people_orders
 from app.workbench import Workbench
 from distill.run_folder import RunFolder, RunInfo, delete_run, list_runs, run_info
 from distill.verdict.promotion import promote, promoted, rollback
-from indexes.errors import UserError
+from indexes.errors import UserError, counted
 
 _RESUMABLE = ("paused", "interrupted", "failed")
 
@@ -184,17 +184,13 @@ _EFFORTS = {"query": "Quick", "both": "Thorough"}
 def _offer_people(bench: Workbench, corpus: str | None) -> Update:
     """What people said and asked here that could teach too, with how much there is; hidden where there is nothing."""
     try:
-        n_votes, n_asked = len(people_orders(bench.paths, corpus or "")), count_asked(bench.paths, corpus or "")
+        n_votes, n_asked = len(people_orders(bench.paths, corpus or "")[0]), count_asked(bench.paths, corpus or "")
     except UserError:
         n_votes = n_asked = 0
     if not (n_votes or n_asked):
         return gr.update(visible=False, value=False)
-    label = f"Use what people asked and voted here too ({_count(n_asked, 'question')}, {_count(n_votes, 'order')})"
+    label = f"Use what people asked and voted here too ({counted(n_asked, 'question')}, {counted(n_votes, 'order')})"
     return gr.update(visible=True, label=label)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 StartView = namedtuple("StartView", "message picked")

@@ -68,7 +68,7 @@ def make_plan(form: Form, paths: DataPaths, baseline: str, llm: LLMConfig) -> Pl
         raise InputError("Upload a file of questions first, or have them written.")
     corpus = Corpus.open(paths, form.corpus).name
     given, questions = _questions_of(Path(form.upload or "")) if form.source == "upload" else ({}, ())
-    orders = people_orders(paths, corpus) if form.people else []
+    orders = people_orders(paths, corpus)[0] if form.people else []
     n_asked = count_asked(paths, corpus) if form.people else 0
     files = {
         **given,

@@ -325,7 +325,7 @@ def _judge(run: Distillation, queries: Sequence[Query], opened: Opened, mixes: M
 
 def _figures(judgement: Judgement) -> dict[str, Any]:
     """What questions have shown; no interval of a handful, which would be far too narrow."""
-    enough = judgement.n_queries >= FEW_QUERIES
+    enough = len(judgement.queries) >= FEW_QUERIES
     intervals = {name: mean_interval(values, METRIC) for name, values in judgement.by_query.items()} if enough else {}
     return {
         "retrievers": judgement.metrics,

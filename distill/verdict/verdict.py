@@ -252,7 +252,7 @@ class _Found:
 
     @property
     def n_queries(self) -> int:
-        return self.judgement.n_queries
+        return len(self.judgement.queries)
 
     def mean(self, name: str) -> float:
         return mean_metrics(self.judgement.by_query[name])[self.metric]

@@ -16,7 +16,6 @@ from scripted_endpoint import ScriptedEndpoint
 from app.answering import Answer
 from app.evaluating import (
     ORDERS,
-    Evaluation,
     choose_answerable,
     choose_questions,
     f1,
@@ -37,6 +36,7 @@ from app.workbench import Workbench
 from distill.prompts import NO_ANSWER
 from indexes.corpus import Corpus
 from indexes.errors import InputError
+from indexes.evaluation import Judgement
 from indexes.ingest import delete_corpus, remove_sources
 from indexes.mixes import Mix, keep_mix
 from indexes.types import Query
@@ -74,8 +74,8 @@ def judge(bench: Workbench, corpus: str, questions: str) -> Judge:
     return run
 
 
-def evaluation_of(views: list[evaluate.EvaluationView]) -> Evaluation:
-    assert isinstance(views[-1].evaluation, Evaluation), views[-1].progress
+def evaluation_of(views: list[evaluate.EvaluationView]) -> Judgement:
+    assert isinstance(views[-1].evaluation, Judgement), views[-1].progress
     return views[-1].evaluation
 
 
@@ -92,9 +92,9 @@ def test_each_is_fused_by_its_own_mix(judge: Judge, bench: Workbench, corpus: st
 def test_every_retriever_is_judged_alone_fused_and_by_words(judge: Judge, taught: str) -> None:
     views = judge()
     evaluation = evaluation_of(views)
-    assert evaluation.retrievers == ("Baseline", "Taught", "Words", "Baseline + words", "Both")
-    assert [query.id for query in evaluation.questions] == ["q1", "=cmd()", "q3"]
-    assert all(values["hit_rate@1"] == 1.0 for values in evaluation.means().values())
+    assert tuple(evaluation.by_query) == ("Baseline", "Taught", "Words", "Baseline + words", "Both")
+    assert [query.id for query in evaluation.queries] == ["q1", "=cmd()", "q3"]
+    assert all(values["hit_rate@1"] == 1.0 for values in evaluation.metrics.values())
     assert any("Asking every retriever" in str(view.progress) for view in views)
     figures = views[-1].figures
     assert "too few to tell" in figures
@@ -112,7 +112,7 @@ def test_the_questions_of_a_run_that_did_not_train_can_be_taken(bench: Workbench
     assert judged_runs(bench.paths, "another") == []
     choices = evaluate.list_choices(bench, "nature", None, None)
     assert choices.source["value"] == "lessons"
-    assert [query.id for query in evaluation_of(judge(None, "lessons")).questions] == ["q1", "=cmd()", "q3"]
+    assert [query.id for query in evaluation_of(judge(None, "lessons")).queries] == ["q1", "=cmd()", "q3"]
     assert "has no judged questions" in judge(None, "../lessons")[-1].progress
 
 
@@ -164,7 +164,7 @@ def test_positives_that_are_not_there_are_said_and_count_as_not_found(judge: Jud
     lost = {"id": "q9", "question": "Where do honey bees dance?", "positives": ["gone.txt"]}
     views = judge(_write(tmp_path / "some.jsonl", [RECORDS[0], lost]))
     assert "1 of 2 positives name no document of this corpus (first: &#x27;gone.txt&#x27;)" in views[-1].progress
-    assert evaluation_of(views).means()["Baseline"]["hit_rate@1"] == 0.5
+    assert evaluation_of(views).metrics["Baseline"]["hit_rate@1"] == 0.5
 
 
 def test_the_evaluation_can_be_stopped(bench: Workbench, corpus: str, questions: str) -> None:
@@ -173,7 +173,7 @@ def test_the_evaluation_can_be_stopped(bench: Workbench, corpus: str, questions:
         views.append(view)
         press_stop(flag)
     assert "Stopped" in views[-1].progress
-    assert not isinstance(views[-1].evaluation, Evaluation)
+    assert not isinstance(views[-1].evaluation, Judgement)
 
 
 def test_a_limit_draws_the_same_questions_each_time(bench: Workbench, corpus: str) -> None:
@@ -186,12 +186,9 @@ def test_a_limit_draws_the_same_questions_each_time(bench: Workbench, corpus: st
 
 def test_questions_are_listed_by_gain_and_by_loss() -> None:
     values = {"left": {"a": 1.0, "b": 0.0, "c": 0.5}, "right": {"a": 0.0, "b": 1.0, "c": 0.5}}
-    evaluation = Evaluation(
-        corpus="any",
-        questions=tuple(Query(id=each, text=each, positives=("x",)) for each in "abc"),
-        runs={name: {} for name in values},
+    evaluation = Judgement(
+        queries=[Query(id=each, text=each, positives=("x",)) for each in "abc"],
         by_query={name: {q: {"mrr@10": v} for q, v in each.items()} for name, each in values.items()},
-        kept={},
     )
     ids = [[pair.query.id for pair in pair_up(evaluation, "left", "right", "mrr@10", order)] for order in ORDERS]
     assert ids == [["b", "c", "a"], ["a", "c", "b"], ["a", "b", "c"]]
@@ -226,15 +223,15 @@ def test_another_metric_changes_the_differences(judge: Judge, taught: str) -> No
 def test_the_files_to_take_away_say_what_the_page_says(judge: Judge, tmp_path: Path) -> None:
     evaluation = evaluation_of(judge())
     rows = list(csv.DictReader(io.StringIO(to_csv(evaluation))))
-    assert {row["retriever"] for row in rows} == set(evaluation.retrievers)
-    assert len(rows) == len(evaluation.retrievers) * (1 + 3)
-    assert float(rows[0]["ndcg@10"]) == pytest.approx(evaluation.means()["Baseline"]["ndcg@10"])
+    assert {row["retriever"] for row in rows} == set(evaluation.by_query)
+    assert len(rows) == len(evaluation.by_query) * (1 + 3)
+    assert float(rows[0]["ndcg@10"]) == pytest.approx(evaluation.metrics["Baseline"]["ndcg@10"])
     assert "'=cmd()" in {row["question_id"] for row in rows}
     (tmp_path / "out").mkdir()
     drawing = Drawing(width=200, height=100, label="label", marks=[text(0, 10, "text")])
     files = write_files(tmp_path / "out", evaluation, [drawing])
     with zipfile.ZipFile(files["trec"]) as archive:
-        assert len(archive.namelist()) == len(evaluation.retrievers) + 1
+        assert len(archive.namelist()) == len(evaluation.by_query) + 1
         assert "q1 0 bees.txt 1" in archive.read("qrels.txt").decode()
     picture = ElementTree.fromstring(files["svg"].read_text(encoding="utf-8"))  # noqa: S314
     assert (picture.get("width"), picture.get("height")) == ("200", "100")

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app.__main__ import commands
-from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook, count_votes, export_votes, votes_as_rankings
+from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook, count_votes, export_votes, voted_orders
 from app.workbench import Workbench
 from distill.questions.reading import load_questions
-from distill.records import CandidateList, Ranking, Retrieved
+from distill.records import CandidateList, Retrieved, VotedOrder
 from distill.teacher.orders import read_rankings
 from indexes.errors import InputError, StoreError
 from indexes.types import Query
@@ -131,9 +131,9 @@ def test_a_visitor_counts_once_for_a_question_and_a_pair_however_many_sides_were
 
 def test_a_vote_for_the_best_of_several_teaches_its_order() -> None:
     third = Side(retriever="words", passages=("d", "a"), documents=("D", "A"))
-    found = votes_as_rankings([a_vote("third", sides=(LEFT, RIGHT, third))], [], "nature")
-    assert [line.ranking for line in found.rankings] == [("d", "a")]
-    assert votes_as_rankings([a_vote("none", sides=(LEFT, RIGHT, third))], [], "nature").rankings == ()
+    orders, _ = voted_orders([a_vote("third", sides=(LEFT, RIGHT, third))], [], "nature")
+    assert [order.ranking for order in orders] == [("d", "a")]
+    assert voted_orders([a_vote("none", sides=(LEFT, RIGHT, third))], [], "nature")[0] == []
 
 
 def test_without_a_decided_vote_nothing_is_known() -> None:
@@ -142,29 +142,28 @@ def test_without_a_decided_vote_nothing_is_known() -> None:
 
 
 def test_a_vote_teaches_the_order_of_its_side_with_thumbs_before_and_behind() -> None:
-    found = votes_as_rankings([a_vote("right")], [a_thumb("d"), a_thumb("c", "down")], "nature")
-    assert found.rankings == (Ranking(id="v1", ranking=("d", "a", "c")),)
-    assert found.questions == (Query(id="v1", text="Why?", positives=("D",)),)
+    orders, questions = voted_orders([a_vote("right")], [a_thumb("d"), a_thumb("c", "down")], "nature")
+    assert orders == [VotedOrder(question="Why?", ranking=("d", "a", "c"))]
+    assert questions == [Query(id="v1", text="Why?", positives=("D",))]
 
 
 def test_a_thumb_alone_says_that_it_is_better_than_what_was_passed_over() -> None:
-    found = votes_as_rankings([], [a_thumb("b")], "nature")
-    assert [line.ranking for line in found.rankings] == [("b", "a", "c")]
-    found = votes_as_rankings([], [a_thumb("a")], "nature")
-    assert [line.ranking for line in found.rankings] == [("a", "b")], "nothing is known of what stands lower"
+    orders, _ = voted_orders([], [a_thumb("b")], "nature")
+    assert [order.ranking for order in orders] == [("b", "a", "c")]
+    orders, _ = voted_orders([], [a_thumb("a")], "nature")
+    assert [order.ranking for order in orders] == [("a", "b")], "nothing is known of what stands lower"
 
 
 def test_ties_and_thumbs_down_alone_order_nothing() -> None:
-    assert (
-        votes_as_rankings([a_vote("tie"), a_vote("both bad", "w")], [a_thumb("a", "down", "x")], "nature").rankings
-        == ()
-    )
+    votes = [a_vote("tie"), a_vote("both bad", "w")]
+    assert voted_orders(votes, [a_thumb("a", "down", "x")], "nature")[0] == []
 
 
-def test_each_visitor_has_a_line_and_the_same_question_one_id() -> None:
-    found = votes_as_rankings([a_vote("left", "v"), a_vote("right", "w", question="why")], [], "nature")
-    assert [line.id for line in found.rankings] == ["v1", "v1"]
-    assert len(found.questions) == 1
+def test_each_visitor_has_an_order_and_the_same_question_stands_once() -> None:
+    votes = [a_vote("left", "v"), a_vote("right", "w", question="why")]
+    orders, questions = voted_orders(votes, [], "nature")
+    assert [order.question for order in orders] == [questions[0].text] * 2
+    assert len(questions) == 1
 
 
 def test_a_distillation_reads_what_is_written(bench: Workbench, corpus: str, tmp_path: Path) -> None:

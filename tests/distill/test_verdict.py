@@ -29,7 +29,7 @@ def judgement(**ndcg: Values) -> Judgement:
         name: {f"q{n}": {"ndcg@10": value, "mrr@10": value} for n, value in enumerate(values)}
         for name, values in both.items()
     }
-    return Judgement(n_queries=len(flat), metrics={}, by_query=by_query, comparisons=())
+    return Judgement(queries=[Query(id=f"q{n}", text="?") for n in range(len(flat))], by_query=by_query)
 
 
 def verdict(
