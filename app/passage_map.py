@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.plots import COLOURS, FAINT, INK, ROW, Drawing, dot, legend, text
-from indexes.retrievers import VectorSource
+from indexes.passage_index import PassageIndex
 from indexes.types import Passage, Vectors
 
 N_SAMPLED = 1500
@@ -68,7 +68,7 @@ class PassageMap:
     plane: Plane
 
 
-def make_map(encoder: str, passages: Sequence[Passage], index: VectorSource) -> PassageMap:
+def make_map(encoder: str, passages: Sequence[Passage], index: PassageIndex) -> PassageMap:
     """The map of a sample of `passages` by the vectors that `index` has of them."""
     drawn = sample(passages, N_SAMPLED)
     vectors = index.vectors([passage.id for passage in drawn])

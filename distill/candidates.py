@@ -68,13 +68,20 @@ def mine_candidates(
 def candidate_records(
     queries: Sequence[Query], lists: Sequence[Sequence[Candidate]], index: PassageIndex, lexical: LexicalIndex
 ) -> list[CandidateList]:
-    """Each list, best first, with the dense and the lexical score of its passages, whatever found them."""
+    """Each list, best first, with the dense and the lexical score of its passages, whatever found them.
+
+    Raises `KeyError` for a passage whose vector `index` does not have.
+    """
     records = []
     vectors = index.encoder.encode_queries([query.text for query in queries])
     for query, vector, found in zip(queries, vectors, lists, strict=True):
         ids = [candidate.passage.id for candidate in found]
         dense = (index.vectors(ids) @ vector).tolist() if ids else []
-        records.append(_record(query, found, dense, lexical.scores(query.text, ids)))
+        candidates = tuple(
+            Retrieved(passage=c.passage.id, document=c.passage.document_id, dense=round(d, 6), lexical=round(b, 4))
+            for c, d, b in zip(found, dense, lexical.scores(query.text, ids), strict=True)
+        )
+        records.append(CandidateList(id=query.id, question=query.text, candidates=candidates))
     return records
 
 
@@ -155,16 +162,6 @@ def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     for candidate in candidates:
         first_with_text.setdefault(words_of(candidate.passage.text), candidate)
     return list(first_with_text.values())
-
-
-def _record(
-    query: Query, found: Sequence[Candidate], dense: Sequence[float], lexical: Sequence[float]
-) -> CandidateList:
-    candidates = tuple(
-        Retrieved(passage=c.passage.id, document=c.passage.document_id, dense=round(d, 6), lexical=round(b, 4))
-        for c, d, b in zip(found, dense, lexical, strict=True)
-    )
-    return CandidateList(id=query.id, question=query.text, candidates=candidates)
 
 
 UNRANKED: Final = 1_000_000  # target of a candidate that the teacher saw and did not place

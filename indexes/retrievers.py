@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from indexes.corpus import Corpus
-from indexes.encoders.finding import folder_called, hub_answers
-from indexes.errors import InputError, NotFoundError, WeightsError
+from indexes.encoders.finding import folder_called, open_model
+from indexes.errors import InputError, WeightsError
 from indexes.filters import EVERYTHING, PassageFilter
 from indexes.lexical import LexicalIndex, Searchable
 from indexes.mixes import DEFAULT_MIX, SCALE_DEPTH, Mix, blend, kept_mix, stretch
@@ -81,18 +81,10 @@ class Scorer(Protocol):
         ...
 
 
-class VectorSource(Protocol):
-    """Whatever knows the vectors of passages; `PassageIndex` is one."""
-
-    def vectors(self, ids: Sequence[str]) -> Vectors:
-        """The unit vectors of these passages, in this order, shape (N, D)."""
-        ...
-
-
 class Search:
     """A `Retriever` that is open: over what it needs of `dense` and `lexical`, which are opened at once.
 
-    `vectors` is what gives the vectors of passages once variety is asked for.
+    `vectors` gives the index that has the vectors of passages, once variety is asked for.
     """
 
     def __init__(
@@ -101,7 +93,7 @@ class Search:
         dense: Callable[[], Searchable],
         lexical: Callable[[], Searchable],
         scorer: Scorer | None = None,
-        vectors: Callable[[], VectorSource] | None = None,
+        vectors: Callable[[], PassageIndex] | None = None,
     ) -> None:
         share = retriever.share_of_words
         self._retriever = retriever
@@ -265,27 +257,8 @@ class CrossEncoderScorer:
 
 def load_cross_encoder(name: str) -> CrossEncoderScorer:
     """The cross-encoder in folder `name`, or the one that a model hub has under this name."""
-    folder = folder_called(name)
-    try:
-        model = _open(str(folder)) if folder else _open(name, local_files_only=not hub_answers())
-    except Exception as error:  # whatever torch, safetensors or the library say of a damaged folder
-        if folder:
-            raise WeightsError(
-                f"The cross-encoder in folder '{name}' cannot be loaded: {error} Copy or train it again."
-            ) from error
-        if not isinstance(error, OSError | ValueError):
-            raise
-        raise NotFoundError(
-            f"There is no cross-encoder '{name}': not as a folder, and the model hub does not have it or cannot be "
-            "reached. Give a folder, or a name such as cross-encoder/ms-marco-MiniLM-L6-v2."
-        ) from error
-    return CrossEncoderScorer(name, model)
-
-
-def _open(name: str, *, local_files_only: bool = False) -> CrossEncoder:
     from sentence_transformers import CrossEncoder
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model: CrossEncoder = CrossEncoder(name, local_files_only=local_files_only)
-    return model
+    remedy = "Give a folder, or a name such as cross-encoder/ms-marco-MiniLM-L6-v2."
+    model: CrossEncoder = open_model(name, folder_called(name), CrossEncoder, "cross-encoder", remedy)
+    return CrossEncoderScorer(name, model)

@@ -41,17 +41,13 @@ def signals_of(
 
 
 def signals(record: CandidateList, model_scores: Sequence[float]) -> Features:
-    """The three signals of each of the record's N candidates, (N, 3)."""
-    dense, lexical = scalar_signals(record)
-    return np.column_stack([model_scores, dense, lexical]).astype(np.float64)
-
-
-def scalar_signals(record: CandidateList) -> tuple[list[float], list[float]]:
-    """The dense and the lexical score of each candidate; lexical ones as shares of the best, as BM25 has no scale."""
+    """The three signals of each of the record's N candidates, (N, 3); lexical ones as shares of the best, as BM25 has
+    no scale.
+    """
     candidates = record.candidates
     best = max((candidate.lexical for candidate in candidates), default=0.0)
     lexical = [candidate.lexical / best if best > 0 else 0.0 for candidate in candidates]
-    return [candidate.dense for candidate in candidates], lexical
+    return np.column_stack([model_scores, [each.dense for each in candidates], lexical]).astype(np.float64)
 
 
 _HEAD_FILE = "head.json"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NEVER = -1e9  # finite stand-in for minus infinity: its exponential is 0, and no gradient turns into NaN
 
+Labels = Iterable[list[list[float]]]
 Loss = Callable[..., Tensor]  # (scores, targets, weights=None) → scalar
 
 
@@ -172,12 +173,7 @@ class CrossEncoderLoss(_RankerLoss):
         return self._loss(self._weight * logits, given[:, :, 0].long(), given[:, 0, 1])
 
 
-def late_interaction_lists(
-    records: Sequence[CandidateList],
-    rankings: Mapping[str, Ranking],
-    weights: Sequence[float],
-    texts: Mapping[str, str],
-) -> Dataset:
+def late_interaction_lists(records: Sequence[CandidateList], labels: Labels, texts: Mapping[str, str]) -> Dataset:
     """Columns question, passage_1 … passage_N and label; short lists are filled up with empty places."""
     from datasets import Dataset
 
@@ -188,34 +184,26 @@ def late_interaction_lists(
             texts[r.candidates[place].passage] if place < len(r.candidates) else "" for r in records
         ]
     padding = [float(PADDING), 0.0, float(PADDING)]
-    labels = [label + [padding] * (n - len(label)) for label in _labels(records, rankings, weights, texts)]
-    return Dataset.from_dict(columns | {"label": labels})
+    return Dataset.from_dict(columns | {"label": [label + [padding] * (n - len(label)) for label in labels]})
 
 
-def cross_encoder_lists(
-    records: Sequence[CandidateList],
-    rankings: Mapping[str, Ranking],
-    weights: Sequence[float],
-    texts: Mapping[str, str],
-) -> Dataset:
+def cross_encoder_lists(records: Sequence[CandidateList], labels: Labels, texts: Mapping[str, str]) -> Dataset:
     """Columns question, passages (a list of texts) and label."""
     from datasets import Dataset
 
-    return Dataset.from_dict(
-        {
-            "question": [record.question for record in records],
-            "passages": [[texts[c.passage] for c in record.candidates] for record in records],
-            "label": list(_labels(records, rankings, weights, texts)),
-        }
-    )
+    passages = [[texts[c.passage] for c in record.candidates] for record in records]
+    return Dataset.from_dict({"question": [r.question for r in records], "passages": passages, "label": list(labels)})
 
 
-def _labels(
+def labels_of(
     records: Sequence[CandidateList],
     rankings: Mapping[str, Ranking],
     weights: Sequence[float],
     texts: Mapping[str, str],
-) -> Iterable[list[list[float]]]:
+) -> Labels:
+    """For each list what the losses take of its N candidates, (N, 3): the teacher's rank, the weight of the list, and
+    the number of the passage's text.
+    """
     numbers: dict[str, int] = {}  # by text: a passage that stands in the corpus twice is not pushed away from itself
     for record, weight in zip(records, weights, strict=True):
         ranks = rank_targets(record, rankings[record.id])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from distill.ranker.head import Features, Head, OnScored, damaged, read_head, signals_of, weigh
 from distill.records import CandidateList
-from indexes.encoders.finding import find_encoder
-from indexes.encoders.torch import uses_bf16
-from indexes.errors import NotFoundError
+from indexes.encoders.finding import find_encoder, open_model
+from indexes.encoders.torch import digest_of, uses_bf16
 from indexes.paths import DataPaths
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class TokenVectors:
 
     def of(self, model: nn.Module) -> Mapping[str, Tensor]:
         """What is kept for `model` as its weights are now."""
-        digest = _digest(model)
+        digest = digest_of(model)
         if digest != self._model:
             self._model, self._kept, self._n_bytes = digest, {}, 0
         return self._kept
@@ -44,14 +43,6 @@ class TokenVectors:
         if self._n_bytes + n_bytes <= self._most:
             self._kept.update(vectors)
             self._n_bytes += n_bytes
-
-
-def _digest(model: nn.Module) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().float().numpy().data)
-    return digest.hexdigest()
 
 
 _BATCH_SIZE = 32
@@ -82,18 +73,19 @@ class Ranker(Protocol):
         self.head.save(folder, self.kind)
 
 
-def load_ranker(folder: Path, *, device: str | None = None, token_vectors: TokenVectors | None = None) -> Ranker:
+def load_ranker(folder: Path, *, token_vectors: TokenVectors | None = None) -> Ranker:
     """The ranker that was saved in `folder`, of whatever kind; `WeightsError` if it is incomplete or damaged.
 
     Rankers that share `token_vectors` embed a passage once, as long as their models are the same.
     """
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder
 
     try:
         kind, head = read_head(folder)
         if kind == LateInteractionRanker.kind:
-            return LateInteractionRanker.open(folder, head, device=device, token_vectors=token_vectors)
+            return LateInteractionRanker(MultiVectorEncoder(str(folder)), head, token_vectors)
         if kind == CrossEncoderRanker.kind:
-            return CrossEncoderRanker.open(folder, head, device=device)
+            return CrossEncoderRanker(CrossEncoder(str(folder)), head)
     except Exception as error:  # each of the libraries has its own for damage, and for what is no weights but code
         raise damaged(folder) from error
     raise damaged(folder)
@@ -127,15 +119,6 @@ class LateInteractionRanker(Ranker):
         model = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", device=str(encoder.device))
         model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
         return cls(model, Head())
-
-    @classmethod
-    def open(
-        cls, folder: Path, head: Head, *, device: str | None = None, token_vectors: TokenVectors | None = None
-    ) -> LateInteractionRanker:
-        """The ranker whose model is in `folder`."""
-        from sentence_transformers import MultiVectorEncoder
-
-        return cls(MultiVectorEncoder(str(folder), device=device), head, token_vectors)
 
     def features(
         self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
@@ -183,44 +166,22 @@ class CrossEncoderRanker(Ranker):
         _keep_logits_exact(model)
 
     @classmethod
-    def begin(
-        cls, name: str, paths: DataPaths, *, seed: int, device: str | None = None, local_files_only: bool = False
-    ) -> CrossEncoderRanker:
+    def begin(cls, name: str, paths: DataPaths, *, seed: int, device: str | None = None) -> CrossEncoderRanker:
         """A ranker begun from the model called `name`: under DATA_DIR/encoders, packaged, a folder, or on a model hub.
 
         An encoder's folder will do as well; it gets a new head (see `has_new_head`), whose weights `seed` decides.
-        Raises `NotFoundError` if there is none of that name or it cannot be loaded.
+        Raises `NotFoundError` if there is none of that name, `WeightsError` if its folder is damaged.
         """
         import torch
         from sentence_transformers import CrossEncoder
 
-        folder = find_encoder(name, paths)
-        try:
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                model = CrossEncoder(
-                    str(folder or name),
-                    num_labels=1,
-                    device=device,
-                    local_files_only=local_files_only or folder is not None,
-                )
-        except Exception as error:
-            if not folder and not isinstance(error, OSError | ValueError | RuntimeError | KeyError):
-                raise
-            raise NotFoundError(
-                f"The cross-encoder '{name}' cannot be loaded: it is not under DATA_DIR/encoders, no folder of a "
-                "sequence classification model, and the model hub does not have it or cannot be reached. Give another "
-                "one, or take the late-interaction ranker, which begins from the base encoder."
-            ) from error
+        remedy = "Give another one, or leave ranker_base out: late interaction begins from the base encoder."
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            load = partial(CrossEncoder, num_labels=1, device=device)
+            model = open_model(name, find_encoder(name, paths), load, "cross-encoder", remedy)
         model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
         return cls(model)
-
-    @classmethod
-    def open(cls, folder: Path, head: Head, *, device: str | None = None) -> CrossEncoderRanker:
-        """The ranker whose model is in `folder`."""
-        from sentence_transformers import CrossEncoder
-
-        return cls(CrossEncoder(str(folder), device=device), head)
 
     @property
     def has_new_head(self) -> bool:
@@ -266,16 +227,14 @@ _NEW_HEAD = (
 
 
 def begin_ranker(
-    name: str, base: SentenceTransformer, paths: DataPaths, *, seed: int, local_files_only: bool = False
+    name: str, base: SentenceTransformer, paths: DataPaths, *, seed: int
 ) -> tuple[Ranker, tuple[str, ...]]:
     """The ranker to train, and sentences on it: the cross-encoder called `name`, "" for late interaction over the token
     vectors of `base`.
 
-    Raises `NotFoundError` for a cross-encoder that cannot be loaded.
+    Raises `NotFoundError` or `WeightsError` for a cross-encoder that cannot be loaded.
     """
     if not name:
         return LateInteractionRanker.from_encoder(base), ()
-    ranker = CrossEncoderRanker.begin(
-        name, paths, seed=seed, device=str(base.device), local_files_only=local_files_only
-    )
+    ranker = CrossEncoderRanker.begin(name, paths, seed=seed, device=str(base.device))
     return ranker, (_NEW_HEAD.format(name),) if ranker.has_new_head else ()

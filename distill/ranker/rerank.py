@@ -8,10 +8,10 @@ from copy import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from distill.candidates import candidate_records
 from distill.ranker.ranker import Ranker, load_ranker
-from distill.records import CandidateList, Retrieved
 from distill.run_folder import RANKER, RunFolder
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
@@ -19,30 +19,16 @@ from indexes.errors import InputError, NotFoundError
 from indexes.filters import PassageFilter
 from indexes.langchain import IndexRetriever, RerankCompressor, as_paths
 from indexes.lexical import LexicalIndex
+from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
-from indexes.retrievers import Load, Retriever, RetrieverKind, Search, VectorSource, open_search
-from indexes.types import Candidate, Encoder, Vectors
+from indexes.retrievers import Load, Retriever, RetrieverKind, Search, open_search
+from indexes.types import Candidate, Encoder, Query
 
 _DEPTH = 20  # hits that are put in order; each costs a pass through the ranker's model
 # Beside an encoder that orders have taught too: its cosines tell more than the base's, and more hits hold the answer.
 # Our choices, cross-validated on training questions (docs/log.md, 2026-11-26).
 _TAUGHT_DEPTH = 50
 _TAUGHT_DENSE = 20.0
-
-
-class DenseScores(VectorSource, Protocol):
-    """An index that knows the vectors of its passages; `indexes.passage_index.PassageIndex` is one."""
-
-    @property
-    def encoder(self) -> Encoder: ...
-
-
-class LexicalScores(Protocol):
-    """An index that scores passages by their words; `indexes.lexical.LexicalIndex` is one."""
-
-    def scores(self, question: str, passage_ids: Sequence[str]) -> list[float]:
-        """The lexical score of each of these passages for `question`."""
-        ...
 
 
 class RankerScorer:
@@ -55,8 +41,8 @@ class RankerScorer:
     def __init__(
         self,
         ranker: Ranker,
-        index: DenseScores,
-        lexical: LexicalScores,
+        index: PassageIndex,
+        lexical: LexicalIndex,
         *,
         is_taught: bool = False,
         lock: AbstractContextManager[object] | None = None,
@@ -72,23 +58,16 @@ class RankerScorer:
     def score(self, questions: Sequence[str], lists: Sequence[Sequence[Candidate]]) -> list[list[float]]:
         """The ranker's logit of each candidate for the question of its list, which all are of the indexed corpus."""
         texts = {hit.passage.id: hit.passage.full_text for hits in lists for hit in hits}
-        vectors = self._index.encoder.encode_queries(questions)
-        records = [self._record(*each) for each in zip(questions, vectors, lists, strict=True)]
-        with self._lock:
-            return self._ranker.score(records, texts)
-
-    def _record(self, question: str, vector: Vectors, hits: Sequence[Candidate]) -> CandidateList:
-        ids = [hit.passage.id for hit in hits]
+        queries = [Query(id="", text=question) for question in questions]
         try:
-            dense = (self._index.vectors(ids) @ vector).tolist() if ids else []
+            records = candidate_records(queries, lists, self._index, self._lexical)
         except KeyError as error:
             raise InputError(
                 f"The ranker puts passages of its own corpus in order, and {error} is none of them. Give it what a "
                 "retriever of that corpus has found."
             ) from None
-        rows = zip(ids, dense, self._lexical.scores(question, ids), strict=True)
-        found = tuple(Retrieved(passage=i, dense=d, lexical=b) for i, d, b in rows)
-        return CandidateList(id="", question=question, candidates=found)
+        with self._lock:
+            return self._ranker.score(records, texts)
 
 
 def open_scorer(
@@ -103,8 +82,6 @@ def open_scorer(
     """The `ranker` of `run` over what `encoder` finds in `corpus`, beside the cosines of that one if the run has taught
     it, else of the run's base.
     """
-    from indexes.passage_index import PassageIndex
-
     manifest, is_taught = Corpus.open(paths, corpus), encoder == run
     config = RunFolder(paths.run(run)).config
     index = PassageIndex.open(paths, manifest, load(run if is_taught else config.base if config else ""))

@@ -17,6 +17,7 @@ from distill.ranker.losses import (
     LateInteractionLoss,
     Loss,
     cross_encoder_lists,
+    labels_of,
     late_interaction_lists,
     list_mle,
     p_list_mle,
@@ -118,7 +119,8 @@ def _fine_tune(
     mean = float(np.mean(train.weights))
     weights = [weight / mean for weight in train.weights]  # so that the learning rate means the same for all teachers
     shortened = [_at_most(record, train.rankings[record.id], settings.n_passages) for record in train.records]
-    dataset = make_lists(shortened, train.rankings, weights, train.texts)
+    labels = labels_of(shortened, train.rankings, weights, train.texts)
+    dataset = make_lists(shortened, labels, train.texts)
 
     def make_trainer(batch_size: int, n_batches: int) -> Any:
         options = trainer_options(

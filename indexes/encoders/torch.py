@@ -187,15 +187,19 @@ def fingerprint_of(model: SentenceTransformer, side: str) -> str:
     from torch import nn
 
     modules = nn.Sequential(*modules_of(model, side))
-    digest = hashlib.blake2b(digest_size=8)
     settings = {
         "modules": [type(module).__name__ for module in modules],
         "pooling": [getattr(module, "pooling_mode", None) for module in modules],
         "prompts": model.prompts,
         "max_seq_length": getattr(modules[0], "max_seq_length", None),
     }
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for key, tensor in sorted(modules.state_dict().items()):
+    return digest_of(modules, json.dumps(settings, sort_keys=True, default=str))
+
+
+def digest_of(module: Module, about: str = "") -> str:
+    """16 hex digits of the weights of `module`, and of what is said `about` it."""
+    digest = hashlib.blake2b(about.encode(), digest_size=8)
+    for key, tensor in sorted(module.state_dict().items()):
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().float().numpy().data)
     return digest.hexdigest()

@@ -20,7 +20,15 @@ from torch.nn.functional import normalize
 from distill.candidates import UNRANKED
 from distill.ranker.agreement import Orders, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
-from distill.ranker.losses import LateInteractionLoss, Loss, late_interaction_lists, list_mle, mean_max_sim, p_list_mle
+from distill.ranker.losses import (
+    LateInteractionLoss,
+    Loss,
+    labels_of,
+    late_interaction_lists,
+    list_mle,
+    mean_max_sim,
+    p_list_mle,
+)
 from distill.ranker.ranker import LateInteractionRanker, Ranker, load_ranker
 from distill.ranker.training import train_ranker
 from distill.records import CandidateList, RankerReport, Ranking, Retrieved
@@ -110,7 +118,7 @@ def test_late_interaction_ranks_well_before_any_training(tmp_path: Path) -> None
 def test_a_saved_ranker_gives_the_same_scores(ranker: LateInteractionRanker, tmp_path: Path) -> None:
     ranker.head = Head(model=3.0, dense=2.0, lexical=1.0)
     ranker.save(tmp_path / "ranker")
-    loaded = load_ranker(tmp_path / "ranker", device="cpu")
+    loaded = load_ranker(tmp_path / "ranker")
     assert isinstance(loaded, LateInteractionRanker)
     assert loaded.head == ranker.head
     assert np.array(loaded.score(records(), TEXTS)) == pytest.approx(np.array(ranker.score(records(), TEXTS)), abs=1e-3)
@@ -172,7 +180,8 @@ def batch_loss(
     texts: Mapping[str, str] = TEXTS,
 ) -> Tensor:
     """The loss that trains, of one batch."""
-    data = late_interaction_lists(lists, teacher, weights or [1.0] * len(lists), texts)
+    labels = labels_of(lists, teacher, weights or [1.0] * len(lists), texts)
+    data = late_interaction_lists(lists, labels, texts)
     columns = [column for column in data.column_names if column != "label"]
     tasks = ["query", *["document"] * (len(columns) - 1)]
     features = [ranker.model.preprocess(list(data[c]), task=task) for c, task in zip(columns, tasks, strict=True)]

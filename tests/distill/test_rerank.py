@@ -113,7 +113,7 @@ def test_the_ranker_gets_the_signals_that_it_was_trained_with() -> None:
     assert [c.lexical for c in candidates] == [0.0, 1.0, 2.0, 3.0]
     encoder = KeywordEncoder()
     expected = encoder.encode_passages([p.full_text for p in PASSAGES[:4]]) @ encoder.encode_queries(["word word?"])[0]
-    assert [c.dense for c in candidates] == pytest.approx(np.asarray(expected).tolist())
+    assert [c.dense for c in candidates] == pytest.approx(np.asarray(expected).tolist(), abs=1e-6)
 
 
 def test_equal_scores_keep_the_first_searchs_order() -> None:

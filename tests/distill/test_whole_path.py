@@ -321,7 +321,7 @@ def test_a_ranker_that_is_not_to_be_had_is_said_before_anything_is_paid(taught: 
     n_before = len(taught.endpoint.requests)
     done = run("distill", taught.paths.root, "run", "--config", settings, base_url=taught.endpoint.base_url)
     assert done.returncode == 1
-    assert "The cross-encoder '?' cannot be loaded" in " ".join(done.stderr.split())
+    assert "There is no cross-encoder '?'" in " ".join(done.stderr.split())
     assert len(taught.endpoint.requests) == n_before
 
 
