@@ -153,7 +153,7 @@ def run(
 
         print_report(metrics, console)
         place = paths.encoder(settings.name)
-        console.print(f"The encoder is in {place}; the page offers it at once.", markup=False, soft_wrap=True)
+        console.print(f"The encoder is in {place}; the page offers it at once.", soft_wrap=True)
 
 
 def _completed(settings: RunConfig, llm: LLMConfig, base: str | None) -> RunConfig:
@@ -229,7 +229,6 @@ def _print_estimate(config: RunConfig, llm: LLMConfig, paths: DataPaths) -> None
     console.print(
         f"About {found.calls:,} calls of the LLM would read {found.prompt_tokens:,} tokens and write "
         f"{found.reply_tokens:,}, {cost}{time}. Nothing was asked.",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -243,7 +242,7 @@ def import_batch(file: Path, data_dir: DataDir = Path("data")) -> None:
     from distill.llm.reply_cache import ReplyCache
     from distill.llm.reply_cache import import_batch as take
 
-    console.print(take(file, ReplyCache(open_paths(data_dir).llm_cache)), markup=False, soft_wrap=True)
+    console.print(take(file, ReplyCache(open_paths(data_dir).llm_cache)), soft_wrap=True)
 
 
 def report(name: str, data_dir: DataDir = Path("data")) -> None:
@@ -277,9 +276,9 @@ def list_(
     for each in runs:
         now = " (answers now)" if each.answers_now else ""
         line = f"{each.name}{now} · corpus {each.corpus} · {each.state} · teacher {each.teacher or 'not known'}"
-        console.print(f"{line} · {each.sentence}" if each.sentence else line, markup=False, soft_wrap=True)
+        console.print(f"{line} · {each.sentence}" if each.sentence else line, soft_wrap=True)
     if not runs:
-        console.print("There is no run yet. Begin one with: python -m distill run CORPUS --name NAME", markup=False)
+        console.print("There is no run yet. Begin one with: python -m distill run CORPUS --name NAME")
 
 
 def delete(
@@ -294,7 +293,7 @@ def delete(
         n_bytes = delete_run(open_paths(data_dir), name, ends=force, demotes=force)
     except InputError as error:
         raise InputError(f"{error} With --force it is deleted all the same.") from None
-    console.print(f"Run '{name}' is deleted; {n_bytes / 1e6:,.1f} MB of files are free again.", markup=False)
+    console.print(f"Run '{name}' is deleted; {n_bytes / 1e6:,.1f} MB of files are free again.")
 
 
 def search(
@@ -319,7 +318,7 @@ def promote(corpus: str, encoder: str, data_dir: DataDir = Path("data")) -> None
     from distill.verdict.promotion import promote as promote_encoder
 
     promote_encoder(open_paths(data_dir), corpus, encoder, run="")
-    console.print(f"'{encoder}' now answers for corpus '{corpus}'.", markup=False)
+    console.print(f"'{encoder}' now answers for corpus '{corpus}'.")
 
 
 def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
@@ -328,7 +327,7 @@ def rollback(corpus: str, data_dir: DataDir = Path("data")) -> None:
 
     before = roll_back(open_paths(data_dir), corpus)
     who = f"'{before}'" if before else "The base encoder"
-    console.print(f"{who} answers for '{corpus}' again.", markup=False)
+    console.print(f"{who} answers for '{corpus}' again.")
 
 
 def export(
@@ -349,7 +348,7 @@ def export(
             if each.modules
             else "sentence-transformers of any version and text-embeddings-inference read it"
         )
-        console.print(f"{whose}: {each.folder} ({readers})", markup=False, soft_wrap=True)
+        console.print(f"{whose}: {each.folder} ({readers})", soft_wrap=True)
 
 
 def push(
@@ -361,4 +360,4 @@ def push(
     from distill.retriever.publishing import push_encoder
 
     push_encoder(open_paths(data_dir).encoder(name), repository, os.environ.get("HF_TOKEN") or "")
-    console.print(f"'{name}' is at {repository} on the hub.", markup=False)
+    console.print(f"'{name}' is at {repository} on the hub.")

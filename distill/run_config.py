@@ -118,7 +118,9 @@ def read_settings(file: Path | None, given: Mapping[str, Any]) -> tuple[RunConfi
     asking = {field.name for field in fields(Asking)}
     known = {field.name for field in fields(RunConfig)}
     if strangers := sorted(values.keys() - known - asking - set(_NOTED)):
-        raise InputError(f"{_where(file)}: there is no setting '{strangers[0]}'. There are: {_listed(known | asking)}.")
+        raise InputError(
+            f"{_where(file)}: there is no setting '{strangers[0]}'. There are: {', '.join(sorted(known | asking))}."
+        )
     if missing := [name for name in ("corpus", "name") if not values.get(name)]:
         raise InputError(f"{_where(file)}: '{missing[0]}' is missing. Give it in the file or with the command.")
     return (
@@ -165,7 +167,3 @@ def _checked(kind: Any, values: Mapping[str, Any], file: Path | None, typed: Col
 
 def _where(file: Path | None) -> str:
     return str(file) if file else "The command"
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names))

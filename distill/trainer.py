@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from distill.json_files import appending
 from indexes.encoders.torch import uses_bf16
 from indexes.errors import InputError, UserError, is_out_of_memory
 
@@ -90,22 +91,15 @@ class ProgressCallback(TrainerCallback):
         control.should_log = True
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Looks at the numbers that were logged."""
-        logged = kwargs.get("logs") or {}
+        """Looks at the loss and writes it down; a training that is resumed repeats steps, and the later line counts."""
+        loss = (kwargs.get("logs") or {}).get("loss")
+        if not isinstance(loss, float):
+            return
+        if not math.isfinite(loss):
+            raise _NotANumberError(f"loss became {loss} at step {state.global_step} of {state.max_steps}")
         if state.is_world_process_zero:
-            _write_losses(Path(str(args.output_dir)) / LOSSES_FILE, logged, state)
-        for key, value in logged.items():
-            if key == "loss" and isinstance(value, float) and not math.isfinite(value):
-                raise _NotANumberError(f"{key} became {value} at step {state.global_step} of {state.max_steps}")
-
-
-def _write_losses(file: Path, logged: Mapping[str, Any], state: TrainerState) -> None:
-    """Adds a line for numbers that are a loss; a training that is resumed repeats steps, and the later line counts."""
-    loss = logged.get("loss")
-    if isinstance(loss, float) and math.isfinite(loss):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"step": state.global_step, "steps": state.max_steps, "loss": loss}) + "\n")
+            with appending(Path(str(args.output_dir)) / LOSSES_FILE) as append:
+                append({"step": state.global_step, "steps": state.max_steps, "loss": loss})
 
 
 class _NotANumberError(Exception):
@@ -127,6 +121,8 @@ def train_with_smaller_batches(make_trainer: MakeTrainer, *, batch_size: int, ch
     - A loss that is no number: the model goes back to the last checkpoint, and that is the end. `DivergedError` if
       there is none; the model then has the weights as they came.
     """
+    from accelerate.utils.memory import clear_device_cache  # type: ignore[import-untyped]
+
     notes: list[str] = []
     start: dict[str, Any] | None = None
     n_batches = 1
@@ -149,7 +145,7 @@ def train_with_smaller_batches(make_trainer: MakeTrainer, *, batch_size: int, ch
         # Outside of the except block, whose traceback would keep the tensors of the failed step alive.
         trainer.model.load_state_dict(start)
         del trainer
-        _free_memory()
+        clear_device_cache(garbage_collection=True)
         notes.append(
             f"Training ran out of memory with {batch_size} questions in a batch and went on with {batch_size // 2}."
         )
@@ -169,15 +165,9 @@ def _back_to_good_weights(trainer: Any, checkpoints: Path, start: dict[str, Any]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    from accelerate.utils.memory import should_reduce_batch_size  # type: ignore[import-untyped]
+    from accelerate.utils.memory import should_reduce_batch_size
 
     return is_out_of_memory(error) or bool(isinstance(error, Exception) and should_reduce_batch_size(error))
-
-
-def _free_memory() -> None:
-    from accelerate.utils.memory import clear_device_cache
-
-    clear_device_cache(garbage_collection=True)
 
 
 def quiet_trainer(trainer: Any) -> Any:

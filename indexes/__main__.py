@@ -12,14 +12,8 @@ CHROMA_URL (with CHROMA_TENANT, CHROMA_DATABASE and CHROMA_TOKEN where the serve
 on a Chroma server or into Chroma Cloud; without it the store is embedded, under DATA_DIR.
 """
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP)
-app.command()(add)
-app.command()(search)
-app.command(name="list")(list_)
-app.command()(delete)
-app.command()(export)
-app.command(name="import")(import_)
-app.command()(doctor)
-app.command()(evaluate)
+for command in (add, search, list_, delete, export, import_, doctor, evaluate):
+    app.command(command.__name__.strip("_"))(command)
 
 if __name__ == "__main__":
     run_command_line(app)

@@ -32,8 +32,8 @@ from indexes.queries import read_judged, read_queries
 from indexes.retrievers import Retriever, RetrieverKind, load_cross_encoder, open_search, open_searches
 from indexes.types import Candidate, CorpusInfo, FileOutcome
 
-console = Console(highlight=False)
-messages = Console(stderr=True, highlight=False)
+console = Console(highlight=False, markup=False)  # names and texts from outside are no markup
+messages = Console(stderr=True, highlight=False, markup=False)
 
 
 def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = None) -> None:
@@ -46,13 +46,13 @@ def run_command_line(commands: typer.Typer, arguments: Sequence[str] | None = No
     except Exception as error:
         if not (sentence := str(error) if isinstance(error, UserError) else outage(error)):
             raise
-        messages.print(sentence, style="red", markup=False, soft_wrap=True)
+        messages.print(sentence, style="red", soft_wrap=True)
         raise SystemExit(1) from None
     except SystemExit as ended:
         stopped = getattr(ended.__context__, "__cause__", None)  # what typer makes of Ctrl-C
         if isinstance(stopped, KeyboardInterrupt):
             what = f"Stopped{stopped}. What is done is kept: give the same command again to go on."
-            messages.print(what, markup=False, soft_wrap=True)
+            messages.print(what, soft_wrap=True)
         raise
 
 
@@ -65,8 +65,8 @@ def print_found(found: Sequence[Candidate], *, as_json: bool) -> None:
         messages.print("No passage was found.")
     for rank, candidate in enumerate(found, start=1):
         passage = candidate.passage
-        console.print(f"{rank:>3}  {candidate.score:.3f}  {passage.source}  {passage.title}", markup=False)
-        console.print(f"     {' '.join(passage.text.split())[:200]}", markup=False)
+        console.print(f"{rank:>3}  {candidate.score:.3f}  {passage.source}  {passage.title}")
+        console.print(f"     {' '.join(passage.text.split())[:200]}")
 
 
 def print_json(value: object) -> None:
@@ -137,7 +137,7 @@ def evaluate(
     queries = read_judged(questions, qrels, split) if qrels else read_queries(questions, split)
     kinds, paths = _parse_retrievers(retriever), open_paths(data_dir)
     if unknown := unknown_positives(queries, Corpus.open(paths, corpus).document_ids()):
-        messages.print(unknown, markup=False, soft_wrap=True)
+        messages.print(unknown, soft_wrap=True)
     ways = [Retriever(encoder=name, kind=kind) for kind in kinds for name in encoder or [DEFAULT_ENCODER]]
     searches = open_searches(paths, corpus, ways, partial(load_encoder, paths=paths))
     report = judge(queries, searches, cutoffs)
@@ -148,7 +148,7 @@ def evaluate(
         return
     _print_metrics(len(report.queries), report.metrics)
     for comparison in report.comparisons:
-        console.print(comparison, markup=False, soft_wrap=True)
+        console.print(comparison, soft_wrap=True)
 
 
 def _print_metrics(n_queries: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -157,7 +157,7 @@ def _print_metrics(n_queries: int, metrics: Mapping[str, Mapping[str, float]]) -
     if sum(len(head) + _BESIDE for head in heads) > console.width - _FIRST_COLUMN:
         heads = [str(number) for number, _ in enumerate(metrics, start=1)]
         for number, name in zip(heads, metrics, strict=True):
-            console.print(f"{number}: {name}", markup=False, soft_wrap=True)
+            console.print(f"{number}: {name}", soft_wrap=True)
     table = Table(f"{n_queries} questions", *heads)
     for metric in next(iter(metrics.values())):
         table.add_row(metric, *(f"{values[metric]:.3f}" for values in metrics.values()))
@@ -203,7 +203,7 @@ class ProgressBars:
 
     def say(self, text: str) -> None:
         """Prints a line above the bars."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def show(self, label: str, done: int, total: int) -> None:
         """Moves the bar of `label`; work of which there is nothing to do is not shown."""
@@ -324,7 +324,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = Path("data")) -> None:
     table = Table("corpus", "sources", "documents", "passages", "indexed by")
     for info in corpora:
         if info.damage:
-            messages.print(info.damage, style="red", markup=False, soft_wrap=True)
+            messages.print(info.damage, style="red", soft_wrap=True)
             continue
         learned = {encoder: f" ({Mix(**values).sentence})" for encoder, values in _mixes(paths, info).items()}
         encoders = ", ".join(index.encoder + learned.get(index.encoder, "") for index in info.indexes) or "nothing yet"
@@ -368,7 +368,7 @@ def import_(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Make a corpus of an exported FILE."""
-    console.print(f"Corpus '{import_corpus(open_paths(data_dir), file, name)}' is there.", markup=False)
+    console.print(f"Corpus '{import_corpus(open_paths(data_dir), file, name)}' is there.")
 
 
 def doctor(
@@ -390,11 +390,9 @@ def doctor(
     else:
         for finding in found:
             state = "mended: " if repair and finding not in left else ""
-            console.print(
-                f"{state}{finding.kind} ({finding.subject}): {finding.sentence}", markup=False, soft_wrap=True
-            )
+            console.print(f"{state}{finding.kind} ({finding.subject}): {finding.sentence}", soft_wrap=True)
         if not found:
-            console.print(f"Corpus '{corpus}' is sound.", markup=False)
+            console.print(f"Corpus '{corpus}' is sound.")
     if left:
         hint = "" if repair else f" Mend what can be mended with: python -m indexes doctor '{corpus}' --repair"
         raise StoreError(f"{counted(len(left), 'difference')} in corpus '{corpus}'; they stand above.{hint}")

@@ -130,8 +130,8 @@ class Asker:
         self._cache = cache
         self._free = asyncio.Semaphore(concurrency)
         # One loop for the asker's life: the HTTP client's open connections belong to the loop that made them.
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True, name="asker").start()
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True, name="asker").start()
 
     def check(self, within_s: float = CHECK_WITHIN_S) -> None:
         """Nothing if the LLM answers; otherwise its sentence is raised, before long work has begun.
@@ -148,7 +148,7 @@ class Asker:
                     spent(await self.llm.ainvoke(_CHECK))
 
         try:
-            asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(ask(), self.loop).result()
         except TimeoutError:
             raise LLMUnavailableError(
                 f"The LLM did not answer a first short question within {within_s:g} s. Check that it runs and is not "
@@ -179,23 +179,6 @@ class Asker:
         if self._cache and reply.strip() and not ended:
             self._cache.put(key, reply)
         return reply
-
-    def start(self, work: Awaitable[None], on_end: Callable[[], None]) -> Callable[[], None]:
-        """Starts `work` on the asker's loop; `on_end` is called when it has ended. Returns what to call in the end: it
-        cancels what still runs, and raises what `work` failed with.
-        """
-
-        async def run() -> None:
-            await work
-
-        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
-        future.add_done_callback(lambda _: on_end())
-
-        def end() -> None:
-            if not future.cancel():
-                future.result()
-
-        return end
 
 
 class _Outcomes:
@@ -266,12 +249,14 @@ def work_through(asker: Asker, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T 
         if asker.postponement:
             asker.postponement.finish()
 
-    end = asker.start(work(), lambda: results.put(None))
+    future = asyncio.run_coroutine_threadsafe(work(), asker.loop)
+    future.add_done_callback(lambda _: results.put(None))
     try:
         while (result := _next(results, asker)) is not None:
             yield result
     finally:
-        end()
+        if not future.cancel():
+            future.result()
 
 
 def _next(results: queue.SimpleQueue[T], asker: Asker) -> T:

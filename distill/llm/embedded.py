@@ -6,8 +6,6 @@ import secrets
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,11 +144,11 @@ class LocalServer:
 
 def _is_ready(base_url: str) -> bool:
     """Whether the server at `base_url` says that it is healthy. Proxies of the environment are not asked."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    import httpx
+
     try:
-        with opener.open(f"{base_url}/health", timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
+        return httpx.get(f"{base_url}/health", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
         return False
 
 

@@ -144,40 +144,32 @@ class ReplyCache:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unusable(error.strerror or str(error)) from error
-        self._connection = self._open_or_renew()
+        self._connection: sqlite3.Connection | None = None
+        self._execute("SELECT 1")  # what is wrong with the file is said now
 
     def get(self, key: str) -> str | None:
         """The reply to the request, None if it was never made or was empty, which earlier versions kept."""
-        row = self._execute("SELECT reply FROM replies WHERE key = ? AND reply != ''", (key,))
+        row = self._execute("SELECT reply FROM replies WHERE key = ? AND reply != ''", key)
         return None if row is None else str(row[0])
 
     def put(self, key: str, reply: str) -> None:
         """Remembers a reply."""
-        self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, reply))
+        self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", key, reply)
 
-    def _execute(self, statement: str, values: tuple[str, ...]) -> tuple[object, ...] | None:
-        """The first row, if any; on a file whose damage shows only now, of a new file."""
+    def _execute(self, statement: str, *values: str) -> tuple[object, ...] | None:
+        """The first row, if any; of a new file where the old one turns out to be damaged."""
         with self._lock:
             try:
                 return self._first_row(statement, values)
             except sqlite3.DatabaseError as error:
                 self._refuse_unless_damaged(error)
-                self._connection.close()
                 self._put_aside()
-                self._connection = self._open_or_renew()
                 return self._first_row(statement, values)
 
     def _first_row(self, statement: str, values: tuple[str, ...]) -> tuple[object, ...] | None:
+        self._connection = self._connection or self._open()
         row: tuple[object, ...] | None = self._connection.execute(statement, values).fetchone()
         return row
-
-    def _open_or_renew(self) -> sqlite3.Connection:
-        try:
-            return self._open()
-        except sqlite3.DatabaseError as error:
-            self._refuse_unless_damaged(error)
-            self._put_aside()
-            return self._open()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -194,6 +186,9 @@ class ReplyCache:
         return connection
 
     def _put_aside(self) -> None:
+        if self._connection:
+            self._connection.close()
+        self._connection = None
         aside = self._file.with_name(self._file.name + ".damaged")
         self._file.replace(aside)
         for end in ("-wal", "-shm"):  # SQLite would replay the old file's log into the new one

@@ -6,14 +6,16 @@ import asyncio
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
 from langchain_core.messages import AIMessage, BaseMessage
+from pydantic import TypeAdapter
 
 from distill.json_files import parsed, read_json, write_json
 from distill.records import Spend
@@ -81,29 +83,19 @@ def find_price(model: str, own: Path) -> Price | None:
     name = model.rpartition("/")[2]
     if own.is_file():
         table = _read_prices(own)
-        fitting = [entry for entry in table if name.startswith(entry)]
-        if fitting:
-            return _price(table[max(fitting, key=len)])
-    packaged = tomllib.loads(resources.files("distill.llm").joinpath("prices.toml").read_text(encoding="utf-8"))
-    entry = packaged.get(_VERSION.sub("", name))
-    return _price(entry) if entry else None
+        if fitting := [entry for entry in table if name.startswith(entry)]:
+            return table[max(fitting, key=len)]
+    return _read_prices(resources.files("distill.llm").joinpath("prices.toml")).get(_VERSION.sub("", name))
 
 
-def _price(entry: Mapping[str, float]) -> Price:
-    return Price(read=float(entry["read"]), written=float(entry["written"]))
-
-
-def _read_prices(file: Path) -> dict[str, dict[str, float]]:
+def _read_prices(file: Traversable) -> dict[str, Price]:
     try:
-        table: dict[str, dict[str, float]] = tomllib.loads(file.read_text(encoding="utf-8"))
-        for entry in table.values():
-            _price(entry)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        return TypeAdapter(dict[str, Price]).validate_python(tomllib.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise InputError(
             f"'{file}' is no price table. Expected for each model [name], or [\"name\"] where it has a dot, then "
             "read = 0.15 and written = 0.60 in US dollars for a million tokens."
         ) from error
-    return table
 
 
 class Meter:

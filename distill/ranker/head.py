@@ -114,13 +114,15 @@ def fit_head(
     much as thirty lists, so a handful of lists cannot overturn it.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    from distill.candidates import UNRANKED
+    from distill.candidates import PADDING, UNRANKED
     from distill.ranker.losses import list_mle
 
     if not features:
         return start
-    x, y = pad_lists(features, targets)
+    x = pad_sequence([torch.from_numpy(each).float() for each in features], batch_first=True)  # (B, N, 3)
+    y = pad_sequence([torch.tensor(list(each)) for each in targets], batch_first=True, padding_value=PADDING)
     first = torch.where(y > 0, UNRANKED, y)
     weights = torch.tensor(list_weights) if list_weights is not None else None
     origin = torch.tensor(start.weights(), dtype=torch.float64)
@@ -140,18 +142,3 @@ def fit_head(
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     model, dense, lexical = (ratio.detach().clamp(min=0.0) * scale).tolist()
     return Head(model=model, dense=dense, lexical=lexical)
-
-
-def pad_lists(features: Sequence[Features], targets: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Lists of different lengths as tensors (B, N, 3) and (B, N), padded at the end."""
-    import torch
-
-    from distill.candidates import PADDING
-
-    n = max(len(target) for target in targets)
-    x = torch.zeros(len(features), n, 3, dtype=torch.float32)
-    y = torch.full((len(features), n), PADDING, dtype=torch.long)
-    for row, (feature, target) in enumerate(zip(features, targets, strict=True)):
-        x[row, : len(target)] = torch.from_numpy(feature).float()
-        y[row, : len(target)] = torch.tensor(list(target))
-    return x, y

@@ -40,7 +40,7 @@ def p_list_mle(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -
     place = torch.arange(1, scores.shape[1] + 1, device=scores.device)
     n = present.sum(1, keepdim=True)
     importance = (torch.exp2(-place.float()) - torch.exp2(-n.float())).clamp(min=0.0) * placed  # divided by 2^n
-    return _mean((losses * importance).sum(1) / _at_least_tiny(importance.sum(1)), weights)
+    return _mean((losses * importance).sum(1) / importance.sum(1).clamp(min=1e-12), weights)
 
 
 def _plackett_luce(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,18 +49,11 @@ def _plackett_luce(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Ten
     """
     order = targets.masked_fill(targets == PADDING, 2 * UNRANKED).argsort(dim=1, stable=True)
     sorted_targets = targets.gather(1, order)
-    present, placed = sorted_targets != PADDING, _placed(sorted_targets)
+    present = sorted_targets != PADDING
+    placed = present & (sorted_targets != UNRANKED)
     logits = scores.float().gather(1, order).masked_fill(~present, _NEVER)
     tail = logits.flip(1).logcumsumexp(1).flip(1)  # (B, N): log-sum-exp over this place and all after it
     return (tail - logits).masked_fill(~placed, 0.0), placed, present
-
-
-def _placed(targets: Tensor) -> Tensor:
-    return (targets != PADDING) & (targets != UNRANKED)
-
-
-def _at_least_tiny(values: Tensor) -> Tensor:
-    return values.clamp(min=1e-12)
 
 
 def _mean(losses: Tensor, weights: Tensor | None) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from indexes.lexical import LexicalIndex
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.retrievers import Load, Retriever, RetrieverKind, Search, open_search
-from indexes.types import Candidate, Encoder, Query
+from indexes.types import Candidate, Query
 
 _DEPTH = 20  # hits that are put in order; each costs a pass through the ranker's model
 # Beside an encoder that orders have taught too: its cosines tell more than the base's, and more hits hold the answer.
@@ -97,20 +97,15 @@ class Taught(NamedTuple):
     scorer: RankerScorer
 
 
-def find_taught(
-    paths: DataPaths,
-    run: str,
-    encoder: Callable[[str, DataPaths], Encoder] = load_encoder,
-    ranker: Callable[[Path], Ranker] = load_ranker,
-) -> Taught:
+def find_taught(paths: DataPaths, run: str) -> Taught:
     """What `run` left; raises `NotFoundError` if it is not there or has trained no ranker yet."""
     folder, config = paths.run(run) / RANKER, RunFolder(paths.run(run)).config
     if not (config and (folder / "head.json").is_file()):
         known = ", ".join(f"'{each.parent.parent.name}'" for each in sorted(paths.runs.glob(f"*/{RANKER}/head.json")))
         raise NotFoundError(f"There is no run '{run}' with a trained ranker (there are: {known or 'none yet'}).")
     own, corpus = run if paths.encoder(run).is_dir() else config.base, config.corpus
-    load = cache(lambda name: encoder(name, paths))
-    return Taught(corpus, own, load, open_scorer(paths, corpus, run, own, load, ranker(folder)))
+    load = cache(partial(load_encoder, paths=paths))
+    return Taught(corpus, own, load, open_scorer(paths, corpus, run, own, load, load_ranker(folder)))
 
 
 def open_taught(paths: DataPaths, run: str, kind: RetrieverKind = "fused") -> Search:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from distill.ranker.agreement import Orders, RankerSettings, informative_orders
 from distill.ranker.head import Head, fit_head
@@ -58,7 +57,7 @@ def train_ranker(
         ranker.head = replace(ranker.head, dense=0.0, lexical=0.0)
     heads: dict[Kept, Head] = {"untrained": ranker.head}
     found: dict[Kept, float] = {"untrained": held_out.agreement_of(ranker)}
-    weights = _copy_of_weights(ranker)
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in ranker.model.state_dict().items()}
     notes: tuple[str, ...] = ()
     if not n_held_out:
         notes = ("Fewer than two orders say anything, so the ranker stays as it began.",)
@@ -96,10 +95,6 @@ def train_ranker(
 
 def _loss_of(settings: RankerSettings) -> Loss:
     return p_list_mle if settings.weighs_signals else list_mle
-
-
-def _copy_of_weights(ranker: Ranker) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in ranker.model.state_dict().items()}
 
 
 def _fitted(ranker: Ranker, orders: Orders, settings: RankerSettings) -> Head:

@@ -12,7 +12,7 @@ from pathlib import Path
 from distill.candidates import mine_candidates, shown, with_sources
 from distill.json_files import read_json, read_records, write_json, write_records
 from distill.prompts import speaks_to_its_reader
-from distill.questions.reading import assign_splits, key_of, load_questions, passages_to_ask_about, read_like, read_log
+from distill.questions.reading import assign_splits, key_of, passages_to_ask_about, read_like, read_log
 from distill.questions.writing import ROUND_TRIP_DEPTH, Surroundings, write_questions
 from distill.records import CandidateList, Kind, Ranking, Trust
 from distill.run import Distillation, digest
@@ -68,7 +68,7 @@ def make_questions(run: Distillation) -> None:
     known = {key_of(query.text) for query in voted}
     asked = [*voted, *(query for query in asked if key_of(query.text) not in known)]
     if given:
-        queries = load_questions(Path(given), seed=config.seed, asked=asked)
+        queries = assign_splits(read_queries(Path(given)), seed=config.seed, asked=asked)
         held_out = [query for query in queries if query.split != "train"]
         unknown_positives(held_out, run.corpus.document_ids())  # refuses now what would judge nothing in hours
         write_json(run.file(GIVEN), {"questions": digest(given)})  # before the questions, so that they never lack it
@@ -168,7 +168,7 @@ def assess(run: Distillation) -> None:
         weight=1.0 if trust == "use" else found.weight,
         top1=found.top1,
         top1_weight=found.top1_weight,
-        assessments=(found,),
+        assessment=found,
     )
     write_json(file, asdict(teacher))
     run.say("teacher", remark=found.sentence)
@@ -226,7 +226,9 @@ def make_rankings(run: Distillation) -> None:
                 run.say("rankings", remark=note)
             write_records(file, given)
     else:
-        _ask(run, records)
+        if not file.is_file():
+            _keep_sample(run, run.teacher.weight)
+        ask_teacher(run, records, file)
     _keep_out(run, read_records(file, Ranking))
 
 
@@ -262,12 +264,8 @@ def commanding(run: Distillation) -> str:
     )
 
 
-def _ask(run: Distillation, records: Sequence[CandidateList]) -> None:
-    """Has the LLM put in order what it has not yet."""
-    file = run.file(RANKINGS)
-    teacher = run.teacher
-    if not file.is_file():
-        _keep_sample(run, teacher.weight)
+def ask_teacher(run: Distillation, records: Sequence[CandidateList], file: Path, remark: str = "") -> None:
+    """Has the LLM put in order what it has not yet, as `file` says."""
     if {record.id for record in records} - {record.id for record in read_records(file, Ranking)}:
         rank_candidates(
             records,
@@ -276,8 +274,8 @@ def _ask(run: Distillation, records: Sequence[CandidateList]) -> None:
             file,
             mode=run.config.mode,
             seed=run.config.seed,
-            weight=teacher.weight,
-            on_progress=lambda done, total: run.say("rankings", done, total),
+            weight=run.teacher.weight,
+            on_progress=lambda done, total: run.say("rankings", done, total, remark),
         )
         run.say("rankings", remark=given_up(read_records(file, Ranking)))
 

@@ -191,7 +191,7 @@ def _from_file(run: Distillation, queries: Sequence[Query]) -> _Said:
     found = dict(zip([query.id for query in asked], _search(run, asked), strict=True))
     for query in asked:
         lines, near = orders[query.id], _either(found[query.id], n)
-        if passages := meant(query, [each for line in lines for each in (*line.ranking, *line.shown)], near):
+        if passages := meant(query, [each for line in lines for each in (*line.ranking, *(line.shown or ()))], near):
             n_shown = len(passages) if all(line.shown for line in lines) else max(n, len(passages))
             given[query.id] = Given(passages=tuple(passages), n_shown=n_shown)
         if first := meant(query, [line.ranking[0] for line in lines if line.ranking], near):

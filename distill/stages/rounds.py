@@ -16,9 +16,8 @@ from distill.run import Distillation
 from distill.run_config import WITHOUT_LLM
 from distill.run_folder import CANDIDATES, KEPT_OUT, QUESTIONS, RANKINGS, RETRIEVAL, ROUNDS, TEACHER
 from distill.stages import training
-from distill.stages.labelling import all_rankings, kept_out, round_files
+from distill.stages.labelling import all_rankings, ask_teacher, kept_out, round_files
 from distill.teacher.orders import merge_orders
-from distill.teacher.ranking import given_up, rank_candidates
 from indexes.encoders.finding import load_model
 from indexes.encoders.torch import SentenceTransformerEncoder, comparable
 from indexes.errors import InputError
@@ -27,7 +26,7 @@ from indexes.locks import writing
 from indexes.passage_index import PassageIndex, delete_index
 from indexes.paths import replacing
 from indexes.queries import read_queries
-from indexes.types import Candidate, Passage, Query
+from indexes.types import Candidate, Query
 
 _TAUGHT_BY = (QUESTIONS, TEACHER, KEPT_OUT, CANDIDATES, RANKINGS)
 _BATCH = 256
@@ -57,21 +56,7 @@ def _ask(run: Distillation, number: int) -> None:
     file = run.file(f"candidates-{number}.jsonl")
     if not file.is_file():
         write_records(file, _find_again(run, _taught(run, number - 1)))
-    records = read_records(file, CandidateList)
-    rankings = run.file(f"rankings-{number}.jsonl")
-    if {record.id for record in records} <= {record.id for record in read_records(rankings, Ranking)}:
-        return
-    rank_candidates(
-        records,
-        run.texts,
-        run.asker,
-        rankings,
-        mode=run.config.mode,
-        seed=run.config.seed,
-        weight=run.teacher.weight,
-        on_progress=lambda done, total: run.say("rankings", done, total, f"round {number}"),
-    )
-    run.say("rankings", remark=given_up(read_records(rankings, Ranking)))
+    ask_teacher(run, read_records(file, CandidateList), run.file(f"rankings-{number}.jsonl"), f"round {number}")
 
 
 def _taught(run: Distillation, number: int) -> Distillation:
@@ -121,7 +106,7 @@ def _lists(
 ) -> list[tuple[Query, list[Candidate]]]:
     """Each question with its best passage so far, if any, and with the best of those that it was not shown with."""
     n = run.config.n_candidates
-    before = {query.id: _shown_before(run, known.get(query.id)) for query in queries}
+    before = {q.id: run.corpus.get_passages(known[q.id].shown) if q.id in known else [] for q in queries}
     depth = n + max(map(len, before.values()))
     lists = []
     for query, found in zip(queries, search_both(queries, index, run.lexical, depth), strict=True):
@@ -134,10 +119,6 @@ def _lists(
         ]
         lists.append((query, [*best, *new[: n - len(best)]] if new else []))
     return lists
-
-
-def _shown_before(run: Distillation, ranking: Ranking | None) -> list[Passage]:
-    return run.corpus.get_passages(ranking.shown) if ranking else []
 
 
 def _retrieval(run: Distillation) -> Retrieval:

@@ -8,10 +8,10 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from distill.llm.calls import Asker
 from distill.prompts import mask_identifiers, ranking_messages, reminder_message
 from distill.records import ReplyStatus
 from distill.teacher.aggregation import aggregate, proven_front
@@ -78,12 +78,6 @@ _REPLY_TOKENS = 8  # of a passage in the reply: " > [12]"
 _MOST_REPLY_KEPT = 2000
 
 
-class Asks(Protocol):
-    """Whoever answers a prompt."""
-
-    async def ask(self, messages: Sequence[BaseMessage]) -> str: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much is shown at once: at most `window` passages a prompt, fewer where the context cannot hold half of
@@ -94,7 +88,6 @@ class Limits:
     passage_tokens: int = 150
     window: int = 20
     stride: int = 10
-    count: CountTokens = estimate_tokens
 
     def windows(self, n: int, question: str = "") -> list[tuple[int, int]]:
         """(first, behind the last) of each window over `n` passages, from the back to the front."""
@@ -110,7 +103,7 @@ class Limits:
 
     def passage_budget(self, question: str, n: int) -> int:
         """Tokens that `n` passages may take together."""
-        return self.context_tokens - _INSTRUCTION_TOKENS - 2 * self.count(question) - n * _REPLY_TOKENS
+        return self.context_tokens - _INSTRUCTION_TOKENS - 2 * estimate_tokens(question) - n * _REPLY_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +144,7 @@ def calls_per_question(shuffles: int, n: int, limits: Limits = _DEFAULT) -> int:
 
 
 async def order_question(
-    asker: Asks,
+    asker: Asker,
     question: str,
     passages: Sequence[str],
     *,
@@ -164,7 +157,7 @@ async def order_question(
 
     `key` decides how they are shuffled; each `repeat` shuffles them in another way.
     """
-    fitting = cut(mask_identifiers(question), limits.context_tokens // 8, limits.count)
+    fitting = cut(mask_identifiers(question), limits.context_tokens // 8)
     talk = _Talk(asker=asker, question=fitting, passages=passages, limits=limits, key=key)
     passes = [await talk.one_pass(n) for n in range(repeat * shuffles, (repeat + 1) * shuffles)]
     return Order(
@@ -182,7 +175,7 @@ async def order_question(
 class _Talk:
     """The prompts about one question and what came of them; `key` decides how passages are shuffled."""
 
-    asker: Asks
+    asker: Asker
     question: str
     passages: Sequence[str]
     limits: Limits
@@ -210,7 +203,7 @@ class _Talk:
         budget = limits.passage_budget(self.question, len(shown))
         passages = [self.passages[item] for item in shown]
         messages: list[BaseMessage] = ranking_messages(
-            self.question, fit_passages(passages, budget, limits.count, most=limits.passage_tokens)
+            self.question, fit_passages(passages, budget, most=limits.passage_tokens)
         )
         self.shown += shown
         for _ in range(1 + MAX_ASKED_AGAIN):
@@ -219,7 +212,7 @@ class _Talk:
             found = parse_permutation(reply, len(shown))
             if found.status != "refused":
                 break
-            messages = [*messages, AIMessage(cut(reply, 60, limits.count)), reminder_message()]
+            messages = [*messages, AIMessage(cut(reply, 60)), reminder_message()]
         self.statuses.append(found.status)
         if found.order:
             self.best_at.append((found.order[0], len(shown)))

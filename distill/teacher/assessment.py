@@ -8,16 +8,15 @@ it find them?
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
-from typing import Any
 
-from distill.llm.calls import Asker, work_through
+from distill.llm.calls import Asker, Job, work_through
 from distill.records import Assessment, CandidateList, Kind, Trust
 from distill.teacher.aggregation import pair_agreement
-from distill.teacher.asking import Asks, Limits, Order, n_shuffles
+from distill.teacher.asking import Order, n_shuffles
 from distill.teacher.ranking import ask_order, place_shares
 from distill.teacher.trust import (
     FULL_KAPPA,
@@ -37,7 +36,6 @@ from distill.teacher.trust import (
 from indexes.errors import LLMError
 
 N_QUESTIONS = 20
-_DEFAULT_LIMITS = Limits()
 _WHAT_NOW: Mapping[Kind, str] = {
     "reversed": "It gives its orders the wrong way round, so they are not used: use another LLM.",
     "copying": "Its orders should not teach: use another LLM, or none, which costs nothing (--teacher none).",
@@ -53,7 +51,6 @@ def assess_teacher(
     *,
     seed: int,
     n_questions: int = N_QUESTIONS,
-    limits: Limits = _DEFAULT_LIMITS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Assessment:
     """What the teacher is worth in `mode`, on `n_questions` of the candidate records drawn by `seed`, and on `probes`.
@@ -63,11 +60,12 @@ def assess_teacher(
     """
     usable = [record for record in records if len(record.passages) > 1]
     sample = random.Random(seed).sample(usable, min(n_questions, len(usable)))  # noqa: S311
-    how: dict[str, Any] = {"seed": seed, "limits": limits}
-    of_list = how | {"shuffles": n_shuffles(mode)}
-    lists = [partial(ask_order, record, texts, repeat=repeat, **of_list) for record in sample for repeat in range(2)]
-    plants = [partial(ask_probe, probe, **how) for probe in probes] if sample else []
-    jobs: list[Callable[[Asks], Awaitable[Order | ProbeAnswer]]] = [*lists, *plants]
+    shuffles = n_shuffles(mode)
+    lists = [
+        partial(ask_order, record, texts, shuffles=shuffles, seed=seed, repeat=n) for record in sample for n in range(2)
+    ]
+    plants = [partial(ask_probe, probe, seed=seed) for probe in probes] if sample else []
+    jobs: list[Job[Order | ProbeAnswer]] = [*lists, *plants]
     found: dict[int, Order | ProbeAnswer | LLMError] = {}
     on_progress(0, len(jobs))
     for job, answer in work_through(asker, jobs) if jobs else ():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from distill.json_files import read_records
 from distill.questions.reading import key_of
@@ -25,15 +26,21 @@ _FORM = '{"id": "question id", "ranking": ["best document or passage id", "secon
 _MOST_NAMED = 3
 
 
+_Id = Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenOrder:
     """Ids of documents or passages in the order of a file, best first, and what was shown for it where the file says
     so: then there was nothing else.
     """
 
-    question: str
-    ranking: list[str]
-    shown: list[str]
+    id: _Id
+    ranking: tuple[_Id, ...]
+    shown: tuple[_Id, ...] | None = None
+
+
+_GIVEN = TypeAdapter(GivenOrder)
 
 
 def read_given(file: Path) -> dict[str, list[GivenOrder]]:
@@ -41,8 +48,13 @@ def read_given(file: Path) -> dict[str, list[GivenOrder]]:
     given: dict[str, list[GivenOrder]] = defaultdict(list)
     for number, line in enumerate(read_lines(file, "rankings"), start=1):
         if line.strip():
-            order = _line(line, f"{file}, line {number}")
-            given[order.question].append(order)
+            try:
+                order = _GIVEN.validate_json(line)
+            except ValidationError:
+                raise InputError(
+                    f"{file}, line {number} is no JSON with a question id and a list of ids. Expected is {_FORM}."
+                ) from None
+            given[order.id].append(order)
     return dict(given)
 
 
@@ -67,26 +79,6 @@ def read_rankings(file: Path, records: Sequence[CandidateList]) -> tuple[list[Ra
             "that their retrieval found."
         )
     return found, list(_notes(file, found, len(records), list(lines), list(strangers)))
-
-
-def _line(line: str, where: str) -> GivenOrder:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        raise InputError(f"{where} is not JSON. Expected is {_FORM}.") from None
-    found: dict[str, Any] = value if isinstance(value, dict) else {}
-    question, ids, shown = found.get("id"), found.get("ranking", ""), found.get("shown") or []
-    if not _is_id(question) or not _are_ids(ids) or not _are_ids(shown):
-        raise InputError(f"{where} has no question id with a list of ids. Expected is {_FORM}.")
-    return GivenOrder(question=str(question), ranking=[*map(str, ids)], shown=[*map(str, shown)])
-
-
-def _are_ids(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_id, value))
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _positions(record: CandidateList, ids: Sequence[str], strangers: dict[str, None]) -> list[int]:

@@ -12,10 +12,9 @@ from distill.json_files import appending, read_records
 from distill.llm.calls import Asker, work_through
 from distill.records import CandidateList, Ranking
 from distill.teacher.aggregation import first_agreement
-from distill.teacher.asking import Asks, Limits, Order, n_shuffles, order_question
+from distill.teacher.asking import Order, n_shuffles, order_question
 from indexes.errors import LLMError
 
-_DEFAULT_LIMITS = Limits()
 _MOST_NAMED = 3  # of the questions that were given up; the file has all
 
 
@@ -28,7 +27,6 @@ def rank_candidates(
     mode: str = "listwise",
     seed: int,
     on_progress: Callable[[int, int], None],
-    limits: Limits = _DEFAULT_LIMITS,
     weight: float = 1.0,
 ) -> list[Ranking]:
     """The ranking of each list of candidates that has two candidates or more, as `file` then holds them.
@@ -43,7 +41,7 @@ def rank_candidates(
     total = len(done) + len(waiting)
     on_progress(len(done), total)
     shuffles = n_shuffles(mode)
-    jobs = [partial(ask_order, record, texts, shuffles=shuffles, seed=seed, limits=limits) for record in waiting]
+    jobs = [partial(ask_order, record, texts, shuffles=shuffles, seed=seed) for record in waiting]
     failed: list[Ranking] = []
     with appending(file) as append:
         for n_done, (position, order) in enumerate(work_through(asker, jobs) if jobs else (), start=len(done) + 1):
@@ -67,21 +65,12 @@ def given_up(rankings: Sequence[Ranking]) -> str:
 
 
 async def ask_order(
-    record: CandidateList,
-    texts: Mapping[str, str],
-    asker: Asks,
-    *,
-    shuffles: int,
-    seed: int,
-    limits: Limits = _DEFAULT_LIMITS,
-    repeat: int = 0,
+    record: CandidateList, texts: Mapping[str, str], asker: Asker, *, shuffles: int, seed: int, repeat: int = 0
 ) -> Order:
     """The teacher's order of the record's candidates; another `repeat` shows them in another order."""
     passages = [texts[identifier] for identifier in record.passages]
     key = f"{seed}:{record.id}"
-    return await order_question(
-        asker, record.question, passages, key=key, shuffles=shuffles, limits=limits, repeat=repeat
-    )
+    return await order_question(asker, record.question, passages, key=key, shuffles=shuffles, repeat=repeat)
 
 
 def as_ranking(record: CandidateList, order: Order, weight: float = 1.0) -> Ranking:

@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from distill.llm.calls import Asker
 from distill.records import Assessment, CandidateList, Kind, Ranking, Trust
 from distill.teacher.aggregation import pair_agreement
-from distill.teacher.asking import Asks, Limits, order_question
+from distill.teacher.asking import order_question
 from indexes.types import Passage
 
 N_PROBES = 20
@@ -113,17 +114,16 @@ def _planted(
     return Probe(id=identifier, question=question, passages=tuple(texts), plant=place)
 
 
-async def ask_probe(probe: Probe, asker: Asks, *, seed: int, limits: Limits) -> ProbeAnswer:
+async def ask_probe(probe: Probe, asker: Asker, *, seed: int) -> ProbeAnswer:
     """What the teacher makes of `probe`, asked once."""
     key, n = f"{seed}:probe:{probe.id}", len(probe.passages)
-    said = (await order_question(asker, probe.question, probe.passages, key=key, limits=limits)).order
+    said = (await order_question(asker, probe.question, probe.passages, key=key)).order
     return ProbeAnswer(n=n, is_first=said[:1] == (probe.plant,), is_last=len(said) == n and said[-1] == probe.plant)
 
 
 SIGNIFICANT = 0.001
 WEAK_BIAS = 0.25  # of 1, where one place of the prompt always wins
 _STRONG_BIAS = 0.5
-_SURE = 1.645  # standard errors: 95 %, one-sided
 FULL_KAPPA = 0.4  # moderate agreement (Landis & Koch 1977)
 _SOME_KAPPA = 0.1  # enough to count a little where plants are found, though chance could bring it
 _FOLLOWS = 0.4  # of τ with the retrieval: below it nothing is a copy
@@ -137,11 +137,9 @@ _FOUND_AT_LEAST = 0.5  # of the plants, with 95 % confidence, for full trust
 
 def share_at_least(n_hits: int, n: int) -> float:
     """What a share is at least with 95 % confidence, one-sided (Wilson 1927); 0 of nothing."""
-    if not n:
-        return 0.0
-    share, z2 = n_hits / n, _SURE**2
-    root = math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, (share + z2 / (2 * n) - _SURE * root) / (1 + z2 / n))
+    from scipy.stats import binomtest
+
+    return float(binomtest(n_hits, n).proportion_ci(0.9, "wilson").low) if n else 0.0
 
 
 def kappa(agreement: float, chance: float) -> float:

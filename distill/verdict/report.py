@@ -91,14 +91,9 @@ class Teacher:
     weight: float = 1.0
     top1: float | None = None
     top1_weight: float = 0.0
-    assessments: tuple[Assessment, ...] = ()
+    assessment: Assessment | None = None
     sentence: str = ""  # on orders from a file
     statuses: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def assessment(self) -> Assessment | None:
-        """What was found out last, None if nothing was."""
-        return self.assessments[-1] if self.assessments else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,25 +190,25 @@ def _teacher(metrics: Metrics) -> Section:
         "People's votes count too." if settings.votes else "",
         "Passages known to answer come first." if settings.positives == "first" else "",
     ]
-    rows = tuple(
-        (
-            each.mode,
-            _number(each.kappa),
-            _share(each.probe_first),
-            _number(each.self_agreement),
-            _number(each.agreement_with_start),
-            _share(each.malformed),
-            _number(each.calls, 1),
-            " ".join(f"{share:.0%}" for share in each.best_shown_at) or "–",
-            ": ".join(_texts([each.trust, each.verdict_kind])) or "–",
-        )
-        for each in teacher.assessments
+    found = teacher.assessment
+    if not found:
+        return Section(title="Teacher", sentences=_texts(sentences))
+    row = (
+        found.mode,
+        _number(found.kappa),
+        _share(found.probe_first),
+        _number(found.self_agreement),
+        _number(found.agreement_with_start),
+        _share(found.malformed),
+        _number(found.calls, 1),
+        " ".join(f"{share:.0%}" for share in found.best_shown_at) or "–",
+        ": ".join(_texts([found.trust, found.verdict_kind])) or "–",
     )
     return Section(
         title="Teacher",
         sentences=_texts(sentences),
-        grid=Grid(headings=_ASSESSED, rows=rows) if rows else None,
-        remarks=_texts([_COLUMNS, *(each.sentence for each in teacher.assessments)]) if rows else (),
+        grid=Grid(headings=_ASSESSED, rows=(row,)),
+        remarks=_texts([_COLUMNS, found.sentence]),
     )
 
 

@@ -165,16 +165,15 @@ def settle_prompts(prompts: dict[str, str | None], default: str | None) -> None:
         prompts[side] = next((prompts[name] for name in known if prompts.get(name)), both) or ""
 
 
-def hub_answers() -> bool:
-    """Whether the model hub can be reached at all; its own client would try for more than a minute."""
+def hub_answers(endpoint: str | None = None) -> bool:
+    """Whether the model hub is to be asked and can be reached; its own client would try for more than a minute."""
     import httpx
     from huggingface_hub import constants
 
     try:
-        httpx.head(constants.ENDPOINT, timeout=3.0)
+        return not constants.HF_HUB_OFFLINE and bool(httpx.head(endpoint or constants.ENDPOINT, timeout=3.0))
     except httpx.HTTPError:
         return False
-    return not constants.HF_HUB_OFFLINE
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from indexes.encoders.endpoint import PREFIX, load_endpoint_encoder
 from indexes.encoders.finding import SIDES, EncoderCard, Side, find_encoder, known_card, load_model, read_card
 from indexes.encoders.onnx import Graph, GraphPrecision, GraphReport, OnnxEncoder, ensure_graph, known_report
-from indexes.encoders.torch import Precision, SentenceTransformerEncoder, Wish, mark, uses_bf16
+from indexes.encoders.torch import Adjustable, Precision, SentenceTransformerEncoder, Wish, mark, uses_bf16
 from indexes.paths import DataPaths
 from indexes.types import Encoder, Tokenizer, Vectors
 
@@ -149,14 +149,14 @@ def load_late(
     return LateEncoder(name, paths, card, precision, partial(load, name, paths, say=say))
 
 
-class LateEncoder:
+class LateEncoder(Adjustable):
     """An encoder known by its `card`, which computes as `wish` says."""
 
     def __init__(
         self, name: str, paths: DataPaths, card: EncoderCard, wish: Wish, load: Callable[[Wish], Encoder]
     ) -> None:
         self.name = name
-        self.origin = card.fingerprint  # of its vectors in fp32
+        self.origin = card.fingerprint
         self.dimension = card.dimension
         self.max_tokens = card.max_tokens
         self._paths = paths
@@ -191,9 +191,9 @@ class LateEncoder:
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         return self._loaded().encode_passages(texts)
 
-    def fitting(self, precision: Precision) -> Encoder:
-        """This encoder in `precision`, or as it is if it was asked to compute in a certain one."""
-        return LateEncoder(self.name, self._paths, self._card, precision, self._load) if self._wish == "auto" else self
+    def refitted(self, precision: Precision) -> Encoder | None:
+        """This encoder, computing in `precision`; None if it was asked to compute in a certain one."""
+        return LateEncoder(self.name, self._paths, self._card, precision, self._load) if self._wish == "auto" else None
 
     def _has_int8(self) -> bool:
         """Whether int8 is wanted and was found near enough to the original."""

@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from indexes.encoders.finding import EncoderCard, Side, prompt_of, tokenizer_of
-from indexes.encoders.torch import FastTokenizer, Precision, mark, modules_of
+from indexes.encoders.torch import Adjustable, FastTokenizer, Precision, mark, modules_of
 from indexes.paths import can_write, put_in_place
 from indexes.processes import n_cores
 from indexes.types import Encoder, Tokenizer, Vectors
@@ -265,7 +265,7 @@ def _judged(report: GraphReport, precision: GraphPrecision) -> GraphReport:
     return replace(report, refused=said) if drifts else report
 
 
-class OnnxEncoder:
+class OnnxEncoder(Adjustable):
     """The graphs of the passages' and of the questions' side, which are the same one for most encoders."""
 
     def __init__(
@@ -277,19 +277,14 @@ class OnnxEncoder:
         refit: Callable[[Precision], Encoder] | None = None,
     ) -> None:
         self.name = name
-        self.origin = card.fingerprint  # of its vectors in fp32
+        self.origin = card.fingerprint
         self.dimension = card.dimension
         self.max_tokens = card.max_tokens
         self.tokenizer: Tokenizer = FastTokenizer(graphs["document"].tokenizer)
-        self.precision = precision
+        self.precision: Precision = precision
         self._card = card
         self._graphs = graphs
         self._refit = refit
-
-    @property
-    def fingerprint(self) -> str:
-        """What the passages' vectors are known by, with the precision in which they are computed."""
-        return mark(self.origin, self.precision)
 
     @property
     def query_fingerprint(self) -> str:
@@ -306,7 +301,3 @@ class OnnxEncoder:
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
         return self._graphs[side].encode(texts, self._card.prompts[side])
-
-    def fitting(self, precision: Precision) -> Encoder:
-        """This encoder in `precision`, or as it is if it was asked to compute as it does."""
-        return self if self._refit is None or precision == self.precision else self._refit(precision)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -45,25 +45,28 @@ def precision_of(fingerprint: str) -> Precision:
     return next((each for each in get_args(Precision) if each == ending), "fp32")
 
 
-@runtime_checkable
-class Adjustable(Protocol):
-    """An encoder that can compute in more than one format."""
+class Adjustable:
+    """What encoders have in common that can compute in more than one format; `origin` is their fingerprint in fp32."""
+
+    origin: str
+    precision: Precision
+    _refit: Callable[[Precision], Encoder] | None
 
     @property
-    def origin(self) -> str:
-        """The fingerprint of its vectors in fp32."""
-        ...
+    def fingerprint(self) -> str:
+        """What the passages' vectors are known by: two encoders that embed passages alike have the same."""
+        return mark(self.origin, self.precision)
 
-    def fitting(self, precision: Precision) -> Encoder:
-        """This encoder, computing in `precision` if nobody asked for another one."""
-        ...
+    def refitted(self, precision: Precision) -> Encoder | None:
+        """This encoder, computing in `precision`; None if it does, or was asked to compute in another one."""
+        return self._refit(precision) if self._refit and precision != self.precision else None
 
 
 def as_indexed(encoder: Encoder, fingerprints: Iterable[str]) -> Encoder:
     """`encoder` in the format of the first of these indexes that it made, unless it was asked to compute in another."""
     for fingerprint in fingerprints:
         if isinstance(encoder, Adjustable) and unmarked(fingerprint) == encoder.origin:
-            return encoder.fitting(precision_of(fingerprint))
+            return encoder.refitted(precision_of(fingerprint)) or encoder
     return encoder
 
 
@@ -80,7 +83,7 @@ _BATCH_SIZE = 32
 _LARGEST_BATCH = 4096
 
 
-class SentenceTransformerEncoder:
+class SentenceTransformerEncoder(Adjustable):
     """An `Encoder` over a SentenceTransformer; prompts come from the model's own config.
 
     In bf16 the model's weights are changed in place.
@@ -95,11 +98,11 @@ class SentenceTransformerEncoder:
     ) -> None:
         self.name = name
         self.model = model  # for training
-        self.precision = precision
+        self.precision: Precision = precision
         self._refit = refit
         # How many texts at once: on a GPU as many as its memory takes, found out by the first ones.
         self.batch_size = _LARGEST_BATCH if model.device.type == "cuda" else _BATCH_SIZE
-        self.origin = fingerprint_of(model, "document")  # of its vectors in fp32
+        self.origin = fingerprint_of(model, "document")
         self._query_fingerprint = ""
         if precision == "bf16":
             self._query_fingerprint = fingerprint_of(model, "query")  # of the weights as they came
@@ -114,11 +117,6 @@ class SentenceTransformerEncoder:
         self.max_tokens = int(limit) if limit and math.isfinite(limit) else 512
 
     @property
-    def fingerprint(self) -> str:
-        """What the passages' vectors are known by: two encoders that embed passages alike have the same."""
-        return mark(self.origin, self.precision)
-
-    @property
     def query_fingerprint(self) -> str:
         """What the questions' vectors are known by; another one than `fingerprint` where questions have their own."""
         # Not at loading: it reads all weights, and few ask for it.
@@ -129,10 +127,6 @@ class SentenceTransformerEncoder:
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         return self._encode(self.model.encode_document, texts)
-
-    def fitting(self, precision: Precision) -> Encoder:
-        """This encoder in `precision`, or as it is if it was asked to compute as it does."""
-        return self if self._refit is None or precision == self.precision else self._refit(precision)
 
     def _encode(self, encode: Callable[..., Any], texts: Sequence[str]) -> Vectors:
         def attempt(batch_size: int) -> Any:

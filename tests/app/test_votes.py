@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 from app.__main__ import commands
 from app.votes import PassageThumb, Side, Thumb, Verdict, Vote, VoteBook, count_votes, export_votes, voted_orders
 from app.workbench import Workbench
-from distill.questions.reading import load_questions
+from distill.questions.reading import assign_splits
 from distill.records import CandidateList, Retrieved, VotedOrder
 from distill.teacher.orders import read_rankings
 from indexes.errors import InputError, StoreError
+from indexes.queries import read_queries
 from indexes.types import Query
 
 LEFT = Side(retriever="base", passages=("a", "b", "c"), documents=("A", "B", "C"))
@@ -172,7 +173,7 @@ def test_a_distillation_reads_what_is_written(bench: Workbench, corpus: str, tmp
         book.add(a_vote("left", f"v{n}", question))
     questions, rankings = tmp_path / "questions.jsonl", tmp_path / "rankings.jsonl"
     assert export_votes(bench.paths, corpus, questions, rankings) == (5, 5)
-    queries = load_questions(questions, seed=1)
+    queries = assign_splits(read_queries(questions), seed=1)
     assert {query.text for query in queries} == {"Why?", "Who?", "Where?", "When?", "What?"}
     candidates = tuple(Retrieved(passage=p, document=p.upper()) for p in ("c", "b", "a"))
     records = [CandidateList(id=query.id, question=query.text, candidates=candidates) for query in queries]

@@ -183,7 +183,7 @@ def test_an_llm_that_orders_the_wrong_way_round_is_not_used_even_if_one_insists(
     for stage in (make_questions, make_candidates, assess, make_rankings):
         stage(run)
     teacher = json.loads(run.file("teacher.json").read_text())
-    assert (teacher["trust"], teacher["assessments"][0]["verdict_kind"]) == ("refuse", "reversed")
+    assert (teacher["trust"], teacher["assessment"]["verdict_kind"]) == ("refuse", "reversed")
     assert teacher["top1"] < 0.3
     assert any("wrong way round" in remark for remark in heard)
     assert not run.file("rankings.jsonl").exists()

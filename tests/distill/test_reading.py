@@ -13,7 +13,6 @@ from distill.questions.reading import (
     assign_splits,
     form_of,
     key_of,
-    load_questions,
     n_words,
     passages_to_ask_about,
     question_in,
@@ -23,6 +22,7 @@ from distill.questions.reading import (
     why_useless,
 )
 from indexes.errors import InputError
+from indexes.queries import read_queries
 from indexes.types import Passage, Query
 
 
@@ -33,7 +33,7 @@ def asked(*texts: str) -> list[Query]:
 def test_a_file_with_splits_keeps_them_and_only_train_trains(tmp_path: Path) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text("".join(f'{{"question": "q{n}?", "split": "{s}"}}\n' for n, s in enumerate(["train", "test", ""])))
-    assert [query.split for query in load_questions(file, seed=1)] == ["train", "dev", "dev"]
+    assert [query.split for query in assign_splits(read_queries(file), seed=1)] == ["train", "dev", "dev"]
 
 
 def test_without_splits_a_fifth_is_held_out_by_seed() -> None:
@@ -48,7 +48,7 @@ def test_a_file_without_training_questions_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text('{"question": "a?", "split": "dev"}\n')
     with pytest.raises(InputError, match="to train with"):
-        load_questions(file, seed=1)
+        assign_splits(read_queries(file), seed=1)
 
 
 @given(

@@ -226,7 +226,7 @@ def test_a_run_goes_on_from_a_batch_services_replies(taught: Taught, tmp_path: P
     assert "goes on with the questions it had before" in said
     assert "the teacher puts the same one first at" in said
     teacher = json.loads((taught.paths.run("batched") / "teacher.json").read_text(encoding="utf-8"))
-    assert (teacher["assessments"][0]["n_questions"], teacher["assessments"][0]["n_probes"]) == (10, 20)
+    assert (teacher["assessment"]["n_questions"], teacher["assessment"]["n_probes"]) == (10, 20)
     assert 0.5 < teacher["top1"] < 1 and teacher["top1_weight"] > 0
 
 
