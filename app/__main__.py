@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast, get_args
@@ -231,7 +230,7 @@ def launch(bench: Workbench, settings: Settings) -> gr.Blocks:
     if settings.api_keys:
         middleware.append(Middleware(OpenAIDoor, bench=bench, keys=settings.api_keys))
     page.launch(
-        auth=cast(Any, _door(accounts)) if accounts else None,  # gradio awaits it, but does not say so
+        auth=cast(Any, Doorkeeper(accounts).lets_in) if accounts else None,  # gradio awaits it, but does not say so
         root_path=settings.app_root_path or None,
         server_name=settings.app_host,
         server_port=settings.app_port,
@@ -271,15 +270,6 @@ def read_accounts_of(settings: Settings) -> dict[str, PasswordHash]:
     """Who may use the page; everyone who reaches it where nobody is named."""
     text = settings.app_auth.get_secret_value().strip() if settings.app_auth else ""
     return read_accounts(text) if text else {}
-
-
-def _door(accounts: dict[str, PasswordHash]) -> Callable[[str, str], Awaitable[bool]]:
-    keeper = Doorkeeper(accounts)
-
-    async def lets_in(name: str, password: str) -> bool:
-        return await asyncio.to_thread(keeper.lets_in, name, password)  # hashing must not hold up other visitors
-
-    return lets_in
 
 
 _MOST_VISITS = 1000  # whose states are remembered; each takes a few hundred kilobytes

@@ -97,8 +97,14 @@ class Doorkeeper:
         self._nobody = read_accounts(write_account("nobody", secrets.token_hex(16)))["nobody"]
         self._turn = threading.Lock()
 
-    def lets_in(self, name: str, password: str) -> bool:
-        """Whether there is such an account; an unknown name takes as long as a wrong password."""
+    async def lets_in(self, name: str, password: str) -> bool:
+        """Whether there is such an account; an unknown name takes as long as a wrong password.
+
+        It is hashed in a thread, which holds up no other visitor.
+        """
+        return await asyncio.to_thread(self._fits, name, password)
+
+    def _fits(self, name: str, password: str) -> bool:
         account = self._accounts.get(name)
         with self._turn:
             fits = (account or self._nobody).fits(password[: _MAX_PASSWORD_CHARACTERS + 1])

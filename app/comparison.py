@@ -79,25 +79,13 @@ _DEPTH = 10
 _PERSISTENCE = 0.9  # how likely a reader of rank n looks at rank n + 1: the first ranks count most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contrast:
-    """A question, and how alike the two lists of passages are: 1 for the same, 0 for nothing in common."""
-
-    question: str
-    overlap: float
-
-
-def find_contrasts(questions: Sequence[str], left: Searchable, right: Searchable, n: int) -> list[Contrast]:
-    """The `n` questions whose first passages differ most, most different first; ties by question."""
+def find_contrasts(questions: Sequence[str], left: Searchable, right: Searchable, n: int) -> list[tuple[float, str]]:
+    """The `n` questions whose first passages differ most, most different first, each after how alike its two lists are:
+    1 for the same, 0 for nothing in common.
+    """
     pairs = zip(left.search_many(questions, _DEPTH), right.search_many(questions, _DEPTH), strict=True)
-    found = [
-        Contrast(
-            question=question,
-            overlap=rank_biased_overlap(*([candidate.passage.id for candidate in side] for side in pair)),
-        )
-        for question, pair in zip(questions, pairs, strict=True)
-    ]
-    return sorted(found, key=lambda contrast: (contrast.overlap, contrast.question))[:n]
+    overlaps = (rank_biased_overlap(*([each.passage.id for each in side] for side in pair)) for pair in pairs)
+    return sorted(zip(overlaps, questions, strict=True))[:n]
 
 
 def rank_biased_overlap(left: Sequence[str], right: Sequence[str]) -> float:

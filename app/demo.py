@@ -17,7 +17,6 @@ import types
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 from indexes.paths import write_file
@@ -42,17 +41,11 @@ _PLAIN_TYPES = bool | int | float | str | bytes
 _PLATFORM_TWINS = {"posix", "nt"}  # where the functions of `os` say they live
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One documented name: `id` is how one writes it, `title` adds the signature."""
+def read_docstrings() -> Iterator[dict[str, str]]:
+    """The documented public names of the standard library; re-exports and repeated texts once, by shortest name.
 
-    id: str
-    title: str
-    text: str
-
-
-def read_docstrings() -> Iterator[Entry]:
-    """The documented public names of the standard library; re-exports and repeated texts once, by shortest name."""
+    `id` is how one writes it, `title` adds the signature.
+    """
     seen_objects: set[int] = set()
     seen_texts: set[str] = set()
     for name in _module_names():
@@ -65,7 +58,7 @@ def read_docstrings() -> Iterator[Entry]:
                 continue
             seen_objects.add(id(value))
             seen_texts.add(text)
-            yield Entry(id=identifier, title=identifier + _signature(value), text=text)
+            yield {"id": identifier, "title": identifier + _signature(value), "text": text}
 
 
 def _module_names() -> list[str]:
@@ -157,7 +150,7 @@ def write_docstrings(out: Path) -> int:
     silence = io.StringIO()  # nothing that an imported module prints is shown
     with warnings.catch_warnings(), redirect_stdout(silence), redirect_stderr(silence):
         warnings.simplefilter("ignore")
-        entries = [{"id": entry.id, "title": entry.title, "text": entry.text} for entry in read_docstrings()]
+        entries = list(read_docstrings())
     write_file(out, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
     return len(entries)
 

@@ -59,8 +59,10 @@ def sample(passages: Sequence[Passage], n: int) -> list[Passage]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassageMap:
-    """Sampled passages with their points, and the plane in which further ones can be placed."""
+    """Sampled passages of a corpus, as it was with this `content`, their points, and the plane to place others in."""
 
+    corpus: str
+    content: str
     encoder: str
     n_passages: int
     passages: tuple[Passage, ...]
@@ -68,13 +70,21 @@ class PassageMap:
     plane: Plane
 
 
-def make_map(encoder: str, passages: Sequence[Passage], index: PassageIndex) -> PassageMap:
+def make_map(
+    encoder: str, passages: Sequence[Passage], index: PassageIndex, corpus: str = "", content: str = ""
+) -> PassageMap:
     """The map of a sample of `passages` by the vectors that `index` has of them."""
     drawn = sample(passages, N_SAMPLED)
     vectors = index.vectors([passage.id for passage in drawn])
     plane = find_plane(vectors)
     return PassageMap(
-        encoder=encoder, n_passages=len(passages), passages=tuple(drawn), points=plane.place(vectors), plane=plane
+        corpus=corpus,
+        content=content,
+        encoder=encoder,
+        n_passages=len(passages),
+        passages=tuple(drawn),
+        points=plane.place(vectors),
+        plane=plane,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import get_args
 
 from app.rendering import aside_html, notice_html, table_html
 from app.votes import Score
@@ -143,14 +144,7 @@ STAGES: Mapping[str, str] = {
     "index": "The corpus is indexed anew",
     "verdict": "Old and new are judged",
 }
-STATE_WORDS: Mapping[State, str] = {
-    "running": "going on",
-    "stopping": "stopping",
-    "paused": "paused",
-    "interrupted": "interrupted",
-    "failed": "failed",
-    "done": "done",
-}
+STATE_WORDS: Mapping[State, str] = {each: each for each in get_args(State)} | {"running": "going on"}
 _SILENT_S = 90.0
 
 

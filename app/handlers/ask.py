@@ -15,7 +15,7 @@ import gradio as gr
 
 from app import demo_lesson
 from app.answering import N_REMEMBERED, Answer, Turn, remember
-from app.handlers.buttons import StopFlag, Update, busy, idle, make_link
+from app.handlers.buttons import Link, StopFlag, Update, busy, idle, make_link
 from app.rendering import answer_html, asked_html, notice_html, passages_html, source_line, turns_html
 from app.retriever import Retrieval
 from app.streaming import N_READ, N_SHOWN, check_question, find_standalone, passages_to_read, write_answers
@@ -33,7 +33,7 @@ class Shown:
 
     corpus: str
     question: str
-    side: Side
+    sides: tuple[Side, ...]
 
 
 class AskView(NamedTuple):
@@ -126,7 +126,7 @@ def _found(retrieval: Retrieval, question: str, searched: str, remark: str, sear
             remark,
             make_link(searched, retrieval.corpus, retrieval.choice.key),
         ),
-        shown=Shown(corpus=retrieval.corpus, question=searched, side=as_side(retrieval)),
+        shown=Shown(corpus=retrieval.corpus, question=searched, sides=(as_side(retrieval),)),
     )
 
 
@@ -149,6 +149,11 @@ def start_afresh() -> AskView:
     return AskView(
         answer="", passages="", asked="", earlier="", turns=(), shown=None, fresh=gr.update(visible=False), last=""
     )
+
+
+def restore(question: str, link: Link) -> tuple[Update, Update]:
+    """The question of a link to one retriever, for its box and to be asked; what was typed meanwhile stays."""
+    return (_SAME, _SAME) if question or link.sides or not link.question else (link.question, link.question)
 
 
 MOST_KEPT = 40
@@ -193,7 +198,7 @@ def keep_turn(
     yield from list_conversations({**kept, who: mine[:MOST_KEPT]}, who, picked if turns else None)
 
 
-def change_conversation(kept: Kept, who: str, picked: str | None, title: str | None) -> Iterator[ConversationsView]:
+def change_conversation(kept: Kept, picked: str | None, title: str | None, who: str) -> Iterator[ConversationsView]:
     """The picked conversation under another name; without one it is deleted."""
     mine = [
         {**each, "title": title.strip()[:80] or each["title"]} if title is not None and each["id"] == picked else each
@@ -203,12 +208,12 @@ def change_conversation(kept: Kept, who: str, picked: str | None, title: str | N
     yield from list_conversations({**kept, who: mine}, who, picked)
 
 
-def open_conversation(kept: Kept, who: str, picked: str | None) -> AskView:
+def open_conversation(kept: Kept, picked: str | None, who: str) -> Iterator[AskView]:
     """The conversation as it stood, to go on with."""
     one = next((each for each in kept.get(who, ()) if each["id"] == picked), None)
     turns = tuple(Turn(**{**each, "sources": tuple(each["sources"])}) for each in one["turns"]) if one else ()
     remembered = turns[-N_REMEMBERED:]
-    return start_afresh()._replace(
+    yield start_afresh()._replace(
         earlier=turns_html(turns), turns=remembered, fresh=gr.update(visible=bool(remembered))
     )
 

@@ -46,6 +46,20 @@ def idle() -> tuple[Update, Update]:
     return gr.update(interactive=True), gr.update(value="Stop", interactive=False)
 
 
+ConfirmView = namedtuple("ConfirmView", "box message doomed")
+"""The buttons that confirm a deletion, what is asked or became of it, and what it is about."""
+
+
+def confirm(question: str, doomed: Any) -> ConfirmView:
+    """The question whether to delete."""
+    return ConfirmView(gr.update(visible=True), notice_html(question), doomed)
+
+
+def dismiss(sentence: str = "", kind: str = "error") -> ConfirmView:
+    """Nothing is asked any more; what became of it, or nothing, is said."""
+    return ConfirmView(gr.update(visible=False), notice_html(sentence, kind) if sentence else "", None)
+
+
 BUSY_S, IDLE_S = 1.0, 10.0
 
 

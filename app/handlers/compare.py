@@ -212,7 +212,7 @@ def list_contrasts(
         return ContrastView(gr.update(visible=False), notice_html(str(error), "error"))
     gained = demo_lesson.gained_by(bench, opened.name, *(choice.key for choice in choices))
     samples = [[question, "found by Taught alone"] for question in gained]
-    samples += [[each.question, f"{100 * each.overlap:.0f} %"] for each in found if each.question not in gained]
+    samples += [[question, f"{100 * overlap:.0f} %"] for overlap, question in found if question not in gained]
     limited = f" of {len(known):,}" if len(known) > MAX_QUESTIONS else ""
     note = f"The most different of {len(looked_at):,}{limited} questions. Click one to compare it."
     return ContrastView(gr.update(samples=samples, visible=True), notice_html(note))
@@ -274,7 +274,7 @@ def judge_passage(
     Anything else is refused.
     """
     passage, thumb = str(event.get("passage")), next((each for each in THUMBS if each == event.get("thumb")), None)
-    sides: tuple[Side, ...] = () if shown is None else (shown.side,) if isinstance(shown, Shown) else shown.sides
+    sides = shown.sides if shown else ()
     documents = {p: d for side in sides for p, d in zip(side.passages, side.documents, strict=True)}
     try:
         if shown is not None and event.get("thumb") == "place" and passage in documents:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import gradio as gr
 
-from app.handlers.buttons import BUSY_S, Update
+from app.handlers.buttons import BUSY_S, ConfirmView, Update, confirm, dismiss
 from app.handlers.pickers import corpus_picker
 from app.passage_map import N_NEIGHBOURS, Neighbours, PassageMap, draw_map, make_map
 from app.plots import to_svg
@@ -152,26 +152,17 @@ class Doomed(NamedTuple):
     sources: tuple[str, ...]
 
 
-ConfirmView = namedtuple("ConfirmView", "box question doomed")
-"""The question whether to delete, and what it is about."""
-
-
 def ask_to_delete(bench: Workbench, corpus: str | None, sources: Sequence[str]) -> ConfirmView:
     """The question to confirm, with what would be lost."""
     try:
         info = Corpus.open(bench.paths, corpus or "").info()
     except UserError as error:
-        return ConfirmView(gr.update(visible=False), notice_html(str(error), "error"), None)
+        return dismiss(str(error))
     some = f"{counted(len(sources), 'file')} of corpus '{info.name}'"
     what = some if sources else f"corpus '{info.name}' with all its files"
     lost = "" if sources else f" That is {info.n_documents:,} documents and {info.n_passages:,} passages."
     question = f"Delete {what}, from every index?{lost} This cannot be undone."
-    return ConfirmView(gr.update(visible=True), notice_html(question), Doomed(info.name, tuple(sources)))
-
-
-def keep() -> ConfirmView:
-    """Nothing is deleted."""
-    return ConfirmView(gr.update(visible=False), "", None)
+    return confirm(question, Doomed(info.name, tuple(sources)))
 
 
 def delete(bench: Workbench, doomed: Doomed | None) -> ConfirmView:
@@ -179,7 +170,7 @@ def delete(bench: Workbench, doomed: Doomed | None) -> ConfirmView:
     from indexes.ingest import delete_corpus, remove_sources
 
     if doomed is None:
-        return keep()
+        return dismiss()
     corpus, sources = doomed
     try:
         if sources:
@@ -187,10 +178,9 @@ def delete(bench: Workbench, doomed: Doomed | None) -> ConfirmView:
         else:
             delete_corpus(bench.paths, corpus)
     except UserError as error:
-        return ConfirmView(gr.update(visible=False), notice_html(str(error), "error"), None)
+        return dismiss(str(error))
     gone = f"{counted(len(sources), 'file')} of corpus '{corpus}'" if sources else f"corpus '{corpus}'"
-    done = f"Deleted: {gone}."
-    return ConfirmView(gr.update(visible=False), notice_html(done, "done"), None)
+    return dismiss(f"Deleted: {gone}.", "done")
 
 
 N_HITS = 20
@@ -210,15 +200,7 @@ MapView = namedtuple("MapView", "kept picture")
 """The map that is kept for this visitor, and the picture of it."""
 
 
-class KeptMap(NamedTuple):
-    """A map and what it is of: once the corpus changes, it is made anew."""
-
-    corpus: str
-    content: str
-    map: PassageMap
-
-
-def show_map(bench: Workbench, corpus: str | None, question: str, kept: KeptMap | None) -> MapView:
+def show_map(bench: Workbench, corpus: str | None, question: str, kept: PassageMap | None) -> MapView:
     """The passages of `corpus` as points; with a question, what each of two retrievers found for it is ringed."""
     try:
         corpus = picked_corpus(bench.paths, corpus)
@@ -228,14 +210,13 @@ def show_map(bench: Workbench, corpus: str | None, question: str, kept: KeptMap 
         point = None
         if question.strip():
             question = check_question(question)
-            found = [_find(bench, kept.map, kept.corpus, choice, question) for choice in choices[:2]]
-            encoder = bench.retrievers.encoder(kept.map.encoder)
-            point = kept.map.plane.place(encoder.encode_queries([question]))[0]
+            found = [_find(bench, kept, choice, question) for choice in choices[:2]]
+            encoder = bench.retrievers.encoder(kept.encoder)
+            point = kept.plane.place(encoder.encode_queries([question]))[0]
     except UserError as error:
         return MapView(None, notice_html(str(error), "error"))
-    return MapView(
-        kept, f'<div class="map" tabindex="0">{_words(kept.map, found)}{to_svg(draw_map(kept.map, point, found))}</div>'
-    )
+    picture = to_svg(draw_map(kept, point, found))
+    return MapView(kept, f'<div class="map" tabindex="0">{_words(kept, found)}{picture}</div>')
 
 
 def _choices(bench: Workbench, corpus: str) -> Sequence[Choice]:
@@ -246,14 +227,14 @@ def _choices(bench: Workbench, corpus: str) -> Sequence[Choice]:
     return [choices[0], *sorted(choices[1:], key=lambda choice: not choice.is_promoted)]
 
 
-def _current_map(bench: Workbench, corpus: str, choice: Choice, kept: KeptMap | None) -> KeptMap:
+def _current_map(bench: Workbench, corpus: str, choice: Choice, kept: PassageMap | None) -> PassageMap:
     opened = Corpus.open(bench.paths, corpus)
     content = opened.content_hash()
-    if kept and (kept.corpus, kept.content, kept.map.encoder) == (corpus, content, choice.retriever.encoder):
+    if kept and (kept.corpus, kept.content, kept.encoder) == (corpus, content, choice.retriever.encoder):
         return kept
     index = bench.retrievers.index(corpus, choice.retriever.encoder)
     try:
-        return KeptMap(corpus, content, make_map(choice.retriever.encoder, list(opened.passages()), index))
+        return make_map(choice.retriever.encoder, list(opened.passages()), index, corpus, content)
     except KeyError:
         raise InputError(
             f"The index of corpus '{corpus}' lacks some of its passages, so they have no place on a map yet. Press "
@@ -261,11 +242,11 @@ def _current_map(bench: Workbench, corpus: str, choice: Choice, kept: KeptMap | 
         ) from None
 
 
-def _find(bench: Workbench, map_: PassageMap, corpus: str, choice: Choice, question: str) -> Neighbours:
+def _find(bench: Workbench, map_: PassageMap, choice: Choice, question: str) -> Neighbours:
     """What `choice` finds, placed by the vectors that the map was made of."""
-    found = bench.retrievers.index(corpus, choice.retriever.encoder).search(question, N_NEIGHBOURS)
+    found = bench.retrievers.index(map_.corpus, choice.retriever.encoder).search(question, N_NEIGHBOURS)
     passages = tuple(candidate.passage for candidate in found)
-    vectors = bench.retrievers.index(corpus, map_.encoder).vectors([passage.id for passage in passages])
+    vectors = bench.retrievers.index(map_.corpus, map_.encoder).vectors([passage.id for passage in passages])
     return Neighbours(retriever=choice.label, passages=passages, points=map_.plane.place(vectors))
 
 

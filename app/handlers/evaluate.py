@@ -141,9 +141,7 @@ def _show(evaluation: Judgement, metric: str, folder: Path) -> EvaluationView:
         results=gr.update(visible=True),
         figures=figures_html(evaluation, comparisons, metric),
         charts=charts_html(drawings),
-        csv=gr.update(value=str(files["csv"])),
-        trec=gr.update(value=str(files["trec"])),
-        svg=gr.update(value=str(files["svg"])),
+        **{kind: gr.update(value=str(file)) for kind, file in files.items()},
         left=gr.update(choices=names, value=names[0]),
         right=gr.update(choices=names, value=names[min(1, len(names) - 1)]),  # a taught one if there is any
         evaluate=start,

@@ -24,15 +24,16 @@ from indexes.errors import UserError
 from indexes.retrievers import split_key
 from indexes.types import Passage
 
-Opened = namedtuple("Opened", "corpus tabs llm")
-"""The corpus of the page, the tab that is open, and the LLM that answers."""
+Opened = namedtuple("Opened", "corpus tabs llm compared")
+"""The corpus of the page, the tab that is open, the LLM that answers, and the question of a comparison."""
 
 
 def open_page(bench: Workbench, corpus: str | None, remembered: str, link: Link) -> Opened:
     """What the page begins with: what its address names, and else the corpus that this browser saw last."""
     names, shown, _ = look_up(bench.paths, bench.encoder, link.corpus or corpus or remembered)
     tabs = gr.update(selected=link.tab) if link.tab else gr.skip()
-    return Opened(corpus_picker(names, shown, corpus), tabs, gr.update(label=f"LLM: {bench.reader.name}"))
+    compared = link.question if link.sides and link.question else gr.skip()
+    return Opened(corpus_picker(names, shown, corpus), tabs, gr.update(label=f"LLM: {bench.reader.name}"), compared)
 
 
 Chosen = dict[str, str]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
-from app.handlers.buttons import Update, teachers
+from app.handlers.buttons import ConfirmView, Update, confirm, dismiss, teachers
 from app.jobs.launching import Form, Plan, begin, foresee, go_on, make_plan
 from app.plots import bars_html, bars_of, curves_html
 from app.rendering import notice_html, to_safe_html
@@ -29,7 +29,7 @@ from app.votes import count_asked, people_orders
 from app.workbench import Workbench
 from distill.run_folder import RunFolder, RunInfo, delete_run, list_runs, run_info
 from distill.verdict.promotion import promote, promoted, rollback
-from indexes.errors import UserError, counted
+from indexes.errors import NotFoundError, UserError, counted
 
 _RESUMABLE = ("paused", "interrupted", "failed")
 
@@ -216,15 +216,20 @@ def _plan(bench: Workbench, form: Form) -> Plan:
 
 def pause(bench: Workbench, picked: str | None) -> str:
     """Asks the run to stop soon."""
-    return _say(lambda: bench.jobs.pause(picked or ""), "")
+    try:
+        bench.jobs.pause(picked or "")
+    except UserError as error:
+        return notice_html(str(error), "error")
+    return ""
 
 
 def resume(bench: Workbench, picked: str | None, budget: str) -> str:
     """Goes on with the run."""
-    return _say(
-        lambda: go_on(bench.jobs, picked or "", bench.paths, budget=budget or "", page_llm=bench.llm),
-        f"'{picked}' goes on.",
-    )
+    try:
+        go_on(bench.jobs, picked or "", bench.paths, budget=budget or "", page_llm=bench.llm)
+    except UserError as error:
+        return notice_html(str(error), "error")
+    return notice_html(f"'{picked}' goes on.", "done")
 
 
 PromoteView = namedtuple("PromoteView", "message asked")
@@ -233,26 +238,23 @@ PromoteView = namedtuple("PromoteView", "message asked")
 
 def promote_run(bench: Workbench, picked: str | None, asked: str) -> PromoteView:
     """Lets the run's encoder answer for its corpus; without a clear gain only if that is said twice."""
-    run = _run(bench, picked)
-    if run is None:
-        return PromoteView(notice_html("This run is not there any more.", "error"), "")
-    verdict = _folder(bench, run.name).verdict
-    if asked != run.name and not (verdict and verdict.promoted):
-        sentence = f"'{run.name}' showed no clear gain. Press Promote once more to let it answer all the same."
-        return PromoteView(notice_html(sentence), run.name)
-    said = _say(
-        lambda: promote(bench.paths, run.corpus, run.name, run.name),
-        f"'{run.name}' answers for corpus '{run.corpus}' from now on. Roll back whenever you like.",
-    )
-    return PromoteView(said, "")
+    try:
+        run = _run(bench, picked)
+        verdict = _folder(bench, run.name).verdict
+        if asked != run.name and not (verdict and verdict.promoted):
+            sentence = f"'{run.name}' showed no clear gain. Press Promote once more to let it answer all the same."
+            return PromoteView(notice_html(sentence), run.name)
+        promote(bench.paths, run.corpus, run.name, run.name)
+    except UserError as error:
+        return PromoteView(notice_html(str(error), "error"), "")
+    said = f"'{run.name}' answers for corpus '{run.corpus}' from now on. Roll back whenever you like."
+    return PromoteView(notice_html(said, "done"), "")
 
 
 def roll_back(bench: Workbench, picked: str | None) -> str:
     """Lets the encoder from before the last promotion answer again."""
-    run = _run(bench, picked)
-    if run is None:
-        return notice_html("This run is not there any more.", "error")
     try:
+        run = _run(bench, picked)
         before = rollback(bench.paths, run.corpus)
     except UserError as error:
         return notice_html(str(error), "error")
@@ -260,47 +262,34 @@ def roll_back(bench: Workbench, picked: str | None) -> str:
     return notice_html(f"{who} answers for corpus '{run.corpus}' again.", "done")
 
 
-def _run(bench: Workbench, picked: str | None) -> RunInfo | None:
-    return run_info(bench.paths, picked or "")
-
-
-def _say(act: Callable[[], object], sentence: str) -> str:
-    try:
-        act()
-    except UserError as error:
-        return notice_html(str(error), "error")
-    return notice_html(sentence, "done") if sentence else ""
-
-
-DoomView = namedtuple("DoomView", "box message doomed")
-"""The question whether to delete a run, and which one it is about."""
-
-
-def ask_to_delete(bench: Workbench, picked: str | None) -> DoomView:
-    """The question to confirm, with what would be lost."""
-    run = _run(bench, picked)
+def _run(bench: Workbench, picked: str | None) -> RunInfo:
+    run = run_info(bench.paths, picked or "")
     if run is None:
-        return DoomView(gr.update(visible=False), notice_html("This run is not there any more.", "error"), None)
+        raise NotFoundError("This run is not there any more.")
+    return run
+
+
+def ask_to_delete(bench: Workbench, picked: str | None) -> ConfirmView:
+    """The question to confirm, with what would be lost."""
+    try:
+        run = _run(bench, picked)
+    except UserError as error:
+        return dismiss(str(error))
     what = "Cancel and delete" if run.is_going_on or run.state == "paused" else "Delete"
     lost = "its files, its encoder and the index by it are deleted" if run.state == "done" else "its files are deleted"
     question = f"{what} run '{run.name}'? Then {lost}. What the LLM has replied is kept and never paid for again."
-    return DoomView(gr.update(visible=True), notice_html(question), run.name)
+    return confirm(question, run.name)
 
 
-def keep() -> DoomView:
-    """Nothing is deleted."""
-    return DoomView(gr.update(visible=False), "", None)
-
-
-def delete(bench: Workbench, doomed: str | None) -> Iterator[DoomView]:
+def delete(bench: Workbench, doomed: str | None) -> Iterator[ConfirmView]:
     """What was confirmed is gone; a run that is going on is ended first."""
     if doomed is None:
-        yield keep()
+        yield dismiss()
         return
-    yield DoomView(gr.update(visible=False), notice_html(f"Ending '{doomed}' …", "busy"), None)
+    yield dismiss(f"Ending '{doomed}' …", "busy")
     try:
         delete_run(bench.paths, doomed, ends=True)
     except UserError as error:
-        yield DoomView(gr.skip(), notice_html(str(error), "error"), None)
+        yield dismiss(str(error))
         return
-    yield DoomView(gr.skip(), notice_html(f"Run '{doomed}' is deleted.", "done"), None)
+    yield dismiss(f"Run '{doomed}' is deleted.", "done")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,8 +11,20 @@ import gradio as gr
 from app.demo_lesson import RUN
 from app.handlers import ask as handlers
 from app.handlers import compare, pickers
-from app.handlers.buttons import StopFlag, Update, press_stop, read_link
-from app.ui.panel import QUIETLY, Parts, Refresh, Tab, build_answer, build_note, build_passages, on_thumb, outputs_of
+from app.handlers.buttons import StopFlag, Update, press_stop
+from app.ui.panel import (
+    QUIETLY,
+    Parts,
+    Refresh,
+    build_answer,
+    build_box,
+    build_note,
+    build_passages,
+    on_thumb,
+    outputs_of,
+    with_link,
+    with_name,
+)
 from app.workbench import Workbench
 
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
@@ -21,46 +32,30 @@ _N_AT_ONCE = 8
 _TICK_S = 1.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskTab(Tab):
-    """The same of this one; `restore` asks the question of a link, and `drop` takes files while there is no corpus."""
-
-    drop: gr.File
-    restore: Refresh
-    lesson: Refresh
-    conversations: Refresh
-
-
-def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> AskTab:
-    """The tab with its events."""
-    with gr.Tab("Ask", id="ask") as tab:
-        flag, chosen, linked = gr.State(StopFlag()), gr.State({}), gr.State("")
-        parts: Parts = {"turns": gr.State(()), "last": gr.State(""), "shown": gr.State(None)}
+def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> Parts:
+    """The tab with its events; what is put into `drop` is an upload, and `restore` asks the question of a link."""
+    parts: Parts = {"corpus": corpus}
+    with gr.Tab("Ask", id="ask") as parts["tab"]:
+        flag, linked = gr.State(StopFlag()), gr.State("")
+        parts |= {"turns": gr.State(()), "last": gr.State(""), "shown": gr.State(None), "chosen": gr.State({})}
         with gr.Row(elem_classes="question"):
-            question = parts["question"] = gr.Textbox(
-                label="Question",
-                placeholder="Ask or follow up, then press Enter",
-                lines=1,
-                show_label=False,
-                container=False,
-                scale=8,
-                min_width=240,
-                elem_id="ask-question",
-            )
+            prompt = "Ask or follow up, then press Enter"
+            question = parts["question"] = build_box("Question", prompt, "ask-question", scale=8, min_width=240)
             parts["ask"] = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="ask-button")
             parts["stop"] = gr.Button("Stop", interactive=False, scale=1, min_width=160, elem_id="ask-stop")
-        way = gr.Radio(label="How it searches", info=" ", choices=[], elem_id="ask-retriever")
+        way = parts["way"] = gr.Radio(label="How it searches", info=" ", choices=[], elem_id="ask-retriever")
         with gr.Accordion("More …", open=False, elem_id="ask-more"), gr.Row():
             retriever = gr.Dropdown(label="Every retriever of this corpus", choices=[], elem_id="ask-any")
             rerank = gr.Checkbox(label="Re-rank", info=" ", visible=False, container=False, elem_id="ask-rerank")
-        drop = gr.File(
+        parts |= {"retriever": retriever, "rerank": rerank}
+        parts["drop"] = gr.File(
             label="Drop files here, and ask them",
             file_count="multiple",
             height=180,
             visible=False,
             elem_id="ask-drop",
         )
-        examples = gr.Dataset(
+        examples = parts["examples"] = gr.Dataset(
             label="Try one of these",
             components=[question],
             samples=[],
@@ -83,9 +78,9 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
             with gr.Column(scale=6, min_width=320):
                 parts["passages"] = build_passages("ask")
         note = build_note("ask")
-        conversations, delete = _build_conversations()
+        view, picked = outputs_of(parts, handlers.AskView), outputs_of(parts, pickers.AskChoices)
+        conversations = _build_conversations(parts, view)
 
-    view = outputs_of(parts, handlers.AskView)
     ask: dict[str, Any] = {
         "fn": partial(handlers.ask, bench),
         "inputs": [question, corpus, retriever, rerank, parts["turns"], flag],
@@ -100,21 +95,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
     parts["fresh"].click(handlers.start_afresh, None, view, api_visibility="private", queue=False)
     parts["stop"].click(press_stop, flag, parts["stop"], api_visibility="private", queue=False)
     on_thumb(parts["passages"], partial(compare.judge_passage, bench), [parts["shown"], visitor], note)
-
-    def look(
-        corpus: str | None, chosen: pickers.Chosen, current: str | None, request: gr.Request
-    ) -> pickers.AskChoices:
-        return pickers.list_ask_choices(bench, corpus, chosen, current, read_link(dict(request.query_params)))
-
-    def restore(question: str, request: gr.Request) -> tuple[Update, Update]:
-        link = read_link(dict(request.query_params))
-        linked = "" if link.sides else link.question
-        # Nothing to put there: the box is left alone, as something may have been typed since the page was asked for.
-        return (linked, linked) if linked and not question else (gr.skip(), gr.skip())
-
-    listed = _wire_conversations(conversations, delete, parts["turns"], corpus, view)
-    picked = [corpus, way, retriever, rerank, examples, drop, chosen]
-    shown_lesson = _wire_lesson(bench, lesson, corpus, chosen, picked)
+    chosen = parts["chosen"]
     lesson.found.click(
         lambda corpus, chosen, sample: (sample[0], *pickers.choose(bench, corpus, RUN, chosen)),
         [corpus, chosen, lesson.found],
@@ -125,56 +106,33 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
     way.input(None, way, retriever, js="(key) => key", **QUIETLY)
     for each in (way, retriever):
         each.input(partial(pickers.choose, bench), [corpus, each, chosen], picked, **QUIETLY)
-    return AskTab(
-        tab=tab,
-        drop=drop,
-        refresh=Refresh(fn=look, inputs=[corpus, chosen, retriever], outputs=picked),
-        restore=Refresh(fn=restore, inputs=[question], outputs=[question, linked]),
-        lesson=shown_lesson,
-        conversations=listed,
-    )
+    look = with_link(partial(pickers.list_ask_choices, bench))
+    return parts | {
+        "refresh": Refresh(fn=look, inputs=[corpus, chosen, retriever], outputs=picked),
+        "restore": Refresh(fn=with_link(handlers.restore), inputs=[question], outputs=[question, linked]),
+        "lesson": _wire_lesson(bench, lesson, corpus, chosen, picked),
+        "conversations": conversations,
+    }
 
 
-def _build_conversations() -> tuple[handlers.ConversationsView, gr.Button]:
-    """What this browser keeps of what was asked before, and the button that deletes one."""
+def _build_conversations(parts: Parts, view: Sequence[Any]) -> Refresh:
+    """What this browser keeps of what was asked before, with its events: what is answered is kept, what is picked goes
+    on and is shown in `view`.
+    """
     kept = gr.BrowserState({}, storage_key="conversations", secret="conversations")  # noqa: S106 - hides nothing
     with gr.Accordion("Conversations", open=False, visible=False, elem_id="ask-conversations") as box, gr.Row():
         picked = gr.Dropdown(label="Go on with", choices=[], min_width=240, elem_id="conversation")
         title = gr.Textbox(label="Name, then Enter", min_width=200, max_length=80, elem_id="conversation-title")
         export = gr.DownloadButton("Save as Markdown", min_width=150, elem_id="conversation-export")
         delete = gr.Button("Delete", min_width=90, elem_id="conversation-delete")
-    return handlers.ConversationsView(kept=kept, box=box, picked=picked, title=title, export=export), delete
-
-
-def _wire_conversations(
-    part: handlers.ConversationsView, delete: gr.Button, turns: gr.State, corpus: gr.Dropdown, view: Sequence[Any]
-) -> Refresh:
-    """Its events: what is answered is kept, and what is picked goes on."""
-
-    def show(kept: handlers.Kept, request: gr.Request) -> Iterator[handlers.ConversationsView]:
-        yield from handlers.list_conversations(kept, request.username or "")
-
-    def keep(
-        turns: Any, corpus: str | None, picked: str | None, kept: handlers.Kept, request: gr.Request
-    ) -> Iterator[handlers.ConversationsView]:
-        yield from handlers.keep_turn(turns, corpus, picked, kept, request.username or "")
-
-    def rename(
-        kept: handlers.Kept, picked: str | None, title: str, request: gr.Request
-    ) -> Iterator[handlers.ConversationsView]:
-        yield from handlers.change_conversation(kept, request.username or "", picked, title)
-
-    def forget(kept: handlers.Kept, picked: str | None, request: gr.Request) -> Iterator[handlers.ConversationsView]:
-        yield from handlers.change_conversation(kept, request.username or "", picked, None)
-
-    def open_it(kept: handlers.Kept, picked: str | None, request: gr.Request) -> handlers.AskView:
-        return handlers.open_conversation(kept, request.username or "", picked)
-
-    turns.change(keep, [turns, corpus, part.picked, part.kept], list(part), **QUIETLY)
-    delete.click(forget, [part.kept, part.picked], list(part), **QUIETLY)
-    part.title.submit(rename, [part.kept, part.picked, part.title], list(part), **QUIETLY)
-    part.picked.input(open_it, [part.kept, part.picked], list(view), **QUIETLY)
-    return Refresh(fn=show, inputs=[part.kept], outputs=list(part))
+    shown = list(handlers.ConversationsView(kept=kept, box=box, picked=picked, title=title, export=export))
+    answered = [parts["turns"], parts["corpus"], picked, kept]
+    parts["turns"].change(with_name(handlers.keep_turn), answered, shown, **QUIETLY)
+    forget = partial(handlers.change_conversation, title=None)
+    delete.click(with_name(forget), [kept, picked], shown, **QUIETLY)
+    title.submit(with_name(handlers.change_conversation), [kept, picked, title], shown, **QUIETLY)
+    picked.input(with_name(handlers.open_conversation), [kept, picked], list(view), **QUIETLY)
+    return Refresh(fn=with_name(handlers.list_conversations), inputs=[kept], outputs=shown)
 
 
 def build_lesson() -> handlers.LessonView:

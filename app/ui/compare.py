@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from app.handlers import compare, pickers
-from app.handlers.buttons import StopFlag, Update, press_stop, read_link
-from app.ui.panel import QUIETLY, Parts, Refresh, Tab, build_answer, build_note, build_passages, on_thumb, outputs_of
+from app.handlers.buttons import StopFlag, Update, press_stop
+from app.ui.panel import (
+    QUIETLY,
+    Parts,
+    Refresh,
+    build_answer,
+    build_box,
+    build_note,
+    build_passages,
+    on_thumb,
+    outputs_of,
+    with_link,
+)
 from app.votes import MAX_SIDES
 from app.workbench import Workbench
 
@@ -24,49 +33,23 @@ element.addEventListener('click', (event) => {
 _N_AT_ONCE = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareTab(Tab):
-    """The same of this one; `restore` opens it with the question of a link."""
-
-    restore: Refresh
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pickers:
-    corpus: gr.Dropdown
-    left: gr.Dropdown
-    right: gr.Dropdown
-    more: gr.Dropdown
-
-    @property
-    def all(self) -> list[gr.Dropdown]:
-        return [self.corpus, self.left, self.right, self.more]
-
-
-def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> CompareTab:
+def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -> Parts:
     """The tab with its events."""
-    with gr.Tab("Compare", id="compare") as tab:
-        flag, is_picked = gr.State(StopFlag()), gr.State(False)
-        parts: Parts = {"compared": gr.State(None)}
+    parts: Parts = {"corpus": corpus}
+    with gr.Tab("Compare", id="compare") as parts["tab"]:
+        flag = gr.State(StopFlag())
+        parts |= {"compared": gr.State(None), "is_picked": gr.State(False)}
         gr.HTML(
             '<p class="aside">One question to two retrievers or more: what does each find, and which answer is better? '
             "Your votes are added up below, and can teach.</p>",
             js_on_load=None,
         )
-        picked = _build_pickers(corpus)
-        teach = gr.HTML(visible=False, elem_id="compare-teach", js_on_load=None)
-        with gr.Column(visible=False) as body:
+        _build_pickers(parts)
+        parts["teach"] = gr.HTML(visible=False, elem_id="compare-teach", js_on_load=None)
+        with gr.Column(visible=False) as parts["body"]:
             with gr.Row(elem_classes="question"):
-                question = gr.Textbox(
-                    label="Question",
-                    placeholder="One question for all of them, then press Enter",
-                    lines=1,
-                    show_label=False,
-                    container=False,
-                    scale=8,
-                    min_width=240,
-                    elem_id="compare-question",
-                )
+                prompt = "One question for all of them, then press Enter"
+                question = build_box("Question", prompt, "compare-question", scale=8, min_width=240)
                 parts["compare"] = gr.Button(
                     "Compare", variant="primary", scale=1, min_width=110, elem_id="compare-button"
                 )
@@ -82,7 +65,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
                     min_width=300,
                     elem_id="compare-blind",
                 )
-            _build_contrasts(bench, picked, question)
+            _build_contrasts(bench, parts, question)
             parts["summary"] = gr.HTML(elem_id="compare-summary", js_on_load=None)
             parts["answers"] = build_answer("compare")
             parts["ballot"] = gr.HTML(elem_id="compare-ballot", js_on_load=_VOTE)
@@ -90,10 +73,11 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
             parts["passages"] = build_passages("compare")
             parts["score"] = gr.HTML(elem_id="compare-score", js_on_load=None)
 
+    picked = [parts[name] for name in ("corpus", "left", "right", "more")]
     gr.on(
         [parts["compare"].click, question.submit],
         partial(compare.compare, bench),
-        [question, *picked.all, with_answers, is_blind, flag],
+        [question, *picked, with_answers, is_blind, flag],
         outputs_of(parts, compare.CompareView),
         concurrency_limit=_N_AT_ONCE,
         **QUIETLY,
@@ -103,66 +87,40 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
     def vote(compared: Any, visitor: str, event: gr.EventData) -> compare.VoteView:
         return compare.vote(bench, str(getattr(event, "verdict", "")), compared, visitor)
 
-    judging = [parts["compared"], visitor]
-    parts["ballot"].select(vote, judging, outputs_of(parts, compare.VoteView), **QUIETLY)
-    on_thumb(parts["passages"], partial(compare.judge_passage, bench), judging, parts["note"])
-    refresh = _wire_pickers(bench, picked, is_picked, [teach, body, parts["score"]])
-    return CompareTab(tab=tab, refresh=refresh, restore=_restore(question))
-
-
-def _build_pickers(corpus: gr.Dropdown) -> _Pickers:
-    with gr.Row(elem_classes="pickers"):
-        return _Pickers(
-            corpus=corpus,
-            left=gr.Dropdown(label="Left", choices=[], scale=2, min_width=130, elem_id="left-retriever"),
-            right=gr.Dropdown(label="Right", choices=[], scale=2, min_width=130, elem_id="right-retriever"),
-            more=gr.Dropdown(
-                label="More (two at most)",
-                choices=[],
-                value=[],
-                multiselect=True,
-                max_choices=MAX_SIDES - 2,
-                scale=2,
-                min_width=130,
-                elem_id="more-retrievers",
-            ),
-        )
-
-
-def _wire_pickers(bench: Workbench, picked: _Pickers, is_picked: gr.State, shown: list[Component]) -> Refresh:
-    """What looks again at what can be picked; `is_picked` remembers that a person chose the right side."""
-
     def show_score(corpus: str | None, left: str | None, right: str | None, more: list[str] | None) -> Update:
         return compare.show_score(bench, corpus, [left, right, *(more or [])])
 
-    def look(
-        corpus: str | None,
-        left: str | None,
-        right: str | None,
-        more: list[str] | None,
-        is_picked: bool,
-        request: gr.Request,
-    ) -> pickers.CompareChoices:
-        link = read_link(dict(request.query_params))
-        return pickers.list_compare_choices(bench, corpus, left, right, more, is_picked, link)
-
-    for side in (picked.left, picked.right, picked.more):
-        side.input(show_score, picked.all, shown[-1], **QUIETLY)
-    picked.right.input(lambda: True, None, is_picked, queue=False, **QUIETLY)
-    return Refresh(fn=look, inputs=[*picked.all, is_picked], outputs=[*picked.all, is_picked, *shown])
+    judging = [parts["compared"], visitor]
+    parts["ballot"].select(vote, judging, outputs_of(parts, compare.VoteView), **QUIETLY)
+    on_thumb(parts["passages"], partial(compare.judge_passage, bench), judging, parts["note"])
+    for side in picked[1:]:
+        side.input(show_score, picked, parts["score"], **QUIETLY)
+    parts["right"].input(lambda: True, None, parts["is_picked"], queue=False, **QUIETLY)  # a person chose that side
+    parts["refresh"] = Refresh(
+        fn=with_link(partial(pickers.list_compare_choices, bench)),
+        inputs=[*picked, parts["is_picked"]],
+        outputs=outputs_of(parts, pickers.CompareChoices),
+    )
+    return parts | {"question": question}
 
 
-def _restore(question: gr.Textbox) -> Refresh:
-    """What puts the question of a link to a comparison into its box."""
+def _build_pickers(parts: Parts) -> None:
+    with gr.Row(elem_classes="pickers"):
+        parts["left"] = gr.Dropdown(label="Left", choices=[], scale=2, min_width=130, elem_id="left-retriever")
+        parts["right"] = gr.Dropdown(label="Right", choices=[], scale=2, min_width=130, elem_id="right-retriever")
+        parts["more"] = gr.Dropdown(
+            label="More (two at most)",
+            choices=[],
+            value=[],
+            multiselect=True,
+            max_choices=MAX_SIDES - 2,
+            scale=2,
+            min_width=130,
+            elem_id="more-retrievers",
+        )
 
-    def restore(question: str, request: gr.Request) -> Update:
-        link = read_link(dict(request.query_params))
-        return link.question if link.sides and link.question and not question else gr.skip()
 
-    return Refresh(fn=restore, inputs=[question], outputs=[question])
-
-
-def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -> None:
+def _build_contrasts(bench: Workbench, parts: Parts, question: gr.Textbox) -> None:
     """The list of questions on which the left and the right retriever differ most."""
     with gr.Accordion("Questions on which they differ most", open=False, elem_id="compare-contrasts") as box:
         note = gr.HTML(elem_id="contrast-note", js_on_load=None)
@@ -183,7 +141,7 @@ def _build_contrasts(bench: Workbench, picked: _Pickers, question: gr.Textbox) -
             elem_id="contrast-upload",
         )
     slowly: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "concurrency_limit": 1}
-    pair = [picked.corpus, picked.left, picked.right]
+    pair = [parts["corpus"], parts["left"], parts["right"]]
     among = partial(compare.list_contrasts, bench)
     box.expand(lambda corpus, left, right: among(corpus, left, right, None), pair, [found, note], **slowly)
     upload.upload(among, [*pair, upload], [found, note], **slowly)

@@ -8,32 +8,17 @@ from html import escape
 import gradio as gr
 
 from app.handlers import corpora as handlers
+from app.handlers.buttons import ConfirmView, dismiss
 from app.rendering import aside_html
 from app.streaming import MAX_QUESTION_CHARACTERS
-from app.ui.panel import QUIETLY, Parts, Refresh, Tab, outputs_of
+from app.ui.panel import QUIETLY, Parts, Refresh, build_box, outputs_of
 from app.workbench import Workbench
 from indexes.files import SUPPORTED_SUFFIXES
 
 
-def build_inside(bench: Workbench, corpus: gr.Dropdown) -> None:
-    """Both parts with their events; they look into the corpus that is picked in `corpus`."""
-    with gr.Row():
-        with gr.Column(scale=5, min_width=320):
-            _build_search(bench, corpus)
-        with gr.Column(scale=6, min_width=320):
-            _build_map(bench, corpus)
-
-
 def _build_search(bench: Workbench, corpus: gr.Dropdown) -> None:
     gr.HTML("<h2>Search inside passages</h2>", js_on_load=None)
-    words = gr.Textbox(
-        label="Words",
-        show_label=False,
-        container=False,
-        placeholder="Words to find, then Enter",
-        max_length=MAX_QUESTION_CHARACTERS,
-        elem_id="inside-words",
-    )
+    words = build_box("Words", "Words to find, then Enter", "inside-words", max_length=MAX_QUESTION_CHARACTERS)
     hits = gr.HTML(elem_id="inside-hits", js_on_load=None)
     words.submit(partial(handlers.search_inside, bench), [corpus, words], hits, **QUIETLY)
     corpus.input(lambda: "", None, hits, **QUIETLY)
@@ -43,15 +28,9 @@ def _build_map(bench: Workbench, corpus: gr.Dropdown) -> None:
     kept = gr.State(None)
     gr.HTML("<h2>Map of the passages</h2>", js_on_load=None)
     with gr.Row(elem_classes="question"):
-        question = gr.Textbox(
-            label="Question on the map",
-            show_label=False,
-            container=False,
-            placeholder="A question, to see what is found for it (optional)",
-            max_length=MAX_QUESTION_CHARACTERS,
-            scale=5,
-            min_width=240,
-            elem_id="inside-question",
+        prompt, sized = "A question, to see what is found for it (optional)", {"scale": 5, "min_width": 240}
+        question = build_box(
+            "Question on the map", prompt, "inside-question", max_length=MAX_QUESTION_CHARACTERS, **sized
         )
         draw = gr.Button("Draw the map", scale=2, min_width=120, elem_id="inside-draw")
     picture = gr.HTML(elem_id="inside-map", js_on_load=None)
@@ -69,16 +48,21 @@ def _build_map(bench: Workbench, corpus: gr.Dropdown) -> None:
 
 def build_corpora(
     bench: Workbench, corpus: gr.Dropdown, visitor: gr.BrowserState, tabs: gr.Tabs, drop: gr.File, timer: gr.Timer
-) -> Tab:
+) -> Parts:
     """The tab with its events; the `timer` tells how far an upload is, and what is put into `drop` is one too."""
-    with gr.Tab("Corpora", id="corpora") as tab:
-        parts: Parts = {"corpus": corpus, "awaited": gr.State(""), "timer": timer}
+    parts: Parts = {"corpus": corpus, "timer": timer}
+    with gr.Tab("Corpora", id="corpora") as parts["tab"]:
+        parts["awaited"] = gr.State("")
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 _build_form(bench, parts)
             with gr.Column(scale=6, min_width=320):
                 _build_browser(parts)
-        build_inside(bench, corpus)
+        with gr.Row():
+            with gr.Column(scale=5, min_width=320):
+                _build_search(bench, corpus)
+            with gr.Column(scale=6, min_width=320):
+                _build_map(bench, corpus)
     refresh = Refresh(
         fn=partial(handlers.list_corpora_view, bench),
         inputs=[corpus, parts["awaited"]],
@@ -93,7 +77,7 @@ def build_corpora(
     parts["ask"].click(lambda: gr.update(selected="ask"), None, tabs, **QUIETLY, queue=False)
     parts["reindex"].click(partial(handlers.reindex, bench), [corpus, visitor], adding, **QUIETLY)
     _wire_deletion(bench, parts, refresh)
-    return Tab(tab=tab, refresh=refresh)
+    return parts | {"refresh": refresh}
 
 
 def _build_form(bench: Workbench, parts: Parts) -> None:
@@ -142,7 +126,7 @@ def _build_browser(parts: Parts) -> None:
         parts["delete_sources"] = gr.Button("Delete files", interactive=False, elem_id="delete-sources")
         parts["delete_corpus"] = gr.Button("Delete corpus", interactive=False, elem_id="delete-corpus")
     parts["reindex"] = gr.Button("Bring indexes in step", interactive=False, elem_id="reindex")
-    parts["question"] = gr.HTML(elem_id="delete-question", js_on_load=None)
+    parts["message"] = gr.HTML(elem_id="delete-question", js_on_load=None)
     with gr.Group(visible=False) as parts["box"], gr.Row():
         parts["confirm"] = gr.Button("Yes, delete", variant="stop", elem_id="delete-confirm")
         parts["keep"] = gr.Button("No, keep", elem_id="delete-keep")
@@ -151,10 +135,10 @@ def _build_browser(parts: Parts) -> None:
 def _wire_deletion(bench: Workbench, parts: Parts, refresh: Refresh) -> None:
     corpus, picked = parts["corpus"], parts["picked"]
     doomed = parts["doomed"] = gr.State(None)
-    outputs = outputs_of(parts, handlers.ConfirmView)
+    outputs = outputs_of(parts, ConfirmView)
     ask_to_delete = partial(handlers.ask_to_delete, bench)
     parts["delete_corpus"].click(lambda corpus: ask_to_delete(corpus, ()), corpus, outputs, api_visibility="private")
     parts["delete_sources"].click(ask_to_delete, [corpus, picked], outputs, **QUIETLY)
     picked.change(lambda some: gr.update(interactive=bool(some)), picked, parts["delete_sources"], **QUIETLY)
-    parts["keep"].click(handlers.keep, None, outputs, api_visibility="private", queue=False)
+    parts["keep"].click(dismiss, None, outputs, api_visibility="private", queue=False)
     refresh.after(parts["confirm"].click(partial(handlers.delete, bench), doomed, outputs, **QUIETLY))

@@ -12,13 +12,16 @@ from gradio.components import Component
 from app.evaluating import EXAMPLE, METRICS, ORDERS
 from app.handlers import evaluate
 from app.handlers.buttons import StopFlag, press_stop
-from app.ui.panel import QUIETLY, Parts, Refresh, Tab, outputs_of
+from app.ui.panel import QUIETLY, Parts, Refresh, outputs_of
 from app.workbench import Workbench
 
 
-def build_answers() -> Parts:
-    """The part without its events."""
-    parts: Parts = {}
+def _build_answers(bench: Workbench, judged: Sequence[Component]) -> gr.Dropdown:
+    """The part with its events, of which the retriever can be picked.
+
+    `judged` are the pickers of the corpus, of its judged questions, and of their file.
+    """
+    flag, parts = gr.State(StopFlag()), Parts()
     with gr.Accordion("Answer quality: ask the LLM too", open=False, elem_id="evaluate-answers-box"):
         gr.HTML(
             '<p class="aside">Where answers are known, the LLM answers from what the retriever found, and is compared: '
@@ -41,12 +44,6 @@ def build_answers() -> Parts:
             parts["stop"] = gr.Button("Stop", interactive=False, min_width=90, elem_id="answers-stop")
         parts["progress"] = gr.HTML(elem_id="answers-progress", js_on_load=None)
         parts["answers"] = gr.HTML(elem_id="answers-table", js_on_load=None)
-    return parts
-
-
-def wire_answers(bench: Workbench, parts: Parts, judged: Sequence[Component]) -> None:
-    """Its events; `judged` are the pickers of the corpus, of its judged questions, and of their file."""
-    flag = gr.State(StopFlag())
     parts["ask"].click(
         partial(evaluate.judge_answers, bench),
         [*judged, parts["retriever"], parts["limit"], flag],
@@ -55,6 +52,7 @@ def wire_answers(bench: Workbench, parts: Parts, judged: Sequence[Component]) ->
         **QUIETLY,
     )
     parts["stop"].click(press_stop, flag, parts["stop"], api_visibility="private", queue=False)
+    return parts["retriever"]  # type: ignore[no-any-return]
 
 
 _FORM = (
@@ -65,18 +63,18 @@ _FORM = (
 )
 
 
-def build_evaluate(bench: Workbench, corpus: gr.Dropdown) -> Tab:
+def build_evaluate(bench: Workbench, corpus: gr.Dropdown) -> Parts:
     """The tab with its events."""
-    with gr.Tab("Evaluate", id="evaluate") as tab:
-        parts: Parts = {"corpus": corpus, "evaluation": gr.State(None)}
+    parts: Parts = {"corpus": corpus}
+    with gr.Tab("Evaluate", id="evaluate") as parts["tab"]:
+        parts["evaluation"] = gr.State(None)
         _build_form(parts)
         _build_results(parts)
-        answers = build_answers()
+        retriever = _build_answers(bench, [corpus, parts["source"], parts["file"]])
     _wire_evaluation(bench, parts)
-    wire_answers(bench, answers, [corpus, parts["source"], parts["file"]])
-    choices = [corpus, parts["source"], answers["retriever"]]
+    choices = [corpus, parts["source"], retriever]
     refresh = Refresh(fn=partial(evaluate.list_choices, bench), inputs=choices, outputs=choices)
-    return Tab(tab=tab, refresh=refresh)
+    return parts | {"refresh": refresh}
 
 
 def _build_form(parts: Parts) -> None:

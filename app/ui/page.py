@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,15 @@ from gradio.events import api
 from gradio.state_holder import SessionState, StateHolder
 
 from app.handlers import pickers
-from app.handlers.buttons import BUSY_S, LLMView, choose_llm, read_link, show_background
+from app.handlers.buttons import BUSY_S, LLMView, choose_llm, show_background
 from app.handlers.compare import new_visitor
 from app.rendering import aside_html
 from app.ui.ask import build_ask
 from app.ui.compare import build_compare
 from app.ui.corpora import build_corpora
 from app.ui.evaluate import build_evaluate
-from app.ui.panel import QUIETLY, Parts, Refresh, outputs_of
-from app.ui.teach import TeachTab, build_teach
+from app.ui.panel import QUIETLY, Parts, Refresh, outputs_of, with_link, with_name
+from app.ui.teach import build_teach
 from app.votes import MOST_KEPT
 from app.workbench import Workbench, name_of
 
@@ -103,9 +102,6 @@ _VISITOR = "visitor"  # keeps a browser's number readable over a restart; it hid
 def build_app(bench: Workbench) -> gr.Blocks:
     """The page, not launched yet; everything that it remembers is in `bench` or in the visitor's session."""
 
-    def open_page(corpus: str | None, remembered: str, request: gr.Request) -> pickers.Opened:
-        return pickers.open_page(bench, corpus, remembered, read_link(dict(request.query_params)))
-
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=(_CACHE_CHECK_S, _CACHE_AGE_S)
     ) as page:
@@ -132,7 +128,7 @@ def build_app(bench: Workbench) -> gr.Blocks:
             compare = build_compare(bench, visitor, corpus)
             teach = build_teach(bench, corpus)
             evaluate = build_evaluate(bench, corpus)
-            corpora = build_corpora(bench, corpus, visitor, tabs, ask.drop, timer)
+            corpora = build_corpora(bench, corpus, visitor, tabs, ask["drop"], timer)
         gr.on(
             [page.load, timer.tick],
             partial(show_background, bench),
@@ -141,20 +137,25 @@ def build_app(bench: Workbench) -> gr.Blocks:
             **QUIETLY,
         )
         page.load(None, js=_SCRIPT)
-        opened = Refresh(fn=open_page, inputs=[corpus, remembered], outputs=[corpus, tabs, llm["box"]]).on([page.load])
-        looked = corpora.refresh.on([finished.change])
-        corpora.refresh.on([corpora.tab.select, corpus.input])
-        corpora.refresh.after(opened)
+        opening = Refresh(
+            fn=with_link(partial(pickers.open_page, bench)),
+            inputs=[corpus, remembered],
+            outputs=[corpus, tabs, llm["box"], compare["question"]],
+        )
+        opened = opening.on([page.load])
+        looked = corpora["refresh"].on([finished.change])
+        corpora["refresh"].on([corpora["tab"].select, corpus.input])
+        corpora["refresh"].after(opened)
         for each in (ask, compare, evaluate):
-            each.refresh.on([each.tab.select, corpus.input])
-            each.refresh.after(looked)
-        ask.restore.after(ask.refresh.after(opened))
-        compare.restore.after(compare.refresh.after(opened))
-        evaluate.refresh.after(opened)
+            each["refresh"].on([each["tab"].select, corpus.input])
+            each["refresh"].after(looked)
+        ask["restore"].after(ask["refresh"].after(opened))
+        compare["refresh"].after(opened)
+        evaluate["refresh"].after(opened)
         corpus.change(None, corpus, remembered, js=_REMEMBER, **QUIETLY)
-        ask.conversations.on([page.load])
-        ask.lesson.on([ask.tab.select, finished.change])
-        teach.refresh.on([teach.tab.select, finished.change])
+        ask["conversations"].on([page.load])
+        ask["lesson"].on([ask["tab"].select, finished.change])
+        teach["refresh"].on([teach["tab"].select, finished.change])
         _wire_llm(bench, llm, teach)
         page.load(new_visitor, visitor, visitor, **QUIETLY)
         build_api(bench)
@@ -201,20 +202,17 @@ def _build_llm(bench: Workbench) -> Parts:
     return parts
 
 
-def _wire_llm(bench: Workbench, parts: Parts, teach: TeachTab) -> None:
+def _wire_llm(bench: Workbench, parts: Parts, teach: Parts) -> None:
     """Its events; what is chosen can teach."""
     if "use" not in parts:
         return
-
-    def choose(kind: str, url: str, model: str, key: str, request: gr.Request) -> Iterator[LLMView]:
-        yield from choose_llm(bench, kind, url, model, key, request.username)
-
     parts["kind"].input(
         lambda kind: gr.update(visible=kind == "endpoint"), parts["kind"], parts["endpoint"], queue=False, **QUIETLY
     )
     given = [parts[name] for name in ("kind", "url", "model", "key")]
-    chosen = parts["use"].click(choose, given, outputs_of({**parts, "teacher": teach.teacher}, LLMView), **QUIETLY)
-    teach.look.after(chosen)
+    shown = outputs_of({**parts, "teacher": teach["teacher"]}, LLMView)
+    chosen = parts["use"].click(with_name(partial(choose_llm, bench)), given, shown, **QUIETLY)
+    teach["look"].after(chosen)
 
 
 # The corpus and the tab stand in the address; what a link asked for goes from it once something else is looked at.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.blocks import BlockContext
 from gradio.components import Component
+
+from app.handlers.buttons import read_link
 
 # A citation opens its passage, marks the words that it means and brings them into view.
 _OPEN_PASSAGE = """
@@ -77,14 +79,39 @@ element.addEventListener('focusin', follow);
 """
 
 
+def with_link(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """`handler` as gradio calls it, with the `link` that the page was opened by."""
+
+    def call(request: gr.Request, *values: Any) -> Any:
+        return handler(*values, link=read_link(dict(request.query_params)))
+
+    return call
+
+
+def with_name(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """`handler` as gradio calls it, with the name that the visitor has signed in with as `who`, "" for none."""
+
+    def call(request: gr.Request, *values: Any) -> Iterator[Any]:
+        yield from handler(*values, who=request.username or "")
+
+    return call
+
+
 QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 Parts = dict[str, Any]
-"""The components of a tab by name, filled as they are built."""
+"""The components of a tab by name, filled as they are built, and what looks again at some of them."""
 
 
 def outputs_of(parts: Parts, view: type[NamedTuple]) -> list[Any]:
     """Where the fields of a handler's `view` are shown: the parts of these names."""
     return [parts[name] for name in view._fields]
+
+
+def build_box(label: str, placeholder: str, element: str, **more: Any) -> gr.Textbox:
+    """A line to type into, which says by itself what for."""
+    return gr.Textbox(
+        label=label, placeholder=placeholder, show_label=False, container=False, elem_id=element, lines=1, **more
+    )
 
 
 def build_answer(prefix: str, empty: str = "") -> gr.HTML:
@@ -131,11 +158,3 @@ class Refresh:
 
 
 _LATEST: dict[str, Any] = {**QUIETLY, "trigger_mode": "always_last"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tab:
-    """What other parts of the page need of a tab."""
-
-    tab: gr.Tab
-    refresh: Refresh

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from app.handlers import teach
-from app.handlers.buttons import teachers
+from app.handlers.buttons import ConfirmView, dismiss, teachers
 from app.handlers.teach import RunView, show_runs, tick
 from app.jobs.launching import Form
-from app.ui.panel import QUIETLY, Parts, Refresh, Tab, outputs_of
+from app.ui.panel import QUIETLY, Parts, Refresh, outputs_of
 from app.workbench import Workbench
 
 
@@ -117,11 +117,11 @@ def wire_desk(bench: Workbench, parts: Parts, refresh: Refresh) -> None:
     """Its events."""
     parts |= {"doomed": gr.State(None), "asked": gr.State("")}
     picked, message = parts["picked"], parts["message"]
-    promoted, doomed = outputs_of(parts, teach.PromoteView), outputs_of(parts, teach.DoomView)
+    promoted, doomed = outputs_of(parts, teach.PromoteView), outputs_of(parts, ConfirmView)
     asking = [parts["cancel"].click, parts["delete"].click]
     gr.on(asking, partial(teach.ask_to_delete, bench), picked, doomed, **QUIETLY)
     # what was said or asked about another run is not left standing over the one that is picked
-    gr.on([parts["keep"].click, picked.input], teach.keep, None, doomed, **QUIETLY)
+    gr.on([parts["keep"].click, picked.input], dismiss, None, doomed, **QUIETLY)
     for button, handler, inputs, outputs in (
         ("pause", teach.pause, picked, message),
         ("resume", teach.resume, [picked, parts["budget"]], message),
@@ -135,16 +135,8 @@ def wire_desk(bench: Workbench, parts: Parts, refresh: Refresh) -> None:
 _TICK_S = 1.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TeachTab(Tab):
-    """The same of this one; `look` is about the form, whose `teacher` follows the page's LLM."""
-
-    look: Refresh
-    teacher: gr.Radio
-
-
-def build_teach(bench: Workbench, corpus: gr.Dropdown) -> TeachTab:
-    """The tab with its events."""
+def build_teach(bench: Workbench, corpus: gr.Dropdown) -> Parts:
+    """The tab with its events; `look` is about the form, whose `teacher` follows the page's LLM."""
     with gr.Tab("Teach", id="teach") as tab:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
@@ -164,4 +156,4 @@ def build_teach(bench: Workbench, corpus: gr.Dropdown) -> TeachTab:
         replace(refresh, fn=partial(tick, bench)).on([desk["timer"].tick])
         look = wire_form(bench, form, tab, desk["picked"], refresh)
         wire_desk(bench, desk, refresh)
-    return TeachTab(tab=tab, refresh=refresh, look=look, teacher=form["teacher"])
+    return {"tab": tab, "refresh": refresh, "look": look, "teacher": form["teacher"]}

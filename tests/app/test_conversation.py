@@ -54,15 +54,15 @@ def test_a_conversation_is_kept_renamed_opened_exported_and_deleted() -> None:
     assert view.picked["choices"] == [("Who dances?", picked)], "a follow-up began a conversation of its own"
     (same,) = ask.keep_turn((first, second), "garden", picked, view.kept, "ann")
     assert same.kept == view.kept, "what is opened again is kept twice"
-    (renamed,) = ask.change_conversation(view.kept, "ann", picked, " Bees ")
+    (renamed,) = ask.change_conversation(view.kept, picked, " Bees ", "ann")
     assert renamed.picked["choices"] == [("Bees", picked)]
-    opened = ask.open_conversation(renamed.kept, "ann", picked)
+    (opened,) = ask.open_conversation(renamed.kept, picked, "ann")
     assert opened.turns == (first, second)
     text = ask.as_markdown(renamed.kept["ann"][0])
     assert text.startswith("# Bees\n\nCorpus: garden\n\n## Who dances?\n\nBees [1].\n\nSources:\n\n1. bees.md · page 2")
     (other,) = ask.list_conversations(renamed.kept, "bob")
     assert other.picked["choices"] == [], "one account reads another's"
-    (gone,) = ask.change_conversation(renamed.kept, "ann", picked, None)
+    (gone,) = ask.change_conversation(renamed.kept, picked, None, "ann")
     assert (gone.kept, gone.box["visible"]) == ({"ann": []}, False)
 
 

@@ -13,7 +13,7 @@ import pytest
 from fakes import KeywordEncoder
 
 from app.handlers import corpora
-from app.handlers.buttons import BUSY_S, IDLE_S, show_background
+from app.handlers.buttons import BUSY_S, IDLE_S, dismiss, show_background
 from app.handlers.corpora import CorporaView
 from app.retriever import Retrievers
 from app.workbench import Background, Stage, Uploads, Workbench
@@ -195,7 +195,7 @@ def test_a_whole_corpus_is_deleted_after_its_size_was_said(bench: Workbench, cor
 
 
 def test_keeping_deletes_nothing(bench: Workbench, corpus: str) -> None:
-    assert corpora.keep().doomed is None
+    assert dismiss().doomed is None
     corpora.delete(bench, None)
     assert list_corpora(bench.paths)[0].name == corpus
 
@@ -203,5 +203,5 @@ def test_keeping_deletes_nothing(bench: Workbench, corpus: str) -> None:
 def test_deleting_what_is_gone_gives_a_sentence(bench: Workbench, corpus: str) -> None:
     asked = corpora.ask_to_delete(bench, corpus, [])
     delete_corpus(bench.paths, corpus)
-    assert "There is no corpus" in corpora.delete(bench, asked.doomed).question
-    assert "There is no corpus" in corpora.ask_to_delete(bench, corpus, []).question
+    assert "There is no corpus" in corpora.delete(bench, asked.doomed).message
+    assert "There is no corpus" in corpora.ask_to_delete(bench, corpus, []).message
