@@ -358,25 +358,12 @@ def _around(text: str, words: Sequence[str]) -> str:
 
 
 PREFIXES = ("left", "right", "third", "fourth")
-_OF_TWO = ("Left", "Right")
-_OF_MORE = ("First", "Second", "Third", "Fourth")
 _NUMBERS = ("", "", "both", "all three", "all four")
-_LABELS = {
-    "left": "Left is better",
-    "right": "Right is better",
-    "tie": "Both are good",
-    "both bad": "Both are bad",
-    "first": "First is best",
-    "second": "Second is best",
-    "third": "Third is best",
-    "fourth": "Fourth is best",
-    "none": "None is best",
-}
 
 
 def places(n_sides: int) -> tuple[str, ...]:
     """What the sides are called where there are so many."""
-    return _OF_TWO if n_sides == len(_OF_TWO) else _OF_MORE[:n_sides]
+    return tuple(verdict.capitalize() for verdict in verdicts_for(n_sides)[:n_sides])
 
 
 def side_names(labels: Sequence[str], *, is_blind: bool) -> tuple[str, ...]:
@@ -410,7 +397,7 @@ def sides_html(comparison: Comparison, labels: Sequence[str], n_read: int, *, is
         f'<div class="side"><h2>{escape(name)}</h2>{each}</div>'
         for name, each in zip(side_names(labels, is_blind=is_blind), lists, strict=True)
     )
-    kind = "aligned many" if n_sides > len(_OF_TWO) else "aligned"
+    kind = "aligned many" if n_sides > 2 else "aligned"
     return f'<div class="{kind}" style="--rows: {n_rows}; --columns: {n_sides}">{sides}</div>'
 
 
@@ -429,9 +416,11 @@ def comparison_html(comparison: Comparison, *, is_blind: bool = False, link: str
 
 def ballot_html(n_sides: int) -> str:
     """A button for each verdict; the page's script says which was pressed."""
+    labels = {"tie": "Both are good", "both bad": "Both are bad"}
+    best = "better" if n_sides == 2 else "best"
     buttons = "".join(
         f'<button type="button" id="vote-{verdict.replace(" ", "-")}" data-verdict="{verdict}">'
-        f"{_LABELS[verdict]}</button>"
+        f"{labels.get(verdict, f'{verdict.capitalize()} is {best}')}</button>"
         for verdict in verdicts_for(n_sides)
     )
     return f'<div class="ballot" role="group" aria-label="Your vote">{buttons}</div>'

@@ -166,7 +166,7 @@ ConversationsView = namedtuple("ConversationsView", "kept box picked title expor
 """The conversations of this browser, the one that goes on, its name, and it as a file."""
 
 
-def list_conversations(kept: Kept, who: str, picked: str | None = None) -> Iterator[ConversationsView]:
+def list_conversations(kept: Kept, who: str, *, picked: str | None = None) -> Iterator[ConversationsView]:
     """Those of `who`, one of them `picked`."""
     mine = kept.get(who, ())
     one = next((each for each in mine if each["id"] == picked), None)
@@ -195,7 +195,7 @@ def keep_turn(
         if turn not in before["turns"][-1:]:  # one that was opened again is there already
             mine = [{**before, "turns": [*before["turns"], turn]}, *(each for each in mine if each is not one)]
         picked = before["id"]
-    yield from list_conversations({**kept, who: mine[:MOST_KEPT]}, who, picked if turns else None)
+    yield from list_conversations({**kept, who: mine[:MOST_KEPT]}, who, picked=picked if turns else None)
 
 
 def change_conversation(kept: Kept, picked: str | None, title: str | None, who: str) -> Iterator[ConversationsView]:
@@ -205,7 +205,7 @@ def change_conversation(kept: Kept, picked: str | None, title: str | None, who: 
         for each in kept.get(who, ())
         if title is not None or each["id"] != picked
     ]
-    yield from list_conversations({**kept, who: mine}, who, picked)
+    yield from list_conversations({**kept, who: mine}, who, picked=picked)
 
 
 def open_conversation(kept: Kept, picked: str | None, who: str) -> Iterator[AskView]:

@@ -11,25 +11,7 @@ from tempfile import TemporaryDirectory
 
 import gradio as gr
 
-from app.evaluating import (
-    CURVE_CUTOFFS,
-    METRICS,
-    ORDERS,
-    Graded,
-    charts_html,
-    choose_answerable,
-    choose_questions,
-    draw,
-    figures_html,
-    grade,
-    judged_runs,
-    pair_up,
-    question_html,
-    read_held_out,
-    read_upload,
-    summarise,
-    write_files,
-)
+from app import evaluating
 from app.handlers.buttons import StopFlag, Update, busy, idle
 from app.handlers.pickers import corpus_picker
 from app.rendering import notice_html, table_html
@@ -57,7 +39,7 @@ EvaluateChoices = namedtuple("EvaluateChoices", "corpus source answering")
 def list_choices(bench: Workbench, corpus: str | None, source: str | None, answering: str | None) -> EvaluateChoices:
     """The corpora, the runs on the picked one that have held judged questions out, and who can find for the LLM."""
     names, shown, retrievers = look_up(bench.paths, bench.encoder, corpus)
-    runs = judged_runs(bench.paths, shown) if shown else []
+    runs = evaluating.judged_runs(bench.paths, shown) if shown else []
     choices = [*((f"Held out by run '{run}'", run) for run in runs), ("The file that I upload", UPLOADED)]
     update = gr.update(choices=choices)
     if source not in [value for _, value in choices]:
@@ -94,7 +76,7 @@ def run_evaluation(
         yield _say(notice_html("Reading the questions …", "busy"), busy())
         corpus = picked_corpus(bench.paths, corpus)
         most = max(1, min(int(limit or 1), MAX_QUESTIONS))
-        questions, said = choose_questions(bench.paths, corpus, _read(bench, source, file), most)
+        questions, said = evaluating.choose_questions(bench.paths, corpus, _read(bench, source, file), most)
         for step in _steps(bench, corpus, questions):
             if flag.is_set:
                 break
@@ -117,7 +99,7 @@ def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
 
 
 def _read(bench: Workbench, source: str | None, file: str | None) -> Sequence[Query]:
-    return read_held_out(bench.paths, source) if source else read_upload(file)
+    return evaluating.read_held_out(bench.paths, source) if source else evaluating.read_upload(file)
 
 
 def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterator[int | Judgement]:
@@ -126,21 +108,21 @@ def _steps(bench: Workbench, corpus: str, questions: Sequence[Query]) -> Iterato
     load = partial(bench.retrievers.encoder_of, opened)
     searches = open_searches(bench.paths, opened, [choice.retriever for choice in choices], load)
     named = {choice.label: searches[choice.key] for choice in choices}
-    return judge_in_steps(questions, named, CURVE_CUTOFFS, _N_AT_ONCE, corpus)
+    return judge_in_steps(questions, named, evaluating.CURVE_CUTOFFS, _N_AT_ONCE, corpus)
 
 
 def _show(evaluation: Judgement, metric: str, folder: Path) -> EvaluationView:
     comparisons = evaluation.against_first(metric)
-    drawings = draw(evaluation, comparisons, metric)
-    files = write_files(folder, evaluation, drawings)
+    drawings = evaluating.draw(evaluation, comparisons, metric)
+    files = evaluating.write_files(folder, evaluation, drawings)
     names = list(evaluation.by_query)
     start, stop = idle()
     return EvaluationView(
         evaluation=evaluation,
         progress="",
         results=gr.update(visible=True),
-        figures=figures_html(evaluation, comparisons, metric),
-        charts=charts_html(drawings),
+        figures=evaluating.figures_html(evaluation, comparisons, metric),
+        charts=evaluating.charts_html(drawings),
         **{kind: gr.update(value=str(file)) for kind, file in files.items()},
         left=gr.update(choices=names, value=names[0]),
         right=gr.update(choices=names, value=names[min(1, len(names) - 1)]),  # a taught one if there is any
@@ -155,7 +137,7 @@ MetricView = namedtuple("MetricView", "figures charts svg")
 
 def change_metric(evaluation: Judgement | None, metric: str) -> Iterator[MetricView]:
     """Figures and pictures with the differences in another metric."""
-    if evaluation is None or metric not in METRICS:
+    if evaluation is None or metric not in evaluating.METRICS:
         yield MetricView(gr.skip(), gr.skip(), gr.skip())
         return
     with TemporaryDirectory() as folder:
@@ -170,7 +152,7 @@ def list_pairs(evaluation: Judgement | None, left: str | None, right: str | None
     """The questions with the metric on both sides, for the list to pick from."""
     if evaluation is None or not _has(evaluation, left, right):
         return gr.update(samples=[])
-    pairs = pair_up(evaluation, left or "", right or "", metric, order)[:_MAX_LISTED]
+    pairs = evaluating.pair_up(evaluation, left or "", right or "", metric, order)[:_MAX_LISTED]
     samples = [
         [f"{pair.gain:+.3f}", f"{pair.left:.3f}", f"{pair.right:.3f}", pair.query.text[:_MAX_LISTED_CHARACTERS]]
         for pair in pairs
@@ -188,9 +170,9 @@ def open_pair(
     order: str,
 ) -> str:
     """The question at `place` of the list, with what both retrievers found."""
-    if evaluation is None or not _has(evaluation, left, right) or order not in ORDERS:
+    if evaluation is None or not _has(evaluation, left, right) or order not in evaluating.ORDERS:
         return notice_html("Evaluate first, then pick a question.")
-    pairs = pair_up(evaluation, left or "", right or "", metric, order)
+    pairs = evaluating.pair_up(evaluation, left or "", right or "", metric, order)
     if not 0 <= place < len(pairs):
         return notice_html("That question is not in the list any more. Pick another one.")
     pair = pairs[place]
@@ -198,7 +180,7 @@ def open_pair(
         sides = {name: _passages(bench, evaluation, name, pair.query) for name in (left or "", right or "")}
     except UserError as error:
         return notice_html(str(error), "error")
-    return question_html(pair, sides, metric)
+    return evaluating.question_html(pair, sides, metric)
 
 
 def _has(evaluation: Judgement, left: str | None, right: str | None) -> bool:
@@ -230,10 +212,10 @@ def judge_answers(
 ) -> Iterator[AnswersView]:
     """The LLM's answers to at most `limit` questions, judged as they come; what has come stays when it is stopped."""
     flag.is_set = False
-    graded: list[Graded] = []
+    graded: list[evaluating.Graded] = []
     try:
         corpus = picked_corpus(bench.paths, corpus)
-        questions = choose_answerable(_read(bench, source, file), max(1, min(int(limit or 1), MAX_ANSWERS)))
+        questions = evaluating.choose_answerable(_read(bench, source, file), max(1, min(int(limit or 1), MAX_ANSWERS)))
         yield AnswersView(notice_html("Starting the LLM …", "busy"), "", *busy())
         for query in questions:
             told = progress_html("Asking the LLM", len(graded), len(questions))
@@ -244,7 +226,7 @@ def judge_answers(
                 break
             if answer.state == "failed":
                 raise InputError(answer.notice)
-            graded.append(grade(query, answer))
+            graded.append(evaluating.grade(query, answer))
     except UserError as error:
         yield AnswersView(notice_html(str(error), "error"), answers_html(graded), *idle())
         return
@@ -252,7 +234,7 @@ def judge_answers(
     yield AnswersView(done, answers_html(graded), *idle())
 
 
-def answers_html(graded: Sequence[Graded]) -> str:
+def answers_html(graded: Sequence[evaluating.Graded]) -> str:
     """The means, and each answer beside what was expected."""
     if not graded:
         return ""
@@ -260,14 +242,17 @@ def answers_html(graded: Sequence[Graded]) -> str:
     return _summary(graded) + table_html("Answers", heads, map(_row, graded))
 
 
-def _summary(graded: Sequence[Graded]) -> str:
+def _summary(graded: Sequence[evaluating.Graded]) -> str:
     n_answerable = sum(each.is_answerable for each in graded)
-    parts = [f"{what} <b>{'–' if share is None else f'{share:.0%}'}</b>" for what, share in summarise(graded).items()]
+    parts = [
+        f"{what} <b>{'–' if share is None else f'{share:.0%}'}</b>"
+        for what, share in evaluating.summarise(graded).items()
+    ]
     counts = f"{n_answerable} answerable, {len(graded) - n_answerable} unanswerable questions"
     return f'<p class="aside">{counts}: {" · ".join(parts)}. Sentences rarely match a short answer exactly.</p>'
 
 
-def _row(each: Graded) -> Sequence[str]:
+def _row(each: evaluating.Graded) -> Sequence[str]:
     expected = escape(" · ".join(each.expected)) or "<i>a refusal</i>"
     given = "<i>refused</i>" if each.has_refused else escape(each.given[:600])
     exact = "–" if each.exact is None else ("yes" if each.exact else "no")

@@ -140,5 +140,5 @@ def _wire_deletion(bench: Workbench, parts: Parts, refresh: Refresh) -> None:
     parts["delete_corpus"].click(lambda corpus: ask_to_delete(corpus, ()), corpus, outputs, api_visibility="private")
     parts["delete_sources"].click(ask_to_delete, [corpus, picked], outputs, **QUIETLY)
     picked.change(lambda some: gr.update(interactive=bool(some)), picked, parts["delete_sources"], **QUIETLY)
-    parts["keep"].click(dismiss, None, outputs, api_visibility="private", queue=False)
+    parts["keep"].click(lambda: dismiss(), None, outputs, api_visibility="private", queue=False)
     refresh.after(parts["confirm"].click(partial(handlers.delete, bench), doomed, outputs, **QUIETLY))

@@ -121,7 +121,7 @@ def wire_desk(bench: Workbench, parts: Parts, refresh: Refresh) -> None:
     asking = [parts["cancel"].click, parts["delete"].click]
     gr.on(asking, partial(teach.ask_to_delete, bench), picked, doomed, **QUIETLY)
     # what was said or asked about another run is not left standing over the one that is picked
-    gr.on([parts["keep"].click, picked.input], dismiss, None, doomed, **QUIETLY)
+    gr.on([parts["keep"].click, picked.input], lambda: dismiss(), None, doomed, **QUIETLY)
     for button, handler, inputs, outputs in (
         ("pause", teach.pause, picked, message),
         ("resume", teach.resume, [picked, parts["budget"]], message),

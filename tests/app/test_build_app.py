@@ -70,14 +70,24 @@ def test_no_rule_changes_a_part_of_what_it_has_set_from_a_variable() -> None:
                 assert not {each for each in changed if each.split("-")[1] in sides}, body
 
 
+def _inner(fn: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The handler that `with_link` or `with_name` has wrapped, None for any other."""
+    wraps = getattr(fn, "__qualname__", "").split(".")[0] in ("with_link", "with_name")
+    return inspect.getclosurevars(fn).nonlocals["handler"] if wraps else None
+
+
 def _given(fn: Callable[..., Any]) -> list[str]:
     """The parameters of a handler that the page fills from components; gradio fills in the others by their type."""
+    if inner := _inner(fn):
+        return [name for name in _given(inner) if name not in ("link", "who")]
     hints = get_type_hints(fn.func if isinstance(fn, partial) else fn)
-    return [name for name in inspect.signature(fn).parameters if hints.get(name) not in _FILLED_IN]
+    known = inspect.signature(fn).parameters.values()
+    return [each.name for each in known if hints.get(each.name) not in _FILLED_IN and each.kind != each.KEYWORD_ONLY]
 
 
 def _n_values(fn: Callable[..., Any]) -> int:
     """How many values a handler returns by its annotation: the fields of its NamedTuple; 0 where it has none."""
+    fn = _inner(fn) or fn
     plain = fn.func if isinstance(fn, partial) else fn
     hint = get_type_hints(plain, include_extras=False).get("return") if plain.__name__ != "<lambda>" else None
     inner = next((each for each in (hint, *get_args(hint)) if hasattr(each, "_fields")), None)
