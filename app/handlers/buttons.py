@@ -153,15 +153,7 @@ def read_link(parameters: Mapping[str, str]) -> Link:
     )
 
 
-def make_link(question: str, corpus: str | None, retriever: str | None) -> str:
-    """The query part of the page's address for this question."""
-    return _query({"corpus": corpus, "retriever": retriever, "question": question})
-
-
-def make_compare_link(question: str, corpus: str, sides: Sequence[str]) -> str:
-    """The query part of the page's address for this comparison."""
-    return _query({"corpus": corpus, **dict(zip(PREFIXES, sides, strict=False)), "question": question})
-
-
-def _query(named: Mapping[str, str | None]) -> str:
+def make_link(question: str, corpus: str | None, retriever: str | None = "", sides: Sequence[str] = ()) -> str:
+    """The query part of the page's address for this question to one retriever, or for a comparison of `sides`."""
+    named = {"corpus": corpus, "retriever": retriever, **dict(zip(PREFIXES, sides, strict=False)), "question": question}
     return "?" + urlencode({name: value for name, value in named.items() if value})

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app import demo_lesson
+from app import demo_lesson, rendering
 from app.comparison import (
     MAX_QUESTIONS,
     Comparison,
@@ -22,18 +22,7 @@ from app.comparison import (
     spread,
 )
 from app.handlers.ask import Shown, as_side
-from app.handlers.buttons import StopFlag, Update, busy, idle, make_compare_link
-from app.rendering import (
-    PREFIXES,
-    answer_html,
-    answers_html,
-    ballot_html,
-    comparison_html,
-    notice_html,
-    reveal_html,
-    side_names,
-    sides_html,
-)
+from app.handlers.buttons import StopFlag, Update, busy, idle, make_link
 from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
 from app.sources import source_html
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
@@ -96,10 +85,10 @@ def compare(
     try:
         question = check_question(question)
         keys = check_sides([left, right, *(more or [])])
-        yield CompareView(notice_html("Searching …", "busy"), "", "", *busy(), "", "", None)
+        yield CompareView(rendering.notice_html("Searching …", "busy"), "", "", *busy(), "", "", None)
         compared = look(retrieve_sides(bench, corpus, keys, question), question, with_answers, is_blind)
     except UserError as error:
-        yield _ended(notice_html(str(error), "error"))
+        yield _ended(rendering.notice_html(str(error), "error"))
         return
     bench.keep_question(compared.corpus, question)
     yield show(compared)
@@ -107,12 +96,12 @@ def compare(
     if with_answers and any(passages):
         for answers in write_answers(bench, question, passages, flag.read):
             written = (
-                answer_html(answer, prefix, read, times=not is_blind)
-                for answer, prefix, read in zip(answers, PREFIXES, passages, strict=False)
+                rendering.answer_html(answer, prefix, read, times=not is_blind)
+                for answer, prefix, read in zip(answers, rendering.PREFIXES, passages, strict=False)
             )
             compared = replace(compared, answers=tuple(written))
             yield CompareView(answers=_answers(compared))
-    yield _ended(_SAME)._replace(ballot=ballot_html(len(compared.sides)), compared=compared)
+    yield _ended(_SAME)._replace(ballot=rendering.ballot_html(len(compared.sides)), compared=compared)
 
 
 def check_sides(keys: Sequence[str | None]) -> Sequence[str | None]:
@@ -167,17 +156,17 @@ def look(sides: list[Retrieval], question: str, with_answers: bool, is_blind: bo
 def show(compared: Compared) -> CompareView:
     """The answers, the passages and all that may be said about them now."""
     is_closed = compared.is_closed
-    link = make_compare_link(compared.question, compared.corpus, [side.retriever for side in compared.sides])
+    link = make_link(compared.question, compared.corpus, sides=[side.retriever for side in compared.sides])
     return CompareView(
-        summary=comparison_html(compared.comparison, is_blind=is_closed, link="" if is_closed else link),
+        summary=rendering.comparison_html(compared.comparison, is_blind=is_closed, link="" if is_closed else link),
         answers=_answers(compared),
-        passages=sides_html(compared.comparison, compared.labels, compared.n_read, is_blind=is_closed),
+        passages=rendering.sides_html(compared.comparison, compared.labels, compared.n_read, is_blind=is_closed),
         compared=compared,
     )
 
 
 def _answers(compared: Compared) -> str:
-    return answers_html(side_names(compared.labels, is_blind=compared.is_closed), compared.answers)
+    return rendering.answers_html(rendering.side_names(compared.labels, is_blind=compared.is_closed), compared.answers)
 
 
 def _ended(summary: Update) -> CompareView:
@@ -209,13 +198,13 @@ def list_contrasts(
             one, other = (bench.retrievers.search(opened, choice) for choice in choices)
             found = find_contrasts(looked_at, one, other, _N_LISTED)
     except UserError as error:
-        return ContrastView(gr.update(visible=False), notice_html(str(error), "error"))
+        return ContrastView(gr.update(visible=False), rendering.notice_html(str(error), "error"))
     gained = demo_lesson.gained_by(bench, opened.name, *(choice.key for choice in choices))
     samples = [[question, "found by Taught alone"] for question in gained]
     samples += [[question, f"{100 * overlap:.0f} %"] for overlap, question in found if question not in gained]
     limited = f" of {len(known):,}" if len(known) > MAX_QUESTIONS else ""
     note = f"The most different of {len(looked_at):,}{limited} questions. Click one to compare it."
-    return ContrastView(gr.update(samples=samples, visible=True), notice_html(note))
+    return ContrastView(gr.update(samples=samples, visible=True), rendering.notice_html(note))
 
 
 class VoteView(NamedTuple):
@@ -241,10 +230,10 @@ def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str
             )
         book.add(entry)
     except UserError as error:
-        return VoteView(note=notice_html(str(error), "error"))
+        return VoteView(note=rendering.notice_html(str(error), "error"))
     score = show_score(bench, compared.corpus, [side.retriever for side in compared.sides])
     preferred = compared.labels[entry.sides.index(entry.winner)] if entry.winner else ""
-    note = reveal_html("Thank you, your vote is kept.", compared.labels, preferred)
+    note = rendering.reveal_html("Thank you, your vote is kept.", compared.labels, preferred)
     if not compared.is_closed:
         return VoteView(note=note, score=score)
     opened = show(replace(compared, is_closed=False))
@@ -294,7 +283,7 @@ def judge_passage(
             )
         )
     except UserError as error:
-        return notice_html(str(error), "error")
+        return rendering.notice_html(str(error), "error")
     return ""
 
 
@@ -318,7 +307,7 @@ def show_score(bench: Workbench, corpus: str | None, retrievers: Sequence[str | 
         labels = {key: find_choice(choices, key).label for key in keys}
         votes = VoteBook(bench.paths.votes).votes()
     except UserError as error:
-        return notice_html(str(error), "error")
+        return rendering.notice_html(str(error), "error")
     pairs = combinations(keys, 2)
     scores = {(labels[one], labels[other]): count_votes(votes, corpus, one, other) for one, other in pairs}
     names = list(labels.values())

@@ -9,22 +9,12 @@ from typing import Any
 
 import gradio as gr
 
+from app import tables
 from app.handlers.buttons import ConfirmView, Update, confirm, dismiss, teachers
 from app.jobs.launching import Form, Plan, begin, foresee, go_on, make_plan
 from app.plots import bars_html, bars_of, curves_html
 from app.rendering import notice_html, to_safe_html
 from app.retriever import look_up
-from app.tables import (
-    STATE_WORDS,
-    estimate_html,
-    figures_html,
-    headline_html,
-    log_html,
-    promise_html,
-    runs_table_html,
-    silence_html,
-    stages_list_html,
-)
 from app.votes import count_asked, people_orders
 from app.workbench import Workbench
 from distill.run_folder import RunFolder, RunInfo, delete_run, list_runs, run_info
@@ -71,7 +61,7 @@ def _show(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> RunV
     parts = _hidden_parts() if run is None else _parts(bench, run)
     parts |= {
         "picked": {"choices": run_choices(runs), "visible": bool(runs)},
-        "table": {"value": runs_table_html(runs)},
+        "table": {"value": tables.runs_table_html(runs)},
         "timer": {"active": any(each.is_going_on for each in runs)},
     }
     updates = _updates({**parts, "runs": runs}, seen)
@@ -92,7 +82,7 @@ def _updates(parts: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Upd
 
 def run_choices(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
     """The runs as they can be picked: how each stands, and its name."""
-    return [(f"{run.name} · {STATE_WORDS[run.state]}", run.name) for run in runs]
+    return [(f"{run.name} · {tables.STATE_WORDS[run.state]}", run.name) for run in runs]
 
 
 def _parts(bench: Workbench, run: RunInfo) -> dict[str, dict[str, Any]]:
@@ -101,19 +91,19 @@ def _parts(bench: Workbench, run: RunInfo) -> dict[str, dict[str, Any]]:
     progress, metrics, verdict = folder.progress, folder.metrics, folder.verdict
     job, report = folder.job, folder.report
     spend = metrics.spend if metrics else progress.spend
-    stages = silence_html(progress, run.state, time.time())
-    stages += stages_list_html(progress, run.state) if job or progress.stages else ""
+    stages = tables.silence_html(progress, run.state, time.time())
+    stages += tables.stages_list_html(progress, run.state) if job or progress.stages else ""
     resumable = run.state in _RESUMABLE
     has_end = run.state == "done"
     return {
-        "headline": {"value": headline_html(run, verdict)},
+        "headline": {"value": tables.headline_html(run, verdict)},
         "stages": {"value": stages},
-        "figures": {"value": figures_html(folder.orders, folder.teacher.assessment, spend)},
+        "figures": {"value": tables.figures_html(folder.orders, folder.teacher.assessment, spend)},
         "curves": {"value": curves_html({"ranker": folder.losses("ranker"), "retriever": folder.losses("retriever")})},
         "bars": {"value": bars_html(bars_of(metrics), metrics.questions or 0) if metrics else ""},
         "report": {"value": _report_html(report) if report else ""},
         "report_box": {"visible": bool(report)},
-        "log": {"value": log_html(folder.log_tail)},
+        "log": {"value": tables.log_html(folder.log_tail)},
         "log_box": {"visible": job is not None},
         "pause": {"visible": run.state == "running"},
         "resume": {"visible": resumable},
@@ -131,7 +121,7 @@ def _parts(bench: Workbench, run: RunInfo) -> dict[str, dict[str, Any]]:
 def _hidden_parts() -> dict[str, dict[str, Any]]:
     texts = ("headline", "stages", "figures", "curves", "bars", "report", "log")
     others = ("report_box", "log_box", "pause", "resume", "cancel", "promote", "rollback", "delete", "budget")
-    return {name: {"value": promise_html() if name == "headline" else ""} for name in texts} | {
+    return {name: {"value": tables.promise_html() if name == "headline" else ""} for name in texts} | {
         name: {"visible": False} for name in others
     }
 
@@ -164,7 +154,7 @@ def look(bench: Workbench, form: Form) -> FormView:
             seen = foresee(_plan(bench, form._replace(train=train)), bench.paths)
             durations[train] = f", about {seen.duration}"
             if train == form.train:
-                foreseen = estimate_html(seen.said, seen.details)
+                foreseen = tables.estimate_html(seen.said, seen.details)
     except UserError as error:
         foreseen = notice_html(str(error))
     is_paid = not bench.llm.is_embedded and (form.teacher, form.source) != ("none", "upload")

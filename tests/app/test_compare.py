@@ -10,7 +10,7 @@ import pytest
 from scripted_endpoint import ScriptedEndpoint
 
 from app.handlers import compare, pickers
-from app.handlers.buttons import Link, StopFlag, make_compare_link, read_link
+from app.handlers.buttons import Link, StopFlag, make_link, read_link
 from app.votes import VoteBook
 from app.workbench import Workbench
 from distill.verdict.promotion import promote
@@ -137,7 +137,7 @@ def test_further_retrievers_that_are_gone_are_taken_away(bench: Workbench, corpu
 
 
 def test_a_link_brings_back_the_comparison(bench: Workbench, corpus: str, taught: str) -> None:
-    link = make_compare_link(QUESTION, corpus, ["lexical", "keywords", "fused(keywords)"])
+    link = make_link(QUESTION, corpus, sides=["lexical", "keywords", "fused(keywords)"])
     assert link in sent(compared(bench, corpus, "lexical", "keywords", "fused"), "summary").replace("&amp;", "&")
     read = read_link(dict(parse_qsl(link[1:])))
     assert read.sides == ("lexical", "keywords", "fused(keywords)")

@@ -175,7 +175,7 @@ def test_the_page_tells_of_an_upload_wherever_it_is_opened(bench: Workbench, wri
 def test_deleting_asks_first_and_then_deletes(bench: Workbench, corpus: str) -> None:
     asked = corpora.ask_to_delete(bench, corpus, ["bees.txt"])
     assert asked.box["visible"] is True
-    assert "1 file of" in asked.question
+    assert "1 file of" in asked.message
     assert list_corpora(bench.paths)[0].n_sources == 4
     done = corpora.delete(bench, asked.doomed)
     assert "Deleted: 1 file of" in done.question
@@ -189,7 +189,7 @@ def test_deleting_asks_first_and_then_deletes(bench: Workbench, corpus: str) -> 
 
 def test_a_whole_corpus_is_deleted_after_its_size_was_said(bench: Workbench, corpus: str) -> None:
     asked = corpora.ask_to_delete(bench, corpus, [])
-    assert "4 documents" in asked.question
+    assert "4 documents" in asked.message
     corpora.delete(bench, asked.doomed)
     assert list_corpora(bench.paths) == []
 
