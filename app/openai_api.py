@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.answering import Answer, Turn, answer_question
-from app.retriever import Retrieval, starting_choice
+from app.retriever import Retrieval, find_choice
 from app.streaming import N_SHOWN, check_question, find_standalone, passages_to_read
 from distill.prompts import NO_ANSWER
 from indexes.corpus import Corpus, corpora
@@ -269,9 +269,7 @@ def _embed(bench: Workbench, asked: _Texts) -> dict[str, Any]:
     if not 0 < len(texts) <= _MOST_INPUTS:
         raise InputError(f"1 to {_MOST_INPUTS} texts were expected as input, but there are {len(texts)}.")
     with bench.retrievers.reading(Corpus.open(bench.paths, asked.model).name) as opened:
-        start = starting_choice(bench.retrievers.choices(opened))
-        if start is None or not start.retriever.encoder:
-            raise InputError(f"Corpus '{asked.model}' has no encoder yet.")
+        start = find_choice(bench.retrievers.choices(opened), "")
         encoder = bench.retrievers.encoder_of(opened, start.retriever.encoder)
     if asked.dimensions not in (None, encoder.dimension):
         raise InputError(f"The vectors of '{encoder.name}' have {encoder.dimension} dimensions; leave dimensions out.")

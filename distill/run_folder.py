@@ -364,7 +364,7 @@ def run_folders(paths: DataPaths, corpus: str = "") -> Iterator[tuple[RunFolder,
 def list_runs(paths: DataPaths, corpus: str = "") -> list[RunInfo]:
     """Every run, or those on `corpus`: those that are going on first, then the newest."""
     found = list(run_folders(paths, corpus))
-    standing = {name: _promoted(paths, name) for name in {config.corpus for _, config in found}}
+    standing = {name: in_use(paths, name) for name in {config.corpus for _, config in found}}
     runs = [_info(folder, config, standing[config.corpus]) for folder, config in found]
     return sorted(runs, key=lambda run: (not run.is_going_on, -run.changed_at, run.name))
 
@@ -373,7 +373,7 @@ def run_info(paths: DataPaths, name: str) -> RunInfo | None:
     """The line of the run called `name`, None if there is none."""
     folder = RunFolder(paths.run(name)) if name.strip() else None
     config = folder.config if folder else None
-    return _info(folder, config, _promoted(paths, config.corpus)) if folder and config else None
+    return _info(folder, config, in_use(paths, config.corpus)) if folder and config else None
 
 
 def _info(folder: RunFolder, config: RunConfig, standing: str) -> RunInfo:
@@ -390,7 +390,7 @@ def _info(folder: RunFolder, config: RunConfig, standing: str) -> RunInfo:
     )
 
 
-def _promoted(paths: DataPaths, corpus: str) -> str:
+def in_use(paths: DataPaths, corpus: str) -> str:
     """What answers for `corpus`, "" for the baseline, or where that cannot be known."""
     if corpus.strip() and (paths.corpus(corpus) / MANIFEST).is_file():
         with suppress(UserError):
@@ -414,7 +414,7 @@ def delete_run(paths: DataPaths, name: str, *, ends: bool = False, demotes: bool
         raise NotFoundError(f"Run '{name}' is not there any more (there are: {known or 'none'}).")
     config, encoders, process = folder.config, folder.encoders, folder.process
     corpus = config.corpus if config else ""
-    standing = _promoted(paths, corpus)
+    standing = in_use(paths, corpus)
     if standing in encoders and not demotes:
         raise InputError(f"'{standing}' answers for corpus '{corpus}' now. Roll it back first, then delete it.")
     if process and not ends:

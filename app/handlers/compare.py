@@ -222,8 +222,19 @@ def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str
     """The vote is kept; where the sides were hidden, they are named."""
     book = VoteBook(bench.paths.votes)
     try:
-        entry = _as_vote(verdict, compared, _known(visitor))
-        if compared is None or (compared.is_blind and book.has_voted(entry.visitor, entry.comparison)):
+        if compared is None:
+            raise InputError("There is nothing to vote on yet. Compare two retrievers first.")
+        entry = Vote(
+            time=now(),
+            visitor=_known(visitor),
+            comparison=compared.id,
+            corpus=compared.corpus,
+            question=compared.question,
+            sides=compared.sides,
+            is_blind=compared.is_blind,
+            verdict=check_verdict(verdict, len(compared.sides)),
+        )
+        if compared.is_blind and book.has_voted(entry.visitor, entry.comparison):
             raise InputError(
                 "You have voted on this comparison already, and the sides are named now: that vote stands. "
                 "Compare again to vote once more."
@@ -238,21 +249,6 @@ def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str
         return VoteView(note=note, score=score)
     opened = show(replace(compared, is_closed=False))
     return VoteView(note, score, opened.summary, opened.answers, opened.passages, opened.compared)
-
-
-def _as_vote(verdict: str, compared: Compared | None, visitor: str) -> Vote:
-    if compared is None:
-        raise InputError("There is nothing to vote on yet. Compare two retrievers first.")
-    return Vote(
-        time=now(),
-        visitor=visitor,
-        comparison=compared.id,
-        corpus=compared.corpus,
-        question=compared.question,
-        sides=compared.sides,
-        is_blind=compared.is_blind,
-        verdict=check_verdict(verdict, len(compared.sides)),
-    )
 
 
 def judge_passage(

@@ -17,8 +17,8 @@ from app.rendering import notice_html, to_safe_html
 from app.retriever import look_up
 from app.votes import count_asked, people_orders
 from app.workbench import Workbench
-from distill.run_folder import RunFolder, RunInfo, delete_run, list_runs, run_info
-from distill.verdict.promotion import promote, promoted, rollback
+from distill.run_folder import RunFolder, RunInfo, delete_run, in_use, list_runs, run_info
+from distill.verdict.promotion import promote, rollback
 from indexes.errors import NotFoundError, UserError, counted
 
 _RESUMABLE = ("paused", "interrupted", "failed")
@@ -112,7 +112,7 @@ def _parts(bench: Workbench, run: RunInfo) -> dict[str, dict[str, Any]]:
             "visible": has_end and not run.answers_now,
             "variant": "primary" if verdict and verdict.promoted else "secondary",
         },
-        "rollback": {"visible": has_end and _is_promoted(bench, run.corpus)},
+        "rollback": {"visible": has_end and bool(in_use(bench.paths, run.corpus))},
         "delete": {"visible": not run.is_going_on and run.state != "paused"},
         "budget": {"visible": resumable},
     }
@@ -130,13 +130,6 @@ def _report_html(markdown: str) -> str:
     return (
         f'<section class="answer report" aria-label="Report"><div class="text">{to_safe_html(markdown)}</div></section>'
     )
-
-
-def _is_promoted(bench: Workbench, corpus: str) -> bool:
-    try:
-        return promoted(bench.paths, corpus) is not None
-    except UserError:
-        return False
 
 
 FormView = namedtuple("FormView", "upload teacher train budget people foreseen")

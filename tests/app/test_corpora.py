@@ -178,7 +178,7 @@ def test_deleting_asks_first_and_then_deletes(bench: Workbench, corpus: str) -> 
     assert "1 file of" in asked.message
     assert list_corpora(bench.paths)[0].n_sources == 4
     done = corpora.delete(bench, asked.doomed)
-    assert "Deleted: 1 file of" in done.question
+    assert "Deleted: 1 file of" in done.message
     assert done.doomed is None
     assert [source.source for source in Corpus.open(bench.paths, corpus).sources()] == [
         "bread.txt",
