@@ -179,12 +179,12 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
     """Everything that the page needs; nothing is loaded or started yet."""
     retrievers = Retrievers(paths, settings.encoder, load_encoder)
     works: dict[str, Work] = {
-        "Preparing the corpora": prepare_corpus(
-            paths, retrievers, settings.encoder, write_docstrings if settings.app_demo else None
+        "Preparing the corpora": partial(
+            prepare_corpus, paths, retrievers, settings.encoder, write_docstrings if settings.app_demo else None
         )
     }
     if not settings.uses_endpoint:
-        works["Fetching the embedded LLM"] = fetch_weights(paths, settings.local_llm)
+        works["Fetching the embedded LLM"] = partial(fetch_weights, paths, settings.local_llm)
     reader = Reader(_llm_config(settings), paths, max_tokens=settings.app_answer_tokens, endpoints=settings.endpoints)
     return Workbench(
         paths=paths,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -177,11 +177,8 @@ class Uploads:
         corpus = str(request.get("corpus", ""))
         files: list[Path | str] = [*sorted((folder / self._FILES).iterdir()), *map(str, request.get("addresses", ()))]
         message = f"To be added to corpus '{corpus}': {counted(len(files), 'file')}"
-        self._background.begin(
-            f"Upload {folder.name} to corpus '{corpus}'",
-            lambda *told: self._work(folder, corpus, files, *told),
-            message,
-        )
+        work = partial(self._work, folder, corpus, files)
+        self._background.begin(f"Upload {folder.name} to corpus '{corpus}'", work, message)
 
     def _work(
         self, folder: Path, corpus: str, files: Sequence[Path | str], on_stage: OnStage, stopped: Callable[[], bool]
@@ -254,18 +251,21 @@ def _became(
     return sentence + failed, "error" if n_failed else "done"
 
 
-def prepare_corpus(paths: DataPaths, retrievers: Retrievers, encoder: str, demo: WriteCorpus | None) -> Work:
+def prepare_corpus(
+    paths: DataPaths,
+    retrievers: Retrievers,
+    encoder: str,
+    demo: WriteCorpus | None,
+    on_stage: OnStage,
+    stopped: Callable[[], bool],
+) -> None:
     """Loads the encoder, then indexes the demonstration corpus that `demo` writes, unless that was done before."""
-
-    def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
-        on_stage(Stage(message=f"Loading the encoder {encoder}"))
-        retrievers.encoder(encoder)
-        if demo and not stopped() and not _marker(paths).exists():
-            _index_demo(paths, retrievers.new_encoder(encoder), demo, on_stage, stopped)
-        if not stopped():
-            _warm_up(paths, retrievers, encoder)
-
-    return work
+    on_stage(Stage(message=f"Loading the encoder {encoder}"))
+    retrievers.encoder(encoder)
+    if demo and not stopped() and not _marker(paths).exists():
+        _index_demo(paths, retrievers.new_encoder(encoder), demo, on_stage, stopped)
+    if not stopped():
+        _warm_up(paths, retrievers, encoder)
 
 
 def _warm_up(paths: DataPaths, retrievers: Retrievers, encoder: str) -> None:
@@ -314,18 +314,14 @@ def write_docstrings(file: Path) -> None:
         )
 
 
-def fetch_weights(paths: DataPaths, local_llm: str) -> Work:
+def fetch_weights(paths: DataPaths, local_llm: str, on_stage: OnStage, stopped: Callable[[], bool]) -> None:
     """Fetches the weights of the embedded LLM, so that the first answer does not wait for them."""
+    from distill.llm.weights import ensure_weights
 
-    def work(on_stage: OnStage, stopped: Callable[[], bool]) -> None:
-        from distill.llm.weights import ensure_weights
+    def on_progress(done: int, total: int, text: str) -> None:
+        on_stage(Stage(message=f"{text} (megabytes)", done=done // 10**6, total=total // 10**6))
 
-        def on_progress(done: int, total: int, text: str) -> None:
-            on_stage(Stage(message=f"{text} (megabytes)", done=done // 10**6, total=total // 10**6))
-
-        ensure_weights(local_llm, paths.models, on_progress)
-
-    return work
+    ensure_weights(local_llm, paths.models, on_progress)
 
 
 class Reader:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def run_to_end(work: Work) -> tuple[Background, list[Stage]]:
 
 
 def test_the_demonstration_corpus_is_indexed_once(bench: Workbench) -> None:
-    work = prepare_corpus(bench.paths, bench.retrievers, "keywords", write_corpus)
+    work = partial(prepare_corpus, bench.paths, bench.retrievers, "keywords", write_corpus)
     background, stages = run_to_end(work)
     (corpus,) = list_corpora(bench.paths)
     assert (corpus.name, background.is_busy) == (DEMO_CORPUS, False)
@@ -56,7 +57,7 @@ def test_the_demonstration_corpus_is_indexed_once(bench: Workbench) -> None:
 
 def test_an_interrupted_demonstration_corpus_is_gone_on_with(bench: Workbench) -> None:
     embedding = threading.Event()
-    work = prepare_corpus(bench.paths, bench.retrievers, "keywords", write_corpus)
+    work = partial(prepare_corpus, bench.paths, bench.retrievers, "keywords", write_corpus)
     background = Background({"Work": work}, lambda stage: embedding.set() if stage.done else None)
     background.start()
     assert embedding.wait(DEADLINE_S)
@@ -69,7 +70,7 @@ def test_an_interrupted_demonstration_corpus_is_gone_on_with(bench: Workbench) -
 
 
 def test_without_a_demonstration_nothing_is_indexed(bench: Workbench) -> None:
-    run_to_end(prepare_corpus(bench.paths, bench.retrievers, "keywords", None))
+    run_to_end(partial(prepare_corpus, bench.paths, bench.retrievers, "keywords", None))
     assert list_corpora(bench.paths) == []
 
 
