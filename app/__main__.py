@@ -31,7 +31,7 @@ from app.workbench import (
     write_docstrings,
 )
 from distill.__main__ import app as distill_commands
-from distill.llm.connection import LLMConfig, connect_llm, embedded_server, llm_errors
+from distill.llm.connection import connect_llm, embedded_server, llm_errors
 from distill.llm.weights import LOCAL_MODELS
 from distill.run_folder import State, run_folders
 from indexes.__main__ import app as index_commands
@@ -87,7 +87,7 @@ def serve(context: typer.Context) -> None:
     finally:
         say("Ending …")
         bench.background.stop(timeout_s=2)
-        if not settings.uses_endpoint:
+        if settings.llm.is_embedded:
             embedded_server(settings.local_llm, paths.models).stop()
         page.close(verbose=False)
     leave()
@@ -149,9 +149,9 @@ def _checks(settings: Settings, paths: DataPaths) -> Iterator[tuple[str, Callabl
 
 def _llm_findings(settings: Settings, paths: DataPaths) -> Iterator[str]:
     local = LOCAL_MODELS.get(settings.local_llm)
-    if settings.uses_endpoint:
+    if not settings.llm.is_embedded:
         with llm_errors():
-            connect_llm(_llm_config(settings), paths).invoke("Reply with OK.")
+            connect_llm(settings.llm, paths).invoke("Reply with OK.")
     elif local and not (paths.models / local.file_name).is_file():
         yield f"its weights ({local.n_bytes / 1e9:.1f} GB) are not here yet. The page fetches them when it starts."
 
@@ -183,9 +183,9 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
             prepare_corpus, paths, retrievers, settings.encoder, write_docstrings if settings.app_demo else None
         )
     }
-    if not settings.uses_endpoint:
+    if settings.llm.is_embedded:
         works["Fetching the embedded LLM"] = partial(fetch_weights, paths, settings.local_llm)
-    reader = Reader(_llm_config(settings), paths, max_tokens=settings.app_answer_tokens, endpoints=settings.endpoints)
+    reader = Reader(settings.llm, paths, max_tokens=settings.app_answer_tokens, endpoints=settings.endpoints)
     return Workbench(
         paths=paths,
         encoder=settings.encoder,
@@ -197,16 +197,6 @@ def assemble(settings: Settings, paths: DataPaths) -> Workbench:
         max_upload_mb=settings.app_max_upload_mb,
         keeps_questions=settings.app_log_questions,
         has_accounts=settings.app_auth is not None,
-    )
-
-
-def _llm_config(settings: Settings) -> LLMConfig:
-    key = settings.openai_api_key
-    return LLMConfig(
-        base_url=settings.openai_base_url,
-        api_key=key.get_secret_value() if key else None,
-        model=settings.llm_model,
-        local_llm=settings.local_llm,
     )
 
 

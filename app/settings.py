@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from distill.llm.connection import LLMConfig
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.errors import InputError, StoreError
 from indexes.paths import DataPaths
@@ -47,9 +48,10 @@ class Settings(BaseSettings):
     app_log_questions: bool = False  # of each corpus the newest, see app.votes.MOST_KEPT
 
     @property
-    def uses_endpoint(self) -> bool:
-        """Whether answers come from an OpenAI-compatible endpoint, and not from the embedded LLM."""
-        return self.openai_api_key is not None or self.openai_base_url is not None
+    def llm(self) -> LLMConfig:
+        """The LLM that answers and teaches: an OpenAI-compatible endpoint, or the embedded one."""
+        key = self.openai_api_key.get_secret_value() if self.openai_api_key else None
+        return LLMConfig(base_url=self.openai_base_url, api_key=key, model=self.llm_model, local_llm=self.local_llm)
 
     @property
     def endpoints(self) -> tuple[str, ...] | None:

@@ -29,20 +29,20 @@ def test_defaults_are_the_documented_ones() -> None:
     settings = read_settings()
     assert (settings.app_host, settings.app_port, settings.data_dir) == ("127.0.0.1", 7860, Path("data"))
     assert (settings.local_llm, settings.encoder) == ("qwen-1.5b", "all-MiniLM-L6-v2")
-    assert not settings.uses_endpoint
+    assert settings.llm.is_embedded
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "OPENAI_BASE_URL"])
 def test_a_key_or_an_address_means_an_endpoint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "http://localhost:8000/v1")
-    assert read_settings().uses_endpoint
+    assert not read_settings().llm.is_embedded
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, "")
     assert read_settings() == Settings()
-    assert not read_settings().uses_endpoint
+    assert read_settings().llm.is_embedded
 
 
 @pytest.mark.parametrize(
