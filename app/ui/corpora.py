@@ -28,10 +28,8 @@ def _build_map(bench: Workbench, corpus: gr.Dropdown) -> None:
     kept = gr.State(None)
     gr.HTML("<h2>Map of the passages</h2>", js_on_load=None)
     with gr.Row(elem_classes="question"):
-        prompt, sized = "A question, to see what is found for it (optional)", {"scale": 5, "min_width": 240}
-        question = build_box(
-            "Question on the map", prompt, "inside-question", max_length=MAX_QUESTION_CHARACTERS, **sized
-        )
+        prompt, most = "A question, to see what is found for it (optional)", MAX_QUESTION_CHARACTERS
+        question = build_box("Question on the map", prompt, "inside-question", max_length=most, scale=5, min_width=240)
         draw = gr.Button("Draw the map", scale=2, min_width=120, elem_id="inside-draw")
     picture = gr.HTML(elem_id="inside-map", js_on_load=None)
     gr.on(
