@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
 from app import demo_lesson
 from app.answering import N_REMEMBERED, Answer, Turn, remember
-from app.handlers.buttons import Link, StopFlag, Update, busy, idle, make_link
+from app.handlers.buttons import SAME, Link, StopFlag, Update, busy, idle, make_link, only
 from app.rendering import answer_html, asked_html, notice_html, passages_html, source_line, turns_html
 from app.retriever import Retrieval
 from app.streaming import N_READ, N_SHOWN, check_question, find_standalone, passages_to_read, write_answers
@@ -23,8 +23,6 @@ from app.votes import Side
 from app.workbench import Workbench
 from indexes.errors import UserError
 from indexes.observing import answering, new_request
-
-_SAME: Update = gr.skip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +34,8 @@ class Shown:
     sides: tuple[Side, ...]
 
 
-class AskView(NamedTuple):
-    """The panel of the Ask tab, what surrounds it, and what the session remembers."""
-
-    answer: Update = _SAME
-    passages: Update = _SAME
-    asked: Update = _SAME
-    earlier: Update = _SAME
-    question: Update = _SAME
-    ask: Update = _SAME
-    stop: Update = _SAME
-    retry: Update = _SAME
-    fresh: Update = _SAME
-    turns: Update = _SAME
-    last: Update = _SAME
-    shown: Update = _SAME
+AskView = namedtuple("AskView", "answer passages asked earlier question ask stop retry fresh turns last shown")
+"""The panel of the Ask tab, what surrounds it, and what the session remembers."""
 
 
 def ask(
@@ -70,7 +55,7 @@ def ask(
         yield _started(question, turns)
         searched, remark = question, ""
         if turns:
-            yield AskView(answer=notice_html("Reading the question in the light of those before …", "busy"))
+            yield only(AskView, answer=notice_html("Reading the question in the light of those before …", "busy"))
             searched, remark = find_standalone(bench, turns, question, flag.read)
         with answering(request):
             retrieval = bench.retrievers.retrieve(corpus, retriever, searched, N_SHOWN, rerank)
@@ -88,11 +73,11 @@ def ask(
     for (answer,) in write_answers(bench, searched, [passages], flag.read, request):
         # The button too, each time: the page was seen to lose its first enabling among the words.
         stop = busy("Stop" if answer.text else _SKIP)[1]
-        yield AskView(answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=stop)
+        yield only(AskView, answer=answer_html(answer, "ask", passages, searched_s=searched_s), stop=stop)
     if answer.state == "done":
         sources = tuple(map(source_line, passages))
         turns = remember(turns, Turn(question=question, searched=searched, answer=answer.text, sources=sources))
-    yield _ended(_SAME, can_retry=answer.state != "done")._replace(turns=turns, fresh=gr.update(visible=bool(turns)))
+    yield _ended(SAME, can_retry=answer.state != "done")._replace(turns=turns, fresh=gr.update(visible=bool(turns)))
 
 
 _SKIP = "Skip the answer"  # while no word of it is there
@@ -100,7 +85,8 @@ _SKIP = "Skip the answer"  # while no word of it is there
 
 def _started(question: str, turns: tuple[Turn, ...]) -> AskView:
     button, stop = busy(_SKIP)
-    return AskView(
+    return only(
+        AskView,
         answer=notice_html("Searching …", "busy"),
         passages="",
         asked=asked_html(question),
@@ -117,7 +103,8 @@ def _found(retrieval: Retrieval, question: str, searched: str, remark: str, sear
     """The passages, and which question they were found for."""
     candidates = retrieval.candidates
     waiting = Answer(n_passages=min(N_READ, len(candidates)), notice="Asking the LLM …")
-    return AskView(
+    return only(
+        AskView,
         answer=answer_html(waiting, "ask", searched_s=searched_s) if candidates else "",
         passages=passages_html(retrieval, "ask", N_READ),
         asked=asked_html(
@@ -141,19 +128,27 @@ def as_side(shown: Retrieval) -> Side:
 
 def _ended(answer: Update, *, can_retry: bool) -> AskView:
     button, stop = idle()
-    return AskView(answer=answer, ask=button, stop=stop, retry=gr.update(visible=can_retry))
+    return only(AskView, answer=answer, ask=button, stop=stop, retry=gr.update(visible=can_retry))
 
 
 def start_afresh() -> AskView:
     """Nothing is remembered any more."""
-    return AskView(
-        answer="", passages="", asked="", earlier="", turns=(), shown=None, fresh=gr.update(visible=False), last=""
+    return only(
+        AskView,
+        answer="",
+        passages="",
+        asked="",
+        earlier="",
+        turns=(),
+        shown=None,
+        fresh=gr.update(visible=False),
+        last="",
     )
 
 
 def restore(question: str, link: Link) -> tuple[Update, Update]:
     """The question of a link to one retriever, for its box and to be asked; what was typed meanwhile stays."""
-    return (_SAME, _SAME) if question or link.sides or not link.question else (link.question, link.question)
+    return (SAME, SAME) if question or link.sides or not link.question else (link.question, link.question)
 
 
 MOST_KEPT = 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -18,7 +18,17 @@ from distill.llm.weights import LOCAL_MODELS
 from indexes.errors import UserError
 
 Update = Any
-"""A value for a component, an update of its properties, or `gr.skip()`."""
+"""A value for a component, an update of its properties, or `SAME`."""
+
+SAME: Update = gr.skip()
+
+
+View = TypeVar("View", bound=NamedTuple)
+
+
+def only(view: type[View], **said: Update) -> View:
+    """A `view` that changes nothing but what is said."""
+    return view._make([SAME] * len(view._fields))._replace(**said)
 
 
 class StopFlag:
@@ -81,7 +91,7 @@ def show_background(bench: Workbench, seen: int | None) -> BackgroundView:
         banner=gr.update(value=stages_html(stages), visible=bool(stages)),
         timer=gr.update(value=BUSY_S if is_busy else IDLE_S),
         seen=n_ended,
-        finished=n_ended if n_ended != seen is not None else gr.skip(),
+        finished=n_ended if n_ended != seen is not None else SAME,
     )
 
 
@@ -91,15 +101,14 @@ LLMView = namedtuple("LLMView", "said box key teacher")
 
 def choose_llm(bench: Workbench, kind: str, url: str, model: str, key: str, who: str | None) -> Iterator[LLMView]:
     """The LLM that `who` chose answers and teaches from now on, on this whole page, or a sentence says why not."""
-    same = gr.skip()
     if bench.operator != (who or ""):
-        yield LLMView(notice_html("Only whoever runs this page chooses its LLM.", "error"), same, "", same)
+        yield only(LLMView, said=notice_html("Only whoever runs this page chooses its LLM.", "error"), key="")
         return
-    yield LLMView(notice_html("Asking it for a word …", "busy"), same, same, same)
+    yield only(LLMView, said=notice_html("Asking it for a word …", "busy"))
     try:
         bench.reader.choose(kind, url, model, key)
     except UserError as error:
-        yield LLMView(notice_html(str(error), "error"), same, same, same)
+        yield only(LLMView, said=notice_html(str(error), "error"))
         return
     offered = teachers(bench)
     yield LLMView(

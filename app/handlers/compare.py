@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
@@ -22,7 +22,7 @@ from app.comparison import (
     spread,
 )
 from app.handlers.ask import Shown, as_side
-from app.handlers.buttons import StopFlag, Update, busy, idle, make_link
+from app.handlers.buttons import SAME, StopFlag, Update, busy, idle, make_link, only
 from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
 from app.sources import source_html
 from app.streaming import N_READ, N_SHOWN, check_question, passages_to_read, write_answers
@@ -32,8 +32,6 @@ from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
 from indexes.queries import read_queries
-
-_SAME: Update = gr.skip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +54,8 @@ class Compared:
     answers: tuple[str, ...] = ()
 
 
-class CompareView(NamedTuple):
-    """All sides of the Compare tab, what they have in common, the buttons, and what the session remembers."""
-
-    summary: Update = _SAME
-    answers: Update = _SAME
-    passages: Update = _SAME
-    compare: Update = _SAME
-    stop: Update = _SAME
-    ballot: Update = _SAME
-    note: Update = _SAME
-    compared: Update = _SAME
+CompareView = namedtuple("CompareView", "summary answers passages compare stop ballot note compared")
+"""All sides of the Compare tab, what they have in common, the buttons, and what the session remembers."""
 
 
 def compare(
@@ -100,8 +89,8 @@ def compare(
                 for answer, prefix, read in zip(answers, rendering.PREFIXES, passages, strict=False)
             )
             compared = replace(compared, answers=tuple(written))
-            yield CompareView(answers=_answers(compared))
-    yield _ended(_SAME)._replace(ballot=rendering.ballot_html(len(compared.sides)), compared=compared)
+            yield only(CompareView, answers=_answers(compared))
+    yield _ended(SAME)._replace(ballot=rendering.ballot_html(len(compared.sides)), compared=compared)
 
 
 def check_sides(keys: Sequence[str | None]) -> Sequence[str | None]:
@@ -157,7 +146,8 @@ def show(compared: Compared) -> CompareView:
     """The answers, the passages and all that may be said about them now."""
     is_closed = compared.is_closed
     link = make_link(compared.question, compared.corpus, sides=[side.retriever for side in compared.sides])
-    return CompareView(
+    return only(
+        CompareView,
         summary=rendering.comparison_html(compared.comparison, is_blind=is_closed, link="" if is_closed else link),
         answers=_answers(compared),
         passages=rendering.sides_html(compared.comparison, compared.labels, compared.n_read, is_blind=is_closed),
@@ -171,7 +161,7 @@ def _answers(compared: Compared) -> str:
 
 def _ended(summary: Update) -> CompareView:
     button, stop = idle()
-    return CompareView(summary=summary, compare=button, stop=stop)
+    return only(CompareView, summary=summary, compare=button, stop=stop)
 
 
 _N_LISTED = 12
@@ -207,15 +197,8 @@ def list_contrasts(
     return ContrastView(gr.update(samples=samples, visible=True), rendering.notice_html(note))
 
 
-class VoteView(NamedTuple):
-    """What became of a vote, and the comparison as it may be seen after it."""
-
-    note: Update = _SAME
-    score: Update = _SAME
-    summary: Update = _SAME
-    answers: Update = _SAME
-    passages: Update = _SAME
-    compared: Update = _SAME
+VoteView = namedtuple("VoteView", "note score summary answers passages compared")
+"""What became of a vote, and the comparison as it may be seen after it."""
 
 
 def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str | None) -> VoteView:
@@ -241,12 +224,12 @@ def vote(bench: Workbench, verdict: str, compared: Compared | None, visitor: str
             )
         book.add(entry)
     except UserError as error:
-        return VoteView(note=rendering.notice_html(str(error), "error"))
+        return only(VoteView, note=rendering.notice_html(str(error), "error"))
     score = show_score(bench, compared.corpus, [side.retriever for side in compared.sides])
     preferred = compared.labels[entry.sides.index(entry.winner)] if entry.winner else ""
     note = rendering.reveal_html("Thank you, your vote is kept.", compared.labels, preferred)
     if not compared.is_closed:
-        return VoteView(note=note, score=score)
+        return only(VoteView, note=note, score=score)
     opened = show(replace(compared, is_closed=False))
     return VoteView(note, score, opened.summary, opened.answers, opened.passages, opened.compared)
 

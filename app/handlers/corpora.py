@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import gradio as gr
 
-from app.handlers.buttons import BUSY_S, ConfirmView, Update, confirm, dismiss
+from app.handlers.buttons import BUSY_S, SAME, ConfirmView, confirm, dismiss, only
 from app.handlers.pickers import corpus_picker
 from app.passage_map import N_NEIGHBOURS, Neighbours, PassageMap, draw_map, make_map
 from app.plots import to_svg
@@ -27,13 +27,8 @@ from indexes.types import SourceInfo
 MAX_NAME_CHARACTERS = 80
 
 
-class AddView(NamedTuple):
-    """What became of the wish to add files, the form, and the timer that tells how far they are."""
-
-    said: Update
-    files: Update = gr.skip()
-    timer: Update = gr.skip()
-    awaited: Update = gr.skip()
+AddView = namedtuple("AddView", "said files timer awaited")
+"""What became of the wish to add files, the form, and the timer that tells how far they are."""
 
 
 def add(
@@ -49,7 +44,7 @@ def add(
         name = check_name((corpus or "").strip() or Path([*(files or []), *pages][0]).stem)
         bench.uploads.take(name, [Path(file) for file in files or []], pages, visitor or "")
     except UserError as error:
-        return AddView(notice_html(str(error), "error"))
+        return only(AddView, said=notice_html(str(error), "error"))
     said = notice_html("Taken over. It goes on when this page is closed, and is told above.", "busy")
     return AddView(said, None, gr.update(value=BUSY_S), name)
 
@@ -59,8 +54,8 @@ def reindex(bench: Workbench, corpus: str | None, visitor: str | None = None) ->
     try:
         bench.uploads.take(Corpus.open(bench.paths, check_name(corpus)).name, visitor=visitor or "")
     except UserError as error:
-        return AddView(notice_html(str(error), "error"))
-    return AddView("", timer=gr.update(value=BUSY_S))
+        return only(AddView, said=notice_html(str(error), "error"))
+    return only(AddView, said="", timer=gr.update(value=BUSY_S))
 
 
 def stop(bench: Workbench, visitor: str | None = None) -> str:
@@ -123,10 +118,10 @@ def list_corpora_view(bench: Workbench, corpus: str | None, awaited: str = "") -
     sources = _sources(bench, shown) if shown else []
     sizes = {name: sum(each.n_bytes for each in _sources(bench, name)) for name in names}
     return CorporaView(
-        said=notice_html(latest.sentence, latest.kind) if latest else gr.skip(),
-        outcomes=outcomes_html(latest.outcomes) if latest else gr.skip(),
-        ask=gr.update(visible=True) if has_come and shown == awaited else gr.skip(),
-        awaited="" if has_come else gr.skip(),
+        said=notice_html(latest.sentence, latest.kind) if latest else SAME,
+        outcomes=outcomes_html(latest.outcomes) if latest else SAME,
+        ask=gr.update(visible=True) if has_come and shown == awaited else SAME,
+        awaited="" if has_come else SAME,
         corpora=corpora_html(list_corpora(bench.paths), sizes),
         target=gr.update(choices=names),
         corpus=corpus_picker(names, shown, corpus),

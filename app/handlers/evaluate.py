@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import gradio as gr
 
 from app import evaluating
-from app.handlers.buttons import StopFlag, Update, busy, idle
+from app.handlers.buttons import StopFlag, Update, busy, idle, only
 from app.handlers.pickers import corpus_picker
 from app.rendering import notice_html, table_html
 from app.retriever import look_up, picked_corpus, starting_choice
@@ -57,9 +57,6 @@ EvaluationView = namedtuple(
 """The evaluation as it stands: what is kept for this visitor, what is shown, and the buttons."""
 
 
-_NOTHING_NEW = EvaluationView._make([gr.skip()] * len(EvaluationView._fields))
-
-
 def run_evaluation(
     bench: Workbench,
     corpus: str | None,
@@ -95,7 +92,7 @@ def run_evaluation(
 
 
 def _say(progress: str, buttons: tuple[Update, Update]) -> EvaluationView:
-    return _NOTHING_NEW._replace(progress=progress, evaluate=buttons[0], stop=buttons[1])
+    return only(EvaluationView, progress=progress, evaluate=buttons[0], stop=buttons[1])
 
 
 def _read(bench: Workbench, source: str | None, file: str | None) -> Sequence[Query]:
@@ -138,7 +135,7 @@ MetricView = namedtuple("MetricView", "figures charts svg")
 def change_metric(evaluation: Judgement | None, metric: str) -> Iterator[MetricView]:
     """Figures and pictures with the differences in another metric."""
     if evaluation is None or metric not in evaluating.METRICS:
-        yield MetricView(gr.skip(), gr.skip(), gr.skip())
+        yield only(MetricView)
         return
     with TemporaryDirectory() as folder:
         shown = _show(evaluation, metric, Path(folder))

@@ -13,7 +13,7 @@ import gradio as gr
 from app.answering import Answer
 from app.comparison import compare_sides
 from app.demo import DEMO_CORPUS, EXAMPLE_QUESTIONS
-from app.handlers.buttons import Link, Update
+from app.handlers.buttons import SAME, Link, Update
 from app.handlers.compare import retrieve_sides, show_score, starting_sides
 from app.rendering import PREFIXES, notice_html
 from app.retriever import WAYS, Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
@@ -31,8 +31,8 @@ Opened = namedtuple("Opened", "corpus tabs llm compared")
 def open_page(bench: Workbench, corpus: str | None, remembered: str, link: Link) -> Opened:
     """What the page begins with: what its address names, and else the corpus that this browser saw last."""
     names, shown, _ = look_up(bench.paths, bench.encoder, link.corpus or corpus or remembered)
-    tabs = gr.update(selected=link.tab) if link.tab else gr.skip()
-    compared = link.question if link.sides and link.question else gr.skip()
+    tabs = gr.update(selected=link.tab) if link.tab else SAME
+    compared = link.question if link.sides and link.question else SAME
     return Opened(corpus_picker(names, shown, corpus), tabs, gr.update(label=f"LLM: {bench.reader.name}"), compared)
 
 

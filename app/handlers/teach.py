@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app import tables
-from app.handlers.buttons import ConfirmView, Update, confirm, dismiss, teachers
+from app.handlers.buttons import SAME, ConfirmView, Update, confirm, dismiss, only, teachers
 from app.jobs.launching import Form, Plan, begin, foresee, go_on, make_plan
 from app.plots import bars_html, bars_of, curves_html
 from app.rendering import notice_html, to_safe_html
@@ -37,8 +37,7 @@ def show_runs(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> 
     try:
         return _show(bench, picked, seen)
     except UserError as error:  # such as a corpus that a newer version has written
-        nothing = dict.fromkeys(RunView._fields, gr.skip())
-        return RunView(**(nothing | {"headline": notice_html(str(error), "error"), "seen": {}}))
+        return only(RunView, headline=notice_html(str(error), "error"), seen={})
 
 
 def tick(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> RunView:
@@ -73,11 +72,9 @@ def _show(bench: Workbench, picked: str | None, seen: Mapping[str, Any]) -> RunV
 def _updates(parts: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Update]:
     """What to send of each part: nothing of those that were `seen` so, the `runs` among them, which are only kept."""
     updates = {
-        name: gr.skip() if seen.get(name) == part else gr.update(**part)
-        for name, part in parts.items()
-        if name != "runs"
+        name: SAME if seen.get(name) == part else gr.update(**part) for name, part in parts.items() if name != "runs"
     }
-    return updates | {"seen": gr.skip() if parts == seen else parts}
+    return updates | {"seen": SAME if parts == seen else parts}
 
 
 def run_choices(runs: Sequence[RunInfo]) -> list[tuple[str, str]]:
@@ -185,7 +182,7 @@ def start(bench: Workbench, form: Form) -> StartView:
     try:
         name = begin(bench.jobs, _plan(bench, form))
     except UserError as error:
-        return StartView(notice_html(str(error), "error"), gr.skip())
+        return StartView(notice_html(str(error), "error"), SAME)
     choices = run_choices(list_runs(bench.paths))
     message = notice_html(f"'{name}' has begun. It goes on when this page is closed.", "done")
     return StartView(message, gr.update(choices=choices, value=name))

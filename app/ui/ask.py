@@ -11,7 +11,7 @@ import gradio as gr
 from app.demo_lesson import RUN
 from app.handlers import ask as handlers
 from app.handlers import compare, pickers
-from app.handlers.buttons import StopFlag, Update, press_stop
+from app.handlers.buttons import SAME, StopFlag, Update, press_stop
 from app.ui.panel import (
     QUIETLY,
     Parts,
@@ -155,7 +155,7 @@ def _wire_lesson(
     """Its events but for the questions'; who saw it come to its end finds the taught retriever picked."""
 
     def look_at_taught(corpus: str | None, chosen: pickers.Chosen, state: str) -> pickers.AskChoices | Update:
-        return pickers.choose(bench, corpus, RUN, chosen) if state == handlers.ENDED else gr.skip()
+        return pickers.choose(bench, corpus, RUN, chosen) if state == handlers.ENDED else SAME
 
     shown = Refresh(fn=partial(handlers.show_lesson, bench), inputs=[corpus, lesson.state], outputs=list(lesson))
     shown.on([corpus.change, lesson.timer.tick])
