@@ -20,16 +20,7 @@ from app.jobs.jobs import Jobs
 from app.retriever import Retrievers
 from app.settings import Settings, check_mcp, check_port, check_writable, open_door, read_settings
 from app.votes import export_votes
-from app.workbench import (
-    Background,
-    Reader,
-    Stage,
-    Work,
-    Workbench,
-    fetch_weights,
-    prepare_corpus,
-    write_docstrings,
-)
+from app.workbench import Background, Reader, Stage, Work, Workbench, fetch_weights, prepare_corpus, write_docstrings
 from distill.__main__ import app as distill_commands
 from distill.llm.connection import connect_llm, embedded_server, llm_errors
 from distill.llm.weights import LOCAL_MODELS

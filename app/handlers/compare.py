@@ -13,14 +13,7 @@ from typing import Any
 import gradio as gr
 
 from app import demo_lesson, rendering
-from app.comparison import (
-    MAX_QUESTIONS,
-    Comparison,
-    compare_sides,
-    find_contrasts,
-    known_questions,
-    spread,
-)
+from app.comparison import MAX_QUESTIONS, Comparison, compare_sides, find_contrasts, known_questions, spread
 from app.handlers.ask import Shown, as_side
 from app.handlers.buttons import SAME, StopFlag, Update, busy, idle, make_link, only
 from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice

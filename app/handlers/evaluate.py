@@ -147,7 +147,7 @@ def change_metric(evaluation: Judgement | None, metric: str) -> Iterator[MetricV
 
 def list_pairs(evaluation: Judgement | None, left: str | None, right: str | None, metric: str, order: str) -> Update:
     """The questions with the metric on both sides, for the list to pick from."""
-    if evaluation is None or not _has(evaluation, left, right):
+    if evaluation is None or not {left, right} <= evaluation.by_query.keys():
         return gr.update(samples=[])
     pairs = evaluating.pair_up(evaluation, left or "", right or "", metric, order)[:_MAX_LISTED]
     samples = [
@@ -167,7 +167,7 @@ def open_pair(
     order: str,
 ) -> str:
     """The question at `place` of the list, with what both retrievers found."""
-    if evaluation is None or not _has(evaluation, left, right) or order not in evaluating.ORDERS:
+    if evaluation is None or not {left, right} <= evaluation.by_query.keys() or order not in evaluating.ORDERS:
         return notice_html("Evaluate first, then pick a question.")
     pairs = evaluating.pair_up(evaluation, left or "", right or "", metric, order)
     if not 0 <= place < len(pairs):
@@ -178,10 +178,6 @@ def open_pair(
     except UserError as error:
         return notice_html(str(error), "error")
     return evaluating.question_html(pair, sides, metric)
-
-
-def _has(evaluation: Judgement, left: str | None, right: str | None) -> bool:
-    return left in evaluation.by_query and right in evaluation.by_query
 
 
 def _passages(bench: Workbench, evaluation: Judgement, retriever: str, query: Query) -> list[Passage]:
