@@ -12,19 +12,8 @@ from app.demo_lesson import RUN
 from app.handlers import ask as handlers
 from app.handlers import compare, pickers
 from app.handlers.buttons import SAME, StopFlag, Update, press_stop
-from app.ui.panel import (
-    QUIETLY,
-    Parts,
-    Refresh,
-    build_answer,
-    build_box,
-    build_note,
-    build_passages,
-    on_thumb,
-    outputs_of,
-    with_link,
-    with_name,
-)
+from app.ui import panel
+from app.ui.panel import QUIETLY, Parts, Refresh, outputs_of, with_link, with_name
 from app.workbench import Workbench
 
 _EMPTY = '<p class="empty">Ask a question: passages come first, then an answer that cites them.</p>'
@@ -40,7 +29,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
         parts |= {"turns": gr.State(()), "last": gr.State(""), "shown": gr.State(None), "chosen": gr.State({})}
         with gr.Row(elem_classes="question"):
             prompt = "Ask or follow up, then press Enter"
-            question = parts["question"] = build_box("Question", prompt, "ask-question", scale=8, min_width=240)
+            question = parts["question"] = panel.build_box("Question", prompt, "ask-question", scale=8, min_width=240)
             parts["ask"] = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="ask-button")
             parts["stop"] = gr.Button("Stop", interactive=False, scale=1, min_width=160, elem_id="ask-stop")
         way = parts["way"] = gr.Radio(label="How it searches", info=" ", choices=[], elem_id="ask-retriever")
@@ -74,10 +63,10 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
             )
         with gr.Row(elem_classes="panel"):
             with gr.Column(scale=5, min_width=320):
-                parts["answer"] = build_answer("ask", _EMPTY)
+                parts["answer"] = panel.build_answer("ask", _EMPTY)
             with gr.Column(scale=6, min_width=320):
-                parts["passages"] = build_passages("ask")
-        note = build_note("ask")
+                parts["passages"] = panel.build_passages("ask")
+        note = panel.build_note("ask")
         view, picked = outputs_of(parts, handlers.AskView), outputs_of(parts, pickers.AskChoices)
         conversations = _build_conversations(parts, view)
 
@@ -94,7 +83,7 @@ def build_ask(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdown) -
     parts["retry"].click(lambda last: last, parts["last"], question, api_visibility="private").then(**ask)
     parts["fresh"].click(handlers.start_afresh, None, view, api_visibility="private", queue=False)
     parts["stop"].click(press_stop, flag, parts["stop"], api_visibility="private", queue=False)
-    on_thumb(parts["passages"], partial(compare.judge_passage, bench), [parts["shown"], visitor], note)
+    panel.on_thumb(parts["passages"], partial(compare.judge_passage, bench), [parts["shown"], visitor], note)
     chosen = parts["chosen"]
     lesson.found.click(
         lambda corpus, chosen, sample: (sample[0], *pickers.choose(bench, corpus, RUN, chosen)),

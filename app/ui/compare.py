@@ -9,18 +9,8 @@ import gradio as gr
 
 from app.handlers import compare, pickers
 from app.handlers.buttons import StopFlag, Update, press_stop
-from app.ui.panel import (
-    QUIETLY,
-    Parts,
-    Refresh,
-    build_answer,
-    build_box,
-    build_note,
-    build_passages,
-    on_thumb,
-    outputs_of,
-    with_link,
-)
+from app.ui import panel
+from app.ui.panel import QUIETLY, Parts, Refresh, outputs_of, with_link
 from app.votes import MAX_SIDES
 from app.workbench import Workbench
 
@@ -49,7 +39,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
         with gr.Column(visible=False) as parts["body"]:
             with gr.Row(elem_classes="question"):
                 prompt = "One question for all of them, then press Enter"
-                question = build_box("Question", prompt, "compare-question", scale=8, min_width=240)
+                question = panel.build_box("Question", prompt, "compare-question", scale=8, min_width=240)
                 parts["compare"] = gr.Button(
                     "Compare", variant="primary", scale=1, min_width=110, elem_id="compare-button"
                 )
@@ -67,10 +57,10 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
                 )
             _build_contrasts(bench, parts, question)
             parts["summary"] = gr.HTML(elem_id="compare-summary", js_on_load=None)
-            parts["answers"] = build_answer("compare")
+            parts["answers"] = panel.build_answer("compare")
             parts["ballot"] = gr.HTML(elem_id="compare-ballot", js_on_load=_VOTE)
-            parts["note"] = build_note("compare")
-            parts["passages"] = build_passages("compare")
+            parts["note"] = panel.build_note("compare")
+            parts["passages"] = panel.build_passages("compare")
             parts["score"] = gr.HTML(elem_id="compare-score", js_on_load=None)
 
     picked = [parts[name] for name in ("corpus", "left", "right", "more")]
@@ -92,7 +82,7 @@ def build_compare(bench: Workbench, visitor: gr.BrowserState, corpus: gr.Dropdow
 
     judging = [parts["compared"], visitor]
     parts["ballot"].select(vote, judging, outputs_of(parts, compare.VoteView), **QUIETLY)
-    on_thumb(parts["passages"], partial(compare.judge_passage, bench), judging, parts["note"])
+    panel.on_thumb(parts["passages"], partial(compare.judge_passage, bench), judging, parts["note"])
     for side in picked[1:]:
         side.input(show_score, picked, parts["score"], **QUIETLY)
     parts["right"].input(lambda: True, None, parts["is_picked"], queue=False, **QUIETLY)  # a person chose that side
