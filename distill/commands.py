@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,49 +36,45 @@ def llm_config() -> LLMConfig:
     )
 
 
-def connector(
+def connect(
     llm: LLMConfig,
     paths: DataPaths,
     say: Callable[[str], None],
-    concurrency: int,
+    asking: Asking,
     meter: Meter,
-    reply_tokens: int,
     batch_file: Path | None,
-) -> Callable[[float], Asker]:
-    """What connects the LLM at a temperature; with `batch_file`, requests are written there and nothing is sent."""
+    temperature: float,
+) -> Asker:
+    """The LLM at this temperature; with `batch_file`, requests are written there and nothing is sent."""
+    from distill.llm.calls import Asker, Postponement, no_provider
+    from distill.llm.connection import PATIENT_RETRIES, connect_llm
+    from distill.llm.reply_cache import ReplyCache
 
-    def connect(temperature: float) -> Asker:
-        from distill.llm.calls import Asker, Postponement, no_provider
-        from distill.llm.connection import PATIENT_RETRIES, connect_llm
-        from distill.llm.reply_cache import ReplyCache
-
-        if batch_file and llm.is_embedded:
-            raise no_provider()  # before a model is fetched and started for nothing
-        try:
-            model = connect_llm(
-                llm,
-                paths,
-                on_status=say,
-                temperature=temperature,
-                max_tokens=reply_tokens,
-                max_retries=PATIENT_RETRIES,
-            )
-        except LLMUnavailableError as error:
-            if not batch_file:
-                raise
-            raise InputError(
-                f"The requests of a batch name their model, and the endpoint could not be asked for one ({error}). Set "
-                "LLM_MODEL to it; then no connection is needed."
-            ) from error
-        cache = ReplyCache(paths.llm_cache, say)
-        n_at_once = concurrency or (1 if llm.is_embedded else 8)
-        later = Postponement(model, batch_file) if batch_file else None
-        asker = Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later, say=say)
+    if batch_file and llm.is_embedded:
+        raise no_provider()  # before a model is fetched and started for nothing
+    try:
+        model = connect_llm(
+            llm,
+            paths,
+            on_status=say,
+            temperature=temperature,
+            max_tokens=asking.reply_tokens,
+            max_retries=PATIENT_RETRIES,
+        )
+    except LLMUnavailableError as error:
         if not batch_file:
-            asker.check()
-        return asker
-
-    return connect
+            raise
+        raise InputError(
+            f"The requests of a batch name their model, and the endpoint could not be asked for one ({error}). Set "
+            "LLM_MODEL to it; then no connection is needed."
+        ) from error
+    cache = ReplyCache(paths.llm_cache, say)
+    n_at_once = asking.concurrency or (1 if llm.is_embedded else 8)
+    later = Postponement(model, batch_file) if batch_file else None
+    asker = Asker(model, concurrency=n_at_once, cache=cache, meter=meter, postponement=later, say=say)
+    if not batch_file:
+        asker.check()
+    return asker
 
 
 def run(
@@ -211,9 +208,9 @@ def _distil(
             watched.say(text)
 
         batch_file = folder / "batch.jsonl" if batch else None
-        connect = connector(llm, paths, say, asking.concurrency, meter, asking.reply_tokens, batch_file)
+        connecting = partial(connect, llm, paths, say, asking, meter, batch_file)
         try:
-            return run_distillation(paths, settings, connect, report, until=until, report_to=asking.report_to)
+            return run_distillation(paths, settings, connecting, report, until=until, report_to=asking.report_to)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(watched.place) from None
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from indexes import manifest
 from indexes.corpus import Corpus
 from indexes.errors import NotFoundError, StoreError, UserError
 from indexes.locks import holding, is_being_written
@@ -169,8 +168,7 @@ def refresh(paths: DataPaths, corpus: Corpus, fingerprint: str, encoder: str = "
         kept = _kept(paths, corpus, fingerprint)
         kept = kept if not anew and _is_whole(paths, corpus, kept) else None
         generation = corpus.generation()
-        with corpus.connect() as connection:
-            wanted = manifest.passages_with_vector(connection, fingerprint)
+        wanted = corpus.passages_with_vector(fingerprint)
         if kept and (kept.generation, kept.n_passages) == (generation, len(wanted)):
             return  # who waited finds it done
         place = _new_place(paths, corpus, fingerprint)
@@ -193,8 +191,7 @@ def refresh(paths: DataPaths, corpus: Corpus, fingerprint: str, encoder: str = "
                 n_passages=len(wanted),
                 stamp=stamp,
             )
-            with corpus.connect() as connection:
-                manifest.record_collection(connection, made)
+            corpus.record_collection(made)
         except BaseException:
             if paths.store.is_embedded:
                 _delete(paths.chroma / place)
@@ -206,8 +203,7 @@ def drop_collection(paths: DataPaths, corpus: Corpus, fingerprint: str) -> None:
     """Deletes the collection of these vectors; one that is gone already is what was wanted."""
     with _alone(paths, corpus):
         kept = _kept(paths, corpus, fingerprint)
-        with corpus.connect() as connection:
-            manifest.forget_collection(connection, fingerprint, paths.store.url)
+        corpus.forget_collection(fingerprint, paths.store.url)
         if kept and not paths.store.is_embedded:
             _delete_on_server(paths, kept.place)
         _sweep(paths, corpus)
@@ -215,18 +211,14 @@ def drop_collection(paths: DataPaths, corpus: Corpus, fingerprint: str) -> None:
 
 def drop_collections(paths: DataPaths, folder: Path, corpus: Corpus | None) -> None:
     """Deletes every collection of the corpus in `folder`; of one whose manifest is damaged, those on a server stay."""
-    if corpus:
-        with corpus.connect() as connection:
-            places = manifest.list_places(connection, paths.store.url).values()
-        for place in () if paths.store.is_embedded else places:
-            _delete_on_server(paths, place)
+    for place in corpus.places(paths.store.url) if corpus and not paths.store.is_embedded else ():
+        _delete_on_server(paths, place)
     _delete(paths.chroma / folder.name)
 
 
 def _sweep(paths: DataPaths, corpus: Corpus) -> None:
     """Deletes the folders of the embedded store that are no collection of `corpus` any more, or never were."""
-    with corpus.connect() as connection:
-        places = manifest.list_places(connection, "").values()
+    places = corpus.places("")
     for folder in (paths.chroma / corpus.folder.name).glob("*"):
         if f"{corpus.folder.name}/{folder.name}" not in places:
             _delete(folder)
@@ -242,8 +234,7 @@ def _alone(paths: DataPaths, corpus: Corpus) -> AbstractContextManager[None]:
 
 
 def _kept(paths: DataPaths, corpus: Corpus, fingerprint: str) -> CollectionInfo | None:
-    with corpus.connect() as connection:
-        return manifest.find_collection(connection, fingerprint, paths.store.url)
+    return corpus.collection(fingerprint, paths.store.url)
 
 
 def _new_place(paths: DataPaths, corpus: Corpus, fingerprint: str) -> str:
@@ -335,10 +326,8 @@ def _bring_in_step(
     changed = set(corpus.changed_since(generation))
     for page in pages([name for name in wanted if name not in present]):
         yield
-        with corpus.connect() as connection:
-            vectors = manifest.read_vectors(connection, fingerprint, page)
-            passages = manifest.get_passages(connection, list(vectors))
-        if passages:
+        vectors = corpus.read_vectors(fingerprint, page)
+        if passages := corpus.get_passages(list(vectors)):
             stacked = np.stack([vectors[passage.id] for passage in passages])
             collection.add(ids=[p.id for p in passages], embeddings=stacked, metadatas=_facets(passages))
     for page in pages([name for name in wanted if name in present and name in changed]):
@@ -378,8 +367,8 @@ def _is_whole(paths: DataPaths, corpus: Corpus, kept: CollectionInfo | None) -> 
         return True
     if [file[:2] for file in now] != [file[:2] for file in files] or _digest(folder) != digest:
         return False
-    with suppress(StoreError), corpus.connect() as connection:  # the folder was copied: its files have other times
-        manifest.record_collection(connection, replace(kept, stamp=json.dumps([now, digest])))
+    with suppress(StoreError):  # the folder was copied: its files have other times
+        corpus.record_collection(replace(kept, stamp=json.dumps([now, digest])))
     return True
 
 

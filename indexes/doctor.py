@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from indexes import manifest
 from indexes.chroma import drop_collection, is_current
 from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.finding import DEFAULT_ENCODER, remove_unused_graphs, unused_graphs
@@ -19,7 +18,7 @@ from indexes.errors import DamagedError, NotFoundError
 from indexes.ingest import bring_in_step, update_index
 from indexes.lexical import kept_in
 from indexes.locks import is_being_written, writing
-from indexes.manifest import MANIFEST, create_manifest, deleted_folder, is_sound, pages
+from indexes.manifest import MANIFEST, create_manifest, damaged, deleted_folder, is_sound, pages
 from indexes.paths import DataPaths
 from indexes.splitting import PassageSettings
 from indexes.types import IndexInfo
@@ -85,7 +84,7 @@ def _check_tables(corpus: Corpus) -> None:
     with corpus.connect() as connection:
         (told,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if told != "ok":
-        raise manifest.damaged(corpus.folder / MANIFEST, told)
+        raise damaged(corpus.folder / MANIFEST, told)
 
 
 def _files(corpus: Corpus) -> Iterator[Finding]:
@@ -115,23 +114,20 @@ def _lexical(corpus: Corpus) -> Iterator[Finding]:
 
 
 def _index(paths: DataPaths, corpus: Corpus, info: IndexInfo) -> Iterator[Finding]:
-    with corpus.connect() as connection:
-        missing = manifest.passages_without_vector(connection, info.fingerprint)
-        damaged = _unsound(connection, info, manifest.passages_with_vector(connection, info.fingerprint))
+    missing = corpus.passages_without_vector(info.fingerprint)
+    read = (
+        corpus.read_vectors(info.fingerprint, page) for page in pages(corpus.passages_with_vector(info.fingerprint))
+    )
+    unsound = [name for some in read for name, each in some.items() if not is_sound(each, info.dimension)]
     if missing:
         sentence = f"{len(missing)} passages have no vector in the index by '{info.encoder}'."
         yield Finding(kind="missing vectors", subject=info.encoder, sentence=sentence, ids=tuple(missing))
-    if damaged:
-        sentence = f"{len(damaged)} passages have no sound vector in the index by '{info.encoder}'."
-        yield Finding(kind="damaged vectors", subject=info.encoder, sentence=sentence, ids=tuple(damaged))
+    if unsound:
+        sentence = f"{len(unsound)} passages have no sound vector in the index by '{info.encoder}'."
+        yield Finding(kind="damaged vectors", subject=info.encoder, sentence=sentence, ids=tuple(unsound))
     if not is_current(paths, corpus, info):
         sentence = f"What is searched by '{info.encoder}' is gone, corrupt or older than the vectors; it is made anew."
         yield Finding(kind="stale collection", subject=info.encoder, sentence=sentence)
-
-
-def _unsound(connection: sqlite3.Connection, info: IndexInfo, ids: list[str]) -> list[str]:
-    found = (manifest.read_vectors(connection, info.fingerprint, page).items() for page in pages(ids))
-    return [name for some in found for name, vector in some if not is_sound(vector, info.dimension)]
 
 
 def _leftovers(corpus: Corpus) -> Iterator[Finding]:
@@ -212,8 +208,7 @@ def _mend_index(
     for finding in found:
         if finding.kind == "damaged vectors":
             drop_collection(paths, corpus, info.fingerprint)
-            with corpus.connect() as connection:
-                manifest.delete_vectors(connection, info.fingerprint, finding.ids)
+            corpus.delete_vectors(info.fingerprint, finding.ids)
     if any(finding.kind in ("missing vectors", "damaged vectors") for finding in found):
         with suppress(NotFoundError):  # its encoder is gone: what is left of the index is better than nothing
             list(update_index(paths, corpus, load_encoder(info.encoder, paths)))

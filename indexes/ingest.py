@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType
@@ -16,7 +17,6 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 
-from indexes import manifest
 from indexes.chroma import check_space, drop_collections, is_current, refresh
 from indexes.corpus import FILES, Corpus, hash_file
 from indexes.encoders.finding import language_advice
@@ -52,8 +52,7 @@ def update_index(
     previous = find_index(corpus, encoder)
     own_first = sorted(corpus.indexes(), key=lambda info: info.encoder != encoder.name)
     encoder = as_indexed(encoder, [info.fingerprint for info in own_first])
-    with corpus.connect() as connection:
-        missing = manifest.passages_without_vector(connection, encoder.fingerprint)
+    missing = corpus.passages_without_vector(encoder.fingerprint)
     yield 0, len(missing)
     for done in _embed(corpus, encoder, (embed or embed_here)(corpus, missing, encoder)):
         if done < len(missing):
@@ -66,8 +65,7 @@ def update_index(
 
 def bring_in_step(paths: DataPaths, corpus: Corpus, encoder: str, fingerprint: str, dimension: int) -> None:
     """Makes what the manifest has of these vectors the index of `encoder`; until here the one before answers."""
-    with corpus.connect() as connection:
-        n_passages = len(manifest.passages_with_vector(connection, fingerprint))
+    n_passages = len(corpus.passages_with_vector(fingerprint))
     info = IndexInfo(encoder=encoder, fingerprint=fingerprint, dimension=dimension, n_passages=n_passages)
     if not is_current(paths, corpus, info):
         refresh(paths, corpus, fingerprint, encoder)
@@ -84,8 +82,7 @@ def _embed(corpus: Corpus, encoder: Encoder, embedded: Iterable[tuple[Sequence[P
                 f"Encoder '{encoder.name}' gave vectors that are no numbers (NaN or infinite): its weights are "
                 "damaged, or it was trained too fast. Copy or train it again, or take another encoder."
             )
-        with corpus.connect() as connection:
-            manifest.write_vectors(connection, encoder.fingerprint, [passage.id for passage in passages], vectors)
+        corpus.write_vectors(encoder.fingerprint, [passage.id for passage in passages], vectors)
         n_done += len(passages)
         yield n_done
 
@@ -149,12 +146,9 @@ def add_files(
                 yield event
                 if event.done < event.total:
                     check_space(paths)
-        for done, total in update_index(paths, opened, encoder, embed):
+        for done, total in chain(update_index(paths, opened, encoder, embed), _update_others(paths, opened, encoder)):
             yield Progress(stage="embedding", done=done, total=total)
-        for done, total in _update_others(paths, opened, encoder):
-            yield Progress(stage="embedding", done=done, total=total)
-        with opened.connect() as connection:
-            manifest.drop_unused_vectors(connection)
+        opened.drop_unused_vectors()
         yield from _noted(opened, encoder)
 
 
@@ -243,8 +237,7 @@ def _update_others(paths: DataPaths, corpus: Corpus, encoder: Encoder) -> Iterat
     for info in corpus.indexes():
         if info.encoder == encoder.name:
             continue
-        with corpus.connect() as connection:
-            is_behind = bool(manifest.passages_without_vector(connection, info.fingerprint))
+        is_behind = bool(corpus.passages_without_vector(info.fingerprint))
         try:
             other = load_encoder(info.encoder, paths) if is_behind else None
         except NotFoundError:
@@ -263,8 +256,7 @@ def remove_sources(paths: DataPaths, corpus: str, sources: Sequence[str]) -> Non
             opened.remove_source(source)
         for info in opened.indexes():
             bring_in_step(paths, opened, info.encoder, info.fingerprint, info.dimension)
-        with opened.connect() as connection:
-            manifest.drop_unused_vectors(connection)
+        opened.drop_unused_vectors()
 
 
 def delete_corpus(paths: DataPaths, corpus: str) -> None:

@@ -1,4 +1,4 @@
-"""The SQLite file beside a corpus, which is the truth: passages, vectors, indexes and promotions, in transactions."""
+"""The SQLite file beside a corpus, which is the truth: changed in transactions, source by source."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import hashlib
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from indexes.errors import DamagedError, InputError, StoreError
+from indexes.files import kind_of
 from indexes.paths import can_write, replacing
-from indexes.splitting import PassageSettings
-from indexes.types import CollectionInfo, Passage, Vectors
+from indexes.readers.process import READING, read_documents
+from indexes.splitting import PassageSettings, split_document
+from indexes.types import FileOutcome, Status, Tokenizer, Vectors
 
 T = TypeVar("T")
 MANIFEST = "manifest.sqlite"
 FORMAT_VERSION = 3
 _WAIT_S = 60
-_STORED = np.float16
 _UNIT_TOLERANCE = 0.01  # vectors of int8 and bf16 encoders are a little longer or shorter than one
 _AT_ONCE = 500  # SQLite bounds the number of parameters
+_MAX_NOTES = 3  # that are told of one file
+_INSERT = (
+    "INSERT INTO passages VALUES (:id, :document_id, :source, :ordinal, :title, :text, :start, :end, :page, :kind, "
+    ":date, :revision, :content)"
+)
 # Vectors are kept by what an encoder reads, so that a passage that moves keeps its vector; as float16, which changes a
 # score by less than 0.0001 and takes 40 % of the space. The `uid` is of the corpus, whatever its name.
 _SCHEMA = """
@@ -140,59 +148,9 @@ def content_key(title: str, text: str) -> bytes:
     return hashlib.blake2b(f"{title}\x1f{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-_WITH_VECTOR = "passages p JOIN vectors v ON v.fingerprint = ? AND v.content = p.content"
-
-
-def passages_without_vector(connection: sqlite3.Connection, fingerprint: str) -> list[str]:
-    """Ids of passages to embed: one for each content that has no vector with this fingerprint, shortest text first, so
-    that a batch of neighbours needs little padding.
-    """
-    query = (
-        "SELECT MIN(id), MIN(length(title) + length(text)) AS size FROM passages p WHERE NOT EXISTS "
-        "(SELECT 1 FROM vectors v WHERE v.fingerprint = ? AND v.content = p.content) GROUP BY content ORDER BY size, 1"
-    )
-    return [row[0] for row in connection.execute(query, (fingerprint,))]
-
-
-def passages_with_vector(connection: sqlite3.Connection, fingerprint: str) -> list[str]:
-    """Ids of the passages that have a vector with this fingerprint."""
-    query = f"SELECT p.id FROM {_WITH_VECTOR} ORDER BY p.id"  # noqa: S608
-    return [row[0] for row in connection.execute(query, (fingerprint,))]
-
-
-def write_vectors(connection: sqlite3.Connection, fingerprint: str, ids: Sequence[str], vectors: Vectors) -> None:
-    """Keeps the unit vectors (N, D) of these passages; a passage that is gone has none to keep."""
-    rows = [(fingerprint, row.tobytes(), name) for name, row in zip(ids, vectors.astype(_STORED), strict=True)]
-    connection.executemany("INSERT OR REPLACE INTO vectors SELECT ?, content, ? FROM passages WHERE id = ?", rows)
-
-
-def read_vectors(connection: sqlite3.Connection, fingerprint: str, ids: Sequence[str]) -> dict[str, Vectors]:
-    """The vector (D,) of each of these passages that has one, by id."""
-    found: dict[str, Vectors] = {}
-    for some in pages(ids):
-        marks = ", ".join("?" * len(some))
-        query = f"SELECT p.id, v.vector FROM {_WITH_VECTOR} WHERE p.id IN ({marks})"  # noqa: S608
-        rows = connection.execute(query, (fingerprint, *some))
-        found |= {row[0]: np.frombuffer(row[1], dtype=_STORED).astype(np.float32) for row in rows}
-    return found
-
-
-def delete_vectors(connection: sqlite3.Connection, fingerprint: str, ids: Sequence[str]) -> None:
-    """Deletes the vectors of these passages."""
-    query = "DELETE FROM vectors WHERE fingerprint = ? AND content IN (SELECT content FROM passages WHERE id = ?)"
-    connection.executemany(query, [(fingerprint, name) for name in ids])
-
-
 def is_sound(vector: Vectors, dimension: int) -> bool:
     """Whether a vector has the right dimension and length one; a length that is no number is not."""
     return vector.shape == (dimension,) and abs(float(np.linalg.norm(vector)) - 1) <= _UNIT_TOLERANCE
-
-
-def drop_unused_vectors(connection: sqlite3.Connection) -> None:
-    """Deletes the vectors of whose content there is no passage any more."""
-    connection.execute(
-        "DELETE FROM vectors WHERE NOT EXISTS (SELECT 1 FROM passages p WHERE p.content = vectors.content)"
-    )
 
 
 def pages(ids: Sequence[str]) -> Iterator[list[str]]:
@@ -201,45 +159,129 @@ def pages(ids: Sequence[str]) -> Iterator[list[str]]:
         yield list(ids[first : first + _AT_ONCE])
 
 
-def find_collection(connection: sqlite3.Connection, fingerprint: str, store: str) -> CollectionInfo | None:
-    """The collection in `store` that the vectors with this fingerprint were copied to, None if there is none."""
-    query = "SELECT * FROM collections WHERE fingerprint = ? AND store = ?"
-    return next(rows_as(CollectionInfo, connection.execute(query, (fingerprint, store))), None)
+def add_source(
+    connection: sqlite3.Connection,
+    source: str,
+    file: Path,
+    content_hash: str,
+    tokenizer: Tokenizer,
+    settings: PassageSettings,
+    gone: Container[str],
+) -> FileOutcome:
+    """What became of `file`, whose content has this hash and which is the source `source` now.
+
+    A source of the same content that is among `gone` gets this name; of equal files that are there each is a source.
+    """
+    query = "SELECT content_hash, reading FROM sources WHERE source = ?"
+    known = connection.execute(query, (source,)).fetchone()
+    status: Status = "replaced" if known else "read"
+    reason = ""
+    is_same = known is not None and known[0] == content_hash
+    if is_same and known[1] >= READING:
+        status = "unchanged"
+    elif not is_same and (other := find_renamed(connection, source, content_hash, gone)):
+        if known:
+            next_generation(connection)
+            forget_source(connection, source)
+        move_source(connection, other, source)
+        status, reason = "renamed", f"was '{other}'"
+    else:
+        n_documents, reason = replace_source(connection, source, file, tokenizer, settings)
+        if is_same:
+            reason = f"an older version of this program had read it. {reason}".rstrip()
+        row = (source, content_hash, file.stat().st_size, n_documents, READING)
+        connection.execute("INSERT INTO sources VALUES (?, ?, ?, ?, ?)", row)
+    queries = [f"SELECT COUNT(*) FROM {table} WHERE source = ?" for table in ("documents", "passages")]  # noqa: S608
+    n_documents, n_passages = (connection.execute(query, (source,)).fetchone()[0] for query in queries)
+    return FileOutcome(source=source, status=status, n_documents=n_documents, n_passages=n_passages, reason=reason)
 
 
-def list_places(connection: sqlite3.Connection, store: str) -> dict[str, str]:
-    """The place of each collection in `store`, by fingerprint."""
-    return dict(connection.execute("SELECT fingerprint, place FROM collections WHERE store = ?", (store,)))
+def replace_source(
+    connection: sqlite3.Connection, source: str, file: Path, tokenizer: Tokenizer, settings: PassageSettings
+) -> tuple[int, str]:
+    """How many documents `source` now has, read from `file`, and what could not be read of it; what it had is gone."""
+    revision = next_generation(connection)
+    forget_source(connection, source)
+    n_documents, n_renamed, notes = 0, 0, dict[str, None]()
+    for read in read_documents(file, source):
+        document = replace(read, id=_free_id(connection, read.id, source))
+        n_renamed += document.id != read.id
+        connection.execute("INSERT INTO documents VALUES (?, ?)", (document.id, source))
+        rows = [
+            asdict(passage) | {"ordinal": n, "revision": revision, "content": content_key(passage.title, passage.text)}
+            for n, passage in enumerate(split_document(document, tokenizer, settings))
+        ]
+        connection.executemany(_INSERT, rows)
+        n_documents += 1
+        if len(notes) <= _MAX_NOTES and document.note:
+            notes[document.note] = None
+    if n_renamed:
+        notes[f"{n_renamed} of its ids were taken; these documents are called '{source}#…'."] = None
+    said = [*notes][:_MAX_NOTES] + ["More of this kind is not listed."] * (len(notes) > _MAX_NOTES)
+    return n_documents, " ".join(said)
 
 
-def record_collection(connection: sqlite3.Connection, info: CollectionInfo) -> None:
-    """Makes `info` the collection of its vectors: the atomic step by which a new copy takes over."""
-    row = (info.fingerprint, info.store, info.place, info.generation, info.n_passages, info.stamp)
-    connection.execute("INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?, ?, ?)", row)
+def _free_id(connection: sqlite3.Connection, wanted: str, source: str) -> str:
+    """`wanted`, or if another document has this id the same under the name of its file, numbered if need be."""
+    names = chain((wanted, f"{source}#{wanted}"), (f"{source}#{wanted}#{n}" for n in count(2)))
+    taken = "SELECT 1 FROM documents WHERE id = ?"
+    return next(name for name in names if not connection.execute(taken, (name,)).fetchone())
 
 
-def forget_collection(connection: sqlite3.Connection, fingerprint: str, store: str) -> None:
-    """Takes a collection that is to be deleted off the list."""
-    connection.execute("DELETE FROM collections WHERE fingerprint = ? AND store = ?", (fingerprint, store))
+def forget_source(connection: sqlite3.Connection, source: str) -> None:
+    """Takes a source out of the manifest with its documents and passages."""
+    for table in ("passages", "documents", "sources"):
+        connection.execute(f"DELETE FROM {table} WHERE source = ?", (source,))  # noqa: S608
+
+
+def move_source(connection: sqlite3.Connection, old: str, new: str) -> None:
+    """Gives everything of `old` to `new`, as if the file had been called so; titles and texts stay, so vectors do.
+
+    Documents that are named by their file get its new name, which leaves the old one free for another file.
+    """
+
+    def document_id(identifier: str) -> str:
+        named = identifier == old or identifier.startswith((f"{old}:", f"{old}@", f"{old}#"))
+        return new + identifier[len(old) :] if named else identifier
+
+    def passage_id(identifier: str, document: str) -> str:
+        if document_id(document) == document:
+            return identifier
+        parts = f"{new}\x1f{identifier}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(parts, digest_size=12).hexdigest()
+
+    connection.create_function("document_id", 1, document_id, deterministic=True)
+    connection.create_function("passage_id", 2, passage_id, deterministic=True)
+    revision = next_generation(connection)
+    connection.execute(
+        "UPDATE passages SET id = passage_id(id, document_id), document_id = document_id(document_id), source = ?, "
+        "revision = ? WHERE source = ?",
+        (new, revision, old),
+    )
+    connection.execute("UPDATE documents SET id = document_id(id), source = ? WHERE source = ?", (new, old))
+    connection.execute("UPDATE sources SET source = ? WHERE source = ?", (new, old))
+
+
+def find_renamed(connection: sqlite3.Connection, source: str, content_hash: str, gone: Container[str]) -> str | None:
+    """Which source among `gone` is this very content, and so this file under the name that it had; None if none is.
+
+    A file of another type is read in another way: the same bytes as `.txt` and as `.md` make other passages.
+    """
+    query = "SELECT source FROM sources WHERE content_hash = ? AND source != ? ORDER BY source"
+    named = (row[0] for row in connection.execute(query, (content_hash, source)))
+    return next((name for name in named if name in gone and kind_of(name) == kind_of(source)), None)
+
+
+def next_generation(connection: sqlite3.Connection) -> int:
+    """The number of the change that is about to be made to the passages of this corpus."""
+    change = "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation' RETURNING value"
+    return int(connection.execute(change).fetchone()[0])
 
 
 def rows_as(noun: Callable[..., T], rows: sqlite3.Cursor) -> Iterator[T]:
     """Each of `rows` as a `noun`, whose fields are called like the columns."""
     names = [column[0] for column in rows.description]
     return (noun(**dict(zip(names, row, strict=True))) for row in rows)
-
-
-COLUMNS = "id, document_id, source, title, text, start, end, page, kind, date"
-
-
-def get_passages(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Passage]:
-    """The passages with these ids, in this order; ids that are gone are left out."""
-    found: dict[str, Passage] = {}
-    for some in pages(ids):
-        marks = ", ".join("?" * len(some))
-        rows = connection.execute(f"SELECT {COLUMNS} FROM passages WHERE id IN ({marks})", some)  # noqa: S608
-        found |= {passage.id: passage for passage in rows_as(Passage, rows)}
-    return [found[identifier] for identifier in ids if identifier in found]
 
 
 def record_promotion(folder: Path, encoder: str, run: str) -> None:

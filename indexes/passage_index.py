@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexes import manifest
 from indexes.chroma import MAX_K, drop_collection, is_behind, open_collection, sentences
 from indexes.corpus import Corpus
 from indexes.encoders.torch import comparable
@@ -122,8 +121,7 @@ class PassageIndex:
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """The stored vectors of these passages, shape (N, D), in this order."""
-        with self._corpus.connect() as connection:
-            found = manifest.read_vectors(connection, self._fingerprint, ids)
+        found = self._corpus.read_vectors(self._fingerprint, ids)
         return np.stack([found[identifier] for identifier in ids])
 
 

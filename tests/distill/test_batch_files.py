@@ -10,12 +10,13 @@ import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 from scripted_endpoint import ScriptedEndpoint
 
-from distill.commands import connector
+from distill.commands import connect
 from distill.llm.calls import Asker, BatchWaitsError, Postponement, ask_all, work_through
 from distill.llm.connection import LLMConfig, connect_llm
 from distill.llm.embedded import LocalServer, ServerAddress
 from distill.llm.reply_cache import ReplyCache, import_batch
 from distill.llm.spending import Budget, Meter
+from distill.run_config import Asking
 from indexes.errors import BudgetSpentError, InputError
 from indexes.paths import DataPaths
 
@@ -182,8 +183,8 @@ def test_a_batch_does_not_pass_the_budget_either(endpoint: ScriptedEndpoint, cac
 
 
 def connected(config: LLMConfig, folder: Path, batch_file: Path) -> Asker:
-    meter = Meter()
-    return connector(config, DataPaths(folder), lambda text: None, 1, meter, 100, batch_file)(0.0)
+    asking = Asking(concurrency=1, reply_tokens=100)
+    return connect(config, DataPaths(folder), lambda text: None, asking, Meter(), batch_file, 0.0)
 
 
 def test_a_batch_is_written_where_nothing_can_be_reached(tmp_path: Path) -> None:

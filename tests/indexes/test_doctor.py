@@ -18,7 +18,7 @@ from indexes.errors import BusyError, DamagedError, NotFoundError
 from indexes.ingest import add_files, delete_corpus
 from indexes.lexical import LexicalIndex
 from indexes.locks import writing
-from indexes.manifest import delete_vectors, deleted_folder, write_vectors
+from indexes.manifest import deleted_folder
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import Encoder
@@ -48,8 +48,7 @@ def no_encoder(name: str, paths: DataPaths) -> Encoder:
 
 
 def lose_a_vector(paths: DataPaths, corpus: Corpus) -> None:
-    with corpus.connect() as connection:
-        delete_vectors(connection, "fake-1", corpus.passage_ids_by_length()[:1])
+    corpus.delete_vectors("fake-1", corpus.passage_ids_by_length()[:1])
 
 
 def change_the_dimension(paths: DataPaths, corpus: Corpus) -> None:
@@ -61,9 +60,7 @@ def change_the_encoder(paths: DataPaths, corpus: Corpus) -> None:
 
 
 def change_a_vector(paths: DataPaths, corpus: Corpus) -> None:
-    with corpus.connect() as connection:
-        vector = np.full((1, 256), 9, dtype=np.float32)
-        write_vectors(connection, "fake-1", corpus.passage_ids_by_length()[:1], vector)
+    corpus.write_vectors("fake-1", corpus.passage_ids_by_length()[:1], np.full((1, 256), 9, dtype=np.float32))
 
 
 def add_a_file_to_the_manifest_only(paths: DataPaths, corpus: Corpus) -> None:
@@ -86,8 +83,7 @@ def lose_the_collection(paths: DataPaths, corpus: Corpus) -> None:
 
 
 def begin_an_index(paths: DataPaths, corpus: Corpus) -> None:
-    with corpus.connect() as connection:
-        write_vectors(connection, "later", corpus.passage_ids_by_length()[:1], np.full((1, 4), 0.5, np.float32))
+    corpus.write_vectors("later", corpus.passage_ids_by_length()[:1], np.full((1, 4), 0.5, np.float32))
 
 
 def leave_a_vector_of_a_text_that_is_gone(paths: DataPaths, corpus: Corpus) -> None:

@@ -16,7 +16,6 @@ from indexes.encoders.loading import LateEncoder, load_encoder, load_late
 from indexes.encoders.torch import Wish, precision_of
 from indexes.errors import NotFoundError
 from indexes.ingest import add_files
-from indexes.manifest import delete_vectors
 from indexes.passage_index import PassageIndex
 from indexes.paths import DataPaths
 from indexes.types import Encoder
@@ -134,8 +133,7 @@ def test_vectors_that_are_lost_behind_an_unchanged_corpus_are_made_again(tiny: D
     list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))
     corpus = Corpus.open(tiny, "words")
     (info,) = corpus.indexes()
-    with corpus.connect() as connection:
-        delete_vectors(connection, info.fingerprint, corpus.passage_ids_by_length()[:2])
+    corpus.delete_vectors(info.fingerprint, corpus.passage_ids_by_length()[:2])
     assert list(add_files(tiny, "words", [folder], load_late("tiny", tiny)))[-1].total == 2
     assert list(add_files(tiny, "words", [folder], load_late("tiny", tiny, load=never)))[-1].total == 0
 

@@ -21,7 +21,6 @@ from indexes.corpus import Corpus
 from indexes.doctor import examine
 from indexes.errors import EncoderMismatchError, InputError, NotFoundError, StoreError
 from indexes.ingest import add_files, delete_corpus, index_corpus, remove_sources
-from indexes.manifest import list_places
 from indexes.passage_index import PassageIndex, delete_index
 from indexes.paths import DataPaths, StoreSettings, read_store
 
@@ -78,8 +77,7 @@ def folder(tmp_path: Path) -> Path:
 
 def places(paths: DataPaths, corpus: str) -> set[str]:
     """The collections that the manifest knows on the server."""
-    with Corpus.open(paths, corpus).connect() as connection:
-        return set(list_places(connection, paths.store.url).values())
+    return set(Corpus.open(paths, corpus).places(paths.store.url))
 
 
 def stored(paths: DataPaths) -> set[str]:
