@@ -6,11 +6,13 @@ Every run's figures are kept in DATA_DIR/bench/distill.jsonl, so an interrupted 
 prints the table of all runs that are there. "llm" are real orders of a large hosted LLM, where the set has them.
 Teachers called "simulated" are made from the known positives of training questions: "perfect" puts them first and then
 follows the untrained ranker; "noisy" errs like gpt-3.5-turbo's published orders in the set msmarco-dl19; "useless"
-draws its orders, "reversed" turns the real or else the perfect ones round, "copying" repeats the retrieval.
+draws its orders, "reversed" turns the real ones round, or else the perfect ones, "copying" repeats the retrieval.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import random
 import resource
@@ -87,6 +89,7 @@ ROWS: Mapping[str, Row] = {
     "perfect-30": Row(teacher="perfect", n_shown=30),
     "noisy": Row(teacher="noisy"),
     "noisy-query": Row(teacher="noisy", settings=_QUERY),
+    "noisy-paper": Row(teacher="noisy", settings={"recipe": "paper"}),
     "noisy-direct": Row(teacher="noisy", method="direct"),
     "noisy-contrastive": Row(teacher="noisy", method="contrastive"),
     "useless": Row(teacher="useless"),
@@ -204,6 +207,12 @@ class _Clock:
 
 def _write_orders(file: Path, config: RunConfig, kind: Row, sets: Path, paths: DataPaths) -> None:
     """The simulated teacher's orders of the candidates of the training questions, as `--rankings` reads them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    real = sets / config.corpus / "llm_rankings.jsonl.gz"
+    if kind.teacher == "reversed" and real.is_file():
+        with gzip.open(real, "rt", encoding="utf-8") as lines:
+            write_records(file, [order | {"ranking": order["ranking"][::-1]} for order in map(json.loads, lines)])
+        return
     queries = read_queries(Path(config.questions), "train")[: config.limit]
     index = PassageIndex.open(paths, config.corpus, load_encoder(config.base, paths))
     retrieval = "dense" if config.corpus == "stdlib" else "fused"  # what the real orders were given over
@@ -212,7 +221,6 @@ def _write_orders(file: Path, config: RunConfig, kind: Row, sets: Path, paths: D
     )
     records = [replace(record, candidates=record.candidates[: kind.n_shown]) for record in records]
     order = _teacher(config, kind, sets, paths, records, {query.id: set(query.positives) for query in queries})
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_records(file, [Ranking(id=r.id, ranking=tuple(order(r)), shown=tuple(r.passages)) for r in records])
 
 

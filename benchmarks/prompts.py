@@ -40,16 +40,16 @@ SETS = ("nq", "triviaqa")
 N_READ = 5
 Case = tuple[Query, list[Passage]]
 WAYS: Mapping[str, Callable[[str, Sequence[Passage]], list[str]]] = {
-    "three passages": lambda question, passages: shorten(question, passages[:3], 3),  # the next one's prompt goes on
     "five passages": lambda question, passages: shorten(question, passages, 5),
     "four passages": lambda question, passages: shorten(question, passages[:4], 4),
+    "three passages": lambda question, passages: shorten(question, passages[:3], 3),
     "two, and three sentences of three": lambda question, passages: shorten(question, passages, 2, 3),
     "two, and two sentences of three": lambda question, passages: shorten(question, passages, 2, 2),
     "one, and three sentences of four": lambda question, passages: shorten(question, passages, 1, 3),
     "three sentences of five": lambda question, passages: shorten(question, passages, 0, 3),
 }
 BASE = "five passages"
-ASKED = ("three passages", BASE, "two, and three sentences of three")  # of the LLM, which takes its time
+ASKED = (BASE, "two, and three sentences of three")  # of the LLM, which takes its time
 
 
 def main() -> None:
@@ -113,21 +113,36 @@ def show_left(name: str, cases: Sequence[Case]) -> None:
 
 
 def ask(case: Case, model: str, kept: Path, post: Callable[[dict[str, Any]], httpx.Response]) -> None:
-    """Asks a question in each way that is not kept yet."""
+    """Asks a question in each way that is not kept yet; ways that come to the same prompt share a reply."""
     query, passages = case
-    known = {(each["model"], each["id"], each["way"]) for each in replies(kept)}
+    known = {each["way"]: each for each in replies(kept) if (each["model"], each["id"]) == (model, query.id)}
+    by_prompt: dict[tuple[str, ...], dict[str, Any]] = {}
     for way in ASKED:
-        if (model, query.id, way) in known:
-            continue
-        messages = answer_messages(query.text, WAYS[way](query.text, passages))
-        said = [{"role": "user" if each.type == "human" else each.type, "content": each.content} for each in messages]
-        reply = post({"messages": said, "temperature": 0, "max_tokens": 48}).raise_for_status().json()
-        text, timings = reply["choices"][0]["message"]["content"], reply["timings"]
-        answer = grade(query, Answer(n_passages=N_READ, state="done", text=text))
-        record = {"model": model, "id": query.id, "way": way, "reply": text, "right": bool(answer.contains)}
-        record |= {"n_tokens": reply["usage"]["prompt_tokens"], "n_read": timings["prompt_n"]}
-        with kept.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record | {"read_s": timings["prompt_ms"] / 1000}) + "\n")
+        texts = tuple(WAYS[way](query.text, passages))
+        record = known.get(way) or by_prompt.get(texts) or _reply(query, texts, model, post)
+        by_prompt[texts] = record
+        if way not in known:
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record | {"way": way}) + "\n")
+
+
+def _reply(
+    query: Query, texts: Sequence[str], model: str, post: Callable[[dict[str, Any]], httpx.Response]
+) -> dict[str, Any]:
+    messages = answer_messages(query.text, texts)
+    said = [{"role": "user" if each.type == "human" else each.type, "content": each.content} for each in messages]
+    reply = post({"messages": said, "temperature": 0, "max_tokens": 48}).raise_for_status().json()
+    text, timings = reply["choices"][0]["message"]["content"], reply["timings"]
+    answer = grade(query, Answer(n_passages=N_READ, state="done", text=text))
+    return {
+        "model": model,
+        "id": query.id,
+        "reply": text,
+        "right": bool(answer.contains),
+        "n_tokens": reply["usage"]["prompt_tokens"],
+        "n_read": timings["prompt_n"],
+        "read_s": timings["prompt_ms"] / 1000,
+    }
 
 
 def replies(kept: Path) -> Iterator[dict[str, Any]]:
@@ -140,7 +155,7 @@ def show_asked(model: str, kept: Path, ids: set[str]) -> None:
         (each for each in replies(kept) if each["model"] == model and each["id"] in ids), key=lambda r: r["id"]
     )
     speed = np.median([each["n_read"] / each["read_s"] for each in records if each["n_read"] > 100])
-    fixed = np.median([each["n_tokens"] - each["n_read"] for each in records if each["way"] == "three passages"])
+    fixed = np.median([each["n_tokens"] - each["n_read"] for each in records if each["way"] == BASE])
     title = f"{model}, {len(ids)} questions; it read {speed:.0f} tokens a second, and {fixed:.0f} of each prompt before"
     table = Table("", "prompt, tokens", "at 60 a second, s", "right", f"against {BASE}", title=title)
     right = {way: np.array([each["right"] for each in records if each["way"] == way], float) for way in ASKED}
