@@ -141,23 +141,10 @@ def posteriors(
     for first in range(0, len(ordered), _MOST_FITTED):
         batch = ordered[first : first + _MOST_FITTED]
         lists = _Lists.of(batch, evidence.spread)
-        found |= _by_passage(batch, lists, _log_posterior(lists, _as_tensor(evidence)))
-    return found
-
-
-def ranker_posteriors(scores: Sequence[ScoreList], evidence: Evidence) -> dict[str, dict[str, float]]:
-    """The same for lists without an order, by the ranker and the retrieval alone, at the confidence that was found.
-
-    {} for a ranker that says nothing: what is left is the order of retrieval, which teaches a retriever nothing.
-    """
-    if not evidence.ranker_speaks:
-        return {}
-    found: dict[str, dict[str, float]] = {}
-    for first in range(0, len(scores), _MOST_FITTED):
-        batch = [_unordered(each) for each in scores[first : first + _MOST_FITTED] if each.passages]
-        lists = _Lists.of(batch, evidence.spread)
-        confidence, place = torch.tensor([evidence.confidence, evidence.place], dtype=torch.float64)
-        found |= _by_passage(batch, lists, _logits(lists, confidence, place))
+        rows = torch.softmax(_log_posterior(lists, _as_tensor(evidence))[:, :-1], 1).tolist()
+        for each, row in zip(batch, rows, strict=True):
+            columns = _columns(each, lists.n_shown)
+            found[each.id] = {p: row[at] for p, at in zip(each.passages, columns, strict=True)}
     return found
 
 
@@ -198,20 +185,6 @@ def _ordered(scores: ScoreList, ranking: Ranking) -> _Ordered | None:
         n_placed=len(placed),
         n_shown=len(shown),
         weight=ranking.weight,
-    )
-
-
-def _unordered(scores: ScoreList) -> _Ordered:
-    """A list that no teacher saw, as if it had been shown whole and nothing placed."""
-    n = len(scores.passages)
-    return _Ordered(
-        id=scores.id,
-        passages=scores.passages,
-        scores=scores.scores,
-        places=tuple(range(n)),
-        n_placed=0,
-        n_shown=n,
-        weight=1.0,
     )
 
 
@@ -268,15 +241,6 @@ class _Lists:
 def _columns(each: _Ordered, n_shown: int) -> list[int]:
     """The column of each passage of a list."""
     return [*range(each.n_shown), *range(n_shown, n_shown + len(each.passages) - each.n_shown)]
-
-
-def _by_passage(ordered: Sequence[_Ordered], lists: _Lists, logits: Tensor) -> dict[str, dict[str, float]]:
-    """The softmax of each row of `logits` (L, N or more columns, of which the first N count), by passage."""
-    rows = torch.softmax(logits[:, : lists.scores.shape[1]], 1).tolist()
-    return {
-        each.id: {p: row[at] for p, at in zip(each.passages, _columns(each, lists.n_shown), strict=True)}
-        for each, row in zip(ordered, rows, strict=True)
-    }
 
 
 def _as_tensor(evidence: Evidence) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill.records import Ranking, ScoreList
-from distill.retriever.evidence import Evidence, posteriors, ranker_posteriors
+from distill.retriever.evidence import Evidence, posteriors
 from distill.run_config import Train
 from indexes.errors import InputError
 
@@ -151,13 +151,15 @@ _LEAST = 1e-6  # a probability below it is as good as none, and its logarithm ca
 
 
 def by_evidence(scores: Sequence[ScoreList], orders: Mapping[str, Ranking], evidence: Evidence) -> list[ScoreList]:
-    """How likely each passage is the answer, of the questions with an order and of those that the ranker alone can
-    speak of: where it is found to say nothing, a question without an order teaches nothing.
+    """How likely each passage is the answer, of the questions with an order; the ranker's scores as they are of the
+    others, unless it is found to say nothing: then a question without an order teaches nothing.
     """
     said = posteriors(scores, orders, evidence)
-    rest = [each for each in scores if each.id not in said]
-    said |= ranker_posteriors(rest, evidence)
-    return [_target(each, said[each.id]) for each in scores if each.id in said]
+    return [
+        _target(each, said[each.id]) if each.id in said else each
+        for each in scores
+        if each.id in said or evidence.ranker_speaks
+    ]
 
 
 def by_scores(scores: Sequence[ScoreList], n: int | None = None) -> list[ScoreList]:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distill.records import Ranking, ScoreList
-from distill.retriever.evidence import Evidence, fit_evidence, posteriors, ranker_posteriors
+from distill.retriever.evidence import Evidence, fit_evidence, posteriors
 
 N = 8  # passages that are shown
 Floats = NDArray[np.float64]
@@ -183,22 +183,10 @@ def test_lists_of_different_lengths_stand_side_by_side() -> None:
     assert sum(found["q1"].values()) == pytest.approx(1.0)
 
 
-def test_questions_without_an_order_get_the_ranker_at_its_confidence() -> None:
-    lists = Lists(300, ranker=3.0, answer=4.0)
-    evidence = fit_evidence(lists.scores, lists.rankings)
-    assert evidence
-    found = ranker_posteriors(lists.scores, evidence)
-    rows = np.array([[found[each.id][name] for name in lists.names] for each in lists.scores])
-    assert rows.sum(1) == pytest.approx(np.ones(300))
-    assert lists.mrr(rows) > lists.mrr(lists.values) - 0.02
-    assert rows.max(1).mean() == pytest.approx((rows.argmax(1) == lists.answers).mean(), abs=0.08)
-
-
-def test_a_ranker_that_is_found_useless_teaches_no_question_without_an_order() -> None:
+def test_a_ranker_without_a_word_on_the_answers_is_found_out() -> None:
     lists = Lists(300, ranker=0.0, answer=6.0)
     evidence = fit_evidence(lists.scores, lists.rankings)
     assert evidence and not evidence.ranker_speaks
-    assert ranker_posteriors(lists.scores, evidence) == {}
 
 
 def test_scores_that_are_all_equal_say_nothing_and_stop_nothing() -> None:

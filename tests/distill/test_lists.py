@@ -77,7 +77,7 @@ def test_they_follow_the_ranker_where_no_order_is() -> None:
     scores, orders, answers = lists(200, ranker=4.0, teacher=8.0, ordered=100)
     found = by_evidence(scores, orders, BOTH_GOOD)
     assert [each.id for each in found] == [each.id for each in scores]
-    assert np.mean([best(found[i]) == best(scores[i]) for i in range(100, 200)]) > 0.9
+    assert found[100:] == scores[100:], "its scores are logits as they are, and no surer than they say"
     assert np.mean([best(found[i]) == answers[i] for i in range(100)]) > 0.98
 
 
@@ -90,7 +90,7 @@ def test_they_follow_the_ranker_where_the_orders_know_nothing() -> None:
 
 def test_they_are_logarithms_of_probabilities_that_training_takes() -> None:
     """A passage without any chance has a floor: JSON has no infinity, and training refuses it."""
-    scores, orders, _ = lists(60, ranker=4.0, teacher=8.0, ordered=40)
+    scores, orders, _ = lists(60, ranker=4.0, teacher=8.0, ordered=60)
     found = by_evidence(scores, orders, BOTH_GOOD)
     for record, target in zip(scores, found, strict=True):
         assert replace(target, scores=()) == replace(record, scores=()), "the rest of a record stays"
