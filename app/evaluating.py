@@ -99,11 +99,16 @@ def read_upload(file: str | None) -> list[Query]:
         raise InputError("Drop a file of judged questions first, or pick the held-out questions of a run.")
     if not file.lower().endswith((".jsonl", ".jsonl.gz")):
         raise InputError(f"'{Path(file).name}' should end in .jsonl or .jsonl.gz: one question a line, as shown below.")
-    try:
-        queries = read_queries(Path(file))
-    except InputError as error:
-        raise InputError(str(error).replace(str(Path(file)), Path(file).name)) from None
+    queries = uploaded_questions(Path(file))
     return [query for query in queries if query.split != "train"] or queries
+
+
+def uploaded_questions(file: Path) -> list[Query]:
+    """The questions of an uploaded file, whose place on the server no message names."""
+    try:
+        return read_queries(file)
+    except InputError as error:
+        raise InputError(str(error).replace(str(file), file.name)) from None
 
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

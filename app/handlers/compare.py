@@ -14,6 +14,7 @@ import gradio as gr
 
 from app import demo_lesson, rendering
 from app.comparison import MAX_QUESTIONS, Comparison, compare_sides, find_contrasts, known_questions, spread
+from app.evaluating import uploaded_questions
 from app.handlers.ask import Shown, as_side
 from app.handlers.buttons import SAME, StopFlag, Update, busy, idle, make_link, only
 from app.retriever import Choice, Retrieval, find_choice, look_up, starting_choice, taught_choice
@@ -24,7 +25,6 @@ from app.votes import MAX_SIDES, THUMBS, PassageThumb, Side, Vote, VoteBook, che
 from app.workbench import Workbench
 from indexes.corpus import Corpus
 from indexes.errors import InputError, UserError
-from indexes.queries import read_queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +173,7 @@ def list_contrasts(
             raise InputError("Both sides are the same retriever. Pick two different ones.")
         with bench.retrievers.reading(corpus) as opened:
             choices = [find_choice(bench.retrievers.choices(opened), key) for key in (left, right)]
-            asked = [query.text for query in read_queries(Path(file))] if file else []
+            asked = [query.text for query in uploaded_questions(Path(file))] if file else []
             known = asked or known_questions(bench.paths, opened.name)
             if not known:
                 raise InputError("No questions about this corpus are known yet. Upload a file with one on each line.")

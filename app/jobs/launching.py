@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.evaluating import uploaded_questions
 from app.jobs.jobs import Jobs, arguments_of
 from app.votes import asked_file, count_asked, people_orders
 from distill.json_files import as_line
@@ -20,7 +21,6 @@ from distill.run_folder import CONFIG, SETTINGS, Job, RunFolder, read_config
 from indexes.corpus import Corpus
 from indexes.errors import InputError, counted
 from indexes.paths import DataPaths, slug
-from indexes.queries import read_queries
 from indexes.types import Query
 
 WRITTEN = {"query": 100, "both": 300}  # questions, where none are given
@@ -122,9 +122,7 @@ def _questions_of(file: Path) -> tuple[dict[str, bytes], Sequence[Query]]:
             '.jsonl.gz with a record {"question": …, "positives": [document ids]} a line.'
         )
     try:
-        return {f"given{ending}": file.read_bytes()}, read_queries(file)
-    except InputError as error:
-        raise InputError(str(error).replace(str(file), file.name)) from None
+        return {f"given{ending}": file.read_bytes()}, uploaded_questions(file)
     except OSError:
         raise InputError(f"'{file.name}' is not on the server any more. Upload it again.") from None
 

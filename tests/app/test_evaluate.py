@@ -27,6 +27,7 @@ from app.evaluating import (
     read_upload,
     summarise,
     to_csv,
+    uploaded_questions,
     write_files,
 )
 from app.handlers import evaluate
@@ -311,3 +312,11 @@ def test_a_failing_llm_ends_the_answers_with_a_sentence(
 
 def test_lines_that_train_are_left_out_of_an_upload(questions: str) -> None:
     assert "q4" not in {query.id for query in read_upload(questions)}
+
+
+def test_what_is_wrong_with_an_upload_is_said_without_its_place_on_the_server(tmp_path: Path) -> None:
+    file = tmp_path / "asked.jsonl"
+    file.write_text('{"question": "Which one?"}\nno record\n', encoding="utf-8")
+    with pytest.raises(InputError) as refused:
+        uploaded_questions(file)
+    assert "Line 2 of 'asked.jsonl'" in str(refused.value) and str(tmp_path) not in str(refused.value)
