@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import log
 from typing import Any, Literal
 
 import regex
 from langchain_core.language_models import BaseChatModel
 
 from distill.llm.connection import as_user_error, llm_errors
-from distill.llm.embedded import is_embedded
 from distill.llm.reply_cache import how_ended, without_thinking
 from distill.prompts import NO_ANSWER, answer_messages, standalone_messages
 from indexes.errors import UserError
-from indexes.lexical import SPACELESS, question_words, words_of
+from indexes.lexical import SPACELESS, words_of
 from indexes.observing import count, step
 from indexes.types import Passage
 
@@ -136,39 +133,6 @@ def _better(
         return best
     score = shared - (end - start) / 500  # a second sentence has to bring words of its own
     return (score, start, end) if best is None or score > best[0] else best
-
-
-_N_WHOLE, _N_SENTENCES = 2, 3  # fewer sentences lose answers (docs/log.md)
-_WRAPPED = regex.compile(r"(?<=\S)\n(?=[^\s\-*+#|>•\d])")  # an end of line within a paragraph
-
-
-def shorten(
-    question: str, passages: Sequence[Passage], n_whole: int = _N_WHOLE, n_sentences: int = _N_SENTENCES
-) -> list[str]:
-    """What an LLM that reads slowly gets of passages: the first ones, and the sentences of the others that match best.
-
-    They have most of the question's words, rare ones counting more. What is left out between two shows as " … ";
-    tables and code stay whole.
-    """
-    split = [
-        [match[0].strip() for match in _SENTENCE.finditer(_WRAPPED.sub(" ", passage.text)) if match[0].strip()]
-        for passage in passages
-    ]
-    known = [[frozenset(words_of(sentence)) for sentence in sentences] for sentences in split]
-    n_known = 1 + sum(map(len, known))
-    weights = {
-        word: log(n_known / (1 + sum(word in each for words in known for each in words)))
-        for word in question_words(question)
-    }
-    texts = [passage.full_text for passage in passages[:n_whole]]
-    for passage, sentences, words in zip(passages[n_whole:], split[n_whole:], known[n_whole:], strict=True):
-        scores = [sum(weights[word] for word in weights.keys() & each) for each in words]
-        best = sorted(sorted(range(len(scores)), key=lambda place: -scores[place])[:n_sentences])
-        if len(best) < len(scores) and "\n|" not in passage.text and "```" not in passage.text:
-            gaps = ["", *(" " if b - a == 1 else " … " for a, b in pairwise(best))]
-            passage = replace(passage, text="".join(gap + sentences[n] for gap, n in zip(gaps, best, strict=True)))
-        texts.append(passage.full_text)
-    return texts
 
 
 def last_sentence(text: str) -> str:
@@ -298,8 +262,7 @@ def answer_question(llm: BaseChatModel, question: str, passages: Sequence[Passag
 
 def _pieces(llm: BaseChatModel, question: str, passages: Sequence[Passage]) -> Iterator[Any]:
     with step("llm"):
-        texts = shorten(question, passages) if is_embedded(llm) else [passage.full_text for passage in passages]
-        for piece in llm.stream(answer_messages(question, texts)):
+        for piece in llm.stream(answer_messages(question, [passage.full_text for passage in passages])):
             for kind, n in (getattr(piece, "usage_metadata", None) or {}).items():
                 if kind in ("input_tokens", "output_tokens"):
                     count("rag_llm_tokens_total", n, kind=kind)

@@ -16,7 +16,6 @@ from app.answering import (
     cite_by_words,
     find_citations,
     last_sentence,
-    shorten,
     stand_alone,
     supporting_span,
 )
@@ -248,18 +247,3 @@ def test_sentences_of_any_script_are_told_apart(before: str, claim: str, end: st
 
 def test_a_quotation_ends_with_its_mark() -> None:
     assert last_sentence("他说：“请走楼梯。”然后离开了[1]。") == "然后离开了。"
-
-
-def test_a_slow_llm_reads_two_passages_whole_and_of_the_others_what_matches() -> None:
-    prose = "Otters swim. The stone is kept\nunder the arm. They sleep. Mussels are cracked with a stone. They dive."
-    passages = [Passage(id=str(n), document_id="d", source="s", title="Otters", text=prose) for n in range(3)]
-    table = Passage(
-        id="t",
-        document_id="d",
-        source="s",
-        text="Kinds.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nAnd more. And more again.",
-    )
-    shown = shorten("What stone cracks mussels?", [*passages, table])
-    assert shown[:2] == [f"Otters\n{prose}"] * 2
-    assert shown[2] == "Otters\nOtters swim. The stone is kept under the arm. … Mussels are cracked with a stone."
-    assert shown[3] == table.text
