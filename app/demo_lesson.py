@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 from importlib import resources
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.demo import DEMO_CORPUS
 from app.jobs.launching import Plan, begin, go_on
@@ -92,10 +92,13 @@ def _known_questions(paths: DataPaths) -> bytes:
     return gzip.compress("".join(kept).encode("utf-8"), mtime=0)
 
 
-Found = tuple[str, tuple[str, ...]]
-"""What teaching changed, gains and losses alike, in a sentence; and the questions where the taught retriever finds what
-the baseline misses, those that rose most first.
-"""
+class Found(NamedTuple):
+    """What teaching changed, gains and losses alike, in a sentence; and the questions where the taught retriever finds
+    what the baseline misses, those that rose most first.
+    """
+
+    sentence: str
+    gained: tuple[str, ...]
 
 
 def compare_found(queries: Sequence[Query], baseline: Searchable, taught: Searchable) -> Found:
@@ -113,7 +116,7 @@ def compare_found(queries: Sequence[Query], baseline: Searchable, taught: Search
         f"for {n_baseline}, the taught retriever for {n_taught}: it finds {len(gained)} that the baseline misses, and "
         f"misses {n_baseline - n_taught + len(gained)} that the baseline finds."
     )
-    return sentence, tuple(text for _, _, text in gained)
+    return Found(sentence, tuple(text for _, _, text in gained))
 
 
 def _place(query: Query, found: Sequence[Candidate]) -> int:
@@ -137,7 +140,7 @@ def _found_by(bench: Workbench, changed_at: int) -> Found:
 def gained_by(bench: Workbench, corpus: str, *retrievers: str) -> tuple[str, ...]:
     """The questions that show best what the lesson changed, where these retrievers are the two of it."""
     is_lesson = set(retrievers) == {bench.encoder, RUN} and state_of(bench, corpus) == "done"
-    return found_by(bench)[1][:N_LISTED] if is_lesson else ()
+    return found_by(bench).gained[:N_LISTED] if is_lesson else ()
 
 
 def lesson_html(bench: Workbench, state: State) -> str:
@@ -153,7 +156,7 @@ def lesson_html(bench: Workbench, state: State) -> str:
         return ""
     measured = escape(run.verdict.sentence if run.verdict else "This run has no verdict.")
     return (
-        f'<div class="notice done lesson"><b>Taught</b> from ready orders. {escape(found_by(bench)[0])}'
+        f'<div class="notice done lesson"><b>Taught</b> from ready orders. {escape(found_by(bench).sentence)}'
         f'<p class="aside">{measured}</p></div>'
     )
 

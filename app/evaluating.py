@@ -310,9 +310,10 @@ def to_csv(evaluation: Judgement) -> str:
     """A row for each retriever and question, after a row of means whose question is "all", as trec_eval has it."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    metrics = list(next(iter(evaluation.metrics.values())))
+    means = evaluation.metrics
+    metrics = list(next(iter(means.values())))
     writer.writerow(["retriever", "question_id", "question", *metrics])
-    for name, values in evaluation.metrics.items():
+    for name, values in means.items():
         writer.writerow([plain_cell(name), "all", "", *(f"{values[each]:.6f}" for each in metrics)])
     for name, by_query in evaluation.by_query.items():
         for query in evaluation.queries:

@@ -235,7 +235,7 @@ def show_lesson(bench: Workbench, corpus: str | None, before: str = "") -> Lesso
     state = demo_lesson.state_of(bench, corpus)
     try:
         text = demo_lesson.lesson_html(bench, state)
-        found = demo_lesson.found_by(bench)[1][: demo_lesson.N_LISTED] if state == "done" else ()
+        found = demo_lesson.found_by(bench).gained[: demo_lesson.N_LISTED] if state == "done" else ()
     except UserError as error:
         text, found = notice_html(str(error), "error"), ()
     label = {"offered": _TEACH, "stopped": "Go on with it"}.get(state)

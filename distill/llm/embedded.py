@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -116,10 +117,7 @@ class LocalServer:
         options = self._options | {"weights": str(weights), "alias": self.model, "key": key}
         try:
             url = child.ask(options, self._start_timeout_s)["url"]
-            while not _is_ready(url):
-                if child.status is not None or time.monotonic() > deadline:
-                    raise TimeoutError
-                time.sleep(0.05)
+            _wait_until_ready(child, url, deadline)
         except (EOFError, TimeoutError):
             child.end()
             raise self._failure(weights, f"{_last_words(log)} (exit status {child.status})") from None
@@ -142,14 +140,20 @@ class LocalServer:
         )
 
 
-def _is_ready(base_url: str) -> bool:
-    """Whether the server at `base_url` says that it is healthy. Proxies of the environment are not asked."""
+def _wait_until_ready(child: Child, base_url: str, deadline: float) -> None:
+    """Returns when the server at `base_url` says that it is healthy; `TimeoutError` if its `child` ends before, or none
+    of that comes by `deadline`. Proxies of the environment are not asked.
+    """
     import httpx
 
-    try:
-        return httpx.get(f"{base_url}/health", timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+    with httpx.Client(timeout=5, trust_env=False) as client:  # one for all looks: each would read the certificates
+        while True:
+            with suppress(httpx.HTTPError):
+                if client.get(f"{base_url}/health").status_code == 200:
+                    return
+            if child.status is not None or time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.05)
 
 
 def _last_words(log: IO[bytes]) -> str:

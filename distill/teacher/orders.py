@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from distill.json_files import read_records
 from distill.questions.reading import key_of
@@ -26,7 +26,7 @@ _FORM = '{"id": "question id", "ranking": ["best document or passage id", "secon
 _MOST_NAMED = 3
 
 
-_Id = Annotated[str, Field(coerce_numbers_to_str=True)]
+_Id = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

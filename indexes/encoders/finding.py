@@ -94,6 +94,8 @@ def open_model(
                 f"The {kind} in folder '{name}' cannot be loaded, it is damaged or no {kind}: {_first_line(error)} "
                 "Copy or train it again."
             ) from error
+        if not isinstance(error, OSError | ValueError | RuntimeError | KeyError):
+            raise  # no model of that name is not what this says
         raise NotFoundError(
             f"There is no {kind} '{name}' in a folder, and the model hub does not have it or cannot be reached. "
             f"{remedy}"
@@ -172,7 +174,7 @@ def hub_answers(endpoint: str | None = None) -> bool:
 
     try:
         return not constants.HF_HUB_OFFLINE and bool(httpx.head(endpoint or constants.ENDPOINT, timeout=3.0))
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # the last two of an address that is none
         return False
 
 

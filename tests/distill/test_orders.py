@@ -76,7 +76,16 @@ def test_strangers_are_named_and_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["nonsense", "[1]", '{"id": "q1"}', '{"id": "q1", "ranking": "p1"}', '{"id": null, "ranking": []}', "[" * 9999],
+    [
+        "nonsense",
+        "[1]",
+        '{"id": "q1"}',
+        '{"id": "q1", "ranking": "p1"}',
+        '{"id": null, "ranking": []}',
+        '{"id": 1.5, "ranking": []}',
+        '{"id": "q1", "ranking": [true]}',
+        "[" * 9999,
+    ],
 )
 def test_a_line_of_another_form_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     file = tmp_path / "given.jsonl"

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from tiny_encoders import tiny_static, tiny_transformer, with_foreign_code
 
-from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder
+from indexes.encoders.finding import DEFAULT_ENCODER, find_encoder, hub_answers, open_model
 from indexes.encoders.loading import load_encoder, load_trainable
 from indexes.encoders.torch import SentenceTransformerEncoder
 from indexes.errors import InputError, NotFoundError, WeightsError
@@ -77,6 +77,19 @@ def test_the_fingerprint_changes_with_a_weight_a_prompt_or_the_length(
 def test_an_unknown_encoder_is_said(paths: DataPaths, name: str) -> None:
     with pytest.raises(NotFoundError, match=f"There is no encoder '{name[:50]}"):
         load_encoder(name, paths)
+
+
+def test_a_mistake_of_the_program_is_not_taken_for_a_missing_model() -> None:
+    def mistaken(name: str, **options: bool) -> None:
+        raise AttributeError(name)
+
+    with pytest.raises(AttributeError):
+        open_model("nobody/has-this", None, mistaken)
+
+
+@pytest.mark.parametrize("address", ["http://[nowhere", "no address", "ftp://hub", "http://hub:port"])
+def test_a_hub_at_no_address_does_not_answer(address: str) -> None:
+    assert not hub_answers(address)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\u202eb", "a\x00", "\ud800", "openai:a\nb"])
