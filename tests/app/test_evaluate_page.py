@@ -131,6 +131,7 @@ def test_a_question_is_looked_into(page: Page) -> None:
 
 def test_answers_are_judged_with_a_limit(page: Page) -> None:
     page.get_by_text("Answer quality: ask the LLM too").click()
+    expect(field(page, "answers-limit")).to_have_value("20")  # it is there; what is typed before would be lost
     field(page, "answers-limit").fill("2")
     field(page, "answers-limit").blur()
     page.locator("#answers-button").click()
