@@ -6,7 +6,8 @@ Every run's figures are kept in DATA_DIR/bench/distill.jsonl, so an interrupted 
 prints the table of all runs that are there. "llm" are real orders of a large hosted LLM, where the set has them.
 Teachers called "simulated" are made from the known positives of training questions: "perfect" puts them first and then
 follows the untrained ranker; "noisy" errs like gpt-3.5-turbo's published orders in the set msmarco-dl19; "useless"
-draws its orders, "reversed" turns the real ones round, or else the perfect ones, "copying" repeats the retrieval.
+draws its orders, "reversed" turns the real ones round, or else the perfect ones, "copying" repeats the retrieval. With
+rounds it is asked like an LLM, and puts what does not answer in the order of the base encoder.
 """
 
 from __future__ import annotations
@@ -30,17 +31,18 @@ from rich.table import Table
 
 from benchmarks.machine import provenance
 from benchmarks.methods import METHODS
-from benchmarks.simulated import Noise, fit_noise, noisy
+from benchmarks.simulated import KnowingLLM, Noise, fit_noise, noisy
 from distill.candidates import mine_candidates
 from distill.json_files import appending, read_records, write_records
 from distill.llm.calls import Asker
 from distill.pipeline import run_distillation
 from distill.ranker.ranker import LateInteractionRanker
 from distill.records import CandidateList, Ranking
-from distill.run import Distillation, Event
+from distill.run import Connect, Distillation, Event
 from distill.run_config import FROM_FILE, WITHOUT_LLM, RunConfig
 from distill.run_folder import TARGETS
 from distill.stages.labelling import orders
+from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
 from indexes.encoders.loading import load_encoder, load_trainable
 from indexes.evaluation import judge, mean_interval
@@ -87,6 +89,7 @@ ROWS: Mapping[str, Row] = {
     "perfect": Row(teacher="perfect"),
     "perfect-query": Row(teacher="perfect", settings=_QUERY),
     "perfect-30": Row(teacher="perfect", n_shown=30),
+    "perfect-rounds": Row(teacher="perfect", settings={"rounds": 2}),
     "noisy": Row(teacher="noisy"),
     "noisy-query": Row(teacher="noisy", settings=_QUERY),
     "noisy-paper": Row(teacher="noisy", settings={"recipe": "paper"}),
@@ -126,10 +129,11 @@ def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Fi
         pass
     config = _config(paths, sets, name, row, seed)
     clock = _Clock()
+    connect = _knowing(paths, config) if config.rounds > 1 else _no_llm
     if method := ROWS[row].method:
-        run_distillation(paths, config, _no_llm, clock.tick, until="scores")
+        run_distillation(paths, config, connect, clock.tick, until="scores")
         _write_targets(paths, config, method)
-    metrics = run_distillation(paths, config, _no_llm, clock.tick)
+    metrics = run_distillation(paths, config, connect, clock.tick)
     assert metrics is not None
     shutil.rmtree(paths.run(config.name) / "retriever-checkpoints", ignore_errors=True)
     queries = [q for q in read_queries(paths.run(config.name) / "questions.jsonl") if q.split != "train" and q.grades]
@@ -162,7 +166,7 @@ def _config(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Run
         seed=seed,
     )
     config = replace(config, **kind.settings)
-    if kind.teacher == WITHOUT_LLM:
+    if kind.teacher == WITHOUT_LLM or config.rounds > 1:
         return config
     given = sets / name / "llm_rankings.jsonl.gz"
     if kind.teacher != "llm":
@@ -183,6 +187,16 @@ def _by_query(paths: DataPaths, config: RunConfig, queries: Sequence[Query]) -> 
     searches = {n: PassageIndex.open(paths, config.corpus, load_encoder(n, paths)) for n in names}
     found = judge(queries, searches).by_query
     return {name: [found[name][query.id][_METRIC] for query in queries] for name in names}
+
+
+def _knowing(paths: DataPaths, config: RunConfig) -> Connect:
+    texts: dict[str, list[str]] = {}
+    for passage in Corpus.open(paths, config.corpus).passages():
+        texts.setdefault(passage.document_id, []).append(passage.full_text)
+    queries = read_queries(Path(config.questions), "train")
+    answers = {query.text: [text for d in query.positives for text in texts.get(d, ())] for query in queries}
+    llm = KnowingLLM(answers=answers, encoder=load_encoder(config.base, paths))
+    return lambda temperature: Asker(llm)
 
 
 def _no_llm(temperature: float) -> Asker:
@@ -264,8 +278,6 @@ def _perfect(
 
 def read_texts(paths: DataPaths, corpus: str) -> Mapping[str, str]:
     """The full text of each passage by id."""
-    from indexes.corpus import Corpus
-
     return {passage.id: passage.full_text for passage in Corpus.open(paths, corpus).passages()}
 
 

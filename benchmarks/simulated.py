@@ -1,21 +1,26 @@
 """Simulated teachers: orders made from known positives, for figures that always carry the word "simulated".
 
 `fit_noise` reads the error rate of a real LLM off its published orders of the TREC Deep Learning 2019 passages, and
-`noisy` makes such errors on other questions.
+`noisy` makes such errors on other questions. `KnowingLLM` is asked like a real one, so it can be asked in rounds.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from numpy.typing import NDArray
 
+from distill.prompts import mask_identifiers
 from distill.records import CandidateList
 
 Floats = NDArray[np.float64]
@@ -37,6 +42,34 @@ class Noise:
     shared: float
     pair_accuracy: float  # of the real orders: how often a relevant passage stands before one that is not
     self_agreement: float  # of the real orders: mean Kendall τ between two of them
+
+
+class KnowingLLM(BaseChatModel):
+    """Puts passages first that are known to answer, and the others by their cosine with the question.
+
+    `answers` are the texts of the known passages of each question.
+    """
+
+    answers: Mapping[str, Sequence[str]]
+    encoder: Any  # an `Encoder`
+
+    @property
+    def _llm_type(self) -> str:
+        return "simulated"
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        prompt = str(messages[-1].content)
+        [question] = re.findall(r"^Question: (.*)$", prompt, re.MULTILINE)
+        known = [mask_identifiers(text) for text in self.answers.get(question, ())]
+        shown = re.findall(r"^\[(\d+)\] (.*?)(?:…)?(?=\n\n\[\d+\] |\n\nQuestion: )", prompt, re.MULTILINE | re.DOTALL)
+        cosines = self.encoder.encode_passages([text for _, text in shown]) @ self.encoder.encode_queries([question])[0]
+        worth = [
+            (any(each.startswith(text) for each in known), float(cosine))
+            for (_, text), cosine in zip(shown, cosines, strict=True)
+        ]
+        best = sorted(range(len(shown)), key=lambda at: worth[at], reverse=True)
+        reply = " > ".join(f"[{shown[at][0]}]" for at in best)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(reply))])
 
 
 def noisy(record: CandidateList, positives: set[str], noise: Noise, *, seed: int, n_orders: int = 1) -> list[list[str]]:

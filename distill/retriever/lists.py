@@ -150,11 +150,22 @@ class Training:
 _LEAST = 1e-6  # a probability below it is as good as none, and its logarithm can be held by JSON
 
 
-def by_evidence(scores: Sequence[ScoreList], orders: Mapping[str, Ranking], evidence: Evidence) -> list[ScoreList]:
+def by_evidence(
+    scores: Sequence[ScoreList],
+    orders: Mapping[str, Ranking],
+    evidence: Evidence,
+    untaught: tuple[Sequence[ScoreList], Evidence] | None = None,
+) -> list[ScoreList]:
     """How likely each passage is the answer, of the questions with an order; the ranker's scores as they are of the
     others, unless it is found to say nothing: then a question without an order teaches nothing.
+
+    A ranker that has learned from the orders repeats them, which makes the evidence too sure of both. `untaught` are
+    the scores of one that has not, and the evidence with it, a weaker witness; then the mean of the two counts.
     """
     said = posteriors(scores, orders, evidence)
+    if untaught:
+        other = posteriors(untaught[0], orders, untaught[1])
+        said = {key: _mean(row, other.get(key, row)) for key, row in said.items()}
     return [
         _target(each, said[each.id]) if each.id in said else each
         for each in scores
@@ -165,6 +176,10 @@ def by_evidence(scores: Sequence[ScoreList], orders: Mapping[str, Ranking], evid
 def by_scores(scores: Sequence[ScoreList], n: int | None = None) -> list[ScoreList]:
     """The ranker's scores as they are, of the first `n` candidates."""
     return [replace(each, passages=each.passages[:n], scores=each.scores[:n]) for each in scores]
+
+
+def _mean(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {passage: (value + other.get(passage, value)) / 2 for passage, value in one.items()}
 
 
 def _target(record: ScoreList, probabilities: Mapping[str, float]) -> ScoreList:

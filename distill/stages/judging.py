@@ -16,7 +16,7 @@ import numpy as np
 from distill.json_files import parsed, read_json, read_records, write_json
 from distill.ranker.ranker import load_ranker
 from distill.ranker.rerank import RankerScorer
-from distill.records import CandidateList, RankerReport, Ranking, RetrieverReport
+from distill.records import CandidateList, Ranking, RetrieverReport
 from distill.run import Distillation
 from distill.run_config import FROM_FILE, WITHOUT_LLM
 from distill.run_folder import (
@@ -33,7 +33,7 @@ from distill.run_folder import (
     RETRIEVER,
 )
 from distill.stages.labelling import commanding, kept_out, orders
-from distill.stages.training import control_of
+from distill.stages.training import control_of, ranker_report
 from distill.teacher.orders import first_choices
 from distill.teacher.ranking import status_shares
 from distill.verdict.promotion import Advice, promote, promoted
@@ -216,7 +216,7 @@ def make_verdict(run: Distillation) -> None:
         teacher=replace(run.teacher, statuses=status_shares(rankings) if rankings else {}),
         spend=run.spent(),
         evidence=read_json(run.file(EVIDENCE)),
-        ranker=parsed(RankerReport, read_json(run.file(RANKER) / "report.json")),
+        ranker=ranker_report(run),
         retriever=parsed(RetrieverReport, read_json(run.file(RETRIEVER))),
         control=parsed(RetrieverReport, read_json(run.file(CONTROL))),
         **figures,
