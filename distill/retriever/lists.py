@@ -148,26 +148,22 @@ class Training:
 
 
 _LEAST = 1e-6  # a probability below it is as good as none, and its logarithm can be held by JSON
+_REPEATED = 0.5  # our choice: two who say the same are one; docs/log.md, 2026-11-27
 
 
 def by_evidence(
-    scores: Sequence[ScoreList],
-    orders: Mapping[str, Ranking],
-    evidence: Evidence,
-    untaught: tuple[Sequence[ScoreList], Evidence] | None = None,
+    scores: Sequence[ScoreList], orders: Mapping[str, Ranking], evidence: Evidence, *, has_learned: bool = False
 ) -> list[ScoreList]:
     """How likely each passage is the answer, of the questions with an order; the ranker's scores as they are of the
     others, unless it is found to say nothing: then a question without an order teaches nothing.
 
-    A ranker that has learned from the orders repeats them, which makes the evidence too sure of both. `untaught` are
-    the scores of one that has not, and the evidence with it, a weaker witness; then the mean of the two counts.
+    A ranker that `has_learned` from the orders repeats them, and the model of evidence, which takes the two for
+    witnesses who have not heard each other, is too sure: the logarithms count half.
     """
     said = posteriors(scores, orders, evidence)
-    if untaught:
-        other = posteriors(untaught[0], orders, untaught[1])
-        said = {key: _mean(row, other.get(key, row)) for key, row in said.items()}
+    power = _REPEATED if has_learned and evidence.ranker_speaks else 1.0
     return [
-        _target(each, said[each.id]) if each.id in said else each
+        _target(each, said[each.id], power) if each.id in said else each
         for each in scores
         if each.id in said or evidence.ranker_speaks
     ]
@@ -178,10 +174,6 @@ def by_scores(scores: Sequence[ScoreList], n: int | None = None) -> list[ScoreLi
     return [replace(each, passages=each.passages[:n], scores=each.scores[:n]) for each in scores]
 
 
-def _mean(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {passage: (value + other.get(passage, value)) / 2 for passage, value in one.items()}
-
-
-def _target(record: ScoreList, probabilities: Mapping[str, float]) -> ScoreList:
-    values = tuple(round(math.log(max(probabilities.get(p, 0.0), _LEAST)), 4) for p in record.passages)
+def _target(record: ScoreList, probabilities: Mapping[str, float], power: float) -> ScoreList:
+    values = tuple(round(power * math.log(max(probabilities.get(p, 0.0), _LEAST)), 4) for p in record.passages)
     return replace(record, scores=values)

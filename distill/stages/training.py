@@ -9,7 +9,7 @@ from pathlib import Path
 from distill.json_files import parsed, read_json, read_records, write_json, write_records
 from distill.ranker.ranker import LateInteractionRanker, Ranker, begin_ranker, load_ranker
 from distill.records import CandidateList, RankerReport, Ranking, RetrieverReport, ScoreList
-from distill.retriever.evidence import Evidence, fit_evidence
+from distill.retriever.evidence import fit_evidence
 from distill.retriever.lists import DEFAULTS, RetrieverConfig, Training, by_evidence, by_scores
 from distill.retriever.publishing import BY_ORDERS, WITHOUT_ORDERS, Card, base_license
 from distill.run import Distillation
@@ -105,12 +105,10 @@ def ranker_report(run: Distillation) -> RankerReport:
 
 
 def make_scores(run: Distillation) -> None:
-    """Scores all candidates by the ranker, and by the untrained one where both are to be heard."""
+    """Scores all candidates by the ranker."""
     file = run.file(SCORES)
     if not file.is_file():
         score_candidates(run, load_ranker(run.file(RANKER), token_vectors=run.token_vectors), file, "scores")
-    if _has_learned(run):
-        _untrained_scores(run, "scores")
 
 
 def score_candidates(run: Distillation, ranker: Ranker, file: Path, stage: Stage) -> None:
@@ -151,24 +149,11 @@ def _targets(run: Distillation) -> list[ScoreList]:
     if run.config.recipe == "paper":
         return by_scores(scores, run.config.n_candidates)
     found = orders(run)
-    evidence = _evidence(run, scores, found)
+    evidence = fit_evidence(scores, found, top1=run.teacher.top1, top1_weight=run.teacher.top1_weight)
     if evidence is None:
         return by_scores(scores)
     write_json(run.file(EVIDENCE), asdict(evidence) | {"sentence": evidence.sentence()})
-    if not _has_learned(run):
-        return by_evidence(scores, found, evidence)
-    untaught = training_records(run, _untrained_scores(run, "scores"))
-    alone = _evidence(run, untaught, found)
-    return by_evidence(scores, found, evidence, (untaught, alone) if alone else None)
-
-
-def _evidence(run: Distillation, scores: Sequence[ScoreList], found: Mapping[str, Ranking]) -> Evidence | None:
-    return fit_evidence(scores, found, top1=run.teacher.top1, top1_weight=run.teacher.top1_weight)
-
-
-def _has_learned(run: Distillation) -> bool:
-    """Whether the ranker's model repeats what the orders said, and is asked about them beside one that does not."""
-    return run.config.recipe == "auto" and ranker_report(run).kept == "trained"
+    return by_evidence(scores, found, evidence, has_learned=ranker_report(run).kept == "trained")
 
 
 def training_records(run: Distillation, name: str) -> list[ScoreList]:
@@ -309,16 +294,16 @@ def make_control(run: Distillation) -> None:
         return
     folder = run.paths.encoder(name)
     if not folder.is_dir():
-        records = by_scores(training_records(run, _untrained_scores(run, "control")))
+        records = by_scores(training_records(run, _untrained_scores(run)))
         train_encoder(run, name, folder, records, DEFAULTS[run.config.train], "control")
     index_by(run, name, "control")
 
 
-def _untrained_scores(run: Distillation, stage: Stage) -> str:
+def _untrained_scores(run: Distillation) -> str:
     """The file of the run that has the scores of the ranker as it begins, written if it is not there yet."""
     ranker = ranker_report(run)
     if (ranker.kind, ranker.kept) == (LateInteractionRanker.kind, "untrained"):
         return SCORES
     if not run.file(CONTROL_SCORES).is_file():
-        score_candidates(run, untrained_ranker(run), run.file(CONTROL_SCORES), stage)
+        score_candidates(run, untrained_ranker(run), run.file(CONTROL_SCORES), "control")
     return CONTROL_SCORES
