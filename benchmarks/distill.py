@@ -6,8 +6,8 @@ Every run's figures are kept in DATA_DIR/bench/distill.jsonl, so an interrupted 
 prints the table of all runs that are there. "llm" are real orders of a large hosted LLM, where the set has them.
 Teachers called "simulated" are made from the known positives of training questions: "perfect" puts them first and then
 follows the untrained ranker; "noisy" errs like gpt-3.5-turbo's published orders in the set msmarco-dl19; "useless"
-draws its orders, "reversed" turns the real ones round, or else the perfect ones, "copying" repeats the retrieval. With
-rounds it is asked like an LLM, and puts what does not answer in the order of the base encoder.
+draws its orders, "reversed" turns the real ones round, or else the perfect ones, "copying" repeats the retrieval.
+In "perfect-rounds" a simulated LLM is asked, which puts what does not answer in the order of the base encoder.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ class Row:
         """Whether the teacher is made from known positives, or from nothing."""
         return self.teacher not in (WITHOUT_LLM, "llm")
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is asked like an LLM: orders in a file know nothing of a second round's passages."""
+        return "rounds" in self.settings
+
 
 ROWS: Mapping[str, Row] = {
     "free": Row(teacher=WITHOUT_LLM),
@@ -129,7 +134,7 @@ def _measure(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Fi
         pass
     config = _config(paths, sets, name, row, seed)
     clock = _Clock()
-    connect = _knowing(paths, config) if config.rounds > 1 else _no_llm
+    connect = _knowing(paths, config) if ROWS[row].is_asked else _no_llm
     if method := ROWS[row].method:
         run_distillation(paths, config, connect, clock.tick, until="scores")
         _write_targets(paths, config, method)
@@ -166,7 +171,7 @@ def _config(paths: DataPaths, sets: Path, name: str, row: str, seed: int) -> Run
         seed=seed,
     )
     config = replace(config, **kind.settings)
-    if kind.teacher == WITHOUT_LLM or config.rounds > 1:
+    if kind.teacher == WITHOUT_LLM or kind.is_asked:
         return config
     given = sets / name / "llm_rankings.jsonl.gz"
     if kind.teacher != "llm":
@@ -200,7 +205,7 @@ def _knowing(paths: DataPaths, config: RunConfig) -> Connect:
 
 
 def _no_llm(temperature: float) -> Asker:
-    raise AssertionError("no row of this table asks an LLM")
+    raise AssertionError("this row asks no LLM")
 
 
 class _Clock:
