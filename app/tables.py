@@ -138,7 +138,7 @@ STAGES: Mapping[str, str] = {
     "teacher": "The teacher is tried out",
     "rankings": "The teacher orders the passages",
     "ranker": "The ranker learns these orders",
-    "scores": "The ranker scores more passages",
+    "scores": "The ranker scores the passages",
     "retriever": "The retriever learns the scores",
     "control": "What needs no teacher is learned beside it",
     "index": "The corpus is indexed anew",

@@ -249,7 +249,7 @@ def _prepare(paths: DataPaths, place: Path) -> None:
     (paths.run(_RUN) / SETTINGS).write_text(settings_text(_CONFIG))
 
 
-_CONFIG = RunConfig(name=_RUN, corpus=_CORPUS, base="tiny", n_written=12, n_candidates=4, n_scored=8, insist=True)
+_CONFIG = RunConfig(name=_RUN, corpus=_CORPUS, base="tiny", n_written=12, n_candidates=4, insist=True)
 
 
 def _distil(paths: DataPaths, base_url: str, log: Path) -> None:

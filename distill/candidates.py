@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from types import MappingProxyType
@@ -18,7 +18,7 @@ Retrieval = Literal["fused", "dense", "lexical", "union"]
 RETRIEVALS: tuple[Retrieval, ...] = ("fused", "dense", "lexical", "union")
 
 _BATCH = 256
-_DEPTH = 50  # of what is fused for the teacher: that of a fused search, whatever else is mined
+_DEPTH = 50  # of what is fused for the teacher: that of a fused search
 _SPARE = 10  # passages more than wanted, as some have equal texts
 
 
@@ -41,28 +41,38 @@ def mine_candidates(
     lexical: LexicalIndex,
     n_candidates: int,
     *,
-    n_more: int = 0,
     retrieval: Retrieval = "fused",
     given: Mapping[str, Given] = MappingProxyType({}),
+    sources: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> list[CandidateList]:
-    """For each query its `n_candidates` best passages by `retrieval`, then `n_more` that lie deeper; see
-    `candidate_records`. The passages in `given` come before all others.
+    """For each query its `n_candidates` best passages by `retrieval`; see `candidate_records`.
 
-    What stands first depends on `n_candidates` alone, so that orders of it still fit when more is mined.
+    The passages in `given` come before all others. Where there are none, `sources` names passages that a question was
+    written from: they are among its candidates wherever the search has found them.
     """
     records: list[CandidateList] = []
     n_shown: dict[str, int] = {}
     for first in range(0, len(queries), _BATCH):
         batch = queries[first : first + _BATCH]
         lists = []
-        for query, found in zip(batch, search_both(batch, index, lexical, n_candidates, n_more), strict=True):
-            front = _distinct(given[query.id].candidates) if query.id in given else []
-            best = _distinct([*front, *join(found, retrieval, n_candidates, n_more)])
-            lists.append(best[: max(len(front), n_candidates + n_more)])
+        for query, found in zip(batch, search_both(batch, index, lexical, n_candidates), strict=True):
             if query.id in given:
+                front = _distinct(given[query.id].candidates)
                 n_shown[query.id] = given[query.id].n_shown - len(given[query.id].passages) + len(front)
+                best = _distinct([*front, *join(found, retrieval, n_candidates)])
+                lists.append(best[: max(len(front), n_candidates)])
+            else:
+                lists.append(_with_sources(join(found, retrieval), sources.get(query.id, ()), n_candidates))
         records += candidate_records(batch, lists, index, lexical)
     return [replace(each, n_shown=n_shown.get(each.id)) for each in records]
+
+
+def _with_sources(ranked: Sequence[Candidate], sources: Collection[str], n: int) -> list[Candidate]:
+    """The `n` best of `ranked`, but those of the passages `sources` before all others that it holds."""
+    own = [candidate for candidate in ranked if candidate.passage.id in sources][:n]
+    others = [candidate for candidate in ranked if candidate.passage.id not in sources][: n - len(own)]
+    chosen = {candidate.passage.id for candidate in [*own, *others]}
+    return [candidate for candidate in ranked if candidate.passage.id in chosen]
 
 
 def candidate_records(
@@ -87,33 +97,27 @@ def candidate_records(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What both searches have found for a question, best first; the first `head` of each decide who comes first."""
+    """What both searches have found for a question, best first."""
 
     dense: Sequence[Candidate]
     lexical: Sequence[Candidate]
-    head: int
 
 
-def search_both(
-    queries: Sequence[Query], dense: Searchable, lexical: Searchable, n_candidates: int, n_more: int = 0
-) -> list[Found]:
+def search_both(queries: Sequence[Query], dense: Searchable, lexical: Searchable, n_candidates: int) -> list[Found]:
     """What dense and lexical search find, deep enough to `join` them."""
     texts = [query.text for query in queries]
-    head = max(_DEPTH, n_candidates + _SPARE)
-    depth = max(head, 2 * (n_candidates + n_more) + _SPARE) if n_more else head
+    depth = max(_DEPTH, n_candidates + _SPARE)
     pairs = zip(dense.search_many(texts, depth), lexical.search_many(texts, depth), strict=True)
-    return [Found(dense=by_vectors, lexical=by_words, head=head) for by_vectors, by_words in pairs]
+    return [Found(dense=by_vectors, lexical=by_words) for by_vectors, by_words in pairs]
 
 
-def join(found: Found, retrieval: Retrieval, n_candidates: int, n_more: int = 0) -> list[Candidate]:
-    """The `n_candidates` best passages by `retrieval`, then `n_more` that lie deeper, each text once.
+def join(found: Found, retrieval: Retrieval, n: int | None = None) -> list[Candidate]:
+    """The `n` best passages by `retrieval` (None: all), each text once.
 
     "fused" mixes the scores of dense and lexical search as the page does, "union" takes from both in turn.
     """
     parts = {"dense": (found.dense,), "lexical": (found.lexical,)}.get(retrieval, (found.dense, found.lexical))
-    joined = _mixed if retrieval == "fused" else _take_in_turn
-    best = _distinct(joined([part[: found.head] for part in parts]))[:n_candidates]
-    return _distinct([*best, *joined(parts)])[: n_candidates + n_more]
+    return _distinct((_mixed if retrieval == "fused" else _take_in_turn)(parts))[:n]
 
 
 def _mixed(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:
@@ -129,27 +133,9 @@ def _take_in_turn(lists: Sequence[Sequence[Candidate]]) -> list[Candidate]:
     return list(once.values())
 
 
-def with_sources(record: CandidateList, sources: Mapping[str, Sequence[str]], n_shown: int) -> CandidateList:
-    """`record` with the passages that its question was written from among the first `n_shown`, if it has them at all:
-    the teacher is to see them.
-    """
-    known = set(sources.get(record.id, ()))
-    head, tail = record.candidates[:n_shown], record.candidates[n_shown:]
-    late = [candidate for candidate in tail if candidate.passage in known][:n_shown]
-    if not late:
-        return record
-    kept = [c for c in head if c.passage in known]
-    others = [c for c in head if c.passage not in known]
-    n_others = max(0, n_shown - len(kept) - len(late))
-    chosen = {id(c) for c in [*kept, *others[:n_others], *late]}
-    first = [c for c in record.candidates if id(c) in chosen]
-    return replace(record, candidates=(*first, *(c for c in record.candidates if id(c) not in chosen)))
-
-
-def shown(record: CandidateList, n_candidates: int) -> CandidateList:
-    """`record` with the candidates that the teacher is shown: `n_candidates`, unless it says otherwise itself."""
-    n = n_candidates if record.n_shown is None else record.n_shown
-    return replace(record, candidates=record.candidates[:n])
+def shown(record: CandidateList) -> CandidateList:
+    """`record` with the candidates that the teacher is shown."""
+    return replace(record, candidates=record.candidates[: record.n_shown])
 
 
 def words_of(text: str) -> str:

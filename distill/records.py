@@ -28,9 +28,7 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateList:
-    """A question's candidates in the order of retrieval, of which the teacher is shown `n_shown` (None: as the run
-    says).
-    """
+    """A question's candidates in the order of retrieval, of which the teacher is shown `n_shown` (None: all)."""
 
     id: str
     question: str

@@ -295,7 +295,7 @@ def claim_folder(run: Distillation) -> None:
     file = run.file(CONFIG)
     if file.is_file():
         known = read_json(file)
-        if "recipe" not in known:
+        if "trains_ranker" not in known:
             raise InputError(
                 f"Run '{run.config.name}' was begun by an earlier version, whose way to teach is gone. Choose another "
                 "--name; what the LLM has replied is remembered."

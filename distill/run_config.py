@@ -36,9 +36,10 @@ class RunConfig:
     After each of the `rounds` but the last the taught retriever finds again, and the LLM puts in order what it has not
     seen. With `control`, what learns without any order is trained beside what learns orders, to know what they add.
     `recipe` "paper" trains the ranker by ListMLE on the orders alone and the retriever by KL divergence on its scores
-    alone; "auto" begins with the untrained ranker, and has the evidence model weigh it against the orders. With
-    `train` "query" passages keep an encoder of their own, in whose vectors their rare words count more
-    (`passage_weights` "idf"), or the base's vectors ("none"). `ranker_base` is a cross-encoder to begin stage 1 with.
+    alone; "auto" has the evidence model weigh the orders against the ranker as it begins, and the trained one speak
+    where there is no order. `ranker_base` is a cross-encoder to begin stage 1 with; without `trains_ranker`, or where
+    `train` is "query", three weights of the ranker are fitted and no more. With "query" passages keep an encoder of
+    their own, in whose vectors their rare words count more (`passage_weights` "idf"), or the base's vectors ("none").
     """
 
     name: str
@@ -52,7 +53,6 @@ class RunConfig:
     limit: Annotated[int, Field(ge=0)] = 0
     retrieval: Literal["auto", Retrieval] = "auto"
     n_candidates: Annotated[int, Field(ge=2, le=100)] = 10
-    n_scored: Annotated[int, Field(ge=2, le=100)] = 50
     rounds: Annotated[int, Field(ge=1, le=5)] = 1
     teacher: str = ""
     control: bool = True
@@ -63,6 +63,7 @@ class RunConfig:
     positives: Literal["none", "first"] = "none"
     recipe: Recipe = "auto"
     ranker_base: str = ""
+    trains_ranker: bool = True
     train: Train = "both"
     passage_weights: PassageWeights = "idf"
     seed: int = 13
@@ -77,6 +78,11 @@ class RunConfig:
     def weighs_passages(self) -> bool:
         """Whether the rare words of a passage count more in its vector, beside a side of their own for questions."""
         return self.train == "query" and self.passage_weights == "idf" and self.recipe == "auto"
+
+    @property
+    def trains_whole_ranker(self) -> bool:
+        """Whether stage 1 trains all weights: the questions' side alone learns no more from that (docs/log.md)."""
+        return self.recipe == "paper" or (self.trains_ranker and self.train == "both")
 
     @property
     def free_name(self) -> str:

@@ -40,7 +40,7 @@ TEACHER = "teacher.json"  # what its orders are worth
 KEPT_OUT = "kept-out.json"  # questions whose orders are to judge
 ROUNDS = "rounds.json"  # of each round: what was asked, and how often it found a better passage
 RANKER = "ranker"
-SCORES, CONTROL_SCORES = "scores.jsonl", "control-scores.jsonl"
+SCORES, FIRST_SCORES = "scores.jsonl", "first-scores.jsonl"
 EVIDENCE = "evidence.json"  # how often teacher and ranker turn out to be right
 TARGETS = "targets.jsonl"
 RETRIEVER, CONTROL = "retriever.json", "control.json"  # how the training went
@@ -147,7 +147,7 @@ class RunInfo:
 def read_config(folder: Path) -> RunConfig:
     """The settings that the run in `folder` was begun with; raises `InputError` where they cannot be known."""
     known = read_json(folder / CONFIG)
-    if known and "recipe" not in known:
+    if known and "trains_ranker" not in known:
         raise InputError(f"The run in {folder} was begun by an earlier version and cannot go on. Begin another one.")
     try:
         return parsed(RunConfig, known, is_strict=True)

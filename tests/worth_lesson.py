@@ -72,7 +72,7 @@ def begun(
 def config_of(questions: Path, **settings: object) -> RunConfig:
     values: dict[str, object] = {"name": "run", "teacher": "scripted", "n_candidates": 4, "passage_weights": "none"}
     # It knows no answer, so an assessment would not have it teach.
-    values |= {"insist": True, "n_scored": 8, "corpus": "worths", "base": "tiny", "questions": str(questions)}
+    values |= {"insist": True, "corpus": "worths", "base": "tiny", "questions": str(questions)}
     return RunConfig(**(values | settings))  # type: ignore[arg-type]
 
 

@@ -102,7 +102,9 @@ class LateInteractionRanker(Ranker):
         self._token_vectors = token_vectors or TokenVectors()
 
     @classmethod
-    def from_encoder(cls, encoder: SentenceTransformer) -> LateInteractionRanker:
+    def from_encoder(
+        cls, encoder: SentenceTransformer, token_vectors: TokenVectors | None = None
+    ) -> LateInteractionRanker:
         """A ranker begun from the token vectors of `encoder`: it ranks well before it has learned anything.
 
         `MultiVectorEncoder(folder)` would add a projection with random weights; taking the transformer alone keeps
@@ -118,7 +120,7 @@ class LateInteractionRanker(Ranker):
         modules = [transformer, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
         model = MultiVectorEncoder(modules=modules, similarity_fn_name="meanmaxsim", device=str(encoder.device))
         model.model_card_data.generate_widget_examples = False  # they would be computed, and never shown
-        return cls(model, Head())
+        return cls(model, Head(), token_vectors)
 
     def features(
         self, records: Sequence[CandidateList], texts: Mapping[str, str], on_scored: OnScored | None = None
@@ -227,7 +229,7 @@ _NEW_HEAD = (
 
 
 def begin_ranker(
-    name: str, base: SentenceTransformer, paths: DataPaths, *, seed: int
+    name: str, base: SentenceTransformer, paths: DataPaths, *, seed: int, token_vectors: TokenVectors | None = None
 ) -> tuple[Ranker, tuple[str, ...]]:
     """The ranker to train, and sentences on it: the cross-encoder called `name`, "" for late interaction over the token
     vectors of `base`.
@@ -235,6 +237,6 @@ def begin_ranker(
     Raises `NotFoundError` or `WeightsError` for a cross-encoder that cannot be loaded.
     """
     if not name:
-        return LateInteractionRanker.from_encoder(base), ()
+        return LateInteractionRanker.from_encoder(base, token_vectors), ()
     ranker = CrossEncoderRanker.begin(name, paths, seed=seed, device=str(base.device))
     return ranker, (_NEW_HEAD.format(name),) if ranker.has_new_head else ()

@@ -93,8 +93,8 @@ class Evidence:
         )
         return (
             f"Where the answer is among the passages shown, the teacher's first passage is it in about "
-            f"{100 * self.teacher_first:.0f} %, the ranker's in {100 * self.ranker_first:.0f} %: {carries} (estimated "
-            f"from {self.n_lists} orders, without labels)."
+            f"{100 * self.teacher_first:.0f} %, the ranker's, as it began, in {100 * self.ranker_first:.0f} %: "
+            f"{carries} (estimated from {self.n_lists} orders, without labels)."
         )
 
 

@@ -148,32 +148,28 @@ class Training:
 
 
 _LEAST = 1e-6  # a probability below it is as good as none, and its logarithm can be held by JSON
-_REPEATED = 0.5  # our choice: two who say the same are one; docs/log.md, 2026-11-27
 
 
 def by_evidence(
-    scores: Sequence[ScoreList], orders: Mapping[str, Ranking], evidence: Evidence, *, has_learned: bool = False
+    scores: Sequence[ScoreList],
+    orders: Mapping[str, Ranking],
+    evidence: Evidence,
+    filled_in: Sequence[ScoreList],
 ) -> list[ScoreList]:
-    """How likely each passage is the answer, of the questions with an order; the ranker's scores as they are of the
-    others, unless it is found to say nothing: then a question without an order teaches nothing.
+    """How likely each passage is the answer, of the questions with an order; what is `filled_in` of the others, unless
+    the ranker is found to say nothing: then a question without an order teaches nothing.
 
-    A ranker that `has_learned` from the orders repeats them, and the model of evidence, which takes the two for
-    witnesses who have not heard each other, is too sure: the logarithms count half.
+    `scores` are of a ranker that has not learned from the orders: one that has repeats them, and the model of evidence
+    takes the two for witnesses who have not heard each other.
     """
     said = posteriors(scores, orders, evidence)
-    power = _REPEATED if has_learned and evidence.ranker_speaks else 1.0
     return [
-        _target(each, said[each.id], power) if each.id in said else each
-        for each in scores
+        _target(each, said[each.id]) if each.id in said else other
+        for each, other in zip(scores, filled_in, strict=True)
         if each.id in said or evidence.ranker_speaks
     ]
 
 
-def by_scores(scores: Sequence[ScoreList], n: int | None = None) -> list[ScoreList]:
-    """The ranker's scores as they are, of the first `n` candidates."""
-    return [replace(each, passages=each.passages[:n], scores=each.scores[:n]) for each in scores]
-
-
-def _target(record: ScoreList, probabilities: Mapping[str, float], power: float) -> ScoreList:
-    values = tuple(round(power * math.log(max(probabilities.get(p, 0.0), _LEAST)), 4) for p in record.passages)
+def _target(record: ScoreList, probabilities: Mapping[str, float]) -> ScoreList:
+    values = tuple(round(math.log(max(probabilities.get(p, 0.0), _LEAST)), 4) for p in record.passages)
     return replace(record, scores=values)

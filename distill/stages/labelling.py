@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from distill.candidates import mine_candidates, shown, with_sources
+from distill.candidates import mine_candidates, shown
 from distill.json_files import read_json, read_records, write_json, write_records
 from distill.prompts import speaks_to_its_reader
 from distill.questions.reading import assign_splits, key_of, passages_to_ask_about, read_like, read_log
@@ -119,11 +119,11 @@ def make_candidates(run: Distillation) -> None:
     queries = read_queries(run.file(QUESTIONS), "train")
     run.say("candidates", 0, len(queries))
     retrieval, given = propose(run, queries)
-    n = config.n_candidates
-    n_more = max(0, config.n_scored - n)
-    mined = mine_candidates(queries, run.index, run.lexical, n, n_more=n_more, retrieval=retrieval, given=given)
     sources = read_json(run.file(SOURCES))
-    records = [r if r.n_shown is not None else with_sources(r, sources, n) for r in mined if len(r.candidates) > 1]
+    mined = mine_candidates(
+        queries, run.index, run.lexical, config.n_candidates, retrieval=retrieval, given=given, sources=sources
+    )
+    records = [record for record in mined if len(record.candidates) > 1]
     if not records:
         raise InputError(
             "To put candidates in order takes at least two of them, but no question has found two passages. "
@@ -144,7 +144,7 @@ def assess(run: Distillation) -> None:
         return
     if told := commanding(run):
         run.say("teacher", remark=told)
-    records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
+    records = [shown(each) for each in read_records(run.file(CANDIDATES), CandidateList)]
     if name == FROM_FILE:
         trust, kind, sentence = judge_given(records, read_rankings(Path(run.config.rankings), records)[0])
         given = Teacher(name=run.config.rankings, trust=_insisting(run, trust, kind), sentence=sentence)
@@ -189,12 +189,7 @@ def _probes(run: Distillation, records: Sequence[CandidateList]) -> list[Probe]:
 
 def all_candidates(run: Distillation) -> list[CandidateList]:
     """The candidates of all rounds so far: what the teacher was shown, and then what only the ranker scores."""
-    files = round_files(run, "candidates")
-    rounds = [read_records(file, CandidateList) for file in files]
-    if len(rounds) > 1:
-        n = run.config.n_candidates
-        rounds[0] = [replace(each, n_shown=len(shown(each, n).candidates)) for each in rounds[0]]
-    return merge_candidates(rounds)
+    return merge_candidates([read_records(file, CandidateList) for file in round_files(run, "candidates")])
 
 
 def all_rankings(run: Distillation) -> list[Ranking]:
@@ -208,17 +203,12 @@ def round_files(run: Distillation, what: str) -> list[Path]:
     return [run.file(f"{what}.jsonl"), *(file for file in later if file.is_file())]
 
 
-def _shown(run: Distillation, records: Sequence[CandidateList]) -> list[CandidateList]:
-    """The candidate `records` with as many candidates as the teacher is shown."""
-    return [shown(record, run.config.n_candidates) for record in records]
-
-
 def make_rankings(run: Distillation) -> None:
     """The teacher's orders: the LLM's, or those of a file; none where nobody is to be asked."""
     file = run.file(RANKINGS)
     if run.config.teacher == WITHOUT_LLM or run.teacher.trust == "refuse":
         return
-    records = _shown(run, read_records(run.file(CANDIDATES), CandidateList))
+    records = [shown(each) for each in read_records(run.file(CANDIDATES), CandidateList)]
     if run.config.teacher == FROM_FILE:
         if not file.is_file():
             given, notes = read_rankings(Path(run.config.rankings), records)
@@ -250,15 +240,15 @@ def commanding(run: Distillation) -> str:
     """A word on passages that speak to whoever puts them in order, and how often one has bought the first place; ""
     where none is shown.
     """
-    shown = sorted({passage for record in _shown(run, all_candidates(run)) for passage in record.passages})
-    found = [passage for passage in shown if speaks_to_its_reader(run.texts[passage])]
+    seen = sorted({passage for record in all_candidates(run) for passage in shown(record).passages})
+    found = [passage for passage in seen if speaks_to_its_reader(run.texts[passage])]
     if not found:
         return ""
     lists = orders(run).values()
     n_bought = sum(each.ranking[0] in found for each in lists)
     bought = f" One of them comes first in {n_bought:,} of {len(lists):,} orders that teach." if lists else ""
     return (
-        f"{len(found):,} of {len(shown):,} passages seem to speak to whoever ranks them, such as one of "
+        f"{len(found):,} of {len(seen):,} passages seem to speak to whoever ranks them, such as one of "
         f"'{run.corpus.get_passages(found[:1])[0].source}'. They may buy their place, or have the teacher look "
         f"blind.{bought} Look at them, and take those out of the corpus that nobody who is trusted wrote."
     )
@@ -306,7 +296,7 @@ def _all_orders(run: Distillation) -> dict[str, Ranking]:
     if run.config.positives == "none":
         return {record.id: record for record in found if _says_something(record)}
     ranked = {record.id for record in found}
-    asked = [(each.id, each.passages) for each in _shown(run, mined)]
+    asked = [(each.id, each.passages) for each in map(shown, mined)]
     found += [no_order(identifier, passages) for identifier, passages in asked if identifier not in ranked]
     documents = {c.passage: c.document for record in mined for c in record.candidates}
     positives = {query.id: set(query.positives) for query in queries}

@@ -164,8 +164,8 @@ def _ask_sample(run: Distillation, queries: Sequence[Query]) -> _Said:
 
 def _either(found: Found, n: int) -> list[Passage]:
     """The `n` best passages by meaning and the `n` best by words, in turn."""
-    both = Found(dense=join(found, "dense", n), lexical=join(found, "lexical", n), head=n)
-    return [candidate.passage for candidate in join(both, "union", 2 * n)]
+    both = Found(dense=join(found, "dense", n), lexical=join(found, "lexical", n))
+    return [candidate.passage for candidate in join(both, "union")]
 
 
 def _all_shown(passages: Sequence[Passage]) -> Given:
@@ -174,8 +174,7 @@ def _all_shown(passages: Sequence[Passage]) -> Given:
 
 def _by_rank(given: Given, found: Found, retrieval: Retrieval) -> Given:
     """`given` with its passages in the order of `retrieval`; those that it has not found come last."""
-    order = join(found, retrieval, len(found.dense) + len(found.lexical))
-    ranks = {candidate.passage.id: rank for rank, candidate in enumerate(order)}
+    ranks = {candidate.passage.id: rank for rank, candidate in enumerate(join(found, retrieval))}
     passages = sorted(given.passages, key=lambda passage: ranks.get(passage.id, len(ranks)))
     return replace(given, passages=tuple(passages))
 

@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from distill.json_files import parsed, read_json, read_records, write_json, write_records
-from distill.ranker.ranker import LateInteractionRanker, Ranker, begin_ranker, load_ranker
+from distill.ranker.ranker import Ranker, begin_ranker, load_ranker
 from distill.records import CandidateList, RankerReport, Ranking, RetrieverReport, ScoreList
 from distill.retriever.evidence import fit_evidence
-from distill.retriever.lists import DEFAULTS, RetrieverConfig, Training, by_evidence, by_scores
+from distill.retriever.lists import DEFAULTS, RetrieverConfig, Training, by_evidence
 from distill.retriever.publishing import BY_ORDERS, WITHOUT_ORDERS, Card, base_license
 from distill.run import Distillation
-from distill.run_config import WITHOUT_LLM, RunConfig, Stage
-from distill.run_folder import CONTROL_SCORES, EVIDENCE, RANKER, RANKINGS, SCORES, TARGETS
+from distill.run_config import WITHOUT_LLM, Stage
+from distill.run_folder import EVIDENCE, FIRST_SCORES, RANKER, RANKINGS, SCORES, TARGETS
 from distill.stages.labelling import all_candidates, kept_out, orders
 from indexes.encoders.finding import find_encoder
 from indexes.encoders.loading import load_trainable
@@ -35,7 +35,9 @@ def check_ranker(run: Distillation) -> None:
 def _begin(run: Distillation) -> tuple[Ranker, tuple[str, ...]]:
     """The ranker to train, and sentences on it."""
     config = run.config
-    return begin_ranker(config.ranker_base, base_model(run).model, run.paths, seed=config.seed)
+    return begin_ranker(
+        config.ranker_base, base_model(run).model, run.paths, seed=config.seed, token_vectors=run.token_vectors
+    )
 
 
 def make_ranker(run: Distillation) -> None:
@@ -76,22 +78,13 @@ def _trained(run: Distillation, found: Mapping[str, Ranking]) -> tuple[Ranker, R
         run.file("ranker-checkpoints"),
         RankerSettings(
             weighs_signals=run.config.recipe == "auto",
-            trains_model=_fills_in(run.config),
+            trains_model=run.config.trains_whole_ranker,
             seed=run.config.seed,
             report_to=run.report_to,
         ),
         lambda done, total: run.say("ranker", done, total),
     )
     return ranker, replace(report, notes=(*notes, *report.notes))
-
-
-def _fills_in(config: RunConfig) -> bool:
-    """Whether a trained ranker has something to say: of passages that the teacher has not seen, to both sides.
-
-    The questions' side alone learns no more from a trained one (docs/log.md), and beside whole orders there is nothing
-    left for it to fill in.
-    """
-    return config.recipe == "paper" or (config.train == "both" and config.n_scored > config.n_candidates)
 
 
 def base_model(run: Distillation) -> SentenceTransformerEncoder:
@@ -105,20 +98,32 @@ def ranker_report(run: Distillation) -> RankerReport:
 
 
 def make_scores(run: Distillation) -> None:
-    """Scores all candidates by the ranker."""
-    file = run.file(SCORES)
-    if not file.is_file():
-        score_candidates(run, load_ranker(run.file(RANKER), token_vectors=run.token_vectors), file, "scores")
+    """Scores all candidates by the ranker, and by what it began as: the one has learned from the orders, the other has
+    not, and so can be held against them.
+    """
+    if not run.file(SCORES).is_file():
+        _score(run, load_ranker(run.file(RANKER), token_vectors=run.token_vectors), SCORES)
+    if _has_learned(run) and not run.file(FIRST_SCORES).is_file():
+        _score(run, _begin(run)[0], FIRST_SCORES)
 
 
-def score_candidates(run: Distillation, ranker: Ranker, file: Path, stage: Stage) -> None:
-    """Writes the scores that `ranker` gives all candidates to `file`."""
+def _has_learned(run: Distillation) -> bool:
+    return ranker_report(run).kept != "untrained"
+
+
+def _first_scores(run: Distillation) -> list[ScoreList]:
+    """The scores of the ranker as it began, of the questions that may train."""
+    return training_records(run, FIRST_SCORES if _has_learned(run) else SCORES)
+
+
+def _score(run: Distillation, ranker: Ranker, name: str) -> None:
+    """Writes the scores that `ranker` gives all candidates to the run's file `name`."""
     candidates = all_candidates(run)
-    run.say(stage, 0, len(candidates))
-    scores = ranker.score(candidates, run.texts, lambda done, total: run.say(stage, done, total))
+    run.say("scores", 0, len(candidates))
+    scores = ranker.score(candidates, run.texts, lambda done, total: run.say("scores", done, total))
     rows = zip(candidates, scores, strict=True)
-    write_records(file, [_score_list(record, row) for record, row in rows])
-    run.say(stage, len(candidates), len(candidates))
+    write_records(run.file(name), [_score_list(record, row) for record, row in rows])
+    run.say("scores", len(candidates), len(candidates))
 
 
 def _score_list(record: CandidateList, scores: list[float]) -> ScoreList:
@@ -147,13 +152,13 @@ def make_targets(run: Distillation) -> list[ScoreList]:
 def _targets(run: Distillation) -> list[ScoreList]:
     scores = training_records(run, SCORES)
     if run.config.recipe == "paper":
-        return by_scores(scores, run.config.n_candidates)
-    found = orders(run)
-    evidence = fit_evidence(scores, found, top1=run.teacher.top1, top1_weight=run.teacher.top1_weight)
+        return scores
+    found, before = orders(run), _first_scores(run)
+    evidence = fit_evidence(before, found, top1=run.teacher.top1, top1_weight=run.teacher.top1_weight)
     if evidence is None:
-        return by_scores(scores)
+        return scores
     write_json(run.file(EVIDENCE), asdict(evidence) | {"sentence": evidence.sentence()})
-    return by_evidence(scores, found, evidence, has_learned=ranker_report(run).kept == "trained")
+    return by_evidence(before, found, evidence, scores)
 
 
 def training_records(run: Distillation, name: str) -> list[ScoreList]:
@@ -233,11 +238,6 @@ def _index_of(run: Distillation, student: SentenceTransformerEncoder, stage: Sta
     return PassageIndex.open(run.paths, run.corpus.name, student)
 
 
-def untrained_ranker(run: Distillation) -> Ranker:
-    """Late interaction over the base encoder's token vectors, as no order has taught it."""
-    return LateInteractionRanker.from_encoder(base_model(run).model)
-
-
 def make_index(run: Distillation) -> None:
     """Indexes the corpus by the new encoder."""
     index_by(run, run.config.name, "index")
@@ -294,16 +294,5 @@ def make_control(run: Distillation) -> None:
         return
     folder = run.paths.encoder(name)
     if not folder.is_dir():
-        records = by_scores(training_records(run, _untrained_scores(run)))
-        train_encoder(run, name, folder, records, DEFAULTS[run.config.train], "control")
+        train_encoder(run, name, folder, _first_scores(run), DEFAULTS[run.config.train], "control")
     index_by(run, name, "control")
-
-
-def _untrained_scores(run: Distillation) -> str:
-    """The file of the run that has the scores of the ranker as it begins, written if it is not there yet."""
-    ranker = ranker_report(run)
-    if (ranker.kind, ranker.kept) == (LateInteractionRanker.kind, "untrained"):
-        return SCORES
-    if not run.file(CONTROL_SCORES).is_file():
-        score_candidates(run, untrained_ranker(run), run.file(CONTROL_SCORES), "control")
-    return CONTROL_SCORES

@@ -237,7 +237,6 @@ def merge_candidates(rounds: Sequence[Sequence[CandidateList]]) -> list[Candidat
 
 
 def _joined(first: CandidateList, later: Sequence[CandidateList]) -> CandidateList:
-    """`first` says how many of its candidates were shown, as do all of a second round's run."""
     n = first.n_shown
     head: dict[str, Retrieved] = {c.passage: c for c in first.candidates[:n]}
     for record in later:

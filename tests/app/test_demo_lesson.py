@@ -79,7 +79,7 @@ def test_it_teaches_by_the_questions_that_this_python_can_answer(demo: Workbench
     file = demo.paths.root / "settings.json"
     file.write_bytes(demo.jobs.files["settings.json"])
     config, _ = read_settings(file, {})
-    assert (config.name, config.corpus, config.n_scored, config.control) == (RUN, DEMO_CORPUS, 10, True)
+    assert (config.name, config.corpus, config.trains_ranker, config.control) == (RUN, DEMO_CORPUS, False, True)
     assert config.rankings.endswith("llm_rankings.jsonl.gz")
     assert config.teacher in ("", FROM_FILE)
 

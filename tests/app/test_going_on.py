@@ -85,7 +85,7 @@ def test_a_run_that_an_earlier_version_began_is_said_not_to_go_on(bench: Workben
     jobs = Recording(bench.paths)
     folder = bench.paths.run("taught")
     config = asdict(RunConfig(name="taught", corpus=corpus, n_written=50, teacher="wise"))
-    del config["recipe"]
+    del config["trains_ranker"]
     write(folder / "config.json", config | {"method": "direct"})
     if by_page:
         job = {"name": "taught", "corpus": corpus, "arguments": ["--method=direct"], "environment": {}}

@@ -85,7 +85,6 @@ def config_of(paths: DataPaths, name: str, *, judged: bool) -> RunConfig:
         teacher=FROM_FILE,
         retrieval="dense",
         n_candidates=10,
-        n_scored=12,
         train="query",
     )
 

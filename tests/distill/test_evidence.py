@@ -214,7 +214,7 @@ def test_the_report_says_what_carries_the_targets() -> None:
         ranker_first=0.35,
         n_lists=616,
     )
-    assert "the teacher's first passage is it in about 90 %, the ranker's in 35 %" in found.sentence()
+    assert "the teacher's first passage is it in about 90 %, the ranker's, as it began, in 35 %" in found.sentence()
     assert "the orders carry the targets" in found.sentence()
     ranker = dataclasses.replace(found, teacher_first=0.4, ranker_first=0.8)
     assert "the ranker's scores carry the targets" in ranker.sentence()

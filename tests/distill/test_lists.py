@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distill.records import Ranking, ScoreList
 from distill.retriever.evidence import Evidence
-from distill.retriever.lists import by_evidence, by_scores, training_lists
+from distill.retriever.lists import by_evidence, training_lists
 
 N, DEEPER = 8, 12
 NAMES = [f"p{place:02d}" for place in range(DEEPER)]
@@ -68,14 +68,14 @@ def best(record: ScoreList) -> str:
 
 def test_they_follow_the_orders_where_the_ranker_is_useless_and_leave_out_what_has_none() -> None:
     scores, orders, _ = lists(200, ranker=0.0, teacher=8.0, ordered=150)
-    found = by_evidence(scores, orders, USELESS_RANKER)
+    found = by_evidence(scores, orders, USELESS_RANKER, scores)
     assert [each.id for each in found] == list(orders)
     assert np.mean([best(each) == orders[each.id].ranking[0] for each in found]) > 0.98
 
 
 def test_they_follow_the_ranker_where_no_order_is() -> None:
     scores, orders, answers = lists(200, ranker=4.0, teacher=8.0, ordered=100)
-    found = by_evidence(scores, orders, BOTH_GOOD)
+    found = by_evidence(scores, orders, BOTH_GOOD, scores)
     assert [each.id for each in found] == [each.id for each in scores]
     assert found[100:] == scores[100:], "its scores are logits as they are, and no surer than they say"
     assert np.mean([best(found[i]) == answers[i] for i in range(100)]) > 0.98
@@ -83,7 +83,7 @@ def test_they_follow_the_ranker_where_no_order_is() -> None:
 
 def test_they_follow_the_ranker_where_the_orders_know_nothing() -> None:
     scores, orders, _ = lists(200, ranker=4.0, teacher=0.0, ordered=200)
-    found = by_evidence(scores, orders, USELESS_TEACHER)
+    found = by_evidence(scores, orders, USELESS_TEACHER, scores)
     assert np.mean([best(target) == best(each) for target, each in zip(found, scores, strict=True)]) > 0.9
     assert np.mean([best(each) == orders[each.id].ranking[0] for each in found]) < 0.3
 
@@ -91,7 +91,7 @@ def test_they_follow_the_ranker_where_the_orders_know_nothing() -> None:
 def test_they_are_logarithms_of_probabilities_that_training_takes() -> None:
     """A passage without any chance has a floor: JSON has no infinity, and training refuses it."""
     scores, orders, _ = lists(60, ranker=4.0, teacher=8.0, ordered=60)
-    found = by_evidence(scores, orders, BOTH_GOOD)
+    found = by_evidence(scores, orders, BOTH_GOOD, scores)
     for record, target in zip(scores, found, strict=True):
         assert replace(target, scores=()) == replace(record, scores=()), "the rest of a record stays"
         assert math.fsum(map(math.exp, target.scores)) == pytest.approx(1.0, abs=0.01)
@@ -99,14 +99,14 @@ def test_they_are_logarithms_of_probabilities_that_training_takes() -> None:
     assert len(training_lists(found, dict.fromkeys(NAMES, "text"), 5)) == 60
 
 
-def test_they_are_half_as_sure_where_the_ranker_has_learned_from_the_orders() -> None:
-    """Both then say the same thing once. A ranker that says nothing repeats nothing."""
+def test_where_no_order_is_the_trained_ranker_speaks() -> None:
+    """It has learned from the orders of other questions; where there is an order it would only repeat it."""
     scores, orders, _ = lists(60, ranker=4.0, teacher=8.0, ordered=40)
-    apart, together = (by_evidence(scores, orders, BOTH_GOOD, has_learned=learned) for learned in (False, True))
-    for one, other in zip(apart[:40], together[:40], strict=True):
-        assert other.scores == pytest.approx([0.5 * value for value in one.scores], abs=1e-3)
-    assert together[40:] == apart[40:], "what nobody ordered is said once anyway"
-    assert by_evidence(scores, orders, USELESS_RANKER, has_learned=True) == by_evidence(scores, orders, USELESS_RANKER)
+    trained = [replace(each, scores=tuple(2 * value for value in each.scores)) for each in scores]
+    found = by_evidence(scores, orders, BOTH_GOOD, trained)
+    assert found[:40] == by_evidence(scores, orders, BOTH_GOOD, scores)[:40]
+    assert found[40:] == trained[40:]
+    assert len(by_evidence(scores, orders, USELESS_RANKER, trained)) == 40, "nor is it heard where it knew nothing"
 
 
 def test_an_order_that_says_nothing_is_none() -> None:
@@ -114,14 +114,5 @@ def test_an_order_that_says_nothing_is_none() -> None:
     orders["q0"] = replace(orders["q0"], ranking=())
     orders["q1"] = replace(orders["q1"], weight=0.0)
     orders["q2"] = replace(orders["q2"], shown=(), ranking=())
-    found = by_evidence(scores, orders, USELESS_RANKER)
+    found = by_evidence(scores, orders, USELESS_RANKER, scores)
     assert [each.id for each in found] == [each.id for each in scores[3:]]
-
-
-def test_scores_teach_as_they_are_and_may_be_cut_to_the_first_candidates() -> None:
-    """The paper's recipe; candidates stand as they were retrieved, not by score."""
-    record = ScoreList(id="q", question="why?", passages=("a", "b", "c"), scores=(0.0, 2.0, 1.0), weight=0.5)
-    assert by_scores([record]) == [record]
-    assert by_scores([record], 2) == [replace(record, passages=("a", "b"), scores=(0.0, 2.0))]
-    assert by_scores([record], 9) == [record]
-    assert by_scores([]) == []

@@ -32,7 +32,7 @@ def found(dense: str, lexical: str) -> Found:
         ]
         for letters in (dense, lexical)
     ]
-    return Found(dense=lists[0], lexical=lists[1], head=50)
+    return Found(dense=lists[0], lexical=lists[1])
 
 
 def letters(candidates: Sequence[Candidate]) -> str:
@@ -132,7 +132,7 @@ def test_what_a_file_of_orders_has_shown_is_what_its_teacher_was_shown(
     assert [document_of[passage] for passage in found.ranking] == ["d27", "d3", "d9"]
     assert {document_of[passage] for passage in found.shown} == {"d9", "d3", "d27", "d14"}
     records = {record.id: record for record in read_records(run.file("candidates.jsonl"), CandidateList)}
-    assert len(records["q0"].candidates) == run.config.n_scored, "the ranker has more to score"
+    assert len(records["q0"].candidates) == 4
     assert records["q1"].n_shown is None
     assert "questions" in read_json(run.file("kept-out.json")), "orders of a file are held out as any others are"
 
@@ -151,7 +151,7 @@ def test_an_order_that_does_not_say_what_was_shown_is_of_all_candidates(
 def test_deeper_lists_are_asked_in_windows_as_often_as_was_foreseen(
     paths: DataPaths, worth_questions: Path, ranking_endpoint: ScriptedEndpoint
 ) -> None:
-    deep: dict[str, object] = {"n_candidates": 30, "n_scored": 30, "retrieval": "dense"}
+    deep: dict[str, object] = {"n_candidates": 30, "retrieval": "dense"}
     foreseen = estimate(config_of(worth_questions, **deep), None, n_characters=100, is_embedded=False)
     run = begun(paths, worth_questions, ranking_endpoint.base_url, **deep)
     for order in up_to_orders(run).values():

@@ -30,7 +30,6 @@ OTHERS: dict[str, Any] = {
     "limit": 7,
     "retrieval": "dense",
     "n_candidates": 6,
-    "n_scored": 20,
     "rounds": 2,
     "teacher": 'a model, wisé "and" old',
     "control": False,
@@ -41,6 +40,7 @@ OTHERS: dict[str, Any] = {
     "positives": "first",
     "recipe": "paper",
     "ranker_base": "/cross",
+    "trains_ranker": False,
     "train": "query",
     "passage_weights": "none",
     "seed": 5,
@@ -117,7 +117,7 @@ def test_a_setting_that_there_is_none_of_is_refused_with_those_there_are(tmp_pat
         ("styles", ["claims"], "'question'"),
         ("n_candidates", "many", "valid integer"),
         ("n_candidates", 1, "greater than or equal to 2"),
-        ("n_scored", 101, "less than or equal to 100"),
+        ("n_candidates", 101, "less than or equal to 100"),
         ("rounds", 0, "greater than or equal to 1"),
         ("limit", -1, "greater than or equal to 0"),
         ("control", "perhaps", "valid boolean"),
@@ -208,5 +208,5 @@ def test_the_readme_names_every_setting_with_its_default() -> None:
     assert sorted(named) == sorted(known)
     for name in ("retrieval", "mode", "positives", "recipe", "train", "passage_weights", "report_to"):
         assert named[name] == f"`{known[name]}`" or named[name].startswith(f"`{known[name]}`,")
-    for pair in (("n_candidates", "n_scored"), ("concurrency",), ("rounds",), ("seed",), ("limit",)):
-        assert named[pair[0]] == ", ".join(f"`{known[each]}`" for each in pair)
+    for name in ("n_candidates", "concurrency", "rounds", "seed", "limit"):
+        assert named[name] == f"`{known[name]}`"

@@ -342,7 +342,7 @@ def test_a_run_that_an_earlier_version_began_is_not_gone_on_with(taught: Taught)
     folder = taught.paths.run("earlier")
     folder.mkdir()
     known = json.loads((taught.paths.run("taught") / "config.json").read_text(encoding="utf-8"))
-    del known["recipe"]
+    del known["trains_ranker"]
     (folder / "config.json").write_text(json.dumps(known | {"name": "earlier", "method": "direct"}), encoding="utf-8")
     command = ["run", "facts", "--write-questions", "12", "--name", "earlier"]
     done = run("distill", taught.paths.root, *command, base_url=taught.endpoint.base_url)
