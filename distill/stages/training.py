@@ -104,7 +104,7 @@ def make_scores(run: Distillation) -> None:
     if not run.file(SCORES).is_file():
         _score(run, load_ranker(run.file(RANKER), token_vectors=run.token_vectors), SCORES)
     if _has_learned(run) and not run.file(FIRST_SCORES).is_file():
-        _score(run, _begin(run)[0], FIRST_SCORES)
+        _score(run, _begin(run)[0], FIRST_SCORES, "as it began")
 
 
 def _has_learned(run: Distillation) -> bool:
@@ -116,14 +116,14 @@ def _first_scores(run: Distillation) -> list[ScoreList]:
     return training_records(run, FIRST_SCORES if _has_learned(run) else SCORES)
 
 
-def _score(run: Distillation, ranker: Ranker, name: str) -> None:
+def _score(run: Distillation, ranker: Ranker, name: str, label: str = "") -> None:
     """Writes the scores that `ranker` gives all candidates to the run's file `name`."""
     candidates = all_candidates(run)
-    run.say("scores", 0, len(candidates))
-    scores = ranker.score(candidates, run.texts, lambda done, total: run.say("scores", done, total))
+    run.say("scores", 0, len(candidates), label)
+    scores = ranker.score(candidates, run.texts, lambda done, total: run.say("scores", done, total, label))
     rows = zip(candidates, scores, strict=True)
     write_records(run.file(name), [_score_list(record, row) for record, row in rows])
-    run.say("scores", len(candidates), len(candidates))
+    run.say("scores", len(candidates), len(candidates), label)
 
 
 def _score_list(record: CandidateList, scores: list[float]) -> ScoreList:

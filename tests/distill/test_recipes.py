@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 from typer.testing import CliRunner
-from worth_lesson import QUESTIONS, worth
+from worth_lesson import QUESTIONS, config_of, worth
 
 from distill.__main__ import app
-from distill.json_files import read_records
+from distill.json_files import parsed, read_json, read_records
+from distill.llm.calls import Asker
+from distill.pipeline import run_distillation
+from distill.ranker.ranker import LateInteractionRanker
 from distill.records import Ranking, ScoreList
+from distill.retriever.evidence import Evidence
+from distill.retriever.lists import by_evidence
+from distill.run import Distillation
+from distill.run_config import FROM_FILE
+from distill.run_folder import EVIDENCE, FIRST_SCORES, SCORES
+from distill.stages.labelling import all_candidates
+from distill.stages.labelling import orders as labelled
+from distill.stages.training import base_model, make_targets
 from indexes.corpus import Corpus
 from indexes.encoders.loading import load_encoder
 from indexes.paths import DataPaths
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+
+def no_llm(temperature: float) -> Asker:
+    raise AssertionError("no LLM is asked")
 
 
 def taught_by(
@@ -86,3 +102,27 @@ def test_orders_of_a_gzipped_file_teach_in_place_of_an_llm(
     for record in read_records(paths.run("run") / "rankings.jsonl", Ranking):
         assert record.ranking == tuple(sorted(record.shown, key=lambda each: -worth(texts[each])))
     assert metrics["retriever"]["n_train"] == len(QUESTIONS)
+
+
+def test_orders_are_held_against_the_ranker_as_it_began_and_the_trained_one_fills_in(
+    paths: DataPaths, worth_questions: Path, tmp_path: Path
+) -> None:
+    """The free control learns what the ranker said before it had heard an order."""
+    documents = {passage.document_id: passage.text for passage in Corpus.open(paths, "worths").passages()}
+    best_first = sorted(documents, key=lambda each: -worth(documents[each]))
+    orders = tmp_path / "orders.jsonl"
+    orders.write_text("".join(json.dumps({"id": f"q{n}", "ranking": best_first}) + "\n" for n in range(3)))
+    config = config_of(worth_questions, teacher=FROM_FILE, rankings=str(orders), recipe="paper")
+    run_distillation(paths, config, no_llm, lambda event: None, until="scores")  # this one is trained in any case
+    run = Distillation(paths, config, no_llm, lambda event: None)
+    names = (SCORES, FIRST_SCORES)
+    trained, before = ({r.id: r for r in read_records(run.file(name), ScoreList)} for name in names)
+    began = LateInteractionRanker.from_encoder(base_model(run).model).score(all_candidates(run), run.texts)
+    assert [list(each.scores) for each in before.values()] == [pytest.approx(each, abs=1e-4) for each in began]
+    assert all(trained[each].scores != before[each].scores for each in trained)
+    run.config = replace(config, recipe="auto")
+    targets = {target.id: target for target in make_targets(run)}
+    evidence = parsed(Evidence, read_json(run.file(EVIDENCE)))
+    expected = by_evidence(list(before.values()), labelled(run), evidence, list(trained.values()))
+    assert targets == {each.id: each for each in expected} and len(targets) == 6
+    assert [each for each in targets if targets[each] == trained[each]] == ["q3", "q4", "q5"]
