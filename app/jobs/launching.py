@@ -136,7 +136,7 @@ def next_name(paths: DataPaths, corpus: str) -> str:
 
 
 # Seconds on two cores: of a question whose candidates are scored and that trains, of a passage that is embedded.
-_A_QUESTION = {"query": 0.25, "both": 1.4}
+_A_QUESTION = {"query": 0.25, "both": 1.0}
 _A_PASSAGE = 1 / 40
 _FEW_PASSAGES = 100
 
