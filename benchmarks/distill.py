@@ -57,7 +57,6 @@ _N_TRAIN = 1000
 _WAIT_S = 1800
 Figures = dict[str, Any]  # of one run, as a line of the table's file
 _METRIC = "ndcg@10"
-_DENSE: Mapping[str, Any] = {"retrieval": "dense"}
 _QUERY: Mapping[str, Any] = {"train": "query"}
 
 

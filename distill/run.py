@@ -21,7 +21,18 @@ from distill.llm.calls import Asker
 from distill.ranker.ranker import TokenVectors
 from distill.records import Spend
 from distill.run_config import FILES, RunConfig, Stage
-from distill.run_folder import CONFIG, GIVEN, LOCK, SPEND, TEACHER, Progress, Remark, StageProgress, round_name
+from distill.run_folder import (
+    CONFIG,
+    GIVEN,
+    LOCK,
+    SPEND,
+    TEACHER,
+    Progress,
+    Remark,
+    StageProgress,
+    is_of_earlier_version,
+    round_name,
+)
 from distill.verdict.report import Teacher
 from indexes.corpus import Corpus
 from indexes.encoders.finding import DEFAULT_ENCODER
@@ -295,7 +306,7 @@ def claim_folder(run: Distillation) -> None:
     file = run.file(CONFIG)
     if file.is_file():
         known = read_json(file)
-        if "trains_ranker" not in known:
+        if is_of_earlier_version(known):
             raise InputError(
                 f"Run '{run.config.name}' was begun by an earlier version, whose way to teach is gone. Choose another "
                 "--name; what the LLM has replied is remembered."

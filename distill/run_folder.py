@@ -144,10 +144,15 @@ class RunInfo:
         return self.state in ("running", "stopping")
 
 
+def is_of_earlier_version(known: Mapping[str, Any]) -> bool:
+    """Whether these settings of a run lack the newest one: what its files hold then means something else."""
+    return "trains_ranker" not in known
+
+
 def read_config(folder: Path) -> RunConfig:
     """The settings that the run in `folder` was begun with; raises `InputError` where they cannot be known."""
     known = read_json(folder / CONFIG)
-    if known and "trains_ranker" not in known:
+    if known and is_of_earlier_version(known):
         raise InputError(f"The run in {folder} was begun by an earlier version and cannot go on. Begin another one.")
     try:
         return parsed(RunConfig, known, is_strict=True)

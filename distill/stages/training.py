@@ -101,10 +101,10 @@ def make_scores(run: Distillation) -> None:
     """Scores all candidates by the ranker, and by what it began as: the one has learned from the orders, the other has
     not, and so can be held against them.
     """
-    if not run.file(SCORES).is_file():
-        _score(run, load_ranker(run.file(RANKER), token_vectors=run.token_vectors), SCORES)
     if _has_learned(run) and not run.file(FIRST_SCORES).is_file():
         _score(run, _begin(run)[0], FIRST_SCORES, "as it began")
+    if not run.file(SCORES).is_file():  # last: the verdict re-ranks by the token vectors that are then at hand
+        _score(run, load_ranker(run.file(RANKER), token_vectors=run.token_vectors), SCORES)
 
 
 def _has_learned(run: Distillation) -> bool:

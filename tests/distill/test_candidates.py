@@ -2,6 +2,8 @@
 
 import pytest
 from fakes import KeywordEncoder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distill.candidates import RETRIEVALS, Given, Retrieval, mine_candidates, shown
 from distill.records import CandidateList
@@ -47,10 +49,23 @@ def test_what_a_question_was_written_from_is_shown_in_place_of_the_last(
 ) -> None:
     """Where the search has found it; one that stands high already, or that nobody found, moves nothing."""
     deep = [order(each) for each in mine_candidates(QUERIES, *indexes, 20, retrieval=retrieval)]
+    assert all(12 < len(set(found)) == len(found) <= 20 for found in deep)
     sources = {query.id: [found[12], found[1], "elsewhere"] for query, found in zip(QUERIES[1:], deep[1:], strict=True)}
     first, *others = mine_candidates(QUERIES, *indexes, 5, retrieval=retrieval, sources=sources)
     assert order(first) == deep[0][:5]
     assert [order(each) for each in others] == [[*found[:4], found[12]] for found in deep[1:]]
+
+
+@given(n=st.integers(1, 12), places=st.sets(st.integers(0, 19), max_size=6))
+def test_sources_are_among_the_candidates_and_nothing_is_doubled(
+    indexes: tuple[PassageIndex, LexicalIndex], n: int, places: set[int]
+) -> None:
+    (deep,) = map(order, mine_candidates(QUERIES[:1], *indexes, 20))
+    sources = {deep[place] for place in places if place < len(deep)}
+    (found,) = map(order, mine_candidates(QUERIES[:1], *indexes, n, sources={"q0": sources}))
+    assert len(found) == len(set(found)) == n
+    assert len(sources & set(found)) == min(len(sources), n)
+    assert found == [passage for passage in deep if passage in found], "in the order of retrieval"
 
 
 def test_more_sources_than_are_shown_are_the_first_of_them(indexes: tuple[PassageIndex, LexicalIndex]) -> None:
